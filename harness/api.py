@@ -1,0 +1,49 @@
+"""The same from Python, for notebooks: run a spec, load its model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness import coordinator
+from harness.coordinator import Settings
+from harness.loading import load_model
+from harness.model import Model
+from harness.planning import Artifacts
+from harness.record import RunRecord
+from harness.spec import RunSpec
+
+
+def _settings(artifacts: str | Path | None, data: str | Path | None, device: str) -> Settings:
+    root = Path(artifacts or os.environ.get("HARNESS_ARTIFACTS") or ".harness")
+    return Settings(Artifacts(root), None if data is None else Path(data), device=device)
+
+
+def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path | None = None) -> RunRecord:
+    """Trains and scores what is missing of a run, in a child process, and returns its record.
+
+    Args:
+        spec: what to do.
+        artifacts: the artifact folder; ``HARNESS_ARTIFACTS`` or ``.harness`` by default.
+        data: the data folder; ``HARNESS_DATA`` or the user's cache folder by default.
+
+    Raises:
+        ValueError: an unknown name, a wrong hyperparameter, missing data. A training that fails is a record of status
+            ``failed``, not an exception.
+    """
+    return coordinator.run(spec, _settings(artifacts, data, spec.device))
+
+
+def load(
+    run: str | RunRecord, *, artifacts: str | Path | None = None, data: str | Path | None = None, device: str = "auto"
+) -> Model:
+    """Returns the trained model of a run, given its record or its name.
+
+    Raises:
+        ValueError: no such run, or it has no trained weights.
+    """
+    settings = _settings(artifacts, data, device)
+    record = settings.artifacts.store.get(run) if isinstance(run, str) else run
+    if record is None:
+        raise ValueError(f"no run {run!r} in {settings.artifacts.root}")
+    return load_model(record, settings)

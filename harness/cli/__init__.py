@@ -1,0 +1,48 @@
+"""The command ``harness``. Commands import what they need when they run: listing what is installed loads no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from harness.cli import boards, inspect, listing, running
+from harness.cli.context import Context, fail
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark generative image models: train, score, rank.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _module in (listing, running, inspect, boards):
+    _module.register(app)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    artifacts: str = typer.Option(
+        ".harness", "--artifacts", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."
+    ),
+    data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
+    plugin: list[str] = typer.Option(  # noqa: B008 (typer's way)
+        [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
+    ),
+) -> None:
+    context.obj = Context.make(artifacts, data, plugin)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, OSError) as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            raise
+        fail(str(error) or type(error).__name__)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 (the command line)
+        sys.exit(130)

@@ -1,0 +1,174 @@
+"""``harness sample``, ``doctor`` and ``clean``: look at a model, at the machine, and at what the disk holds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.cli.context import JSON_OPTION, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.cli.context import Context
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("sample")(sample)
+    app.command("doctor")(doctor)
+    app.command("clean")(clean)
+
+
+def sample(
+    context: typer.Context,
+    run: str = typer.Argument(help="A run's name, or its beginning."),
+    number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
+    output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
+    sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
+    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same images."),
+    device: str = typer.Option("auto", "--device", help="Where to sample."),
+) -> None:
+    """Draw images from a trained model and write them as a PNG grid."""
+    import torch
+
+    from harness.grid import save_grid
+    from harness.loading import load_model
+    from harness.plugins import did_you_mean
+
+    options: Context = context.obj
+    if Path(output).suffix.lower() != ".png":
+        raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
+    record = options.find_run(run)
+    model = load_model(record, options.settings(device=device))
+    samplers = model.samplers()
+    if sampler is not None and sampler not in samplers:
+        raise ValueError(f"{record.spec.model!r} has no sampler {sampler!r}{did_you_mean(sampler, samplers)}")
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        images = samplers[sampler](number) if sampler is not None else model.sample(number)
+    save_grid(Path(output), images, model.spec)
+    typer.echo(f"{number} images of {record.run} in {output}")
+
+
+def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
+    """Say what this machine offers: device, versions, data found, free disk, broken plugins."""
+    import torch
+
+    from harness.datasets.folder import DataFolder
+    from harness.environment import choose_device, describe_environment, fingerprint
+    from harness.runner import load_dataset
+
+    options: Context = context.obj
+    device = choose_device("auto")
+    folder = DataFolder.resolve(options.data, offline=True)
+    data = {}
+    for entry in options.plugins.entries("dataset"):
+        if entry.pattern is None:
+            try:
+                load_dataset(options.plugins, entry.name, folder)
+                data[entry.name] = "found"
+            except Exception as error:
+                data[entry.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    root = options.artifacts_root
+    existing = next(path for path in (root.resolve(), *root.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    environment = describe_environment(device, torch.get_num_threads())
+    broken = {
+        info.name: [problem.message for problem in info.problems] for info in options.plugins.plugins if info.problems
+    }
+    if json:
+        print_json(
+            {
+                "environment": environment,
+                "fingerprint_one_thread": fingerprint(device, 1),
+                "data_folder": str(folder.path),
+                "data": data,
+                "artifacts": str(root),
+                "free_disk_gigabytes": round(free, 1),
+                "broken_plugins": broken,
+            }
+        )
+        return
+    for name, value in environment.items():
+        if value is not None and name != "command":
+            typer.echo(f"{name:18}{value}")
+    typer.echo(f"{'data folder':18}{folder.path}")
+    typer.echo(f"{'artifacts':18}{root} ({free:.1f} GB free)\n")
+    print_table(
+        ["dataset", "state"],
+        [[name, state if len(state) < 160 else state[:157] + "..."] for name, state in data.items()],
+    )
+    for name, messages in broken.items():
+        typer.echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def clean(
+    context: typer.Context,
+    remove: bool = typer.Option(False, "--remove", help="Remove the runs that no suite refers to."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Say what runs and caches hold, and remove what no suite refers to."""
+    from harness.datasets.folder import cache_folder
+    from harness.runner import remove_run
+
+    options: Context = context.obj
+    store, runs_root = options.artifacts.store, options.artifacts_root / "runs"
+    references = store.references()
+    sizes = {path.name: _size_of(path) for path in sorted(runs_root.iterdir())} if runs_root.exists() else {}
+    known = {record.run for record in store.records()}
+    referred = set().union(*references.values()) if references else set()
+    loose = sorted((sizes.keys() | known) - referred)
+    removed, busy = [], []
+    if remove:
+        for run in loose:
+            if _is_free(options, run):
+                remove_run(options.artifacts.folder(run))
+                removed.append(run)
+            else:
+                busy.append(run)
+        store.delete(removed)
+    if json:
+        print_json(
+            {
+                "runs": len(sizes),
+                "bytes": sum(sizes.values()),
+                "unreferenced": loose,
+                "removed": removed,
+                "running": busy,
+                "data_cache": str(cache_folder()),
+                "data_cache_bytes": _size_of(cache_folder()),
+            }
+        )
+        return
+    rows = [
+        [suite, str(len(runs)), f"{sum(sizes.get(run, 0) for run in runs) / 1e6:.1f} MB"]
+        for suite, runs in sorted(references.items())
+    ]
+    rows.append(["(no suite)", str(len(loose)), f"{sum(sizes.get(run, 0) for run in loose) / 1e6:.1f} MB"])
+    print_table(["suite", "runs", "size"], rows)
+    typer.echo(f"data cache {cache_folder()}: {_size_of(cache_folder()) / 1e6:.1f} MB")
+    if removed or busy:
+        typer.echo(f"removed {len(removed)} runs" + (f"; {len(busy)} are running and stay" if busy else ""))
+    elif loose:
+        typer.echo("--remove removes the runs of no suite")
+
+
+def _is_free(options: Context, run: str) -> bool:
+    from filelock import FileLock, Timeout
+
+    folder = options.artifacts.folder(run)
+    if not folder.path.exists():
+        return True
+    try:
+        with FileLock(str(folder.lock), timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.exists() else 0

@@ -1,0 +1,99 @@
+"""How a running suite looks: live bars on a terminal, a line a finished run elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from harness.coordinator import Reporter
+from harness.plugins import Problem
+from harness.record import RunRecord
+
+
+class ConsoleReporter(Reporter):
+    """Shows progress on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._phase: TaskID | None = None
+        self._done = self._total = 0
+
+    def __enter__(self) -> ConsoleReporter:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def phase(self, name: str, jobs: int) -> None:
+        """Starts a phase's overall bar."""
+        if self._phase is not None:
+            self._bars.remove_task(self._phase)
+        self._done, self._total = 0, jobs
+        self._phase = self._bars.add_task(name, total=jobs, note="")
+        self._console.print(f"{name}: {jobs} run{'s' if jobs > 1 else ''}", highlight=False)
+
+    def started(self, run: str, total: int) -> None:
+        """Adds a run's bar."""
+        self._tasks[run] = self._bars.add_task(f"  {run}", total=None, note="")
+
+    def progress(self, run: str, values: dict[str, Any]) -> None:
+        """Moves a run's bar."""
+        note = str(values.get("stage", ""))
+        if values.get("loss") is not None:
+            note = f"loss {values['loss']:.4g}, {values['steps_per_second']:.3g} steps/s"
+        if values.get("best_valid") is not None:
+            note += f", valid {values['best_valid']:.4g}"
+        self._bars.update(
+            self._tasks[run], completed=values.get("step") or 0, total=values.get("total_steps"), note=note
+        )
+
+    def finished(self, record: RunRecord) -> None:
+        """Prints a line for a finished run."""
+        if record.run in self._tasks:
+            self._bars.remove_task(self._tasks.pop(record.run))
+        self._done += 1
+        if self._phase is not None:
+            self._bars.update(self._phase, completed=self._done)
+        line = f"[{self._done}/{self._total}] {record.run}: {record.status}{summarise(record)}"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def problem(self, problem: Problem) -> None:
+        """Prints what an observer plugin got wrong."""
+        self._console.print(f"warning: {problem.message}", markup=False, soft_wrap=True)
+
+
+def summarise(record: RunRecord) -> str:
+    """Returns a run's figures, or what stopped it, in a few words."""
+    if record.failure is not None:
+        return f" ({record.failure.stage}: {record.failure.type}: {' '.join(record.failure.message.split())[:200]})"
+    parts = []
+    for name, score in record.scores.items():
+        if score.status == "done" and score.stage == "quality" and score.value is not None:
+            parts.append(f"{name} {score.value:.5g}")
+        elif score.status == "failed" and score.failure is not None:
+            parts.append(f"{name} FAILED: {' '.join(score.failure.message.split())[:120]}")
+    fit = f"fit {record.fit.seconds:.1f} s" if record.fit else ""
+    return f" ({', '.join(filter(None, [fit, *parts]))})" if fit or parts else ""

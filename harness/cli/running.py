@@ -1,0 +1,254 @@
+"""``harness run``, ``status`` and ``show``: plan first, then run; and what came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.cli.context import JSON_OPTION, SUITE_ARGUMENT, fail, print_json, print_table, read_suite
+
+if TYPE_CHECKING:
+    from harness.cli.context import Context
+    from harness.planning import PlannedRow, PlannedRun
+    from harness.record import RunRecord
+    from harness.suite import Suite
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("run")(run)
+    app.command("status")(status)
+    app.command("show")(show)
+
+
+def run(
+    context: typer.Context,
+    suite: str = SUITE_ARGUMENT,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what there is to do, and do nothing."),
+    only: list[str] = typer.Option(  # noqa: B008
+        [], "--only", help="Only this model, row label or dataset; can be repeated, or comma-separated."
+    ),
+    settings: list[str] = typer.Option(  # noqa: B008
+        [],
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the suite: made.hidden=[500], budget='2 epochs'; can be repeated.",
+    ),
+    seeds: str = typer.Option(None, "--seeds", help="Other seeds: 0,1,2 or 0-4."),
+    device: str = typer.Option(
+        "auto", "--device", help="cpu, cuda, cuda:1, mps, ...; auto takes the accelerator if any."
+    ),
+    jobs: int = typer.Option(0, "--jobs", min=0, help="Child processes at a time; 0 chooses."),
+    checkpoint: str = typer.Option(
+        None, "--checkpoint", help="Score these weights (safetensors) instead of training; needs --only one row."
+    ),
+    redo_stale: bool = typer.Option(False, "--redo-stale", help="Run again what code or data have outdated."),
+    retry_failed: bool = typer.Option(False, "--retry-failed", help="Run again what has failed."),
+    executor: str = typer.Option("local", "--executor", help="The executor's registered name."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Plan a suite, then train and score what is missing. Finished work is never done again."""
+    from harness.coordinator import plan_suite, run_suite
+
+    options: Context = context.obj
+    chosen = read_suite(suite)
+    partial = bool(only or settings or seeds or checkpoint)
+    names = [name for item in only for name in _names_in(item, chosen)]
+    chosen = chosen.override(settings).select(names, _parse_seeds(seeds) if seeds else None)
+    if checkpoint is not None:
+        chosen = chosen.scoring(Path(checkpoint))
+    if device != "auto":
+        from harness.environment import choose_device
+
+        choose_device(device)
+    run_settings = options.settings(
+        device=device, jobs=jobs, executor=executor, redo_stale=redo_stale, retry_failed=retry_failed
+    )
+    plan = plan_suite(chosen, run_settings)
+    if dry_run:
+        _print_plan(plan, json)
+        return
+    if not json:
+        typer.echo(_summary_of(plan), err=True)
+    from harness.cli.progress import ConsoleReporter
+
+    with ConsoleReporter() as reporter:
+        outcome = run_suite(chosen, run_settings, reporter, plan, partial=partial)
+    if json:
+        print_json([record.model_dump(mode="json") for record in outcome.records])
+    else:
+        _print_outcome(outcome.records)
+    stale = [planned for row in plan for planned in row.runs() if planned.state == "stale"]
+    if stale:
+        typer.echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
+    if outcome.interrupted:
+        typer.echo("interrupted: the same command goes on from here", err=True)
+        raise typer.Exit(130)
+    if outcome.failed:
+        typer.echo(
+            f"{len(outcome.failed)} runs failed; 'harness show RUN' says why, --retry-failed tries again", err=True
+        )
+        raise typer.Exit(1)
+
+
+def _names_in(item: str, suite: Suite) -> list[str]:
+    labels = {model.row_label for model in suite.models}
+    return [item] if item in labels else [name.strip() for name in item.split(",") if name.strip()]
+
+
+def _parse_seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            fail(f"--seeds {text!r}: write seeds as 0,1,2 or 0-4")
+        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    if not seeds:
+        fail(f"--seeds {text!r} names no seed")
+    return seeds
+
+
+def _summary_of(plan: list[PlannedRow]) -> str:
+    counts = Counter(planned.state for row in plan for planned in row.runs())
+    speeds = sum(bool(planned.speed_stages) for row in plan for planned in row.runs())
+    text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"plan: {text}" + (f"; speeds of {speeds}" if speeds else "")
+
+
+def _print_plan(plan: list[PlannedRow], json: bool) -> None:
+    found = [(row, planned) for row in plan for planned in row.runs()]
+    if json:
+        print_json(
+            [
+                {
+                    "row": row.row.label,
+                    "dataset": row.row.dataset,
+                    "run": planned.run,
+                    "state": planned.state,
+                    "missing": [stage.name for stage in (*planned.stages, *planned.speed_stages)],
+                    "stale": planned.stale_run,
+                    "stale_scores": list(planned.stale_stages),
+                }
+                for row, planned in found
+            ]
+        )
+        return
+    rows = [[planned.state, row.row.label, row.row.dataset, planned.run, _note(planned)] for row, planned in found]
+    print_table(["state", "row", "dataset", "run", ""], rows)
+    typer.echo(_summary_of(plan))
+
+
+def _note(planned: PlannedRun) -> str:
+    if planned.stale_run is not None:
+        return f"code or data changed since {planned.stale_run}"
+    if planned.stale_stages:
+        return f"older metric version: {', '.join(planned.stale_stages)}"
+    if planned.state == "scores missing":
+        return ", ".join(stage.name for stage in (*planned.stages, *planned.speed_stages))
+    return ""
+
+
+def _print_outcome(records: Sequence[RunRecord]) -> None:
+    counts = Counter(record.status for record in records)
+    typer.echo(f"{len(records)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()), err=True)
+
+
+def status(
+    context: typer.Context,
+    suite: str = typer.Argument(None, help="A suite, to be told what is hit, stale or missing; else all of the store."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Tell what the store holds, or how far a suite is."""
+    options: Context = context.obj
+    if suite is not None:
+        from harness.coordinator import plan_suite
+
+        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
+        return
+    from harness.cli.progress import summarise
+
+    records = options.artifacts.store.records()
+    if json:
+        print_json(
+            [{"run": r.run, "status": r.status, "model": r.spec.model, "dataset": r.spec.dataset} for r in records]
+        )
+        return
+    if not records:
+        typer.echo(f"the store in {options.artifacts_root} is empty")
+        return
+    rows = [
+        [record.run, _live_status(options, record.run, record.status), summarise(record).strip(" ()")]
+        for record in records
+    ]
+    print_table(["run", "status", ""], rows)
+
+
+def _live_status(options: Context, run: str, stored: str) -> str:
+    if stored != "running":
+        return stored
+    from filelock import FileLock, Timeout
+
+    folder = options.artifacts.folder(run)
+    try:
+        with FileLock(str(folder.lock), timeout=0):
+            return "interrupted"
+    except Timeout:
+        progress = folder.progress()
+        if progress.get("total_steps"):
+            return f"running ({progress['stage']}, step {progress['step']} of {progress['total_steps']})"
+        return f"running ({progress.get('stage', 'starting')})"
+    except OSError:
+        return "interrupted"
+
+
+def show(
+    context: typer.Context,
+    run: str = typer.Argument(help="A run's name, or its beginning."),
+    json: bool = JSON_OPTION,
+    lines: int = typer.Option(10, "--log-lines", min=0, help="How many of the log's last lines to show."),
+) -> None:
+    """Show a run: what was asked for, what came out, and what went wrong."""
+    options: Context = context.obj
+    record = options.find_run(run)
+    if json:
+        print_json(record.model_dump(mode="json"))
+        return
+    typer.echo(f"{record.run}: {_live_status(options, record.run, record.status)}")
+    spec = record.spec
+    typer.echo(
+        f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, "
+        f"{spec.precision}, {spec.threads} threads"
+    )
+    typer.echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
+    if record.fit is not None:
+        fit = record.fit
+        best = f" (step {fit.valid_step}, valid {fit.valid_score:.5g})" if fit.valid_score is not None else ""
+        typer.echo(
+            f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}"
+        )
+    if record.configurations_tried > 1:
+        typer.echo(f"  the best on validation of {record.configurations_tried} configurations")
+    rows = []
+    for name, score in record.scores.items():
+        value = f"{score.value:.6g}" if score.value is not None else score.status
+        error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
+        why = (
+            score.failure.message
+            if score.failure is not None
+            else ", ".join(f"{k}: {v}" for k, v in score.protocol.items())
+        )
+        rows.append([name, value, error, score.unit, score.kind or "", why])
+    if rows:
+        typer.echo("")
+        print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
+    if record.failure is not None:
+        typer.echo(f"\n{record.failure.stage}: {record.failure.type}: {record.failure.message}")
+        typer.echo(record.failure.traceback or "")
+    folder = options.artifacts.folder(record.run)
+    if lines and folder.log.exists():
+        tail = folder.log.read_text(errors="replace").splitlines()[-lines:]
+        typer.echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))

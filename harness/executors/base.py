@@ -1,0 +1,34 @@
+"""What an executor is: it starts a job somewhere and can be asked how it goes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from harness.runner import Job
+
+
+class Handle(ABC):
+    """A started job."""
+
+    @abstractmethod
+    def exit_code(self) -> int | None:
+        """Returns the exit status once the job has ended (negative: killed by that signal), None while it runs."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Asks the job to save its state and to end."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends the job at once."""
+
+
+class Executor(ABC):
+    """Starts jobs. Results come back through the runs' folders alone, so an executor needs only to share those."""
+
+    @abstractmethod
+    def start(self, job: Job) -> Handle:
+        """Starts a job in a fresh process."""
+
+    def close(self) -> None:  # noqa: B027 (optional)
+        """Releases what the executor holds."""

@@ -1,0 +1,111 @@
+"""The local executor: a fresh child process a run, forked from a server that has torch loaded but has never computed.
+
+The server keeps a start cheap and every child clean: no CUDA context, no thread pool and no state is inherited.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+
+from filelock import FileLock
+
+from harness.executors.base import Executor, Handle
+from harness.run_folder import RunFolder
+from harness.runner import Job, execute
+from harness.training import Interrupted
+
+# All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.
+_PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "torch.utils.benchmark",
+    "torch.utils.flop_counter",
+    "torch.utils.tensorboard",
+    "scipy.stats",
+    "sklearn.datasets",
+    "harness.runner",
+    "harness.executors.local",
+]
+INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
+
+
+class LocalExecutor(Executor):
+    """Runs jobs on this machine."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOAD)
+
+    def start(self, job: Job) -> Handle:
+        """Starts a job in a child process; its output goes to the run's log."""
+        process = self._context.Process(target=_child, args=(job,), name=job.folder.name)
+        with _without_main():
+            process.start()
+        return _LocalHandle(process)
+
+
+class _LocalHandle(Handle):
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    def exit_code(self) -> int | None:
+        return self._process.exitcode
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keeps a child from importing the caller's main script again: it needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _child(job: Job) -> None:
+    folder = RunFolder(job.folder)
+    descriptor = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    faulthandler.enable(file=descriptor)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    with FileLock(str(folder.lock)):
+        try:
+            execute(job, should_stop=stop.is_set)
+        except Interrupted as error:
+            logging.getLogger("harness").info("interrupted: %s", error)
+            os._exit(INTERRUPTED)
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    """Ends the child soon after its coordinator: it saves its state if it trains, and is gone within seconds."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    stop.set()
+    time.sleep(10)
+    os._exit(INTERRUPTED)

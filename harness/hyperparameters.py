@@ -1,0 +1,69 @@
+"""A model's hyperparameters: read off its constructor, checked by type, completed with defaults."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.plugins import did_you_mean
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter that the model does not have, or a value of the wrong type."""
+
+
+def parameters_of(model: type) -> dict[str, inspect.Parameter]:
+    """Returns the keyword-only parameters of a model's constructor.
+
+    Raises:
+        HyperparameterError: the constructor is not ``(self, spec, *, name: type = default, ...)``.
+    """
+    found = dict(inspect.signature(model).parameters)
+    found.pop("spec", None)
+    for name, parameter in found.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise HyperparameterError(f"{model.__name__}: constructor argument {name!r} must be keyword-only")
+        if parameter.annotation is inspect.Parameter.empty or parameter.default is inspect.Parameter.empty:
+            raise HyperparameterError(f"{model.__name__}: hyperparameter {name!r} needs an annotation and a default")
+    return found
+
+
+def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all hyperparameters of a model as its constructor takes them: ``given``, checked, over the defaults.
+
+    Types are checked strictly ("5" is no integer, 1.5 is none either), except that a list stands for a tuple.
+
+    Raises:
+        HyperparameterError: an unknown name (with the nearest known ones), or a value of the wrong type.
+    """
+    known = parameters_of(model)
+    for name in given:
+        if name not in known:
+            raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
+    hints = typing.get_type_hints(inspect.getattr_static(model, "__init__"))
+    resolved = {}
+    for name, parameter in known.items():
+        if name not in given:
+            resolved[name] = parameter.default
+            continue
+        try:
+            resolved[name] = TypeAdapter(hints[name]).validate_json(json.dumps(given[name]), strict=True)
+        except (ValidationError, TypeError, ValueError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            wanted = inspect.formatannotation(parameter.annotation).strip("'")
+            raise HyperparameterError(
+                f"{model.__name__}: hyperparameter {name} = {given[name]!r} is not a {wanted}: {reason}"
+            ) from error
+    return resolved
+
+
+def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns hyperparameters as JSON holds them (tuples become lists)."""
+    content = json.loads(json.dumps(dict(hyperparameters)))
+    assert isinstance(content, dict)
+    return content

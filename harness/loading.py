@@ -1,0 +1,28 @@
+"""Back from a run to its trained model."""
+
+from __future__ import annotations
+
+from harness.checkpoint import load_weights
+from harness.coordinator import Settings
+from harness.datasets.folder import DataFolder
+from harness.environment import choose_device
+from harness.model import Model
+from harness.plugins import plugin_manager
+from harness.record import RunRecord
+from harness.runner import build_model, load_dataset
+
+
+def load_model(record: RunRecord, settings: Settings) -> Model:
+    """Returns a run's trained model on its device, in evaluation mode.
+
+    Raises:
+        ValueError: the training is not complete, or its plugin or data are not there any more.
+    """
+    folder = settings.artifacts.folder(record.run)
+    if folder.fit() is None:
+        raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
+    plugins = plugin_manager(settings.blocked)
+    data = load_dataset(plugins, record.spec.dataset, DataFolder.resolve(settings.data))
+    model = build_model(plugins, record.spec, data, choose_device(settings.device))
+    load_weights(folder.weights, model)
+    return model.eval()

@@ -1,0 +1,93 @@
+"""Watching a computation from below: which stored tensors its operations read, and how much memory they allocate.
+
+Both are dispatch modes: they see each operation as it reaches the kernels, whatever views, modules or functions led
+there. They do not see what bypasses torch's dispatcher, such as a compiled kernel that is handed raw pointers.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class TimeIsUp(Exception):
+    """Raised inside a watched computation when its time is up; what was seen until then stands."""
+
+
+class TouchedStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the storage of every tensor that any operation takes as an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pointers: set[int] = set()
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return any(storage.data_ptr() in self._pointers for storage in _storages(tensor))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Notes the arguments' storages, then runs the operation."""
+        for storage in _storages((args, kwargs)):
+            self._pointers.add(storage.data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+class AllocationTally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that operations return, for as long as they live; ``peak_bytes`` is the most at one time.
+
+    Storages that existed before (weights, inputs, caches) are not counted, and neither is scratch space that a kernel
+    takes and gives back within one operation.
+
+    Args:
+        max_seconds: after this long, ``TimeIsUp`` is raised inside the computation.
+    """
+
+    def __init__(self, *, max_seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self._bytes = 0
+        self._live: set[int] = set()
+        self._deadline = time.perf_counter() + max_seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation, then counts what is new in its result."""
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            key = storage._cdata
+            if key not in given and key not in self._live:
+                self._live.add(key)
+                self._bytes += storage.nbytes()
+                weakref.finalize(storage, self._forget, key, storage.nbytes()).atexit = False
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
+        if time.perf_counter() > self._deadline:
+            raise TimeIsUp
+        return result
+
+    def _forget(self, key: int, num_bytes: int) -> None:
+        self._live.discard(key)
+        self._bytes -= num_bytes
+
+
+def unique_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Returns the tensors without repetitions of the same memory, as tied weights are."""
+    seen: dict[tuple[int, int, torch.Size], Tensor] = {}
+    for index, tensor in enumerate(tensors):
+        # empty tensors all have the pointer 0
+        key = (tensor.data_ptr() or -index - 1, tensor.numel(), tensor.shape)
+        seen.setdefault(key, tensor)
+    return list(seen.values())
+
+
+def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor) and leaf.layout is torch.strided:
+            storage = leaf.untyped_storage()
+            if storage.nbytes():
+                yield storage

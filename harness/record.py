@@ -1,0 +1,112 @@
+"""RunRecord: everything that is known of one run, as a value that goes to JSON and back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.spec import RunSpec, digest_of
+
+RunStatus = Literal["pending", "running", "done", "failed", "interrupted", "skipped"]
+ScoreStatus = Literal["done", "failed", "skipped"]
+
+RECORD_VERSION = 1
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Failure(_Value):
+    """What stopped a stage: its name, the exception's type and message, and the traceback."""
+
+    stage: str
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class FitRecord(_Value):
+    """What came out of a training; see ``harness.training.FitSummary``."""
+
+    steps: int
+    epochs: float
+    seconds: float
+    checkpoint: str
+    valid_score: float | None = None
+    valid_step: int | None = None
+    calibrated_steps: int | None = None
+    weights_sha256: str
+
+
+class ScoreRecord(_Value):
+    """One figure; see ``harness.metric.Score``. ``per_image`` names its array of per-image scores, if it has one."""
+
+    metric: str
+    key: str
+    status: ScoreStatus = "done"
+    stage: Literal["quality", "cost", "speed"] = "quality"
+    unit: str = ""
+    higher_is_better: bool = False
+    value: float | None = None
+    standard_error: float | None = None
+    kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
+    num_images: int | None = None
+    per_image: str | None = None
+    protocol: dict[str, str] = Field(default_factory=dict)
+    details: dict[str, float] = Field(default_factory=dict)
+    fingerprint: str = ""
+    hardware: str = ""
+    seconds: float | None = None
+    failure: Failure | None = None
+
+
+class RunRecord(_Value):
+    """One run.
+
+    Attributes:
+        run: the run's name, unique in a store: model, dataset, seed and the head of ``key``.
+        key: digest of all that determines the training.
+        identity: digest of what was asked for alone; two records of one identity and different keys: one is stale.
+        spec: what was asked for.
+        hyperparameters: all of them, defaults included.
+        provider: the plugin's distribution and version.
+        code: digest of the model's code.
+        dataset_digest: digest of the dataset's content.
+        split_protocol: where the splits come from.
+        num_images: images in the train, valid and test splits.
+        status: of the whole run; a run with a failed score has failed.
+        fit, scores: the stages' results.
+        failure: what stopped it.
+        reason: why it was skipped.
+        configurations_tried: from how many this one was chosen on the validation split.
+        environment: machine and software of the training.
+        created: when it was last written, ISO 8601, UTC.
+    """
+
+    version: int = RECORD_VERSION
+    run: str
+    key: str
+    identity: str
+    spec: RunSpec
+    hyperparameters: dict[str, Any]
+    provider: str
+    code: str
+    dataset_digest: str
+    split_protocol: str = ""
+    num_images: dict[str, int] = Field(default_factory=dict)
+    image_shape: tuple[int, int, int, int] | None = None
+    status: RunStatus
+    fit: FitRecord | None = None
+    scores: dict[str, ScoreRecord] = Field(default_factory=dict)
+    failure: Failure | None = None
+    reason: str | None = None
+    configurations_tried: int = 1
+    environment: dict[str, Any] = Field(default_factory=dict)
+    created: str = ""
+
+
+def identity_of(spec: RunSpec) -> str:
+    """Returns the digest of what determines a training as asked for: all of the spec but metrics and device."""
+    return digest_of(spec.model_dump(mode="json", exclude={"metrics", "device"}))

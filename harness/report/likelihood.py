@@ -1,0 +1,175 @@
+"""The likelihood board: exact negative log-likelihoods and upper bounds on them, in one partial order."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from harness.published import MeasuredFigure, PublishedFigure, Verdict, verdict
+from harness.record import RunRecord
+from harness.report.ranking import Ranks, rank_figures
+from harness.report.rows import BoardRow, Figure, PerImage, figure_of
+
+BOUND = re.compile(r"negative-elbo|bits-per-dim-bound|iwae-[1-9]\d*")
+EXACT = ("nll", "bits-per-dim")
+# One draw of the bound is what a paper means by the bits a dimension of a density on dequantized pixels.
+_AS_BITS_PER_DIM = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound")
+
+COLUMNS = {
+    "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "label": "string", "model": "string",
+    "status": "string", "nll_nats": "float64", "nll_nats_sd": "float64", "nll_nats_se": "float64",
+    "bits_per_dim": "float64", "bits_per_dim_sd": "float64", "kind": "string", "metric": "string", "seeds": "Int64",
+    "seeds_planned": "Int64", "images": "Int64", "draw_share_of_variance": "float64", "parameters_sampling": "Int64",
+    "parameters_training": "Int64", "budget": "string", "fit_epochs": "float64", "fit_steps": "float64",
+    "fit_seconds": "float64", "checkpoint": "string", "configurations_tried": "Int64", "published_slug": "string",
+    "published_value": "float64", "published_metric": "string", "published_kind": "string", "published_tags": "string",
+    "published_source": "string", "verdict": "string", "verdict_reason": "string", "protocol": "string",
+    "tests_rest_on": "string", "problems": "string",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LikelihoodEntry:
+    """A row with its figure in nats an image, what it is published as, and the verdict."""
+
+    row: BoardRow
+    figure: Figure
+    published: PublishedFigure | None
+    verdict: Verdict | None
+
+
+def is_likelihood(metric: str) -> bool:
+    """Tells whether a metric is the negative log-likelihood of the test images, or an upper bound on it."""
+    return metric in EXACT or BOUND.fullmatch(metric) is not None
+
+
+def likelihood_entries(
+    rows: Sequence[BoardRow],
+    metrics: Sequence[str],
+    per_image: PerImage,
+    published: Mapping[str, PublishedFigure] | None,
+) -> tuple[list[LikelihoodEntry], Ranks]:
+    """Returns the rows that have a likelihood or a bound, each with its best figure, in order, and their ranks.
+
+    Raises:
+        ValueError: a row names a published figure that there is not.
+    """
+    entries = []
+    for row in rows:
+        figure = _best_figure(row, metrics, per_image)
+        theirs = _published(row, published)
+        if figure is not None:
+            judged = None if theirs is None else verdict(_measured(row, figure, theirs, per_image), theirs)
+            entries.append(LikelihoodEntry(row, figure, theirs, judged))
+    ranks = rank_figures([entry.figure for entry in entries])
+    order = sorted(range(len(entries)), key=lambda k: (ranks.intervals[k].best, ranks.intervals[k].worst, entries[k].figure.mean))
+    intervals = tuple(ranks.intervals[k] for k in order)
+    return [entries[k] for k in order], Ranks(intervals, ranks.bases, ranks.num_pairs, ranks.untested)
+
+
+def likelihood_values(entry: LikelihoodEntry) -> dict[str, Any]:
+    """Returns the cells of ``COLUMNS`` that a row's own records give."""
+    row, figure = entry.row, entry.figure
+    bits = figure.in_unit("bits/dim", 1 / nats_a_bit_per_dim(row))
+    values: dict[str, Any] = {
+        "nll_nats": figure.mean, "nll_nats_sd": figure.standard_deviation, "nll_nats_se": figure.standard_error,
+        "bits_per_dim": bits.mean, "bits_per_dim_sd": bits.standard_deviation, "kind": figure.kind,
+        "metric": figure.metric, "seeds": len(figure.values), "images": figure.num_images,
+        "draw_share_of_variance": _detail(row, figure.metric, "draw_share_of_variance"),
+        "protocol": protocol(row, figure.metric), **training_values(row),
+    }  # fmt: skip
+    if entry.published is not None and entry.verdict is not None:
+        theirs = entry.published
+        values |= {
+            "published_slug": theirs.slug, "published_value": theirs.value, "published_metric": theirs.metric,
+            "published_kind": theirs.kind, "published_tags": " ".join(theirs.tags), "published_source": theirs.source,
+            "verdict": entry.verdict.judgement, "verdict_reason": entry.verdict.reason,
+        }  # fmt: skip
+    return values
+
+
+def training_values(row: BoardRow) -> dict[str, Any]:
+    """Returns how the row was trained, means over seeds, and the size of the model."""
+    fits = [record.fit for record in row.records if record.fit is not None]
+    budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in row.records)
+    return {
+        "parameters_sampling": row.first("parameters-sampling"),
+        "parameters_training": row.first("parameters-training"),
+        "budget": "; ".join(budgets),
+        "fit_epochs": _mean([fit.epochs for fit in fits]),
+        "fit_steps": _mean([float(fit.steps) for fit in fits]),
+        "fit_seconds": _mean([fit.seconds for fit in fits]),
+        "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
+        "configurations_tried": max([row.configurations, *(record.configurations_tried for record in row.records)]),
+    }
+
+
+def protocol(row: BoardRow, metric: str) -> str:
+    """Returns the protocol of a figure as ``key=value`` pairs; where seeds differ, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for _, score in row.scores(metric):
+        for key, value in sorted(score.protocol.items()):
+            found.setdefault(key, {})[value] = None
+    return ", ".join(f"{key}={'/'.join(sorted(values))}" for key, values in sorted(found.items()))
+
+
+def nats_a_bit_per_dim(row: BoardRow) -> float:
+    """D ln 2.
+
+    Raises:
+        ValueError: no record of the row says the images' shape.
+    """
+    for record in row.records:
+        if record.image_shape is not None:
+            return math.prod(record.image_shape[:3]) * math.log(2)
+    raise ValueError(f"{row.label!r} on {row.dataset!r}: no record has the image_shape that bits a dimension need")
+
+
+def _best_figure(row: BoardRow, metrics: Sequence[str], per_image: PerImage) -> Figure | None:
+    """The exact value if there is one, else the lowest bound; only figures that all finished seeds have, if there are."""
+    names = [metric for metric in metrics if is_likelihood(metric) and row.scores(metric)]
+    most = max((len(row.scores(name)) for name in names), default=0)
+    exact = [name for name in EXACT if name in names]
+    complete = exact[:1] or [name for name in names if len(row.scores(name)) == most]
+    figures = [figure for name in complete if (figure := figure_of(row, name, per_image)) is not None]
+    in_nats = [figure.in_unit("nats", nats_a_bit_per_dim(row)) for figure in figures]
+    return min(in_nats, key=lambda figure: figure.mean, default=None)
+
+
+def _published(row: BoardRow, published: Mapping[str, PublishedFigure] | None) -> PublishedFigure | None:
+    if row.published is None or published is None:
+        return None
+    if row.published not in published:
+        close = get_close_matches(row.published, published, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{row.label!r}: there is no published figure {row.published!r}{hint}")
+    return published[row.published]
+
+
+def _measured(row: BoardRow, figure: Figure, theirs: PublishedFigure, per_image: PerImage) -> MeasuredFigure:
+    """The row's figure by the metric that was published, where there is one; its best one otherwise."""
+    same = figure_of(row, theirs.metric, per_image)
+    ours, name = same or figure, (same or figure).metric
+    if same is None and theirs.metric == "bits-per-dim" and figure.metric in _AS_BITS_PER_DIM:
+        ours, name = figure.in_unit("bits/dim", 1 / nats_a_bit_per_dim(row)), "bits-per-dim"
+    elif same is None and theirs.metric == "nll" and figure.metric == "bits-per-dim":
+        name = "nll"
+    records: list[RunRecord] = [record for record, _ in row.scores(figure.metric)]
+    epochs = _mean([record.fit.epochs for record in records if record.fit is not None and record.fit.steps > 0])
+    return MeasuredFigure(
+        model=row.model, dataset=row.dataset, metric=name, split="test", kind=ours.kind, value=ours.mean,
+        standard_error=ours.standard_error, standard_deviation=ours.standard_deviation,
+        hyperparameters=records[0].hyperparameters, epochs=epochs,
+    )  # fmt: skip
+
+
+def _detail(row: BoardRow, metric: str, name: str) -> float | None:
+    return _mean([score.details[name] for _, score in row.scores(metric) if name in score.details])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

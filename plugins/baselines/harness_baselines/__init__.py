@@ -1,0 +1,41 @@
+"""Closed-form and EM baselines: the floors that any learned model of images has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness import ModelEntry, hookimpl
+
+
+@hookimpl
+def register_models() -> Sequence[ModelEntry]:
+    """Returns the baselines of this package."""
+    return [
+        ModelEntry(
+            "uniform",
+            "harness_baselines.uniform:Uniform",
+            summary="every image has the same probability: D ln(levels) nats",
+        ),
+        ModelEntry(
+            "independent-pixels",
+            "harness_baselines.independent_pixels:IndependentPixels",
+            summary="a smoothed histogram for every entry, exact, in closed form",
+        ),
+        ModelEntry(
+            "gaussian",
+            "harness_baselines.gaussian:Gaussian",
+            summary="a full-covariance Gaussian on dequantized pixels, a bound, in closed form",
+        ),
+        ModelEntry(
+            "mixture-of-gaussians",
+            "harness_baselines.mixture_of_gaussians:MixtureOfGaussians",
+            paper="Dempster, Laird & Rubin 1977",
+            summary="K Gaussians on dequantized pixels, diagonal or full covariances, a bound, by EM",
+        ),
+        ModelEntry(
+            "mixture-of-categoricals",
+            "harness_baselines.mixture_of_categoricals:MixtureOfCategoricals",
+            paper="Dempster, Laird & Rubin 1977",
+            summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
+        ),
+    ]

@@ -1,0 +1,208 @@
+"""The exact models: their figures, their closed forms, and that they are distributions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import harness
+from harness_baselines.independent_pixels import IndependentPixels
+from harness_baselines.mixture_of_categoricals import MixtureOfCategoricals, em_step
+from harness_baselines.uniform import Uniform
+
+BINARY = harness.ImageSpec(1, 3, 3, 2)
+COLOUR = harness.ImageSpec(3, 1, 2, 3)
+MODELS = [Uniform, IndependentPixels, MixtureOfCategoricals]
+
+
+def every_image(spec):
+    values = list(itertools.product(range(spec.levels), repeat=spec.num_dimensions))
+    return torch.tensor(values, dtype=torch.uint8).view(-1, *spec.shape)
+
+
+def make_dataset(spec, *, num_images=200, seed=0):
+    # Two clusters, so that a mixture has something to find.
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(spec.levels, 0.5), size=(2, spec.num_dimensions))
+    cluster = rng.integers(2, size=3 * num_images)
+    cumulative = probs.cumsum(-1)[cluster]  # (n, D, levels)
+    values = (rng.random((3 * num_images, spec.num_dimensions, 1)) > cumulative[..., :-1]).sum(-1).astype(np.uint8)
+    images = torch.from_numpy(values).view(-1, *spec.shape)
+    splits = [harness.Split(part) for part in images.split(num_images)]
+    return harness.Dataset("clusters", spec, *splits)
+
+
+def fitted(model, data, budget="10 epochs"):
+    torch.manual_seed(0)
+    model.double()
+    model.fit(data, harness.Trainer(model, data, budget=harness.Budget.parse(budget), precision="float64"))
+    return model.eval()
+
+
+def test_uniform_scores_543_427_nats_on_binary_digits():
+    model = Uniform(harness.ImageSpec(1, 28, 28, 2)).double()
+    assert model.log_prob(torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).tolist() == [-784 * math.log(2)] * 3
+    assert 784 * math.log(2) == pytest.approx(543.427, abs=5e-4)
+
+
+def test_uniform_scores_eight_bits_a_dimension_on_eight_bit_images():
+    spec = harness.ImageSpec(3, 32, 32, 256)
+    nats = -Uniform(spec).double().log_prob(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).item()
+    assert nats / (spec.num_dimensions * math.log(2)) == 8.0
+
+
+@pytest.mark.parametrize("spec", [BINARY, COLOUR, harness.ImageSpec(3, 2, 2, 2)], ids=str)
+@pytest.mark.parametrize("model_class", MODELS)
+def test_probabilities_of_all_images_sum_to_one_before_and_after_fit(model_class, spec):
+    model = model_class(spec).double()
+    assert model.log_prob(every_image(spec)).exp().sum().item() == pytest.approx(1, abs=1e-12)
+    fitted(model, make_dataset(spec))
+    assert model.log_prob(every_image(spec)).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_two_by_two_colour_images_with_three_levels_sum_to_one():
+    spec = harness.ImageSpec(3, 2, 2, 3)
+    model = fitted(MixtureOfCategoricals(spec, components=3), make_dataset(spec))
+    images = every_image(spec)  # 531,441 of them
+    assert sum(model.log_prob(part).exp().sum().item() for part in images.split(100_000)) == pytest.approx(1, abs=1e-11)
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_sample_frequencies_agree_with_probabilities(model_class):
+    spec, num_samples = harness.ImageSpec(1, 2, 3, 2), 40_000
+    model = fitted(model_class(spec), make_dataset(spec))
+    expected = num_samples * model.log_prob(every_image(spec)).exp().numpy()
+    torch.manual_seed(1)
+    code = model.sample(num_samples).flatten(1).long() @ (2 ** torch.arange(5, -1, -1))
+    observed = np.bincount(code.numpy(), minlength=len(expected)).astype(float)
+    frequent = expected >= 5
+    observed = np.append(observed[frequent], observed[~frequent].sum())
+    expected = np.append(expected[frequent], expected[~frequent].sum())
+    keep = expected > 0
+    assert stats.chisquare(observed[keep], expected[keep] * observed.sum() / expected.sum()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_colour_samples_have_the_marginals_of_the_model(model_class):
+    num_samples = 20_000
+    model = fitted(model_class(COLOUR), make_dataset(COLOUR))
+    images = every_image(COLOUR)
+    probs = model.log_prob(images).exp()
+    torch.manual_seed(2)
+    samples = model.sample(num_samples).flatten(1)
+    for entry in range(COLOUR.num_dimensions):
+        for level in range(3):
+            p = probs[images.flatten(1)[:, entry] == level].sum().item()
+            tolerance = 4.5 * math.sqrt(p * (1 - p) / num_samples) + 1e-9
+            assert (samples[:, entry] == level).double().mean().item() == pytest.approx(p, abs=tolerance)
+
+
+@pytest.mark.parametrize("spec", [BINARY, COLOUR], ids=str)
+@pytest.mark.parametrize("pseudocount", [0.25, 1.0, 12.0])
+def test_independent_pixels_score_the_smoothed_counts(spec, pseudocount):
+    data = make_dataset(spec)
+    model = fitted(IndependentPixels(spec, pseudocount=pseudocount), data)
+    train, test = (split.images.flatten(1).numpy() for split in (data.train, data.test))
+    expected = np.zeros(len(test))
+    for entry in range(spec.num_dimensions):
+        counts = np.bincount(train[:, entry], minlength=spec.levels)
+        expected += np.log((counts[test[:, entry]] + pseudocount / spec.levels) / (len(train) + pseudocount))
+    np.testing.assert_allclose(model.log_prob(data.test.images).numpy(), expected, rtol=1e-12)
+
+
+def test_independent_pixels_of_random_data_count_the_images_of_a_draw():
+    spec = harness.ImageSpec(1, 3, 3, 2)
+    grey = torch.randint(256, (50, 1, 3, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = harness.BernoulliSplit(grey, seed=3)
+    model = fitted(IndependentPixels(spec), harness.Dataset("random", spec, split, split, split))
+    ones = (split.draw(0).images.double().sum(0) + 0.5) / 51
+    torch.testing.assert_close(model.logits.softmax(0)[1], ones, rtol=1e-12, atol=0)
+
+
+def reference_em(images, weights, probs, pseudocount):
+    """EM by loops over components and images: weights (K,), probs (K, D, levels)."""
+    joint = np.array([
+        [w * np.prod(table[np.arange(len(x)), x]) for w, table in zip(weights, probs, strict=True)] for x in images
+    ])  # fmt: skip
+    shares = joint / joint.sum(1, keepdims=True)
+    new_probs = np.empty_like(probs)
+    for k, table in enumerate(new_probs):
+        for entry in range(table.shape[0]):
+            for level in range(table.shape[1]):
+                count = shares[images[:, entry] == level, k].sum()
+                table[entry, level] = (count + pseudocount / table.shape[1]) / (shares[:, k].sum() + pseudocount)
+    return shares.mean(0), new_probs, np.log(joint.sum(1)).mean()
+
+
+@pytest.mark.parametrize("spec", [BINARY, COLOUR], ids=str)
+def test_a_categorical_em_step_agrees_with_explicit_responsibilities(spec):
+    rng = np.random.default_rng(5)
+    images = make_dataset(spec, num_images=60).train.images.flatten(1)
+    weights = rng.dirichlet(np.ones(4))
+    probs = rng.dirichlet(np.ones(spec.levels), size=(4, spec.num_dimensions))
+    table = torch.from_numpy(probs).permute(1, 2, 0).log()
+    got = em_step(images, torch.from_numpy(weights).log(), table, pseudocount=0.7)
+    new_weights, new_probs, log_likelihood = reference_em(images.numpy(), weights, probs, 0.7)
+    np.testing.assert_allclose(got[0].exp().numpy(), new_weights, rtol=1e-10)
+    np.testing.assert_allclose(got[1].exp().permute(2, 0, 1).numpy(), new_probs, rtol=1e-10)
+    assert got[2] == pytest.approx(log_likelihood, rel=1e-12)
+
+
+def test_categorical_em_never_lowers_likelihood_plus_prior():
+    images = make_dataset(COLOUR).train.images.flatten(1)
+    rng = np.random.default_rng(0)
+    probs = torch.from_numpy(rng.dirichlet(np.ones(3), size=(6, 5))).permute(0, 2, 1).log()  # (D, levels, K)
+    weights = torch.full((5,), -math.log(5), dtype=torch.float64)
+    objectives = []
+    for _ in range(60):
+        prior = 1.5 / 3 * probs.sum().item() / len(images)
+        weights, probs, log_likelihood = em_step(images, weights, probs, pseudocount=1.5)
+        objectives.append(log_likelihood + prior)
+    steps = np.diff(objectives)
+    assert steps.min() > -1e-12
+    assert steps[0] > 1e-3
+
+
+def test_one_component_is_the_independent_pixels():
+    data = make_dataset(COLOUR)
+    one = fitted(MixtureOfCategoricals(COLOUR, components=1, pseudocount=2.0), data, budget="2 epochs")
+    reference = fitted(IndependentPixels(COLOUR, pseudocount=2.0), data)
+    torch.testing.assert_close(one.log_prob(data.test.images), reference.log_prob(data.test.images), rtol=1e-12, atol=0)
+
+
+def test_two_components_find_two_clusters_that_independent_pixels_cannot():
+    data = make_dataset(BINARY, num_images=2000)
+    rng = np.random.default_rng(0)
+    ones = torch.from_numpy(rng.dirichlet(np.full(2, 0.5), size=(2, 9))[..., 1])  # the truth of make_dataset
+    x = data.test.images.flatten(1).double()[:, None]
+    truth = ((x * ones.log() + (1 - x) * (1 - ones).log()).sum(2).logsumexp(1) - math.log(2)).mean().item()
+    mixture = fitted(MixtureOfCategoricals(BINARY, components=2), data, budget="60 epochs")
+    alone = fitted(IndependentPixels(BINARY), data)
+    assert mixture.log_prob(data.test.images).mean().item() == pytest.approx(truth, abs=0.02)
+    assert alone.log_prob(data.test.images).mean().item() < truth - 0.4
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_scores_survive_a_state_dict(model_class):
+    data = make_dataset(BINARY)
+    model = fitted(model_class(BINARY), data)
+    copy = model_class(BINARY).double()
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(copy.log_prob(data.test.images), model.log_prob(data.test.images))
+
+
+@pytest.mark.parametrize("model_class", [IndependentPixels, MixtureOfCategoricals])
+@pytest.mark.parametrize("pseudocount", [0.0, -1.0, math.inf, math.nan])
+def test_a_pseudocount_that_is_not_positive_is_refused_by_its_value(model_class, pseudocount):
+    with pytest.raises(ValueError, match=f"pseudocount must be positive and finite, not {pseudocount}"):
+        model_class(BINARY, pseudocount=pseudocount)
+
+
+def test_a_mixture_without_components_is_refused():
+    with pytest.raises(ValueError, match="components must be at least 1, not 0"):
+        MixtureOfCategoricals(BINARY, components=0)

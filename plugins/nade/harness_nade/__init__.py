@@ -1,0 +1,36 @@
+"""Neural autoregressive density estimators: FVSBN, NADE, orderless deep NADE and MADE."""
+
+from __future__ import annotations
+
+from harness import ModelEntry, hookimpl
+
+
+@hookimpl
+def register_models() -> list[ModelEntry]:
+    """Returns the models of this package; torch is not imported before one of them is used."""
+    return [
+        ModelEntry(
+            "fvsbn",
+            "harness_nade.fvsbn:FVSBN",
+            paper="Frey 1996; Neal 1992",
+            summary="fully visible sigmoid belief net: logistic regression of every entry on its past",
+        ),
+        ModelEntry(
+            "nade",
+            "harness_nade.nade:NADE",
+            paper="arXiv 1605.02226 (Uria et al. 2016); Larochelle & Murray 2011",
+            summary="one hidden layer an entry, weights shared over the entries, exact O(DH) sampling",
+        ),
+        ModelEntry(
+            "deep-nade",
+            "harness_nade.deep_nade:DeepNADE",
+            paper="arXiv 1310.1757 (Uria, Murray & Larochelle 2014)",
+            summary="orderless NADE of any depth, trained for all orderings at once; an ensemble of some at evaluation",
+        ),
+        ModelEntry(
+            "made",
+            "harness_nade.made:MADE",
+            paper="arXiv 1502.03509 (Germain et al. 2015)",
+            summary="masked autoencoder, all conditionals in one pass; a mixture over masks and orderings",
+        ),
+    ]

@@ -1,0 +1,186 @@
+"""Orderless deep NADE: one network for the conditionals of every ordering (Uria, Murray & Larochelle 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness import Autoregressive, Dataset, ImageSpec, Noise, Sampler, SamplingTrace, Trainer, mean_over
+from harness_nade.descent import check_positive, descend
+from harness_nade.incremental import incremental_sample
+from harness_nade.orderings import random_orders, ranks_of
+from harness_nade.pixels import Inputs, encode, entry_log_probs, marginal_outputs, num_inputs, num_outputs, value_logits
+
+_CHUNK_FLOATS = 2**21  # one hidden layer of a chunk of positions: 8 MiB in float32
+
+
+class DeepNADE(Autoregressive):
+    r"""A multilayer perceptron that predicts any entry from any set of observed ones.
+
+    .. math:: h_1 = relu(b_1 + W_1 [x * m, m]), \; h_l = relu(b_l + W_l h_{l-1}), \;
+              p(x_d = v \mid x_m) = softmax_v(b_d + V_d h_L)
+
+    Training draws an ordering and a number of observed entries for every image, and rescales the log-likelihood of
+    the others to an unbiased estimate of the mean over all orderings. At evaluation the model is the equal mixture
+    over ``num_orderings`` fixed random orderings (EoNADE). An image's likelihood needs the upper layers D times an
+    ordering. Reference: Uria, Murray & Larochelle 2014, arXiv 1310.1757.
+
+    Args:
+        spec: any sample space.
+        hidden: the widths of the hidden layers, at least one.
+        num_orderings: orderings at evaluation; the first ones are the same whatever their number.
+        ordering_seed: of the orderings, which are no learned state.
+        inputs: ``scaled`` values in [0, 1], ``one-hot`` vectors, or ``auto``: one-hot for 3 to 32 levels.
+        learning_rate, batch_size, weight_decay: of AdamW.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
+
+    default_budget: ClassVar[str] = "50 epochs"
+    layers: Sequence[nn.Linear]
+    orders: Tensor
+
+    def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_orderings: int = 1,
+                 ordering_seed: int = 0, inputs: Inputs = "auto", learning_rate: float = 1e-3, batch_size: int = 100,
+                 weight_decay: float = 0.0) -> None:  # fmt: skip
+        super().__init__(spec)
+        check_positive(num_orderings=num_orderings, learning_rate=learning_rate, batch_size=batch_size)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"hidden must name at least one layer of at least one unit, not {list(hidden)}")
+        self.num_orderings = num_orderings
+        self.inputs, self.learning_rate = inputs, learning_rate
+        self.batch_size, self.weight_decay = batch_size, weight_decay
+        size = spec.num_dimensions
+        num_in, num_out = num_inputs(inputs, spec.levels), num_outputs(spec.levels)
+        widths = [size * num_in + size, *hidden]  # [x * m, m]
+        self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths)))
+        self.output = nn.Linear(widths[-1], size * num_out)
+        generator = torch.Generator().manual_seed(ordering_seed)
+        self.register_buffer("orders", random_orders(spec, num_orderings, generator), persistent=False)
+
+    def outputs(self, images: Tensor, observed: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 and observed (N, D) bool to (N, D, O); what is not observed is not seen."""
+        inputs = encode(images.flatten(1), self.inputs, self.spec.levels, self.dtype)  # (N, D, E)
+        mask = observed.to(self.dtype)
+        hidden = torch.cat([(inputs * mask.unsqueeze(2)).flatten(1), mask], dim=1)
+        for layer in self.layers:
+            hidden = layer(hidden).relu()
+        outputs: Tensor = self.output(hidden)
+        return outputs.view(len(images), self.spec.num_dimensions, -1)
+
+    def negative_order_agnostic(self, images: Tensor, observed: Tensor) -> Tensor:
+        r"""Returns (N,) nats, D / (D - |m|) * sum_{d not in m} -log p(x_d | x_m) for observed m, (N, D) bool.
+
+        Its expectation over a uniform ordering and a uniform number of observed entries from 0 to D - 1 is the mean
+        over all orderings of -log p(image).
+        """
+        log_probs = entry_log_probs(self.outputs(images, observed), images.flatten(1))  # (N, D)
+        unseen = (~observed).to(log_probs.dtype)
+        return -(log_probs * unseen).sum(1) * self.spec.num_dimensions / unseen.sum(1)
+
+    def draw_observed(self, num_images: int) -> Tensor:
+        """Draws (N, D) bool: the first d entries of a uniform ordering, d uniform from 0 to D - 1."""
+        size = self.spec.num_dimensions
+        keys = torch.rand(num_images, size, device=self.device)
+        count = torch.randint(size, (num_images, 1), device=self.device)
+        return keys < keys.sort(dim=1).values.gather(1, count)
+
+    def _by_position(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns the first and last layers' weights of every entry, in the order in which entries are drawn.
+
+        What observing an entry adds to the first layer, (D, E, H) times its inputs and (D, H); the weights (D, O, H)
+        and biases (D, O) of its outputs.
+        """
+        size, first = self.spec.num_dimensions, self.layers[0].weight
+        of_values, of_mask = first.T[:-size], first.T[-size:]
+        return (
+            of_values.reshape(size, -1, len(first))[order],
+            of_mask[order],
+            self.output.weight.view(size, -1, self.output.in_features)[order],
+            self.output.bias.view(size, -1)[order],
+        )
+
+    def _upper_layers(self, activations: Tensor) -> Tensor:
+        hidden = activations.relu()
+        for layer in self.layers[1:]:
+            hidden = layer(hidden).relu()
+        return hidden
+
+    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W): D evaluations an image, in chunks of bounded memory."""
+        order, size = self.orders[ordering], self.spec.num_dimensions
+        of_values, of_mask, output_weight, output_bias = self._by_position(order)
+        inputs = encode(images.flatten(1)[:, order], self.inputs, self.spec.levels, self.dtype).transpose(0, 1)
+        activations = self.layers[0].bias.expand(len(images), -1)
+        widest = max(layer.out_features for layer in self.layers)
+        step = max(1, _CHUNK_FLOATS // (max(1, len(images)) * widest))
+        outputs = []
+        for first in range(0, size, step):
+            chunk = slice(first, first + step)
+            added = torch.baddbmm(of_mask[chunk, None], inputs[chunk], of_values[chunk])  # (K, N, H)
+            states = torch.cat([activations[None], added]).cumsum(0)  # (K + 1, N, H): before every entry, and after
+            activations = states[-1]
+            hidden = self._upper_layers(states[:-1])
+            outputs.append(torch.baddbmm(output_bias[chunk, None], hidden, output_weight[chunk].mT))  # (K, N, O)
+        logits = value_logits(torch.cat(outputs))[ranks_of(order)]  # (D, N, levels)
+        return logits.permute(1, 2, 0).reshape(len(images), -1, *self.spec.shape)
+
+    def generation_steps(self, ordering: int = 0) -> Tensor:
+        """Returns (C, H, W) int64, the rank of every entry in an ordering."""
+        return ranks_of(self.orders[ordering]).view(self.spec.shape)
+
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Returns ``incremental``, D evaluations an image, and ``raster``, D evaluations of D each."""
+        return {"incremental": self._incremental, **super().samplers()}
+
+    @torch.no_grad()
+    def _incremental(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
+                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+        noise = self.draw_noise(num_samples) if noise is None else noise
+        mask = None if mask is None else mask.to(self.device).expand(num_samples, *self.spec.shape)
+        images = torch.empty(num_samples, *self.spec.shape, dtype=torch.uint8, device=self.device)
+        for ordering in sorted(set(noise.ordering.tolist())):
+            rows = (noise.ordering == ordering).nonzero().squeeze(1)
+            part = Noise(noise.gumbel[rows], noise.ordering[rows])
+            images[rows] = self._sample_in_order(
+                self.orders[ordering], part, known=None if known is None else known.to(self.device)[rows],
+                mask=None if mask is None else mask[rows], trace=trace,
+            )  # fmt: skip
+        return images
+
+    def _sample_in_order(self, order: Tensor, noise: Noise, *, known: Tensor | None, mask: Tensor | None,
+                         trace: SamplingTrace | None) -> Tensor:  # fmt: skip
+        of_values, of_mask, output_weight, output_bias = self._by_position(order)
+
+        def logits_at(activations: Tensor, position: int) -> Tensor:
+            hidden = self._upper_layers(activations)
+            return value_logits(F.linear(hidden, output_weight[position], output_bias[position]))
+
+        def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
+            inputs = encode(values, self.inputs, self.spec.levels, self.dtype)  # (N, E)
+            return torch.addmm(activations + of_mask[position], inputs, of_values[position])
+
+        start = self.layers[0].bias.expand(len(noise.ordering), -1)
+        return incremental_sample(
+            order, start, logits_at, absorb, self.spec, noise, known=known, mask=mask, trace=trace
+        )
+
+    def fit(self, data: Dataset, trainer: Trainer) -> None:
+        """Minimises the order-agnostic objective, and validates it: under the same masks at every validation."""
+        with torch.no_grad():
+            self.output.bias.copy_(marginal_outputs(data.train, self.spec).flatten())
+
+        def per_image(images: Tensor) -> Tensor:
+            return self.negative_order_agnostic(images, self.draw_observed(len(images)))
+
+        descend(
+            self, data, trainer, lambda images: per_image(images).mean(), learning_rate=self.learning_rate,
+            batch_size=self.batch_size, weight_decay=self.weight_decay, every="1 epoch",
+            score=lambda split: mean_over(split, per_image),
+        )  # fmt: skip

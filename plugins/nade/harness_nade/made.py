@@ -1,0 +1,188 @@
+"""MADE: the masked autoencoder for distribution estimation (Germain, Gregor, Murray & Larochelle 2015)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness import Autoregressive, Dataset, ImageSpec, Noise, Sampler, SamplingTrace, Trainer, mean_over
+from harness_nade.descent import check_positive, descend
+from harness_nade.orderings import random_orders, ranks_of, raster_order
+from harness_nade.pixels import Inputs, encode, entry_log_probs, image_logits, marginal_outputs, num_inputs, num_outputs
+
+
+def draw_degrees(size: int, hidden: Sequence[int], generator: torch.Generator) -> list[Tensor]:
+    """Draws the degrees m(k) of every hidden layer's units, (H,) int64 each, for D = ``size`` entries.
+
+    A unit of degree m sees the first m entries. A layer of at least D - 1 units has every degree from 1 to D - 1, so
+    that no past entry is lost on the way; a narrower one has degrees spread evenly, with the same random offset in
+    every layer. Which unit has which degree is random.
+    """
+    span = size - 1
+    if span == 0:  # one entry has no past: all its units are blind
+        return [torch.zeros(width, dtype=torch.int64) for width in hidden]
+    offset = torch.rand((), generator=generator).item()
+    layers = []
+    for width in hidden:
+        if width >= span:
+            extra = torch.randint(1, size, (width - span,), generator=generator)
+            degrees = torch.cat([torch.arange(1, size), extra])
+        else:
+            degrees = ((torch.arange(width) + offset) * span / width).long().clamp(0, span - 1) + 1
+        layers.append(degrees[torch.randperm(width, generator=generator)])
+    return layers
+
+
+class MADE(Autoregressive):
+    r"""An autoencoder whose weights are masked so that output d sees the entries before d alone, in one pass.
+
+    .. math:: h_l = relu(b_l + (W_l * M_l) h_{l-1}), \quad o = b + (V * M) h_L + (A * M_A) x
+
+    With m(j) the rank of input j from 1, and m(k) a hidden unit's degree: M_l connects k to j where m(k) >= m(j), M and
+    M_A connect d to k where rank(d) > m(k). The model is the equal mixture over its members, every pair of an ordering
+    and a mask: the base class's ``num_orderings``. Training takes one member a step, in turn.
+
+    Where a layer has fewer than D - 1 units and there are no direct connections, some of the past is out of sight:
+    ``dependence`` says which. Reference: Germain, Gregor, Murray & Larochelle 2015, arXiv 1502.03509.
+
+    Args:
+        spec: any sample space.
+        hidden: the widths of the hidden layers, at least one.
+        num_masks: connectivities of the hidden units.
+        num_orderings: orderings of the entries; the first is raster order, the others are random.
+        direct: whether inputs are connected to outputs as well, past the hidden layers (the matrix A).
+        mask_seed: of orderings and masks, which are no learned state.
+        inputs: ``scaled`` values in [0, 1], ``one-hot`` vectors, or ``auto``: one-hot for 3 to 32 levels.
+        learning_rate, batch_size, weight_decay: of AdamW.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
+
+    default_budget: ClassVar[str] = "30 epochs"
+    layers: Sequence[nn.Linear]
+    ranks: Tensor
+
+    def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_masks: int = 1,
+                 num_orderings: int = 1, direct: bool = False, mask_seed: int = 0, inputs: Inputs = "auto",
+                 learning_rate: float = 1e-3, batch_size: int = 100, weight_decay: float = 0.0) -> None:  # fmt: skip
+        super().__init__(spec)
+        check_positive(num_masks=num_masks, num_orderings=num_orderings)
+        check_positive(learning_rate=learning_rate, batch_size=batch_size)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"hidden must name at least one layer of at least one unit, not {list(hidden)}")
+        self.num_masks, self.num_orderings = num_masks, num_masks * num_orderings
+        self.inputs, self.learning_rate = inputs, learning_rate
+        self.batch_size, self.weight_decay = batch_size, weight_decay
+        size = spec.num_dimensions
+        num_in, num_out = num_inputs(inputs, spec.levels), num_outputs(spec.levels)
+        widths = [size * num_in, *hidden]
+        self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths)))
+        self.output = nn.Linear(widths[-1], size * num_out)
+        self.direct = nn.Linear(size * num_in, size * num_out, bias=False) if direct else None
+        generator = torch.Generator().manual_seed(mask_seed)
+        orders = torch.cat([raster_order(spec)[None], random_orders(spec, num_orderings - 1, generator)])
+        self.register_buffer("ranks", ranks_of(orders), persistent=False)  # (orderings, D)
+        masks = [draw_degrees(size, hidden, generator) for _ in range(num_masks)]
+        for depth in range(len(hidden)):
+            stacked = torch.stack([degrees[depth] for degrees in masks])  # (masks, H)
+            self.register_buffer(f"degrees_{depth}", stacked, persistent=False)
+        self._held: dict[int, list[Tensor]] | None = None
+
+    def masks(self, member: int) -> list[Tensor]:
+        """Returns the masks of one member between entries and units, bool (to, from): each layer's, the output's, A's.
+
+        The last one, (D, D), is the whole past; the masks are those of entries, before they are repeated for E and O.
+        """
+        ranks = self.ranks[member // self.num_masks] + 1  # (D,)
+        units = [ranks, *(self.get_buffer(f"degrees_{i}")[member % self.num_masks] for i in range(len(self.layers)))]
+        hidden = [above[:, None] >= below[None, :] for below, above in pairwise(units)]
+        return [*hidden, ranks[:, None] > units[-1][None, :], ranks[:, None] > ranks[None, :]]
+
+    def _masked_weights(self, member: int) -> list[Tensor]:
+        if self._held is not None and member in self._held:
+            return self._held[member]
+        num_in, num_out = num_inputs(self.inputs, self.spec.levels), num_outputs(self.spec.levels)
+        masks = self.masks(member)
+        masks[0] = masks[0].repeat_interleave(num_in, 1)
+        masks[-2] = masks[-2].repeat_interleave(num_out, 0)
+        parameters = [*(layer.weight for layer in self.layers), self.output.weight]
+        if self.direct is not None:
+            masks[-1] = masks[-1].repeat_interleave(num_out, 0).repeat_interleave(num_in, 1)
+            parameters.append(self.direct.weight)
+        weights = [weight * mask for weight, mask in zip(parameters, masks, strict=False)]
+        if self._held is not None:
+            self._held[member] = weights
+        return weights
+
+    def outputs(self, images: Tensor, member: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D, O), entries in the order of ``images.flatten(1)``."""
+        weights = self._masked_weights(member)
+        inputs = encode(images.flatten(1), self.inputs, self.spec.levels, self.dtype).flatten(1)  # (N, D * E)
+        hidden = inputs
+        for layer, weight in zip(self.layers, weights, strict=False):
+            hidden = F.linear(hidden, weight, layer.bias).relu()
+        outputs = F.linear(hidden, weights[len(self.layers)], self.output.bias)
+        if self.direct is not None:
+            outputs = outputs + F.linear(inputs, weights[-1])
+        return outputs.view(len(images), self.spec.num_dimensions, -1)
+
+    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W), by member number ``ordering``."""
+        return image_logits(self.outputs(images, ordering), self.spec)
+
+    def generation_steps(self, ordering: int = 0) -> Tensor:
+        """Returns (C, H, W) int64, the rank of every entry in the member's ordering."""
+        return self.ranks[ordering // self.num_masks].view(self.spec.shape)
+
+    def dependence(self, ordering: int = 0) -> Tensor | None:
+        """Returns (D, D) bool, what each conditional of a member sees, or None where it is the whole past."""
+        *hidden, output, past = self.masks(ordering)
+        if self.direct is not None:
+            return None
+        seen = output.to(torch.float64)
+        for mask in reversed(hidden):
+            seen = (seen @ mask.to(torch.float64) > 0).to(torch.float64)
+        return None if torch.equal(seen > 0, past) else seen > 0
+
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Returns ``raster``; the weights are masked once an image, not once a step."""
+        raster = super().samplers()["raster"]
+
+        def holding(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
+                    mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+            with self._weights_held():
+                return raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
+
+        return {"raster": holding}
+
+    @contextmanager
+    def _weights_held(self) -> Iterator[None]:
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def fit(self, data: Dataset, trainer: Trainer) -> None:
+        """Maximises the likelihood of one member a step; the mixture over all of them is validated."""
+        with torch.no_grad():
+            self.output.bias.copy_(marginal_outputs(data.train, self.spec).flatten())
+
+        def loss(images: Tensor) -> Tensor:
+            member = trainer.step % self.num_orderings
+            return -entry_log_probs(self.outputs(images, member), images.flatten(1)).sum(1).mean()
+
+        # Scoring the mixture costs a pass a member: with many members it would take longer than the training.
+        every = f"{math.ceil(self.num_orderings / 4)} epochs"
+        descend(
+            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
+            weight_decay=self.weight_decay, score=lambda split: -mean_over(split, self.log_prob), every=every,
+        )  # fmt: skip

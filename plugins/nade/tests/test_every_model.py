@@ -1,0 +1,177 @@
+"""Claims that hold for every model of this package."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from harness import Autoregressive, Budget, Dataset, ImageSpec, Noise, SamplingTrace, Split, Trainer
+from harness_nade.deep_nade import DeepNADE
+from harness_nade.fvsbn import FVSBN
+from harness_nade.made import MADE
+from harness_nade.nade import NADE
+
+BUILD = {
+    "fvsbn": lambda spec: FVSBN(spec),
+    "fvsbn-scaled": lambda spec: FVSBN(spec, inputs="scaled"),
+    "nade": lambda spec: NADE(spec, hidden=5),
+    "nade-scaled": lambda spec: NADE(spec, hidden=5, inputs="scaled"),
+    "deep-nade": lambda spec: DeepNADE(spec, hidden=(7, 6), num_orderings=2),
+    "deep-nade-shallow": lambda spec: DeepNADE(spec, hidden=(7,), inputs="one-hot"),
+    "made": lambda spec: MADE(spec, hidden=(12, 10), num_masks=2, num_orderings=2),
+    "made-direct": lambda spec: MADE(spec, hidden=(4,), direct=True),
+    "made-narrow": lambda spec: MADE(spec, hidden=(3, 4, 2), num_orderings=2, inputs="scaled"),
+}
+models = pytest.mark.parametrize("build", BUILD.values(), ids=BUILD.keys())
+
+
+@models
+def test_probabilities_sum_to_one_at_initialisation(build, spec, every_image):
+    total = build(spec).double().log_prob(every_image(spec)).exp().sum()
+    torch.testing.assert_close(total.item(), 1.0, rtol=0, atol=1e-7)
+
+
+@models
+def test_probabilities_sum_to_one_with_large_random_weights(build, spec, every_image, randomised):
+    total = randomised(build(spec)).log_prob(every_image(spec)).exp().sum()
+    torch.testing.assert_close(total.item(), 1.0, rtol=0, atol=1e-7)
+
+
+@models
+def test_conditionals_see_nothing_of_the_future(build, spec, randomised, seen, past):
+    model = randomised(build(spec))
+    for ordering in range(model.num_orderings):
+        assert not (seen(model, ordering) & ~past(model, ordering)).any()
+
+
+@models
+def test_conditionals_see_all_of_the_past_that_the_model_declares(build, spec, randomised, seen, past):
+    model = randomised(build(spec))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_().mul_(0.3)  # every path counts: no rectifier is off, no two paths cancel
+    for ordering in range(model.num_orderings):
+        declared = model.dependence(ordering)
+        assert torch.equal(seen(model, ordering), past(model, ordering) if declared is None else declared)
+
+
+@models
+def test_generation_steps_are_a_permutation_of_the_entries(build, spec):
+    model = build(spec)
+    for ordering in range(model.num_orderings):
+        steps = model.generation_steps(ordering)
+        assert steps.shape == spec.shape
+        assert sorted(steps.flatten().tolist()) == list(range(spec.num_dimensions))
+
+
+@models
+def test_likelihood_is_the_equal_mixture_over_orderings(build, spec, every_image, randomised):
+    model, images = randomised(build(spec)), every_image(spec)
+    members = [
+        model.conditional_logits(images, k).log_softmax(1).gather(1, images.long()[:, None]).flatten(1).sum(1).exp()
+        for k in range(model.num_orderings)
+    ]
+    torch.testing.assert_close(model.log_prob(images).exp(), sum(members) / len(members))
+    for member in members:
+        torch.testing.assert_close(member.sum().item(), 1.0)
+
+
+@models
+def test_sampled_frequencies_agree_with_the_enumerated_probabilities(build, every_image):
+    spec = ImageSpec(channels=2, height=1, width=2, levels=3)
+    model = build(spec).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn_like(parameter))
+        expected = model.log_prob(every_image(spec)).exp() * 20_000
+        samples = model.sample(20_000).flatten(1).long()
+    index = (samples * spec.levels ** torch.arange(3, -1, -1)).sum(1)
+    counts = index.bincount(minlength=spec.levels**4)
+    assert samples.max() < spec.levels
+    frequent = expected >= 5  # the approximation by chi-square needs that; the rare images are pooled
+    pooled = [cells[frequent].double() for cells in (counts, expected)]
+    for cells, every in zip(pooled, (counts, expected), strict=True):
+        cells[-1] += every[~frequent].sum()
+    assert chisquare(*(cells.numpy() for cells in pooled)).pvalue > 1e-3
+
+
+@models
+def test_every_sampler_gives_the_raster_image_under_the_same_noise(build, spec, randomised):
+    model = randomised(build(spec))
+    noise = model.draw_noise(200)
+    raster = model.samplers()["raster"](200, noise=noise)
+    for sampler in model.samplers().values():
+        assert torch.equal(sampler(200, noise=noise), raster)
+
+
+@models
+def test_every_sampler_gives_the_raster_image_around_clamped_pixels(build, spec, randomised):
+    model = randomised(build(spec))
+    noise = model.draw_noise(100)
+    known = torch.randint(spec.levels, (100, *spec.shape), dtype=torch.uint8)
+    mask = torch.rand(spec.shape) < 0.5
+    raster = model.samplers()["raster"](100, noise=noise, known=known, mask=mask)
+    assert torch.equal(raster[:, mask], known[:, mask])
+    for sampler in model.samplers().values():
+        assert torch.equal(sampler(100, noise=noise, known=known, mask=mask), raster)
+
+
+@models
+def test_a_sample_is_a_fixed_point_of_one_evaluation_under_its_noise(build, spec, randomised):
+    model = randomised(build(spec))
+    noise = model.draw_noise(100)
+    samples = next(iter(model.samplers().values()))(100, noise=noise)
+    for ordering in range(model.num_orderings):
+        rows = noise.ordering == ordering
+        logits = model.conditional_logits(samples[rows], ordering)
+        assert torch.equal((logits + noise.gumbel[rows]).argmax(1).to(torch.uint8), samples[rows])
+
+
+@models
+def test_state_is_complete_so_that_a_copy_has_the_same_likelihood(build, spec, every_image, randomised):
+    model, copy = randomised(build(spec)), build(spec).double()
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(model.log_prob(every_image(spec)), copy.log_prob(every_image(spec)))
+
+
+@pytest.mark.parametrize("name", ["fvsbn", "nade", "deep-nade", "made"])
+def test_training_finds_the_distribution_that_made_the_data(name, every_image):
+    spec = ImageSpec(channels=1, height=1, width=2, levels=3)
+    joint = torch.tensor([[0.20, 0.05, 0.05], [0.05, 0.30, 0.05], [0.05, 0.05, 0.20]]).flatten()
+    counts = (joint * 2000).round().long()  # the images have exactly these frequencies
+    images = every_image(spec).repeat_interleave(counts, 0)
+    split = Split(images)
+    data = Dataset("pairs", spec, split, split, split)
+    model: Autoregressive = BUILD[name](spec)
+    model.learning_rate = 0.03
+    model.fit(data, Trainer(model, data, budget=Budget.parse("20 epochs")))
+    torch.testing.assert_close(model.log_prob(every_image(spec)).exp(), joint, rtol=0, atol=0.01)
+
+
+def test_incremental_samplers_evaluate_the_network_once_an_entry():
+    spec = ImageSpec(channels=1, height=3, width=3, levels=2)
+    for model in (NADE(spec, hidden=4), DeepNADE(spec, hidden=(4,))):
+        trace = SamplingTrace()
+        model.samplers()["incremental"](5, trace=trace)
+        assert (trace.network_evaluations, trace.sequential_depth) == (9, 9)
+
+
+def test_noise_of_one_ordering_gives_that_members_samples():
+    spec = ImageSpec(channels=1, height=2, width=2, levels=2)
+    model = DeepNADE(spec, hidden=(6,), num_orderings=3).double()
+    noise = model.draw_noise(300)
+    together = model.samplers()["incremental"](300, noise=noise)
+    for ordering in range(3):
+        rows = noise.ordering == ordering
+        alone = model.samplers()["incremental"](int(rows.sum()), noise=Noise(noise.gumbel[rows], noise.ordering[rows]))
+        assert torch.equal(alone, together[rows])
+
+
+@pytest.mark.parametrize("model", [FVSBN, NADE, DeepNADE, MADE])
+def test_bad_hyperparameters_are_named(model):
+    spec = ImageSpec(channels=1, height=2, width=2, levels=2)
+    with pytest.raises(ValueError, match="learning_rate must be positive, not -1"):
+        model(spec, learning_rate=-1)
+    with pytest.raises(ValueError, match=r"inputs must be .*, not 'onehot'"):
+        model(spec, inputs="onehot")

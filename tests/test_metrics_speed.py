@@ -1,0 +1,113 @@
+"""Throughput, latency and memory of models whose speed and allocations are known."""
+
+import time
+
+import pytest
+import torch
+
+from harness import Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
+from harness.metrics import speed
+from harness.profiling import Sweep, Timing
+
+SPEC = ImageSpec(1, 2, 2, levels=2)
+
+
+class Sleeper(ExactLikelihood):
+    """Sleeps 10 ms a call, whatever the batch size, and 10 ms a training step of 4 images."""
+
+    def log_prob(self, images):
+        time.sleep(0.01)
+        return torch.zeros(len(images))
+
+    def sample(self, num_samples):
+        time.sleep(0.01)
+        return torch.zeros(num_samples, *self.spec.shape, dtype=torch.uint8)
+
+    def fit(self, data, trainer):
+        for _ in trainer.batches(data.train, batch_size=4):
+            time.sleep(0.01)
+
+
+def evaluation(model):
+    images = Split(torch.zeros(10, *model.spec.shape, dtype=torch.uint8))
+    train = Split(torch.zeros(32, *model.spec.shape, dtype=torch.uint8))
+    return Evaluation(model, Dataset("toy", model.spec, train, images, images))
+
+
+@pytest.mark.parametrize("metric", [speed.ScoringThroughput, speed.SamplingThroughput])
+def test_throughput_is_the_best_over_the_batch_sizes(metric):
+    score = metric().evaluate(evaluation(Sleeper(SPEC)))
+    assert 256 / 0.02 < score.value <= 256 / 0.01
+    assert score.protocol["batch size"] == "256"
+    assert 4 / 0.02 < score.details["batch_4_median"] <= 4 / 0.01
+
+
+def test_latency_is_the_median_time_of_a_single_image():
+    score = speed.SamplingLatency().evaluate(evaluation(Sleeper(SPEC)))
+    assert 0.01 <= score.value < 0.02
+    assert score.details["q25_seconds"] <= score.value <= score.details["q75_seconds"]
+
+
+def test_training_throughput_is_batch_size_over_step_time():
+    score = speed.TrainingThroughput().evaluate(evaluation(Sleeper(SPEC)))
+    assert 4 / 0.02 < score.value <= 4 / 0.01
+    assert score.protocol["batch size"] == "4"
+
+
+def test_a_closed_form_fit_has_no_training_throughput():
+    class ClosedForm(Sleeper):
+        def fit(self, data, trainer): ...
+
+    with pytest.raises(Unsupported, match="closed form"):
+        speed.TrainingThroughput().evaluate(evaluation(ClosedForm(SPEC)))
+
+
+def test_a_score_names_its_best_batch_size_its_quartiles_and_what_was_not_measured():
+    sweep = Sweep({1: Timing(0.5, 0.4, 0.625, 9), 4: Timing(1.0, 0.8, 2.0, 4)}, {16: "a call would take about 3 s"})
+    score = speed.throughput_score(sweep, {"sampler": "raster"})
+    assert score.value == 4.0
+    assert (score.details["batch_4_q25"], score.details["batch_4_q75"]) == (2.0, 5.0)
+    assert score.details["batch_1_q25"] == pytest.approx(1.6)
+    assert score.standard_error == pytest.approx(4.0 * 1.2533 * 1.2 / 1.349 / 2, rel=1e-3)
+    assert score.protocol["batch size"] == "4"
+    assert score.protocol["not measured"] == "batch size 16: a call would take about 3 s"
+
+
+class Allocator(Sleeper):
+    """Drawing n images holds 3 tensors of n x 1000 float32 at a time; scoring holds one."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.register_buffer("state", torch.zeros(300))
+
+    def sample(self, num_samples):
+        first = torch.empty(num_samples, 1000)
+        second = first.view(-1) + 1
+        third = second * 2
+        del first, second
+        fourth = third + 1
+        del third
+        return fourth[:, None].reshape(num_samples, 1000)[:, :4].to(torch.uint8).view(-1, *self.spec.shape)
+
+    def log_prob(self, images):
+        return torch.zeros(len(images), 1000).sum(1)
+
+
+def test_peak_memory_counts_what_lives_at_the_same_time():
+    score = speed.PeakMemory().evaluate(evaluation(Allocator(SPEC)))
+    assert score.details["state_bytes"] == 1200
+    assert score.details["sampling_bytes"] == 1200 + 3 * 64 * 1000 * 4
+    assert score.details["scoring_bytes"] == 1200 + 64 * 1000 * 4 + 64 * 4
+    assert score.value == score.details["sampling_bytes"]
+
+
+def test_a_sampler_that_does_not_end_is_watched_for_a_while(monkeypatch):
+    class Endless(Allocator):
+        def sample(self, num_samples):
+            while True:
+                torch.zeros(num_samples, 1000)
+
+    monkeypatch.setattr(speed, "_MEMORY_SECONDS", 0.05)
+    score = speed.PeakMemory().evaluate(evaluation(Endless(SPEC)))
+    assert score.details["sampling_bytes"] == 1200 + 64 * 1000 * 4
+    assert score.protocol["cut off"] == "sampling after 0.05 s"
