@@ -148,8 +148,8 @@ def read_archive(folder: Path) -> Archive:
     """Reads what ``export`` wrote.
 
     Raises:
-        ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record whose
-            scores per image are missing.
+        ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record
+            whose scores per image are missing.
     """
     file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)
     try:
@@ -217,7 +217,7 @@ def _from_runs(sources: Mapping[str, Path]) -> Callable[[str], PerImage]:
 
 def _open_per_image(file: Path) -> Mapping[str, PerImage]:
     try:
-        tensors = safe_open(file, framework="numpy")
+        tensors: Any = safe_open(file, framework="numpy")
         description = json.loads((tensors.metadata() or {})[_METADATA])
         images_of: dict[str, str] = description["images"]
         names = set(tensors.keys())
@@ -235,7 +235,7 @@ def _open_per_image(file: Path) -> Mapping[str, PerImage]:
 
 
 def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> PerImage:
-    """Rounds scores to float32 wherever they come from, so that a board is the same from a store and from an archive."""
+    """Rounds scores to float32 wherever they come from: a board is the same from a store and from an archive."""
     if scores.ndim != 1 or scores.shape != images.shape or images.dtype != np.int64:
         raise ArchiveError(f"{where}: {scores.shape} scores for {images.shape} images of type {images.dtype}")
     return scores.astype(np.float32).astype(np.float64), images
@@ -244,8 +244,8 @@ def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> Per
 def without_paths(record: RunRecord) -> RunRecord:
     """Returns a record in which no text tells where on which machine it was made.
 
-    Of a path in a message or traceback, what is left begins at ``site-packages``, ``plugins`` or ``harness*``, or is the
-    file's name alone; of one in the command, the name.
+    Of a path in a message or traceback, what is left begins at ``site-packages``, ``plugins`` or ``harness*``, or is
+    the file's name alone; of one in the command, the name.
     """
     environment = dict(record.environment)
     if isinstance(environment.get("command"), str):

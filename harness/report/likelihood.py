@@ -19,7 +19,7 @@ EXACT = ("nll", "bits-per-dim")
 # One draw of the bound is what a paper means by the bits a dimension of a density on dequantized pixels.
 _AS_BITS_PER_DIM = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound")
 
-COLUMNS = {
+LIKELIHOOD_COLUMNS = {
     "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "label": "string", "model": "string",
     "status": "string", "nll_nats": "float64", "nll_nats_sd": "float64", "nll_nats_se": "float64",
     "bits_per_dim": "float64", "bits_per_dim_sd": "float64", "kind": "string", "metric": "string", "seeds": "Int64",
@@ -66,13 +66,15 @@ def likelihood_entries(
             judged = None if theirs is None else verdict(_measured(row, figure, theirs, per_image), theirs)
             entries.append(LikelihoodEntry(row, figure, theirs, judged))
     ranks = rank_figures([entry.figure for entry in entries])
-    order = sorted(range(len(entries)), key=lambda k: (ranks.intervals[k].best, ranks.intervals[k].worst, entries[k].figure.mean))
+    order = sorted(
+        range(len(entries)), key=lambda k: (ranks.intervals[k].best, ranks.intervals[k].worst, entries[k].figure.mean)
+    )
     intervals = tuple(ranks.intervals[k] for k in order)
     return [entries[k] for k in order], Ranks(intervals, ranks.bases, ranks.num_pairs, ranks.untested)
 
 
 def likelihood_values(entry: LikelihoodEntry) -> dict[str, Any]:
-    """Returns the cells of ``COLUMNS`` that a row's own records give."""
+    """Returns the cells of ``LIKELIHOOD_COLUMNS`` that a row's own records give."""
     row, figure = entry.row, entry.figure
     bits = figure.in_unit("bits/dim", 1 / nats_a_bit_per_dim(row))
     values: dict[str, Any] = {
@@ -130,7 +132,7 @@ def nats_a_bit_per_dim(row: BoardRow) -> float:
 
 
 def _best_figure(row: BoardRow, metrics: Sequence[str], per_image: PerImage) -> Figure | None:
-    """The exact value if there is one, else the lowest bound; only figures that all finished seeds have, if there are."""
+    """The exact value if there is one, else the lowest of the bounds that most seeds have."""
     names = [metric for metric in metrics if is_likelihood(metric) and row.scores(metric)]
     most = max((len(row.scores(name)) for name in names), default=0)
     exact = [name for name in EXACT if name in names]

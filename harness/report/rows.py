@@ -72,7 +72,7 @@ class BoardRow:
         return scores[0][1].value if scores else None
 
     def problems(self, metrics: Sequence[str]) -> list[Problem]:
-        """Returns what went wrong, in the training or with one of ``metrics``; equal problems of several seeds are one."""
+        """Returns what went wrong in the training or with one of ``metrics``; equal problems of seeds are one."""
         by_seed: dict[int, list[tuple[str, str]]] = {}
         records = {record.spec.seed: record for record in self.records}
         if self.records or self.grid_problem is None:
@@ -272,10 +272,8 @@ def _has_value(score: ScoreRecord) -> bool:
     return score.status == "done" and score.value is not None
 
 
-def _problems_of(
-    record: RunRecord | None, metrics: Sequence[str], scored: Sequence[str] = ()
-) -> list[tuple[str, str]]:
-    """Returns (status, reason) pairs; ``scored`` names metrics that other seeds of the row have, and this one should."""
+def _problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Returns (status, reason) pairs; ``scored`` names metrics that other seeds have, and this one should."""
     if record is None:
         return [("not run", "no record")]
     if record.failure is not None:
@@ -293,6 +291,13 @@ def _problems_of(
             what = "" if score.failure is None else f"{score.failure.type}: {score.failure.message}"
             problems.append((str(score.status), one_line(f"{score.metric}: {what}" if what else score.metric)))
     return problems
+
+
+def status_of(board: str, problems: Sequence[Problem]) -> str:
+    """Returns the status of a row without a figure, in a word or two."""
+    if problems:
+        return problems[0].status
+    return "not measured" if board == "throughput" else "not applicable"
 
 
 def one_line(text: str, limit: int = 160) -> str:

@@ -46,7 +46,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def uncertainty(value: float, decimals: int) -> str:
-    """A spread with so many decimals; one that would print as zero, and is not, is given as less than the last digit."""
+    """A spread with so many decimals; one that would print as zero, and is not, is less than the last digit."""
     smallest = 10.0**-decimals
     return f"<{smallest:.{decimals}f}" if 0 < value < smallest / 2 else fixed(value, decimals)
 

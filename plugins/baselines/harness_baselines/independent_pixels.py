@@ -13,6 +13,8 @@ from harness import ExactLikelihood, ImageSpec
 if TYPE_CHECKING:
     from harness import Dataset, Trainer
 
+_CHUNK = 4096
+
 
 class IndependentPixels(ExactLikelihood):
     """A categorical distribution for every entry, independent of all the others, by smoothed maximum likelihood.
@@ -46,12 +48,15 @@ class IndependentPixels(ExactLikelihood):
     @torch.no_grad()
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Counts."""
-        levels, split = self.spec.levels, data.train
-        counts = torch.zeros(levels, *self.spec.shape, dtype=torch.float64)
+        levels, dimensions, split = self.spec.levels, self.spec.num_dimensions, data.train
+        counts = torch.zeros(dimensions * levels, dtype=torch.int64)
+        first = levels * torch.arange(dimensions)  # where each entry's counts begin
         for draw in range(split.num_draws):
             images = split.draw(draw).images.cpu()
-            for level in range(levels):
-                counts[level] += (images == level).sum(0)
+            for start in range(0, len(images), _CHUNK):
+                cells = images[start : start + _CHUNK].flatten(1).long() + first  # (B, D)
+                counts += torch.bincount(cells.flatten(), minlength=len(counts))
+        counts = counts.view(dimensions, levels).T.reshape(self.logits.shape).double()
         total = split.num_draws * len(split)
         self.logits.copy_(((counts + self.pseudocount / levels) / (total + self.pseudocount)).log())
 

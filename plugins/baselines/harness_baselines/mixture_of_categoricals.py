@@ -128,19 +128,21 @@ class MixtureOfCategoricals(ExactLikelihood):
             trainer.log(loss=-log_likelihood)
 
     def _start(self, images: Tensor) -> None:
-        levels = self.spec.levels
+        dimensions, levels, components = self.logits.shape
         points = images.flatten(1)
         subset = points[torch.randperm(len(points))[:_SEEDING_IMAGES]].to(self.device).double()
-        seeds = plus_plus_seeds(subset, len(self.weight_logits))
-        counts = torch.zeros_like(self.logits, dtype=torch.float64)
-        sizes = torch.zeros_like(self.weight_logits, dtype=torch.float64)
+        seeds = plus_plus_seeds(subset, components)
+        counts = torch.zeros(dimensions * levels * components, dtype=torch.int64, device=self.device)
+        sizes = torch.zeros(components, dtype=torch.int64, device=self.device)
+        first = levels * torch.arange(dimensions, device=self.device)
         for start in range(0, len(points), _CHUNK):
             chunk = points[start : start + _CHUNK].to(self.device)
-            shares = F.one_hot(nearest_seed(chunk.double(), seeds), len(seeds)).double()  # (B, K)
-            sizes += shares.sum(0)
-            for level in range(levels):
-                counts[:, level] += (chunk == level).double().T @ shares
-        weights, probs = maximise(counts, sizes, pseudocount=self.pseudocount)
+            nearest = nearest_seed(chunk.double(), seeds)  # (B,)
+            sizes += torch.bincount(nearest, minlength=components)
+            cells = (chunk.long() + first) * components + nearest[:, None]  # (B, D)
+            counts += torch.bincount(cells.flatten(), minlength=len(counts))
+        table = counts.double().view(dimensions, levels, components)
+        weights, probs = maximise(table, sizes.double(), pseudocount=self.pseudocount)
         self.weight_logits.copy_(weights)
         self.logits.copy_(probs)
 

@@ -1,0 +1,65 @@
+"""Markdown: tables that read well as they are, with every text escaped."""
+
+from __future__ import annotations
+
+import re
+
+from harness.report.values import Document, Section, Table
+
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def escape(text: str) -> str:
+    """Returns a text on one line, in which nothing is markup; an underscore inside a word is none as it is."""
+    line = " ".join(text.split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
+
+
+def to_markdown(document: Document) -> str:
+    """Writes a board."""
+    parts = ["<!-- Generated from records by `harness leaderboard`; edits are lost. -->", f"# {escape(document.title)}"]
+    parts += [escape(paragraph) for paragraph in document.introduction]
+    for section in document.sections:
+        parts += _section(section, 2)
+    if document.reading:
+        parts += ["## How to read this", _bullets(document.reading)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, level: int) -> list[str]:
+    parts = [f"{'#' * level} {escape(section.title)}"]
+    if section.lead:
+        parts.append(escape(section.lead))
+    if section.table is not None:
+        parts.append(_table(section.table))
+    if section.notes:
+        parts.append(_bullets(section.notes))
+    for part in section.subsections:
+        parts += _section(part, level + 1)
+    return parts
+
+
+def _bullets(notes: tuple[str, ...]) -> str:
+    # A zero-width escape: a note that begins with a digit and a dot, or a sign, is no list or heading of its own.
+    return "\n".join(f"- {re.sub(r'^([#+-]|[0-9]+(?=[.)]))', _guard, escape(note))}" for note in notes)
+
+
+def _guard(found: re.Match[str]) -> str:
+    return f"\\{found[0]}" if not found[0].isdigit() else f"{found[0]}\\"
+
+
+def _table(table: Table) -> str:
+    cells = [[escape(cell) for cell in row] for row in (table.columns, *table.rows)]
+    widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(table.columns))]
+    right = [column in table.numeric for column in table.columns]
+
+    def line(row: list[str]) -> str:
+        padded = (
+            cell.rjust(width) if flag else cell.ljust(width)
+            for cell, width, flag in zip(row, widths, right, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f"{'-' * (width - 1)}{':' if flag else '-'}" for width, flag in zip(widths, right, strict=True)]
+    return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
