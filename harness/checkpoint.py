@@ -37,6 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
+        name = f"{len(tensors)}:{name}"  # the number tells the keys 1 and "1" apart, and "a/b" from "b" in "a"
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if isinstance(value, Mapping):
@@ -121,12 +122,14 @@ def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str)
             f"{source}: does not fit {type(model).__name__}: missing {missing[:3]}, unknown {unknown[:3]}"
         )
     for name, value in tensors.items():
-        target = own[name]
-        if target.numel() == 0 and target.shape != value.shape:
-            target.data = value.to(target.device, copy=True)
-            continue
-        if target.shape != value.shape:
+        if own[name].numel() > 0 and own[name].shape != value.shape:
             raise CheckpointError(
-                f"{source}: {name} has shape {tuple(value.shape)}, {type(model).__name__} expects {tuple(target.shape)}"
+                f"{source}: {name} has shape {tuple(value.shape)}, "
+                f"{type(model).__name__} expects {tuple(own[name].shape)}"
             )
-        target.copy_(value)
+    for name, value in tensors.items():
+        target = own[name]
+        if target.shape == value.shape:
+            target.copy_(value)
+        else:  # registered empty
+            target.data = value.to(target, copy=True)

@@ -6,6 +6,7 @@ has only such a density derives from ``ImportanceWeighted``.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
@@ -157,7 +158,7 @@ class Autoregressive(ExactLikelihood):
     def log_prob(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: log of the mean over orderings of the product of conditionals."""
         per_ordering = [self.conditional_log_probs(images, k).flatten(1).sum(1) for k in range(self.num_orderings)]
-        return torch.stack(per_ordering).logsumexp(0) - torch.tensor(float(self.num_orderings)).log().item()
+        return torch.stack(per_ordering).logsumexp(0) - math.log(self.num_orderings)
 
     def draw_noise(self, num_samples: int) -> Noise:
         """Draws the noise of ``num_samples`` images on the model's device."""

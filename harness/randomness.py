@@ -12,7 +12,7 @@ from torch import Tensor
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """Returns a seed in [0, 2**63) for one purpose: different purposes under one ``seed`` get independent streams."""
-    text = ":".join(str(part) for part in (seed, *purpose))
+    text = repr((seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

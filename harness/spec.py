@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -76,7 +77,7 @@ class Budget:
         return cls(amount, unit)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}" if self.amount < 1e5 else f"{self.amount:.0f} {self.unit}"
+        return f"{Decimal(repr(self.amount)).normalize():f} {self.unit}"
 
     def num_steps(self, steps_an_epoch: int) -> int:
         """Returns the number of steps for a loop of ``steps_an_epoch`` batches an epoch.

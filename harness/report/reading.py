@@ -6,35 +6,36 @@ from harness.published import TAGS
 from harness.report.ranking import ALPHA
 
 _SPREAD = """
-a ± b (c): mean over seeds, ± the standard deviation over seeds, (the standard error over test images). One seed has no ±.
+a ± b (c): mean over seeds, ± the standard deviation over seeds, (the standard error over test images). One seed has
+no ±.
 """
 
 _RANKS = f"""
-A rank is an interval, from 1 + the number of rows proven better, to the number of rows less those proven worse. Two rows
-differ if a test over training seeds crossed with test images says so, with Holm's correction over all pairs of a table at
-alpha = {ALPHA:g}. Rows whose intervals overlap may be equal; being equal is not transitive.
+A rank is an interval, from 1 + the number of rows proven better, to the number of rows less those proven worse. Two
+rows differ if a test over training seeds crossed with test images says so, with Holm's correction over all pairs of a
+table at alpha = {ALPHA:g}. Rows whose intervals overlap may be equal; being equal is not transitive.
 """
 
 _ORDER = """
-≤ marks an upper bound: the lowest of those that the row was scored by, where there is no exact value. A bound below an
-exact value is better, since the true value is lower still. An exact value below a bound proves nothing, and neither row is
-ranked above the other. Bounds are compared with one another as the promises that they are.
+≤ marks an upper bound: the lowest of those that the row was scored by, where there is no exact value. A bound below
+an exact value is better, since the true value is lower still. An exact value below a bound proves nothing, and
+neither row is ranked above the other. Bounds are compared with one another as the promises that they are.
 """
 
 _UNITS = """
-bits/dim: nats / (D ln 2), with D the number of dimensions of an image. Parameters: those that drawing an image uses / those
-in the checkpoint; one number where they are equal, or only one was counted. Training: mean over seeds, and which weights
-were scored.
+bits/dim: nats / (D ln 2), with D the number of dimensions of an image. Parameters: those that drawing an image uses /
+those in the checkpoint; one number where they are equal, or only one was counted. Training: mean over seeds, and
+which weights were scored.
 """
 
 _K = """
-iwae-K: the importance-weighted bound of K samples an image. It falls to the negative log-likelihood as K grows, so bounds of
-different K are different quantities, each with a column of its own.
+iwae-K: the importance-weighted bound of K samples an image. It falls to the negative log-likelihood as K grows, so
+bounds of different K are different quantities, each with a column of its own.
 """
 
 _SPEED = """
-Speeds compare within one table only: each is one machine. They are measured alone on it, with the first seed: the median
-over blocks of calls, in brackets the quartiles. Rows are sorted by sampling speed, and not ranked.
+Speeds compare within one table only: each is one machine. They are measured alone on it, with the first seed: the
+median over blocks of calls, in brackets the quartiles. Rows are sorted by sampling speed, and not ranked.
 """
 
 _LIKELIHOOD = f"Negative log-likelihood of the test images, in nats an image; lower is better. {_SPREAD}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, ImportanceWeighted, Unsupported
+from harness import ImageSpec, Unsupported, VariationalBound
 
 if TYPE_CHECKING:
     from harness import Dataset, Trainer
@@ -25,7 +25,7 @@ def normal_log_density(points: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor
     return log_density
 
 
-class Gaussian(ImportanceWeighted):
+class Gaussian(VariationalBound):
     """A full-covariance Gaussian on uniformly dequantized pixels.
 
     With u uniform on [0, 1)^D and the entries of x counted in levels,
@@ -41,7 +41,8 @@ class Gaussian(ImportanceWeighted):
     Gaussian's mass of the image's cell, where the cells of values 0 and levels - 1 reach to infinity. E[exp w] is the
     mass of the unit cell x + [0, 1)^D: that is p(image) where no entry is 0 or levels - 1, and less elsewhere. So log w
     is in expectation a lower bound of log p(image) throughout, and E[exp w] sums over all images to the Gaussian's mass
-    inside [0, levels)^D, below one: little is missing on natural 8-bit images, much on binary ones.
+    inside [0, levels)^D, below one: little is missing on natural 8-bit images, much on binary ones. For want of those
+    tails the weights are no unbiased estimate of p(image), so this is a ``VariationalBound`` and no more.
 
     Args:
         spec: the sample space.
@@ -89,7 +90,11 @@ class Gaussian(ImportanceWeighted):
         self.mean.copy_(average + middle + 0.5)
         self.cholesky.copy_(torch.linalg.cholesky(covariance))
 
-    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+    def elbo(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the log-density at one draw of the noise, a bound in expectation."""
+        return self.log_dequantized_density(images, 1)[0]
+
+    def log_dequantized_density(self, images: Tensor, num_samples: int) -> Tensor:
         """Maps (N, C, H, W) uint8 to (num_samples, N) nats; E[exp w] is the mass of the image's unit cell."""
         mean, cholesky = self.mean.double(), self.cholesky.double()
         values = images.flatten(1).double()  # (N, D)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, ImportanceWeighted, Unsupported, mean_over
+from harness import ImageSpec, Unsupported, VariationalBound, mean_over
 from harness_baselines.seeding import nearest_seed, plus_plus_seeds
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def em_step(points: Tensor, components: Components, *, noise_variance: float) ->
     return new, total / len(points)
 
 
-class MixtureOfGaussians(ImportanceWeighted):
+class MixtureOfGaussians(VariationalBound):
     """K Gaussians on uniformly dequantized pixels, with diagonal or full covariances.
 
     With u uniform on [0, 1)^D and the entries of x counted in levels,
@@ -219,7 +219,11 @@ class MixtureOfGaussians(ImportanceWeighted):
         self.mean.copy_(components.mean + offset)
         self.scale.copy_(components.scale)
 
-    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+    def elbo(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the log-density at one draw of the noise, a bound in expectation."""
+        return self.log_dequantized_density(images, 1)[0]
+
+    def log_dequantized_density(self, images: Tensor, num_samples: int) -> Tensor:
         """Maps (N, C, H, W) uint8 to (num_samples, N) nats; E[exp w] is the mass of the image's unit cell."""
         components = self._components()
         values = images.flatten(1).double()  # (N, D)

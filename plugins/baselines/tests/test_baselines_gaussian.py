@@ -81,7 +81,7 @@ def pair_models():
 def test_log_weights_are_the_density_at_the_dequantized_values(small_models, name):
     model, images = small_models[name], make_dataset(SPEC).test.images[:20]
     torch.manual_seed(4)
-    got = model.log_importance_weights(images, 3)
+    got = model.log_dequantized_density(images, 3)
     torch.manual_seed(4)
     points = images.flatten(1).double() + torch.rand(3, 20, SPEC.num_dimensions, dtype=torch.float64)
     density = sum(
@@ -96,7 +96,7 @@ def test_mean_weight_is_the_mass_of_the_unit_cell(pair_models, name):
     model, num_samples = pair_models[name], 40_000
     images = torch.cartesian_prod(torch.arange(5), torch.arange(5)).to(torch.uint8).view(-1, *PAIR.shape)
     torch.manual_seed(5)
-    weights = model.log_importance_weights(images, num_samples).exp().numpy()  # (num_samples, 25)
+    weights = model.log_dequantized_density(images, num_samples).exp().numpy()  # (num_samples, 25)
     corners = images.flatten(1).numpy().astype(float)
     masses = [box_mass(model, corner, corner + 1) for corner in corners]
     errors = weights.std(0) / math.sqrt(num_samples)
@@ -125,7 +125,7 @@ def test_elbo_is_on_average_below_the_log_mass_of_the_cell_with_its_tails(pair_m
     model, levels = pair_models[name], PAIR.levels
     images = make_dataset(PAIR).test.images[:30]
     torch.manual_seed(7)
-    elbo = model.log_importance_weights(images, 5000).mean(0).numpy()
+    elbo = model.log_dequantized_density(images, 5000).mean(0).numpy()
     for image, bound in zip(images.flatten(1).numpy().astype(float), elbo, strict=True):
         lower = np.where(image == 0, -60, image)
         upper = np.where(image == levels - 1, 60, image + 1)
