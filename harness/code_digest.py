@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Collection
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 _CORE = ("harness.training",)
@@ -46,7 +47,7 @@ def code_digest(module: str, packages: Collection[str]) -> str:
 
 @lru_cache(maxsize=512)
 def _parse(source: Path, modified: int, module: str) -> tuple[str, tuple[str, ...]]:
-    tree = ast.parse(source.read_text(encoding="utf-8"), filename=str(source))
+    tree = ast.parse(source.read_bytes(), filename=str(source))
     package = module if source.name == "__init__.py" else module.rpartition(".")[0]
     imports = []
     for node in ast.walk(tree):
@@ -70,9 +71,17 @@ def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Asyn
 
 
 def _source_file(module: str) -> Path | None:
-    loaded = sys.modules.get(module)
+    top, *rest = module.split(".")
     try:
-        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
+        # find_spec of a dotted name would import its parents, so only the top level goes through it
+        loaded = sys.modules.get(top)
+        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(top)
+        name = top
+        for part in rest:
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            name = f"{name}.{part}"
+            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
     except (ImportError, AttributeError, ValueError):
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -45,14 +46,15 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
-    hints = typing.get_type_hints(inspect.getattr_static(model, "__init__"))
     resolved = {}
     for name, parameter in known.items():
         if name not in given:
             resolved[name] = parameter.default
             continue
         try:
-            resolved[name] = TypeAdapter(hints[name]).validate_json(json.dumps(given[name]), strict=True)
+            resolved[name] = TypeAdapter(_type_of(model, parameter)).validate_json(
+                json.dumps(given[name], allow_nan=False), strict=True
+            )
         except (ValidationError, TypeError, ValueError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             wanted = inspect.formatannotation(parameter.annotation).strip("'")
@@ -60,6 +62,18 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{model.__name__}: hyperparameter {name} = {given[name]!r} is not a {wanted}: {reason}"
             ) from error
     return resolved
+
+
+def _type_of(model: type, parameter: inspect.Parameter) -> Any:
+    """Returns a parameter's type; other parameters' annotations may be names that only a type checker imports."""
+    scope = getattr(inspect.getattr_static(model, "__init__"), "__globals__", {})
+    one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(one, globalns=scope)[parameter.name]
+    except NameError as error:
+        raise HyperparameterError(
+            f"{model.__name__}: the annotation of hyperparameter {parameter.name!r} cannot be evaluated: {error}"
+        ) from error
 
 
 def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:

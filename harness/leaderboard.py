@@ -145,8 +145,12 @@ class Leaderboard:
         metrics, shown = self.board_metrics(board), self._shown(board, dataset)
         found = []
         for row in self.dataset_rows(dataset):
-            problems = tuple(row.problems(metrics))
-            if problems or row.label not in shown:
+            problems, on_board = tuple(row.problems(metrics)), row.label in shown
+            # Speeds are measured on one seed, and a training that is fine shows which metrics do not apply: then other
+            # seeds' failures say nothing about this board.
+            if on_board if board == "throughput" else not on_board and row.has_finished:
+                problems = tuple(problem for problem in problems if problem.metric is not None)
+            if problems or not on_board:
                 found.append(Missing(row, problems))
         return found
 

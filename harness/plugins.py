@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from harness.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, Mod
 
 GROUP = "harness"
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
+OWN = "genharness"
+_NAMELESS = "(unknown distribution)"
 Kind = Literal["dataset", "model", "metric", "executor"]
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
@@ -90,16 +93,19 @@ class PluginManager:
         self.plugins: list[PluginInfo] = []
         self._blocked = {*blocked, *filter(None, os.environ.get(BLOCK_VARIABLE, "").replace(",", " ").split())}
         self._names: dict[Kind, dict[str, list[_Registered]]] = {kind: {} for kind in _ENTRY_TYPES}
+        self._disputed: dict[Kind, set[str]] = {kind: set() for kind in _ENTRY_TYPES}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         for module in built_in:
-            info = PluginInfo(module.rpartition(".")[2], "genharness", _own_version(), module)
+            info = PluginInfo(module.rpartition(".")[2], OWN, _own_version(), module)
             self._add(info, importlib.metadata.EntryPoint(info.name, module, GROUP))
-        points = importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+        points, unreadable = (entry_points, []) if entry_points is not None else _installed()
+        self.plugins += unreadable
         for point in sorted(points, key=lambda point: (point.name, _distribution(point))):
             self._discover(point)
         for kind in _ENTRY_TYPES:
             self._collect(kind)
+            self._find_conflicts(kind)
 
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
         info = PluginInfo(point.name, _distribution(point), _version(point), point.value)
@@ -126,9 +132,16 @@ class PluginManager:
                 Problem(f"import of {point.value!r} failed: {_describe(error)}", traceback.format_exc())
             )
             return
+        # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
+        other = self._manager.get_name(plugin)
+        if other is not None:
+            info.problems.append(Problem(f"{point.value!r} is registered already, by plugin {other!r}"))
+            return
         try:
             self._manager.register(plugin, name=info.name)
             self._manager.check_pending()
+            if not self._manager.get_hookcallers(plugin):
+                info.problems.append(Problem(f"{point.value!r} has no hook: is @harness.hookimpl missing?"))
         except pluggy.PluginValidationError as error:
             # pluggy leaves the plugin half registered, and its bad hook would fail every later check
             self._forget(plugin)
@@ -140,8 +153,9 @@ class PluginManager:
     def _forget(self, plugin: object) -> None:
         if self._manager.is_registered(plugin):
             self._manager.unregister(plugin)
-        for name in [name for name in vars(self._manager.hook) if not hasattr(hookspecs, name)]:
-            delattr(self._manager.hook, name)
+        for name, caller in list(vars(self._manager.hook).items()):
+            if not caller.has_spec():
+                delattr(self._manager.hook, name)
 
     def _collect(self, kind: Kind) -> None:
         hook = getattr(self._manager.hook, f"register_{kind}s")
@@ -150,10 +164,12 @@ class PluginManager:
             where = f"register_{kind}s()"
             try:
                 answer = implementation.function()
+                if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
+                    answer = list(answer)
             except (Exception, SystemExit) as error:
                 info.problems.append(Problem(f"{where} failed: {_describe(error)}", traceback.format_exc()))
                 continue
-            if isinstance(answer, str | bytes | Mapping) or not isinstance(answer, Iterable):
+            if not isinstance(answer, list):
                 info.problems.append(Problem(f"{where} returned {answer!r:.80}, not a list of {kind} entries"))
                 continue
             for entry in answer:
@@ -163,16 +179,27 @@ class PluginManager:
                     )
                     continue
                 info.entries.append(entry)
-                others = self._names[kind].setdefault(entry.name, [])
-                others.append(_Registered(entry, info))
-                if len(others) > 1:
-                    sources = " and ".join(f"{other.plugin.source} (plugin {other.plugin.name!r})" for other in others)
-                    for other in others:
-                        other.plugin.problems.append(Problem(f"{kind} {entry.name!r} is registered by {sources}"))
+                self._names[kind].setdefault(entry.name, []).append(_Registered(entry, info))
+
+    def _claims(self, kind: Kind, name: str) -> list[_Registered]:
+        """Returns all that a name as a suite writes it could mean."""
+        groups = self._names[kind].values()
+        return [item for group in groups if any(one.entry.match(name) is not None for one in group) for item in group]
+
+    def _find_conflicts(self, kind: Kind) -> None:
+        for name, found in sorted(self._names[kind].items()):
+            claims = found if len(found) > 1 else self._claims(kind, name)
+            if len(claims) > 1:
+                self._disputed[kind].add(name)
+                problem = Problem(f"{kind} {name!r} is registered by {_sources(claims)}")
+                for info in self.plugins:
+                    if any(claim.plugin is info for claim in claims):
+                        info.problems.append(problem)
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Returns the usable entries of one kind, by name; names that two plugins claim are left out."""
-        return [found[0].entry for _, found in sorted(self._names[kind].items()) if len(found) == 1]
+        disputed = self._disputed[kind]
+        return [found[0].entry for name, found in sorted(self._names[kind].items()) if name not in disputed]
 
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
@@ -181,14 +208,11 @@ class PluginManager:
             UnknownName: nothing of that name is installed; the message says what is close, and what is broken.
             NameConflict: two plugins claim it; the message names both distributions.
         """
-        for _, found in sorted(self._names[kind].items()):
-            arguments = found[0].entry.match(name)
-            if arguments is None:
-                continue
-            if len(found) > 1:
-                sources = " and ".join(f"{other.plugin.source} (plugin {other.plugin.name!r})" for other in found)
-                raise NameConflict(f"{kind} {name!r} is registered by {sources}; uninstall or block one of them")
-            return found[0].entry, arguments
+        claims = self._claims(kind, name)
+        if len(claims) > 1:
+            raise NameConflict(f"{kind} {name!r} is registered by {_sources(claims)}; uninstall or block one of them")
+        if claims:
+            return claims[0].entry, claims[0].entry.match(name) or {}
         known = [entry.display_name for entry in self.entries(kind)]
         raise UnknownName(f"unknown {kind} {name!r}{did_you_mean(name, known)}{self._broken_hint()}")
 
@@ -206,8 +230,15 @@ class PluginManager:
         return self._names[kind][entry.name][0].plugin
 
     def packages(self) -> frozenset[str]:
-        """Returns the top-level packages whose source belongs to a plugin: those that entries name, and their kin."""
+        """Returns the top-level packages whose source belongs to a plugin.
+
+        They are those that entries and entry points name, and those of the distributions that a plugin requires and
+        that themselves require the harness: layers that several plugins share.
+        """
         tops = {entry.module.partition(".")[0] for info in self.plugins for entry in info.entries}
+        for info in self.plugins:
+            if info.entries and info.distribution != OWN:
+                tops |= {re.split(r"[.:\s]", info.value)[0], *_shared_packages(info.distribution)}
         return frozenset(tops - {"harness"})
 
     def notify(self, hook: Literal["run_started", "run_finished"], **arguments: Any) -> list[Problem]:
@@ -259,16 +290,77 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _sources(claims: Iterable[_Registered]) -> str:
+    return " and ".join(f"{claim.plugin.source} (plugin {claim.plugin.name!r})" for claim in claims)
+
+
 def _own_version() -> str:
     try:
-        return importlib.metadata.version("genharness")
+        return importlib.metadata.version(OWN)
     except importlib.metadata.PackageNotFoundError:
         return ""
 
 
+def _installed() -> tuple[Iterable[importlib.metadata.EntryPoint], list[PluginInfo]]:
+    """Returns the group's entry points, and an entry for each distribution whose entry points cannot be read."""
+    try:
+        return list(importlib.metadata.entry_points(group=GROUP)), []
+    except Exception:  # one malformed file, of any distribution, fails the whole look-up: leave that one out
+        pass
+    points: list[importlib.metadata.EntryPoint] = []
+    unreadable, seen = [], set[str]()
+    for distribution in importlib.metadata.distributions():
+        name = _name_of(distribution)
+        if name in seen and name != _NAMELESS:
+            continue
+        seen.add(name)
+        try:
+            points += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
+                problem = Problem(f"entry_points.txt cannot be read: {_describe(error)}", traceback.format_exc())
+                unreadable.append(PluginInfo(name, name, "", "", problems=[problem]))
+    return points, unreadable
+
+
+@lru_cache(maxsize=64)
+def _shared_packages(distribution: str) -> frozenset[str]:
+    """Returns the top-level packages of what a distribution requires, as far as that requires the harness itself."""
+    found, pending, seen = set[str](), [distribution], set[str]()
+    while pending:
+        current = pending.pop()
+        seen.add(current)
+        for name in _required(current) - seen - {OWN}:
+            if OWN in _required(name):
+                pending.append(name)
+                files = importlib.metadata.files(name) or []  # an editable installation lists no package
+                found |= {file.parts[0] for file in files if file.suffix == ".py" and len(file.parts) > 1}
+                found.add(name.replace("-", "_"))
+    return frozenset(found)
+
+
+def _required(distribution: str) -> set[str]:
+    try:
+        requirements = importlib.metadata.requires(distribution) or []
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return set()
+    names = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name is not None}
+
+
+def _name_of(distribution: importlib.metadata.Distribution | None) -> str:
+    try:
+        return (distribution.metadata["Name"] if distribution is not None else "") or _NAMELESS
+    except Exception:  # some versions of importlib.metadata raise where others return None
+        return _NAMELESS
+
+
 def _distribution(point: importlib.metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "(unknown distribution)"
+    return _name_of(point.dist)
 
 
 def _version(point: importlib.metadata.EntryPoint) -> str:
-    return point.dist.version if point.dist is not None else ""
+    try:
+        return (point.dist.metadata["Version"] if point.dist is not None else "") or ""
+    except Exception:
+        return ""

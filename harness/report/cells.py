@@ -9,7 +9,7 @@ from harness.published import PublishedFigure
 from harness.report.bounds import BoundsEntry
 from harness.report.likelihood import LikelihoodEntry, protocol, training_values
 from harness.report.rows import BoardRow, Figure, status_of
-from harness.report.values import KIND_SIGNS, NOTHING, Section, Table, count, fixed, seconds, significant, with_spread
+from harness.report.values import KIND_SIGNS, NOTHING, Section, Table, count, fixed, seconds, short, with_spread
 
 if TYPE_CHECKING:
     from harness.leaderboard import Board, Leaderboard
@@ -66,7 +66,7 @@ def training_cell(row: BoardRow) -> str:
     epochs, duration, checkpoint = values["fit_epochs"], values["fit_seconds"], values["checkpoint"]
     if duration is None:
         return NOTHING
-    parts = [f"{significant(epochs)} epoch{'' if epochs == 1 else 's'}"] if epochs else ["no epochs"]
+    parts = [f"{short(epochs)} epoch{'' if epochs == 1 else 's'}"] if epochs else ["no epochs"]
     return ", ".join([*parts, seconds(duration), checkpoint.replace("-", " ")])
 
 
@@ -113,16 +113,16 @@ def protocol_words(row: BoardRow, metric: str) -> str:
 
 def protocol_notes(labels_and_words: Iterable[tuple[str, str]]) -> list[str]:
     """One note a protocol, with the rows that it is of; rows of one protocol need no names."""
-    rows_of: dict[str, list[str]] = {}
-    heads: dict[str, set[str]] = {}
+    rows_of: dict[tuple[str, str], list[str]] = {}
     for label, words in labels_and_words:
-        rows_of.setdefault(words, []).append(label)
-        heads.setdefault(words.partition(":")[0], set()).add(words)
-    notes = []
-    for words, labels in rows_of.items():
-        alone = len(heads[words.partition(":")[0]]) == 1
-        notes.append(f"Protocol of {words}" if alone else f"Protocol of {words} ({'; '.join(labels)})")
-    return notes
+        metric, _, protocol_of_it = words.partition(": ")
+        rows_of.setdefault((metric, protocol_of_it), []).append(label)
+    metrics = [metric for metric, _ in rows_of]
+    merged: dict[tuple[str, str], list[str]] = {}
+    for (metric, words), labels in rows_of.items():
+        whose = "" if metrics.count(metric) == 1 else f" ({'; '.join(labels)})"
+        merged.setdefault((words, whose), []).append(metric)
+    return [f"Protocol of {', '.join(names)}: {words}{whose}." for (words, whose), names in merged.items()]
 
 
 def split_words(leaderboard: Leaderboard, dataset: str) -> str:

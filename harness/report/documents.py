@@ -58,6 +58,7 @@ def _likelihood_section(leaderboard: Leaderboard, dataset: str) -> Section:
     entries, ranks = leaderboard.likelihood(dataset)
     decimals = nats_decimals([entry.figure.mean for entry in entries])
     values = [likelihood_values(entry) for entry in entries]
+    bits = 3 if any(cells["bits_per_dim"] >= 1 for cells in values) else 4
     shares = [cells["draw_share_of_variance"] for cells in values]
     published = any(entry.published is not None for entry in entries)
     columns = ["Rank", "Model", "NLL, nats", "bits/dim", "Kind", "Seeds", "Parameters", "Training"]
@@ -69,7 +70,8 @@ def _likelihood_section(leaderboard: Leaderboard, dataset: str) -> Section:
             "Rank": interval(place.best, place.worst),
             "Model": label_cell(entry.row),
             "NLL, nats": figure_cell(figure, decimals),
-            "bits/dim": KIND_SIGNS[figure.kind] + with_spread(cells["bits_per_dim"], cells["bits_per_dim_sd"], None, 3),
+            "bits/dim": KIND_SIGNS[figure.kind]
+            + with_spread(cells["bits_per_dim"], cells["bits_per_dim_sd"], None, bits),
             "Kind": figure.kind if figure.kind == "exact" else f"{figure.kind}, {figure.metric}",
             "Seeds": seeds_cell(entry.row, len(figure.values)),
             "Parameters": parameters_cell(cells["parameters_sampling"], cells["parameters_training"]),

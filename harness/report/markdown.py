@@ -7,19 +7,21 @@ import re
 from harness.report.values import Document, Section, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
 def escape(text: str) -> str:
     """Returns a text on one line, in which nothing is markup; an underscore inside a word is none as it is."""
     line = " ".join(text.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = _TAG.sub("&lt;", _ENTITY.sub("&amp;", line))
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
 
 
 def to_markdown(document: Document) -> str:
     """Writes a board."""
     parts = ["<!-- Generated from records by `harness leaderboard`; edits are lost. -->", f"# {escape(document.title)}"]
-    parts += [escape(paragraph) for paragraph in document.introduction]
+    parts += [_paragraph(paragraph) for paragraph in document.introduction]
     for section in document.sections:
         parts += _section(section, 2)
     if document.reading:
@@ -30,7 +32,7 @@ def to_markdown(document: Document) -> str:
 def _section(section: Section, level: int) -> list[str]:
     parts = [f"{'#' * level} {escape(section.title)}"]
     if section.lead:
-        parts.append(escape(section.lead))
+        parts.append(_paragraph(section.lead))
     if section.table is not None:
         parts.append(_table(section.table))
     if section.notes:
@@ -41,8 +43,12 @@ def _section(section: Section, level: int) -> list[str]:
 
 
 def _bullets(notes: tuple[str, ...]) -> str:
-    # A zero-width escape: a note that begins with a digit and a dot, or a sign, is no list or heading of its own.
-    return "\n".join(f"- {re.sub(r'^([#+-]|[0-9]+(?=[.)]))', _guard, escape(note))}" for note in notes)
+    return "\n".join(f"- {_paragraph(note)}" for note in notes)
+
+
+def _paragraph(text: str) -> str:
+    """Escaped, and no list, quotation or heading whatever it begins with."""
+    return re.sub(r"^([#+>=-]|[0-9]+(?=[.)]))", _guard, escape(text))
 
 
 def _guard(found: re.Match[str]) -> str:

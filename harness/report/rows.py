@@ -15,17 +15,20 @@ from harness.selection import best_configuration
 from harness.statistics import Kind, ScoreMatrix, pair_images, summary
 from harness.suite import Suite, SuiteModel
 
+_Cause = tuple[str, str, str | None]  # status, reason, metric
+
 Floats = npt.NDArray[np.float64]
 PerImage = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why runs of a row have no figure: which seeds, their status, and one line."""
+    """Why runs of a row have no figure: which seeds, their status, one line, and the metric; None for the training."""
 
     seeds: tuple[int, ...]
     status: str
     reason: str
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class BoardRow:
     configurations: int = 1
     grid_problem: Problem | None = None
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether a run has all that was asked of it."""
+        return any(record.status == "done" for record in self.records)
+
     def scores(self, metric: str) -> list[tuple[RunRecord, ScoreRecord]]:
         """Returns the figures of one metric on the test split, a seed each."""
         found = ((record, record.scores.get(metric)) for record in self.records)
@@ -73,12 +81,12 @@ class BoardRow:
 
     def problems(self, metrics: Sequence[str]) -> list[Problem]:
         """Returns what went wrong in the training or with one of ``metrics``; equal problems of seeds are one."""
-        by_seed: dict[int, list[tuple[str, str]]] = {}
+        by_seed: dict[int, list[_Cause]] = {}
         records = {record.spec.seed: record for record in self.records}
         if self.records or self.grid_problem is None:
             scored = [metric for metric in metrics if self.scores(metric)]
             by_seed = {seed: _problems_of(records.get(seed), metrics, scored) for seed in self.seeds}
-        merged: dict[tuple[str, str], list[int]] = {}
+        merged: dict[_Cause, list[int]] = {}
         for seed, problems in by_seed.items():
             for problem in problems:
                 merged.setdefault(problem, []).append(seed)
@@ -214,7 +222,7 @@ def _grid_problem(configurations: Sequence[Sequence[RunRecord | None]]) -> Probl
         return None
     runs = [record for records in unfit for record in records]
     reasons = [reason for record in runs for reason in _problems_of(record, _valid_scores(record))]
-    status, reason = reasons[0] if reasons else ("not run", "no score on the validation split")
+    status, reason, _ = reasons[0] if reasons else ("not run", "no score on the validation split", None)
     share = f"{len(unfit)} of {len(configurations)} configurations could not be chosen from"
     seeds = tuple(sorted({record.spec.seed for record in runs if record is not None}))
     return Problem(seeds, status, f"{share}: {reason}")
@@ -272,24 +280,26 @@ def _has_value(score: ScoreRecord) -> bool:
     return score.status == "done" and score.value is not None
 
 
-def _problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Returns (status, reason) pairs; ``scored`` names metrics that other seeds have, and this one should."""
+def _problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Sequence[str] = ()) -> list[_Cause]:
+    """Returns what went wrong; ``scored`` names metrics that other seeds have, and this one should."""
     if record is None:
-        return [("not run", "no record")]
+        return [("not run", "no record", None)]
     if record.failure is not None:
         failure = record.failure
         if record.status == "skipped":
-            return [("skipped", one_line(record.reason or failure.message))]
-        return [("failed", one_line(f"{failure.stage}: {failure.type}: {failure.message}"))]
+            return [("skipped", one_line(record.reason or failure.message), None)]
+        return [("failed", one_line(f"{failure.stage}: {failure.type}: {failure.message}"), None)]
     if record.status == "skipped":
-        return [("skipped", one_line(record.reason or "no reason given"))]
+        return [("skipped", one_line(record.reason or "no reason given"), None)]
     if record.status in ("pending", "running", "interrupted"):
-        return [(record.status, "the training is not complete" if record.fit is None else "not all is scored")]
-    problems = [("not scored", metric) for metric in scored if metric not in record.scores]
+        return [(record.status, "the training is not complete" if record.fit is None else "not all is scored", None)]
+    problems: list[_Cause] = [("not scored", metric, metric) for metric in scored if metric not in record.scores]
     for _, score in sorted(record.scores.items()):
         if score.metric in metrics and score.status != "done":
             what = "" if score.failure is None else f"{score.failure.type}: {score.failure.message}"
-            problems.append((str(score.status), one_line(f"{score.metric}: {what}" if what else score.metric)))
+            problems.append(
+                (str(score.status), one_line(f"{score.metric}: {what}" if what else score.metric), score.metric)
+            )
     return problems
 
 
@@ -297,7 +307,7 @@ def status_of(board: str, problems: Sequence[Problem]) -> str:
     """Returns the status of a row without a figure, in a word or two."""
     if problems:
         return problems[0].status
-    return "not measured" if board == "throughput" else "not applicable"
+    return {"likelihood": "no likelihood", "bounds": "no bound"}.get(board, "not measured")
 
 
 def one_line(text: str, limit: int = 160) -> str:

@@ -75,6 +75,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{decimals}f}"
 
 
+def short(value: float) -> str:
+    """A number of three significant digits at most, without trailing zeros."""
+    text = significant(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
 def count(value: float) -> str:
     """A whole number, thousands apart; another one with three digits."""
     return f"{int(value):,}" if value == int(value) else significant(value)
