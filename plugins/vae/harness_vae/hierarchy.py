@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness import Dataset, ImageSpec, Inference, LatentVariable, Trainer, mean_over
+from harness import Budget, Dataset, ImageSpec, Inference, LatentVariable, Split, Trainer, mean_over
 from harness_vae.gaussian import (
     DiagonalGaussian,
     GaussianNetwork,
@@ -24,7 +24,7 @@ from harness_vae.gaussian import (
     standard_normal_log_prob,
 )
 from harness_vae.pixels import level_frequencies, pixel_layer
-from harness_vae.schedules import SCHEDULES
+from harness_vae.schedules import SAMPLE_SCHEDULES, SCHEDULES
 
 # About a thousand rows of logits stay in a processor's cache, where three quarters of the work of a weight is done.
 _BLOCK_ROWS = 1000
@@ -40,10 +40,13 @@ class GaussianHierarchy(LatentVariable, Inference):
         hidden: widths of the tanh layers below each stochastic layer, in the encoder and in the decoder; one a layer.
         hidden_layers: how many tanh layers each of these networks has.
         num_samples: k, the importance samples an image of the training objective; None takes the model's own.
+        sample_schedule: ``constant`` trains with k samples throughout, ``geometric`` with k^f rounded, f the fraction of
+            the budget spent: from one sample to k, at a fraction of the cost. Validation takes k.
         learning_rate: of Adam (0.9, 0.999).
         schedule: how the learning rate falls with the budget: ``stages``, ``cosine`` or ``constant``.
         epsilon: of Adam.
         batch_size: images a step.
+        validate_every: how often the validation split is scored, such as ``1 epoch`` or ``500 steps``.
 
     Raises:
         ValueError: a size or rate that is not positive, more or fewer ``hidden`` than ``latents``, an unknown schedule.
@@ -52,8 +55,9 @@ class GaussianHierarchy(LatentVariable, Inference):
     default_num_samples: ClassVar[int] = 1
 
     def __init__(self, spec: ImageSpec, *, latents: tuple[int, ...] = (50,), hidden: tuple[int, ...] = (200,),
-                 hidden_layers: int = 2, num_samples: int | None = None, learning_rate: float = 1e-3,
-                 schedule: str = "stages", epsilon: float = 1e-4, batch_size: int = 20) -> None:  # fmt: skip
+                 hidden_layers: int = 2, num_samples: int | None = None, sample_schedule: str = "constant",
+                 learning_rate: float = 1e-3, schedule: str = "stages", epsilon: float = 1e-4, batch_size: int = 20,
+                 validate_every: str = "1 epoch") -> None:  # fmt: skip
         super().__init__(spec)
         self.num_samples = self.default_num_samples if num_samples is None else num_samples
         _check_sizes(latents=latents, hidden=hidden, hidden_layers=[hidden_layers], num_samples=[self.num_samples],
@@ -62,9 +66,13 @@ class GaussianHierarchy(LatentVariable, Inference):
             raise ValueError(f"hidden={tuple(hidden)} needs one width for each of latents={tuple(latents)}")
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+        if sample_schedule not in SAMPLE_SCHEDULES:
+            raise ValueError(f"sample_schedule must be one of {', '.join(SAMPLE_SCHEDULES)}, not {sample_schedule!r}")
+        Budget.parse(validate_every)
         if not (learning_rate > 0 and epsilon > 0):
             raise ValueError(f"learning_rate={learning_rate} and epsilon={epsilon} must be positive")
         self.latents, self.learning_rate, self.schedule = tuple(latents), learning_rate, schedule
+        self.sample_schedule, self.validate_every = sample_schedule, validate_every
         self.epsilon, self.batch_size = epsilon, batch_size
         widths = [[width] * hidden_layers for width in hidden]
         below = [spec.num_dimensions, *latents]
@@ -81,8 +89,8 @@ class GaussianHierarchy(LatentVariable, Inference):
         return self.latents[::-1]
 
     @abstractmethod
-    def objective(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: the stochastic bound that training maximises."""
+    def objective(self, images: Tensor, num_samples: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the bound of ``num_samples`` draws that training maximises."""
 
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Maximises the objective; the weights of the epoch with the best objective on the validation split are kept.
@@ -96,12 +104,18 @@ class GaussianHierarchy(LatentVariable, Inference):
         self.pixels.start_from(frequencies)
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=self.epsilon, fused=True)
         trainer.track(optimizer=optimizer)
-        trainer.validate(lambda split: -mean_over(split, self.objective), every="1 epoch")
+        full = self.num_samples
+
+        def loss_of(split: Split) -> float:
+            return -mean_over(split, lambda images: self.objective(images, full))
+
+        trainer.validate(loss_of, every=self.validate_every)
         for batch in trainer.batches(data.train, batch_size=self.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate * SCHEDULES[self.schedule](trainer.fraction)
+            num_samples = SAMPLE_SCHEDULES[self.sample_schedule](trainer.fraction, full)
             with trainer.autocast():
-                loss = -self.objective(batch.images).mean()
+                loss = -self.objective(batch.images, num_samples).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

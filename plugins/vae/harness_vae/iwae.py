@@ -20,6 +20,6 @@ class IWAE(GaussianHierarchy):
     default_budget = "50 epochs"
     default_num_samples = 50
 
-    def objective(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: the log of the mean of k weights."""
-        return self.log_importance_weights(images, self.num_samples).logsumexp(0) - math.log(self.num_samples)
+    def objective(self, images: Tensor, num_samples: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the log of the mean of ``num_samples`` weights."""
+        return self.log_importance_weights(images, num_samples).logsumexp(0) - math.log(num_samples)

@@ -1,4 +1,4 @@
-"""Learning rates as a function of the fraction of the budget that is spent."""
+"""Learning rates, and numbers of importance samples, as functions of the fraction of the budget that is spent."""
 
 from __future__ import annotations
 
@@ -23,4 +23,15 @@ def constant(fraction: float) -> float:
     return 1.0
 
 
+def all_samples(fraction: float, num_samples: int) -> int:
+    """Returns ``num_samples``."""
+    return num_samples
+
+
+def geometric_samples(fraction: float, num_samples: int) -> int:
+    """Returns num_samples^fraction, rounded: from one sample to all of them."""
+    return round(math.pow(num_samples, fraction))
+
+
+SAMPLE_SCHEDULES = {"constant": all_samples, "geometric": geometric_samples}
 SCHEDULES = {"stages": stages, "cosine": cosine, "constant": constant}

@@ -19,6 +19,6 @@ class VAE(GaussianHierarchy):
     default_budget = "100 epochs"
     default_num_samples = 1
 
-    def objective(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: the mean of k log-weights."""
-        return self.log_importance_weights(images, self.num_samples).mean(0)
+    def objective(self, images: Tensor, num_samples: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the mean of ``num_samples`` log-weights."""
+        return self.log_importance_weights(images, num_samples).mean(0)

@@ -267,7 +267,7 @@ def test_the_gradient_of_the_iwae_objective_is_the_weighted_mean_of_gradients_of
     model = model_with_random_weights(IWAE, BINARY_3X3, latents, num_samples=7)
     image = all_images(BINARY_3X3)[77:78]
     torch.manual_seed(4)
-    gradient = parameter_gradients(model, model.objective(image).sum())
+    gradient = parameter_gradients(model, model.objective(image, model.num_samples).sum())
     torch.manual_seed(4)
     log_weights = model.log_importance_weights(image, 7)[:, 0]
     normalized = log_weights.detach().softmax(0)
@@ -278,7 +278,7 @@ def test_the_gradient_of_the_iwae_objective_is_the_weighted_mean_of_gradients_of
 def test_the_vae_objective_is_the_mean_log_weight():
     model, images = model_with_random_weights(VAE, BINARY_3X3, (2,), num_samples=7), all_images(BINARY_3X3)[:5]
     torch.manual_seed(4)
-    objective = model.objective(images)
+    objective = model.objective(images, model.num_samples)
     torch.manual_seed(4)
     torch.testing.assert_close(objective, model.log_importance_weights(images, 7).sum(0) / 7)
 
@@ -379,3 +379,11 @@ def test_registering_the_models_imports_no_torch():
     code = "import sys, harness_vae; print([e.name for e in harness_vae.register_models()], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['vae', 'iwae'] False"
+
+
+def test_a_geometric_schedule_goes_from_one_sample_to_all_of_them():
+    from harness_vae.schedules import SAMPLE_SCHEDULES
+
+    counts = [SAMPLE_SCHEDULES["geometric"](fraction, 50) for fraction in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+    assert counts == [1, 3, 7, 19, 50]  # 50^f: 1, 2.66, 7.07, 18.8, 50
