@@ -35,19 +35,19 @@ class DeepNADE(Autoregressive):
         hidden: the widths of the hidden layers, at least one.
         num_orderings: orderings at evaluation; the first ones are the same whatever their number.
         ordering_seed: of the orderings, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], ``one-hot`` vectors, or ``auto``: one-hot for 3 to 32 levels.
+        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
         learning_rate, batch_size, weight_decay: of AdamW.
 
     Raises:
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "50 epochs"
+    default_budget: ClassVar[str] = "60 epochs"
     layers: Sequence[nn.Linear]
     orders: Tensor
 
     def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_orderings: int = 1,
-                 ordering_seed: int = 0, inputs: Inputs = "auto", learning_rate: float = 1e-3, batch_size: int = 100,
+                 ordering_seed: int = 0, inputs: Inputs = "scaled", learning_rate: float = 1e-3, batch_size: int = 100,
                  weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(spec)
         check_positive(num_orderings=num_orderings, learning_rate=learning_rate, batch_size=batch_size)

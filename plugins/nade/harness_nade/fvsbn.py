@@ -24,18 +24,18 @@ class FVSBN(Autoregressive):
 
     Args:
         spec: any sample space; the weights number D^2 * O * E.
-        inputs: ``scaled`` values in [0, 1], ``one-hot`` vectors, or ``auto``: one-hot for 3 to 32 levels.
+        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
         learning_rate, batch_size, weight_decay: of AdamW.
 
     Raises:
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "30 epochs"
+    default_budget: ClassVar[str] = "60 epochs"
     past: Tensor
 
-    def __init__(self, spec: ImageSpec, *, inputs: Inputs = "auto", learning_rate: float = 3e-3, batch_size: int = 100,
-                 weight_decay: float = 0.0) -> None:  # fmt: skip
+    def __init__(self, spec: ImageSpec, *, inputs: Inputs = "scaled", learning_rate: float = 3e-3,
+                 batch_size: int = 100, weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(spec)
         check_positive(learning_rate=learning_rate, batch_size=batch_size)
         self.inputs, self.learning_rate = inputs, learning_rate

@@ -59,20 +59,20 @@ class MADE(Autoregressive):
         num_orderings: orderings of the entries; the first is raster order, the others are random.
         direct: whether inputs are connected to outputs as well, past the hidden layers (the matrix A).
         mask_seed: of orderings and masks, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], ``one-hot`` vectors, or ``auto``: one-hot for 3 to 32 levels.
+        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
         learning_rate, batch_size, weight_decay: of AdamW.
 
     Raises:
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "30 epochs"
+    default_budget: ClassVar[str] = "60 epochs"
     layers: Sequence[nn.Linear]
     ranks: Tensor
 
     def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_masks: int = 1,
-                 num_orderings: int = 1, direct: bool = False, mask_seed: int = 0, inputs: Inputs = "auto",
-                 learning_rate: float = 1e-3, batch_size: int = 100, weight_decay: float = 0.0) -> None:  # fmt: skip
+                 num_orderings: int = 1, direct: bool = False, mask_seed: int = 0, inputs: Inputs = "scaled",
+                 learning_rate: float = 3e-3, batch_size: int = 100, weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(spec)
         check_positive(num_masks=num_masks, num_orderings=num_orderings)
         check_positive(learning_rate=learning_rate, batch_size=batch_size)

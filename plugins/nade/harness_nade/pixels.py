@@ -14,27 +14,19 @@ from torch.nn import functional as F
 
 from harness import ImageSpec, Split
 
-Inputs = Literal["auto", "scaled", "one-hot"]
-
-_MOST_LEVELS_ONE_HOT = 32
+Inputs = Literal["scaled", "one-hot"]
 
 
-def resolve_inputs(inputs: Inputs, levels: int) -> Literal["scaled", "one-hot"]:
-    """Returns the encoding that ``inputs`` stands for: ``auto`` is one-hot for 3 to 32 levels, scaled otherwise.
-
-    Raises:
-        ValueError: ``inputs`` is not one of the three.
-    """
-    if inputs not in ("auto", "scaled", "one-hot"):
-        raise ValueError(f"inputs must be 'auto', 'scaled' or 'one-hot', not {inputs!r}")
-    if inputs == "auto":
-        return "one-hot" if 2 < levels <= _MOST_LEVELS_ONE_HOT else "scaled"
-    return inputs
+def check_inputs(inputs: Inputs) -> None:
+    """Raises ValueError for anything but the two encodings."""
+    if inputs not in ("scaled", "one-hot"):
+        raise ValueError(f"inputs must be 'scaled' or 'one-hot', not {inputs!r}")
 
 
 def num_inputs(inputs: Inputs, levels: int) -> int:
     """Returns E, the number of inputs an entry."""
-    return levels if resolve_inputs(inputs, levels) == "one-hot" else 1
+    check_inputs(inputs)
+    return levels if inputs == "one-hot" else 1
 
 
 def num_outputs(levels: int) -> int:
@@ -44,7 +36,7 @@ def num_outputs(levels: int) -> int:
 
 def encode(values: Tensor, inputs: Inputs, levels: int, dtype: torch.dtype) -> Tensor:
     """Maps integers of any shape (...) in {0, ..., levels-1} to network inputs (..., E) of ``dtype``."""
-    if resolve_inputs(inputs, levels) == "one-hot":
+    if inputs == "one-hot":
         return F.one_hot(values.long(), levels).to(dtype)
     return (values.to(dtype) / (levels - 1)).unsqueeze(-1)
 

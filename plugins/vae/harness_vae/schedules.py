@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _STAGES = 8
+_LATE = 0.6
 
 
 def stages(fraction: float) -> float:
@@ -28,10 +29,10 @@ def all_samples(fraction: float, num_samples: int) -> int:
     return num_samples
 
 
-def geometric_samples(fraction: float, num_samples: int) -> int:
-    """Returns num_samples^fraction, rounded: from one sample to all of them."""
-    return round(math.pow(num_samples, fraction))
+def late_samples(fraction: float, num_samples: int) -> int:
+    """Returns one sample for 60 % of the budget, then a number that grows geometrically to ``num_samples``."""
+    return round(math.pow(num_samples, max(0.0, (fraction - _LATE) / (1 - _LATE))))
 
 
-SAMPLE_SCHEDULES = {"constant": all_samples, "geometric": geometric_samples}
+SAMPLE_SCHEDULES = {"constant": all_samples, "late": late_samples}
 SCHEDULES = {"stages": stages, "cosine": cosine, "constant": constant}

@@ -381,9 +381,9 @@ def test_registering_the_models_imports_no_torch():
     assert done.stdout.strip() == "['vae', 'iwae'] False"
 
 
-def test_a_geometric_schedule_goes_from_one_sample_to_all_of_them():
+def test_the_late_schedule_goes_from_one_sample_to_all_of_them():
     from harness_vae.schedules import SAMPLE_SCHEDULES
 
-    counts = [SAMPLE_SCHEDULES["geometric"](fraction, 50) for fraction in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    counts = [SAMPLE_SCHEDULES["late"](fraction, 50) for fraction in (0.0, 0.6, 0.7, 0.8, 0.9, 1.0)]
 
-    assert counts == [1, 3, 7, 19, 50]  # 50^f: 1, 2.66, 7.07, 18.8, 50
+    assert counts == [1, 1, 3, 7, 19, 50]  # 50^f for f = 0, 0, 1/4, 1/2, 3/4, 1: 1, 1, 2.66, 7.07, 18.8, 50
