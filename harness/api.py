@@ -16,11 +16,11 @@ from harness.spec import RunSpec
 
 def _settings(artifacts: str | Path | None, data: str | Path | None, device: str) -> Settings:
     root = Path(artifacts or os.environ.get("HARNESS_ARTIFACTS") or ".harness")
-    return Settings(Artifacts(root), None if data is None else Path(data), device=device)
+    return Settings(Artifacts(root), None if data is None else Path(data), device=device, redo_stale=True)
 
 
 def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path | None = None) -> RunRecord:
-    """Trains and scores what is missing of a run, in a child process, and returns its record.
+    """Trains and scores what is missing of a run, or is stale, in a child process, and returns its record.
 
     Args:
         spec: what to do.

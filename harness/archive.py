@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from harness.datasets.download import write_atomically
+from harness.files import write_atomically
 from harness.record import RECORD_VERSION, Failure, RunRecord, ScoreRecord, identity_of
 
 if TYPE_CHECKING:

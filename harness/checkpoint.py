@@ -6,7 +6,6 @@ One file means one atomic rename: a checkpoint is the old one or the new one, ne
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from harness.files import write_atomically
+
+__all__ = [
+    "CheckpointError",
+    "load_state",
+    "load_weights",
+    "put_weights",
+    "save_state",
+    "save_weights",
+    "write_atomically",
+]
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or that does not fit the model."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path`` so that a reader, or a crash, finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -91,6 +93,11 @@ class Outcome:
         """The runs that failed."""
         return [record for record in self.records if record.status == "failed"]
 
+    @property
+    def unfinished(self) -> list[RunRecord]:
+        """The runs that were stopped."""
+        return [record for record in self.records if record.status in ("pending", "running", "interrupted")]
+
 
 def plan_suite(suite: Suite, settings: Settings, planner: Planner | None = None) -> list[PlannedRow]:
     """Returns what there is to do for a suite.
@@ -121,7 +128,7 @@ def run_suite(
         plan: what ``plan_suite`` gave, if it was asked already.
         partial: the suite is a part or a variation of the file; its runs are added to what the suite refers to.
 
-    Ctrl-C (``KeyboardInterrupt``) once: running jobs save their state and stop, and the outcome says ``interrupted``.
+    Ctrl-C once: running jobs save their state and stop, and the outcome says ``interrupted``; twice: they are killed.
     """
     planner = settings.planner()
     rows = plan if plan is not None else plan_suite(suite, settings, planner)
@@ -131,17 +138,22 @@ def run_suite(
     if not partial:
         store.forget_suite(suite.name or "(unnamed)")
     store.refer(suite.name or "(unnamed)", [run.stale_run or run.run for run in runs])
+    if settings.retry_failed:
+        for run in runs:
+            settings.artifacts.folder(run.run).forget_failures()
+        planner.retry_failed = False  # what fails once more is not tried a third time
+    interrupted = False
     try:
-        coordinator.run_phase("fit and score", runs)
-        chosen, tried = _choose(rows, settings.artifacts)
-        again = [planner.plan_run(run.record.spec, speed=speed) for run, speed in chosen]
-        grids = [run for run in again if run.run in tried]
-        for run in grids:
-            coordinator.note_tried(run, tried[run.run])
-        coordinator.run_phase("score the chosen", grids)
-        speeds = [replace(run, stages=()) for run in again if run.speed_stages and run.state == "scores missing"]
-        coordinator.run_phase("measure speed", speeds, exclusive=True)
-        interrupted = False
+        with coordinator.noting_interrupts():
+            coordinator.run_phase("fit and score", runs)
+            chosen, tried = _choose(rows, settings.artifacts)
+            again = [planner.plan_run(run.record.spec, speed=speed) for run, speed in chosen]
+            grids = [run for run in again if run.run in tried]
+            for run in grids:
+                coordinator.note_tried(run, tried[run.run])
+            coordinator.run_phase("score the chosen", grids)
+            speeds = [replace(run, stages=()) for run in again if run.speed_stages and run.state == "scores missing"]
+            coordinator.run_phase("measure speed", speeds, exclusive=True)
     except KeyboardInterrupt:
         interrupted = True
     names = [run.run for run in runs]
@@ -150,7 +162,12 @@ def run_suite(
 
 
 def run(spec: RunSpec, settings: Settings, reporter: Reporter | None = None) -> RunRecord:
-    """Does one run, or finds it done, and returns its record."""
+    """Does one run, or finds it done, and returns its record.
+
+    Raises:
+        ValueError: an unknown name, wrong hyperparameter or missing data; or the run is stale, and is not to be redone.
+        KeyboardInterrupt: Ctrl-C; the state is saved.
+    """
     row = Row(spec.model, spec.dataset, spec.model, None, ((spec,),))
     suite_row = _on_device(row, settings.device if spec.device == "auto" else spec.device)
     planner = settings.planner()
@@ -159,6 +176,9 @@ def run(spec: RunSpec, settings: Settings, reporter: Reporter | None = None) -> 
     single = Suite.parse(
         {"title": "", "datasets": [spec.dataset], "models": [{"name": spec.model}]}, name="", source=""
     )
+    stale = planned.configurations[0][0].stale_run
+    if stale is not None:
+        raise ValueError(f"{stale} is stale: code or data have changed since; redo_stale runs it again")
     outcome = run_suite(single, settings, reporter, [planned], partial=True)
     if outcome.interrupted:
         raise KeyboardInterrupt
@@ -170,6 +190,26 @@ class _Coordinator:
         self._plugins, self._settings, self._reporter = plugins, settings, reporter
         self._store = settings.artifacts.store
         self._executor: Executor | None = None
+        self._interrupted = False
+
+    @contextmanager
+    def noting_interrupts(self) -> Iterator[None]:
+        """Makes the first Ctrl-C a note, which no start of a job and no write to the store is cut in two by."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield  # only the main thread may set handlers; and who ignores Ctrl-C is left alone
+            return
+
+        def note(*_: object) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def run_phase(self, name: str, runs: Sequence[PlannedRun], *, exclusive: bool = False) -> None:
         waiting = deque(run for run in runs if self._wants_work(run, exclusive))
@@ -180,15 +220,15 @@ class _Coordinator:
             return
         self._reporter.phase(name, len(waiting))
         total, slots = len(waiting), 1 if exclusive else self._slots(waiting)
-        running: dict[str, tuple[PlannedRun, Handle]] = {}
+        running: dict[str, tuple[tuple[Stage, ...], Handle]] = {}
         try:
             while waiting or running:
+                if self._interrupted:
+                    raise KeyboardInterrupt
                 while waiting and len(running) < slots:
                     planned = waiting.popleft()
-                    running[planned.run] = (
-                        planned,
-                        self._start(planned, planned.speed_stages if exclusive else planned.stages),
-                    )
+                    stages = planned.speed_stages if exclusive else planned.stages
+                    running[planned.run] = (stages, self._start(planned, stages))
                     self._reporter.started(planned.run, total)
                 time.sleep(0.05)
                 self._poll(running)
@@ -215,30 +255,34 @@ class _Coordinator:
         if self._executor is None:
             self._executor = self._plugins.load("executor", self._settings.executor)()
         folder = self._folder(planned.run)
-        if self._settings.retry_failed:
-            folder.forget_failures()
-        if folder.description() is None:
-            folder.begin(planned.record)
+        known = folder.description()
+        # what is asked for now (metrics, device) may differ from what it was
+        tried = 1 if known is None else known.configurations_tried
+        folder.begin(planned.record.model_copy(update={"configurations_tried": tried}))
         self._store.put(folder.collect().model_copy(update={"status": "running"}))
         for problem in self._plugins.notify("run_started", spec=planned.record.spec):
             self._reporter.problem(problem)
         assert self._executor is not None
         return self._executor.start(Job(folder.path.resolve(), stages, self._settings.data, self._settings.blocked))
 
-    def _poll(self, running: dict[str, tuple[PlannedRun, Handle]]) -> None:
-        for run, (_, handle) in list(running.items()):
+    def _poll(self, running: dict[str, tuple[tuple[Stage, ...], Handle]], *, stopping: bool = False) -> None:
+        for run, (stages, handle) in list(running.items()):
             code = handle.exit_code()
             if code is None:
                 self._reporter.progress(run, self._folder(run).progress())
                 continue
             del running[run]
-            self._ingest(run, code)
+            # a child that was told to stop before it could listen dies of the signal
+            self._ingest(run, stages, INTERRUPTED if stopping and code == -signal.SIGTERM else code)
 
-    def _ingest(self, run: str, code: int) -> None:
+    def _ingest(self, run: str, stages: tuple[Stage, ...], code: int) -> None:
         folder = self._folder(run)
-        if code not in (0, INTERRUPTED) and folder.failure() is None:
+        unfinished = folder.fit() is None or any(_is_missing(folder, stage) for stage in stages)
+        if folder.failure() is None and (code not in (0, INTERRUPTED) or (code == 0 and unfinished)):
             folder.write_failure(_died(folder, code))
         record = folder.collect()
+        if code == INTERRUPTED and unfinished and record.status == "done":
+            record = record.model_copy(update={"status": "interrupted"})
         self._store.put(record)
         self._reporter.finished(record)
         for problem in self._plugins.notify("run_finished", record=record):
@@ -250,32 +294,40 @@ class _Coordinator:
         if folder.description() is None:
             return
         record, known = folder.collect(), self._store.get(planned.run)
-        if known is None or known.status != record.status or known.scores != record.scores:
+        if known is None or known != record.model_copy(update={"created": known.created}):
             self._store.put(record)
 
     def _folder(self, run: str) -> RunFolder:
         return self._settings.artifacts.folder(run)
 
-    def _stop(self, running: dict[str, tuple[PlannedRun, Handle]]) -> None:
+    def _stop(self, running: dict[str, tuple[tuple[Stage, ...], Handle]]) -> None:
         for _, handle in running.values():
             handle.stop()
         deadline = time.monotonic() + 30
-        while running and time.monotonic() < deadline:
-            time.sleep(0.05)
-            self._poll(running)
-        for _, handle in running.values():
-            handle.kill()
-        for run in running:
-            self._store.put(self._folder(run).collect())
+        try:
+            while running and time.monotonic() < deadline:
+                time.sleep(0.05)
+                self._poll(running, stopping=True)
+        finally:
+            for run, (_, handle) in running.items():
+                handle.kill()
+                self._store.put(self._folder(run).collect().model_copy(update={"status": "interrupted"}))
 
 
 def _died(folder: RunFolder, code: int) -> Failure:
     lines = folder.log.read_text(errors="replace").splitlines() if folder.log.exists() else []
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    if code == 0:
+        how += " before its work was done"
     stage = "fit" if folder.fit() is None else "score"
     return Failure(
         stage=stage, type="Died", message=f"the child process {how}", traceback="\n".join(lines[-20:]) or None
     )
+
+
+def _is_missing(folder: RunFolder, stage: Stage) -> bool:
+    score = folder.score(stage.name)
+    return score is None or score.key != stage.key
 
 
 def _choose(rows: Sequence[PlannedRow], artifacts: Artifacts) -> tuple[list[tuple[PlannedRun, bool]], dict[str, int]]:
@@ -307,4 +359,15 @@ def _on_device(row: Row, device: str) -> Row:
 
 
 def _unique(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
-    return list({run.run: run for run in runs}.values())
+    """Joins what several rows want of one run: a grid may hold a configuration that is a row of its own."""
+    found: dict[str, PlannedRun] = {}
+    for run in runs:
+        known = found.get(run.run)
+        if known is not None:
+            run = replace(
+                known if known.state == "scores missing" else run,
+                stages=tuple(dict.fromkeys((*known.stages, *run.stages))),
+                speed_stages=tuple(dict.fromkeys((*known.speed_stages, *run.speed_stages))),
+            )
+        found[run.run] = run
+    return list(found.values())

@@ -13,6 +13,7 @@ import pandas as pd
 from harness.archive import read_archive
 from harness.published import PublishedFigure
 from harness.record import RunRecord
+from harness.report import check_boards, write_boards
 from harness.report.bounds import BoundsEntry, bounds_columns, bounds_entries, bounds_values
 from harness.report.likelihood import (
     BOUND,
@@ -33,6 +34,8 @@ from harness.report.throughput import (
     throughput_values,
 )
 from harness.suite import Suite
+
+__all__ = ["BOARDS", "Board", "Leaderboard", "Missing", "check_boards", "write_boards"]
 
 Board = Literal["likelihood", "bounds", "throughput"]
 BOARDS: tuple[Board, ...] = ("likelihood", "bounds", "throughput")

@@ -8,6 +8,7 @@ from harness.datasets.folder import DataFolder
 from harness.environment import choose_device
 from harness.model import Model
 from harness.plugins import plugin_manager
+from harness.randomness import isolated_rng
 from harness.record import RunRecord
 from harness.runner import build_model, load_dataset
 
@@ -23,6 +24,8 @@ def load_model(record: RunRecord, settings: Settings) -> Model:
         raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
     plugins = plugin_manager(settings.blocked)
     data = load_dataset(plugins, record.spec.dataset, DataFolder.resolve(settings.data))
-    model = build_model(plugins, record.spec, data, choose_device(settings.device))
+    device = choose_device(settings.device)
+    with isolated_rng(record.spec.seed, device):
+        model = build_model(plugins, record.spec, data, device)
     load_weights(folder.weights, model)
     return model.eval()

@@ -9,17 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import torch
+
+from harness.checkpoint import load_weights
 from harness.code_digest import code_digest
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint
 from harness.hyperparameters import as_json, resolve
 from harness.metric import Metric
-from harness.model import Model
+from harness.model import Model, Unsupported
 from harness.plugins import PluginManager
+from harness.randomness import isolated_rng
 from harness.record import RunRecord, identity_of
 from harness.run_folder import RunFolder, slug
-from harness.runner import Stage, load_dataset, load_metric, load_model_class
+from harness.runner import Stage, build_model, load_dataset, load_metric, load_model_class
 from harness.selection import VALID_PREFIX
 from harness.spec import Budget, RunSpec, digest_of
 from harness.store import Store
@@ -91,7 +95,7 @@ class Planner:
         artifacts: where runs live.
         data_folder: where data live.
         redo_stale: plan what is stale as missing; old runs and records stay until they are cleaned.
-        retry_failed: plan what failed as missing.
+        retry_failed: plan what failed as missing; may be changed between plans.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class Planner:
         retry_failed: bool = False,
     ) -> None:
         self.plugins, self.artifacts, self.data_folder = plugins, artifacts, data_folder
-        self._redo_stale, self._retry_failed = redo_stale, retry_failed
+        self._redo_stale, self.retry_failed = redo_stale, retry_failed
         self._datasets: dict[str, tuple[Dataset, str]] = {}
         self._metrics: dict[str, Metric] = {}
 
@@ -129,7 +133,8 @@ class Planner:
             selection: a metric that is scored on the validation split, instead of all others.
 
         Raises:
-            ValueError: an unknown name, a wrong hyperparameter, missing data, a device that is not there.
+            ValueError: an unknown name, a wrong hyperparameter, missing data, a device that is not there, a checkpoint
+                that does not fit.
         """
         model_class = load_model_class(self.plugins, spec.model)
         record = self._describe(spec, model_class)
@@ -139,6 +144,7 @@ class Planner:
     def _describe(self, spec: RunSpec, model_class: type[Model]) -> RunRecord:
         hyperparameters = as_json(resolve(model_class, spec.hyperparameters))
         data, dataset_digest = self._dataset(spec.dataset)
+        self._check_weights(spec, data)
         code = code_digest(self.plugins.find("model", spec.model)[0].module, self.plugins.packages())
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
         key = digest_of(
@@ -192,7 +198,7 @@ class Planner:
     def _inspect(self, planned: PlannedRun) -> PlannedRun:
         folder = self.artifacts.folder(planned.run)
         failure = folder.failure()
-        if failure is not None and not self._retry_failed:
+        if failure is not None and not self.retry_failed:
             return replace(
                 planned, state="skipped" if failure.type == "Unsupported" else "failed", stages=(), speed_stages=()
             )
@@ -208,7 +214,7 @@ class Planner:
         for stage in (*planned.stages, *planned.speed_stages):
             score = folder.score(stage.name)
             again = score is not None and (
-                (self._redo_stale and score.key != stage.key) or (self._retry_failed and score.status == "failed")
+                (self._redo_stale and score.key != stage.key) or (self.retry_failed and score.status == "failed")
             )
             if score is None or again:
                 (missing if stage in planned.stages else speeds).append(stage)
@@ -222,6 +228,17 @@ class Planner:
         return replace(
             planned, state=state, stages=tuple(missing), speed_stages=tuple(speeds), stale_stages=tuple(stale_stages)
         )
+
+    def _check_weights(self, spec: RunSpec, data: Dataset) -> None:
+        if spec.checkpoint is None:
+            return
+        device = torch.device("cpu")
+        try:
+            with isolated_rng(spec.seed, device):
+                model = build_model(self.plugins, spec, data, device)
+        except Unsupported:
+            return  # the run says so
+        load_weights(Path(spec.checkpoint), model)
 
     def _stale_twin(self, record: RunRecord) -> str | None:
         twins = self.artifacts.store.records(identities=[record.identity])

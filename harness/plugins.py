@@ -19,12 +19,10 @@ from typing import Any, Literal
 import pluggy
 
 from harness import hookspecs
+from harness.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
 from harness.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry
 
-GROUP = "harness"
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-OWN = "genharness"
-_NAMELESS = "(unknown distribution)"
 Kind = Literal["dataset", "model", "metric", "executor"]
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
@@ -99,16 +97,18 @@ class PluginManager:
         for module in built_in:
             info = PluginInfo(module.rpartition(".")[2], OWN, _own_version(), module)
             self._add(info, importlib.metadata.EntryPoint(info.name, module, GROUP))
-        points, unreadable = (entry_points, []) if entry_points is not None else _installed()
-        self.plugins += unreadable
-        for point in sorted(points, key=lambda point: (point.name, _distribution(point))):
+        points, unreadable = (entry_points, []) if entry_points is not None else installed()
+        for name, error in unreadable:
+            problem = Problem(f"entry_points.txt cannot be read: {describe_error(error)}")
+            self.plugins.append(PluginInfo(name, name, "", "", problems=[problem]))
+        for point in sorted(points, key=lambda point: (point.name, name_of(point.dist))):
             self._discover(point)
         for kind in _ENTRY_TYPES:
             self._collect(kind)
             self._find_conflicts(kind)
 
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
-        info = PluginInfo(point.name, _distribution(point), _version(point), point.value)
+        info = PluginInfo(point.name, name_of(point.dist), version_of(point.dist), point.value)
         twin = next((other for other in self.plugins if other.name == info.name), None)
         if point.name in self._blocked:
             info.blocked = True
@@ -129,7 +129,7 @@ class PluginManager:
             plugin = point.load()
         except (Exception, SystemExit) as error:
             info.problems.append(
-                Problem(f"import of {point.value!r} failed: {_describe(error)}", traceback.format_exc())
+                Problem(f"import of {point.value!r} failed: {describe_error(error)}", traceback.format_exc())
             )
             return
         # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
@@ -148,7 +148,7 @@ class PluginManager:
             info.problems.append(Problem(_explain_validation(str(error))))
         except (Exception, SystemExit) as error:
             self._forget(plugin)
-            info.problems.append(Problem(f"registration failed: {_describe(error)}", traceback.format_exc()))
+            info.problems.append(Problem(f"registration failed: {describe_error(error)}", traceback.format_exc()))
 
     def _forget(self, plugin: object) -> None:
         if self._manager.is_registered(plugin):
@@ -167,7 +167,7 @@ class PluginManager:
                 if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
                     answer = list(answer)
             except (Exception, SystemExit) as error:
-                info.problems.append(Problem(f"{where} failed: {_describe(error)}", traceback.format_exc()))
+                info.problems.append(Problem(f"{where} failed: {describe_error(error)}", traceback.format_exc()))
                 continue
             if not isinstance(answer, list):
                 info.problems.append(Problem(f"{where} returned {answer!r:.80}, not a list of {kind} entries"))
@@ -238,7 +238,7 @@ class PluginManager:
         tops = {entry.module.partition(".")[0] for info in self.plugins for entry in info.entries}
         for info in self.plugins:
             if info.entries and info.distribution != OWN:
-                tops |= {re.split(r"[.:\s]", info.value)[0], *_shared_packages(info.distribution)}
+                tops |= {re.split(r"[.:\s]", info.value)[0], *shared_packages(info.distribution)}
         return frozenset(tops - {"harness"})
 
     def notify(self, hook: Literal["run_started", "run_finished"], **arguments: Any) -> list[Problem]:
@@ -247,8 +247,8 @@ class PluginManager:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             try:
                 implementation.function(*[arguments[name] for name in implementation.argnames])
-            except Exception as error:
-                message = f"{implementation.plugin_name}: {hook} failed: {_describe(error)}"
+            except (Exception, SystemExit) as error:
+                message = f"{implementation.plugin_name}: {hook} failed: {describe_error(error)}"
                 problems.append(Problem(message, traceback.format_exc()))
         return problems
 
@@ -262,7 +262,7 @@ class PluginManager:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
@@ -284,12 +284,6 @@ def _explain_validation(message: str) -> str:
     return line
 
 
-def _describe(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {error}"
-
-
 def _sources(claims: Iterable[_Registered]) -> str:
     return " and ".join(f"{claim.plugin.source} (plugin {claim.plugin.name!r})" for claim in claims)
 
@@ -298,69 +292,4 @@ def _own_version() -> str:
     try:
         return importlib.metadata.version(OWN)
     except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _installed() -> tuple[Iterable[importlib.metadata.EntryPoint], list[PluginInfo]]:
-    """Returns the group's entry points, and an entry for each distribution whose entry points cannot be read."""
-    try:
-        return list(importlib.metadata.entry_points(group=GROUP)), []
-    except Exception:  # one malformed file, of any distribution, fails the whole look-up: leave that one out
-        pass
-    points: list[importlib.metadata.EntryPoint] = []
-    unreadable, seen = [], set[str]()
-    for distribution in importlib.metadata.distributions():
-        name = _name_of(distribution)
-        if name in seen and name != _NAMELESS:
-            continue
-        seen.add(name)
-        try:
-            points += distribution.entry_points.select(group=GROUP)
-        except Exception as error:
-            if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
-                problem = Problem(f"entry_points.txt cannot be read: {_describe(error)}", traceback.format_exc())
-                unreadable.append(PluginInfo(name, name, "", "", problems=[problem]))
-    return points, unreadable
-
-
-@lru_cache(maxsize=64)
-def _shared_packages(distribution: str) -> frozenset[str]:
-    """Returns the top-level packages of what a distribution requires, as far as that requires the harness itself."""
-    found, pending, seen = set[str](), [distribution], set[str]()
-    while pending:
-        current = pending.pop()
-        seen.add(current)
-        for name in _required(current) - seen - {OWN}:
-            if OWN in _required(name):
-                pending.append(name)
-                files = importlib.metadata.files(name) or []  # an editable installation lists no package
-                found |= {file.parts[0] for file in files if file.suffix == ".py" and len(file.parts) > 1}
-                found.add(name.replace("-", "_"))
-    return frozenset(found)
-
-
-def _required(distribution: str) -> set[str]:
-    try:
-        requirements = importlib.metadata.requires(distribution) or []
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return set()
-    names = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
-    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name is not None}
-
-
-def _name_of(distribution: importlib.metadata.Distribution | None) -> str:
-    try:
-        return (distribution.metadata["Name"] if distribution is not None else "") or _NAMELESS
-    except Exception:  # some versions of importlib.metadata raise where others return None
-        return _NAMELESS
-
-
-def _distribution(point: importlib.metadata.EntryPoint) -> str:
-    return _name_of(point.dist)
-
-
-def _version(point: importlib.metadata.EntryPoint) -> str:
-    try:
-        return (point.dist.metadata["Version"] if point.dist is not None else "") or ""
-    except Exception:
         return ""

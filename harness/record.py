@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from harness.spec import RunSpec, digest_of
 
@@ -26,6 +26,12 @@ class Failure(_Value):
     message: str
     traceback: str | None = None
 
+    @field_validator("message", "traceback", mode="before")
+    @classmethod
+    def _is_unicode(cls, value: Any) -> Any:
+        """Undecodable file names put lone surrogates into messages, which no database takes."""
+        return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
 
 class FitRecord(_Value):
     """What came out of a training; see ``harness.training.FitSummary``."""
@@ -34,14 +40,17 @@ class FitRecord(_Value):
     epochs: float
     seconds: float
     checkpoint: str
-    valid_score: float | None = None
+    valid_score: FiniteFloat | None = None
     valid_step: int | None = None
     calibrated_steps: int | None = None
     weights_sha256: str
 
 
 class ScoreRecord(_Value):
-    """One figure; see ``harness.metric.Score``. ``per_image`` names its array of per-image scores, if it has one."""
+    """One figure; see ``harness.metric.Score``. ``per_image`` names its array of per-image scores, if it has one.
+
+    Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
+    """
 
     metric: str
     key: str
@@ -49,13 +58,13 @@ class ScoreRecord(_Value):
     stage: Literal["quality", "cost", "speed"] = "quality"
     unit: str = ""
     higher_is_better: bool = False
-    value: float | None = None
-    standard_error: float | None = None
+    value: FiniteFloat | None = None
+    standard_error: FiniteFloat | None = None
     kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
     num_images: int | None = None
     per_image: str | None = None
     protocol: dict[str, str] = Field(default_factory=dict)
-    details: dict[str, float] = Field(default_factory=dict)
+    details: dict[str, FiniteFloat] = Field(default_factory=dict)
     fingerprint: str = ""
     hardware: str = ""
     seconds: float | None = None

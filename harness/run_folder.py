@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.checkpoint import write_atomically
+from harness.files import write_atomically
 from harness.record import Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
 
 

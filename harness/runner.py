@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import time
 import traceback
@@ -21,10 +22,11 @@ import torch
 from safetensors.numpy import save
 
 from harness.calibration import calibrate_steps
-from harness.checkpoint import load_weights, save_weights, write_atomically
+from harness.checkpoint import load_weights, save_weights
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, describe_environment, fingerprint, hardware
+from harness.files import write_atomically
 from harness.hyperparameters import resolve
 from harness.metric import Evaluation, Metric, Score
 from harness.model import Model, Unsupported
@@ -36,6 +38,8 @@ from harness.spec import Budget, RunSpec
 from harness.training import FitSummary, Interrupted, Progress, Trainer
 
 log = logging.getLogger("harness")
+
+CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,21 @@ class Job:
 
 
 def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
-    """Loads a dataset by its name as a suite writes it."""
+    """Loads a dataset by its name as a suite writes it.
+
+    Raises:
+        ValueError, OSError: an unknown name, files that are missing or wrong, or whatever else its code raises.
+    """
     entry, arguments = plugins.find("dataset", name)
-    data = entry.load()(folder, **arguments)
+    load = entry.load()
+    try:
+        data = load(folder, **arguments)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Dataset):
-        raise TypeError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
+        raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
     return data
 
 
@@ -72,7 +86,7 @@ def load_metric(plugins: PluginManager, name: str) -> Metric:
     entry, arguments = plugins.find("metric", name)
     metric = entry.load()(**arguments)
     if not isinstance(metric, Metric):
-        raise TypeError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
+        raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
     return metric
 
 
@@ -80,7 +94,7 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
     """Imports a model's class."""
     found = plugins.load("model", name)
     if not (isinstance(found, type) and issubclass(found, Model)):
-        raise TypeError(f"model {name!r}: {found!r} is not a subclass of harness.Model")
+        raise ValueError(f"model {name!r}: {found!r} is not a subclass of harness.Model")
     return found
 
 
@@ -153,6 +167,9 @@ def _fit(
         budget = Budget(calibrated, "steps")
     torch.manual_seed(derive_seed(spec.seed, "training"))
 
+    if not (folder.path / "training.safetensors").exists():
+        (folder.path / "curves.jsonl").unlink(missing_ok=True)  # of an attempt that was killed before it saved itself
+
     def report(progress: Progress) -> None:
         folder.write_progress(stage="fit", **asdict(progress))
 
@@ -163,6 +180,7 @@ def _fit(
         seed=derive_seed(spec.seed, "batches"),
         precision=spec.precision,
         folder=folder.path,
+        checkpoint_seconds=_checkpoint_seconds(),
         should_stop=should_stop,
         on_progress=report,
     )
@@ -172,6 +190,17 @@ def _fit(
     summary = trainer.summary()
     log.info("fit: %d steps in %.1f s, %s", summary.steps, summary.seconds, summary.checkpoint)
     _finish_fit(folder, model, summary, environment, calibrated)
+
+
+def _checkpoint_seconds() -> float:
+    text = os.environ.get(CHECKPOINT_VARIABLE, "20")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ValueError(f"{CHECKPOINT_VARIABLE} is {text!r}, not a number of seconds such as 20")
+    return seconds
 
 
 def _calibrate(

@@ -20,20 +20,24 @@ def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> 
     """
     if len(configurations) == 1:
         return 0
-    means = {}
-    for index, records in enumerate(configurations):
-        losses = [validation_loss(record) for record in records]
-        known = [loss for loss in losses if loss is not None]
-        if known and len(known) == len(losses):
-            means[index] = sum(known) / len(known)
-    return min(means, key=lambda index: means[index]) if means else None
-
-
-def validation_loss(record: RunRecord | None) -> float | None:
-    """Returns a record's figure on the validation split, lower is better; None where there is none."""
-    if record is None:
+    figures = [[validation_losses(record) for record in records] for records in configurations]
+    means: dict[str, dict[int, float]] = {}
+    for index, losses in enumerate(figures):
+        for name in losses[0] if losses else ():
+            if all(name in of_seed for of_seed in losses):
+                means.setdefault(name, {})[index] = sum(of_seed[name] for of_seed in losses) / len(losses)
+    if not means:
         return None
-    for name, score in record.scores.items():
-        if name.startswith(VALID_PREFIX) and score.status == "done" and score.value is not None:
-            return -score.value if score.higher_is_better else score.value
-    return None
+    # runs of an earlier suite may hold other figures as well: compare by the one that most configurations have
+    chosen = max(sorted(means), key=lambda name: len(means[name]))
+    return min(means[chosen], key=lambda index: means[chosen][index])
+
+
+def validation_losses(record: RunRecord | None) -> dict[str, float]:
+    """Returns a record's figures on the validation split by name, with the sign that makes lower better."""
+    scores = {} if record is None else record.scores
+    return {
+        name: -score.value if score.higher_is_better else score.value
+        for name, score in scores.items()
+        if name.startswith(VALID_PREFIX) and score.status == "done" and score.value is not None
+    }

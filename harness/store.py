@@ -55,9 +55,9 @@ class Store:
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _set_pragmas)
-            _metadata.create_all(self._engine)
+            self._create_tables()
             self._check_version()
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver is not installed
             raise StoreError(f"cannot open the store {_safe(url)}: {_first_line(error)}") from error
 
     @classmethod
@@ -66,15 +66,28 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{(folder / 'store.sqlite').resolve()}")
 
-    def _check_version(self) -> None:
+    def _create_tables(self) -> None:
+        # create_all looks first and creates then: two processes that open a new store at once would collide
         with self._engine.begin() as connection:
-            found = connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "schema"))
-            if found is None:
-                connection.execute(_meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))
-            elif int(found) > SCHEMA_VERSION:
-                raise StoreError(
-                    f"the store has schema {found}, this version knows {SCHEMA_VERSION}: update genharness"
-                )
+            for table in _metadata.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+    def _check_version(self) -> None:
+        found = self._schema()
+        if found is None:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(_meta.insert().values(name="schema", value=str(SCHEMA_VERSION)))
+            except sa.exc.IntegrityError:
+                found = self._schema()  # another process was faster
+        if found is not None and int(found) > SCHEMA_VERSION:
+            raise StoreError(f"the store has schema {found}, this version knows {SCHEMA_VERSION}: update genharness")
+
+    def _schema(self) -> str | None:
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "schema"))
 
     def put(self, record: RunRecord) -> None:
         """Inserts a record, or replaces the one of the same run."""
@@ -147,9 +160,9 @@ class Store:
 
 def _set_pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
 
 

@@ -8,14 +8,16 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.plugins import did_you_mean
 from harness.spec import Budget, Precision, RunSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NOT_IN_FILE = ("name", "checkpoint")
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class SuiteError(ValueError):
@@ -58,6 +60,13 @@ class SuiteModel(BaseModel):
                 raise ValueError(f"grid.{name} is empty; it needs a list of values")
         return value
 
+    @model_validator(mode="after")
+    def _grid_is_no_hyperparameter(self) -> SuiteModel:
+        twice = sorted(self.grid.keys() & self.hyperparameters.keys())
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
+        return self
+
     @property
     def row_label(self) -> str:
         """The row's name."""
@@ -98,7 +107,7 @@ class Suite(BaseModel):
     title: str
     description: str = ""
     datasets: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     metrics: tuple[str, ...] = ()
     budget: str | None = None
     precision: Precision = "float32"
@@ -140,6 +149,9 @@ class Suite(BaseModel):
     @classmethod
     def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
         """Makes a suite from a TOML document; ``source`` stands in messages."""
+        for key in content:
+            if key in _NOT_IN_FILE:
+                raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")
         try:
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
@@ -200,6 +212,9 @@ class Suite(BaseModel):
                 )
         changes: dict[str, Any] = {"models": tuple(models) or self.models, "datasets": tuple(datasets) or self.datasets}
         if seeds is not None:
+            for seed in seeds:
+                if not 0 <= seed < 2**31:
+                    raise SuiteError(f"seed {seed} is not in [0, 2**31)")
             changes["seeds"] = tuple(dict.fromkeys(seeds))
         return self.model_copy(update=changes)
 
@@ -210,7 +225,12 @@ class Suite(BaseModel):
             SuiteError: the suite has more than one row.
         """
         rows = self.rows()
-        if len(rows) != 1 or len(rows[0].configurations) != 1:
+        if len(rows) == 1 and len(rows[0].configurations) > 1:
+            raise SuiteError(
+                f"a checkpoint belongs to one configuration, {rows[0].label!r} has a grid of "
+                f"{len(rows[0].configurations)}: choose one of its values by --set"
+            )
+        if len(rows) != 1:
             names = ", ".join(f"{row.label} on {row.dataset}" for row in rows[:4])
             raise SuiteError(
                 f"a checkpoint belongs to one row, this is {len(rows)} ({names}): name a model and a dataset by --only"
@@ -227,10 +247,13 @@ class Suite(BaseModel):
         """
         suite = self
         for setting in settings:
-            target, separator, text = setting.partition("=")
-            if not separator or not target.strip():
+            # a row's default label holds equals signs of its own
+            labels = [item.row_label for item in self.models if setting.startswith(f"{item.row_label}.")]
+            label = max(labels, key=len, default="")
+            target, separator, text = setting[len(label) :].partition("=")
+            owner, _, key = f"{label}{target}".strip().rpartition(".")
+            if not separator or not key.strip():
                 raise SuiteError(f"--set {setting!r}: write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE")
-            owner, _, key = target.strip().rpartition(".")
             value = _toml_value(text.strip())
             suite = suite._set(owner, key, value, setting)
         return suite
@@ -238,7 +261,7 @@ class Suite(BaseModel):
     def _set(self, owner: str, key: str, value: Any, setting: str) -> Suite:
         content = self.model_dump(mode="json")
         if not owner:
-            known = [name for name in type(self).model_fields if name not in ("models", "name", "checkpoint")]
+            known = [name for name in _keys(type(self)) if name != "models"]
             if key not in known:
                 raise SuiteError(f"--set {setting!r}: the suite has no key {key!r}{did_you_mean(key, known)}")
             content[key] = value
@@ -252,7 +275,12 @@ class Suite(BaseModel):
                 elif owner in (item.name, item.row_label):
                     table["hyperparameters"][key] = value
                     table["grid"].pop(key, None)
-        return type(self).parse(content, name=self.name, source=f"--set {setting!r}")
+        changed = type(self).parse(content, name=self.name, source=f"--set {setting!r}")
+        return changed.model_copy(update={"checkpoint": self.checkpoint})
+
+
+def _keys(suite: type[Suite]) -> list[str]:
+    return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
 
 
 def _toml_value(text: str) -> Any:
@@ -267,7 +295,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        known = [name for name in Suite.model_fields if name not in ("name", "checkpoint")]
+        known = _keys(Suite)
         if first["loc"][0] == "models":
             known = list(SuiteModel.model_fields)
         return f"unknown key {where!r}{did_you_mean(key, known)}"

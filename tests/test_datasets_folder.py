@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.datasets.download import write_atomically
+from harness.files import write_atomically
 from harness.datasets.folder import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.datasets.remote import CanonicalDigest
 

@@ -1,4 +1,4 @@
-"""Boards from synthetic records: what may be compared is, what may not never is, and the same records give the same bytes."""
+"""Boards from synthetic records: what may be compared is, what may not is not, and equal records give equal bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_
 from harness.report import check_boards, render_boards, write_boards
 from harness.report.csv import to_csv
 from harness.report.markdown import escape
-from harness.report.values import fixed, seconds, significant, with_spread
+from harness.report.values import fixed, seconds, short, significant, with_spread
 from harness.spec import RunSpec
 from harness.statistics import ScoreMatrix, compare_all, holm, rank, rank_intervals
 from harness.suite import Suite
@@ -58,7 +58,7 @@ class Lab:
         self, record: RunRecord, metric: str, mean: float, *, kind: str = "exact", noise: float = 1.0, **changes: Any
     ) -> None:
         rng = np.random.default_rng([record.spec.seed, *record.run.encode(), *metric.encode()])
-        values = mean + DIFFICULTY - DIFFICULTY.mean() + rng.normal(0, noise, NUM_IMAGES)
+        values = mean + DIFFICULTY - DIFFICULTY.mean() + rng.normal(0, 1, NUM_IMAGES)
         values += mean - values.mean() + rng.normal(0, 0.05)
         self.score_values(record, metric, values, kind=kind, **changes)
 
@@ -70,7 +70,8 @@ class Lab:
         error = float(values.std(ddof=1) / np.sqrt(len(values)))
         record.scores[metric] = ScoreRecord(
             metric=metric, key="k", value=float(values.mean()), standard_error=error, kind=kind, unit="nats",
-            num_images=len(values), per_image=reference, protocol={"split": "test", "images": str(len(values))}, **changes,
+            num_images=len(values), per_image=reference, protocol={"split": "test", "images": str(len(values))},
+            **changes,
         )  # fmt: skip
 
     def figure(self, record: RunRecord, metric: str, value: float, name: str | None = None, **changes: Any) -> None:
@@ -81,8 +82,8 @@ class Lab:
         details = {"batch_16_q25": value * 0.9, "batch_16_q75": value * 1.1, "batch_1_q25": 0.1, "batch_1_q75": 0.2}
         self.figure(
             record, "sampling-throughput", value, f"sampling-throughput@{fingerprint}", stage="speed", unit="images/s",
-            fingerprint=fingerprint, hardware=hardware, details=details, protocol={"batch size": "16", "sampler": "cached"},
-            higher_is_better=True,
+            fingerprint=fingerprint, hardware=hardware, details=details, higher_is_better=True,
+            protocol={"batch size": "16", "sampler": "cached"},
         )  # fmt: skip
 
     def board(self, **options: Any) -> Leaderboard:
@@ -93,10 +94,12 @@ def make_record(spec: RunSpec, **changes: Any) -> RunRecord:
     identity = identity_of(spec)
     fit = FitRecord(steps=100, epochs=20.0, seconds=132.0, checkpoint="best-on-valid", weights_sha256="w")
     values: dict[str, Any] = {
-        "run": f"{spec.model}-{spec.dataset}-s{spec.seed}-{identity[:10]}", "key": f"key-{identity}", "identity": identity,
-        "spec": spec, "hyperparameters": spec.hyperparameters, "provider": "p 1", "code": "c", "dataset_digest": "d",
+        "run": f"{spec.model}-{spec.dataset}-s{spec.seed}-{identity[:10]}", "key": f"key-{identity}",
+        "identity": identity, "spec": spec, "hyperparameters": spec.hyperparameters, "provider": "p 1", "code": "c",
+        "dataset_digest": "d",
         "split_protocol": "The official split.", "num_images": {"train": 1000, "valid": 100, "test": NUM_IMAGES},
-        "image_shape": (1, 28, 28, 2), "status": "done", "fit": fit, "created": "2026-01-01T00:00:00+00:00", "scores": {},
+        "image_shape": (1, 28, 28, 2), "status": "done", "fit": fit, "created": "2026-01-01T00:00:00+00:00",
+        "scores": {},
     }  # fmt: skip
     return RunRecord(**(values | changes))
 
@@ -131,7 +134,8 @@ def full() -> Lab:
             {"name": "made", "label": "MADE | wide", "published": "made"}, "vae",
             {"name": "iwae", "grid": {"rate": [0.1, 0.2]}}, "broken", "absent", "gan",
             seeds=(0, 1, 2),
-            metrics=("nll", "negative-elbo", "iwae-5", "iwae-50", "active-units", "sampling-throughput", "parameters-training"),
+            metrics=("nll", "negative-elbo", "iwae-5", "iwae-50", "active-units", "sampling-throughput",
+                     "parameters-training"),
         )
     )  # fmt: skip
     for seed in (0, 1):
@@ -331,8 +335,8 @@ def test_failed_configurations_of_a_grid_are_visible() -> None:
 def test_a_published_figure_stands_beside_ours_with_a_verdict(full: Lab, value: float | None, judgement: str) -> None:
     theirs = PublishedFigure(
         slug="made", label="MADE", dataset="mnist-static" if value else "mnist-dynamic", metric="nll", kind="exact",
-        value=value or 88.0, printed=f"{value or 88.0}", unit="nats", tags=("P",), verified=True, split="test", model="made",
-        source="Table 3 of the paper",
+        value=value or 88.0, printed=f"{value or 88.0}", unit="nats", tags=("P",), verified=True, split="test",
+        model="made", source="Table 3 of the paper",
     )  # fmt: skip
     board = full.board(published={"made": theirs})
     row = board.table("likelihood", "mnist-static").set_index("label").loc["MADE | wide"]
@@ -354,7 +358,7 @@ def test_a_bound_of_one_draw_is_compared_with_published_bits_per_dim() -> None:
 
 
 def test_an_unknown_published_figure_is_an_error_that_says_which_row(full: Lab) -> None:
-    with pytest.raises(ValueError, match="'MADE | wide': there is no published figure 'made'; did you mean 'mad'"):
+    with pytest.raises(ValueError, match=r"'MADE \| wide': there is no published figure 'made'; did you mean 'mad'"):
         full.board(published={"mad": None}).table("likelihood", "mnist-static")  # type: ignore[dict-item]
 
 
@@ -445,10 +449,12 @@ def test_boards_are_built_without_torch() -> None:
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [
-        (fixed(-0.001, 2), "0.00"), (fixed(12345.678, 2), "12,345.68"), (with_spread(88.3, 0.001, None, 2), "88.30 ± <0.01"),
+        (fixed(-0.001, 2), "0.00"), (fixed(12345.678, 2), "12,345.68"), (short(20.0), "20"),
+        (with_spread(88.3, 0.001, None, 2), "88.30 ± <0.01"),
         (with_spread(88.333, 0.05, 0.2, 2), "88.33 ± 0.05 (0.20)"), (significant(12345.6), "12,300"),
-        (significant(0.012345), "0.0123"), (significant(9.999), "10.0"), (significant(1e-7), "1.00e-07"), (seconds(90.0), "90.0 s"),
-        (seconds(7200.0), "2.00 h"), (seconds(0.0123), "12.3 ms"), (seconds(600), "10.0 min"),
+        (significant(0.012345), "0.0123"), (significant(9.999), "10.0"), (significant(1e-7), "1.00e-07"),
+        (seconds(90.0), "90.0 s"), (seconds(7200.0), "2.00 h"), (seconds(0.0123), "12.3 ms"),
+        (seconds(600), "10.0 min"),
     ],
 )  # fmt: skip
 def test_numbers_print_as(printed: str, expected: str) -> None:

@@ -52,9 +52,8 @@ def leaderboard(
     if check:
         differing = check_boards(board, target)
         if differing:
-            fail(
-                f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives; 'harness leaderboard {path}' rewrites it"
-            )
+            names = ", ".join(differing)
+            fail(f"{names} in {target}: not what {RECORDS_FILE} gives; 'harness leaderboard {path}' rewrites it")
         typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
         return
     written = write_boards(board, target)

@@ -92,6 +92,9 @@ def run(
         typer.echo(
             f"{len(outcome.failed)} runs failed; 'harness show RUN' says why, --retry-failed tries again", err=True
         )
+    if outcome.unfinished:
+        typer.echo(f"{len(outcome.unfinished)} runs were stopped; the same command goes on from there", err=True)
+    if outcome.failed or outcome.unfinished:
         raise typer.Exit(1)
 
 

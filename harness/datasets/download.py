@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import os
-import tempfile
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 Progress = Callable[[int, int | None], None]
 
@@ -48,25 +45,3 @@ def download(url: str, *, timeout_seconds: float, progress: Progress | None = No
     if total is not None and len(content) != total:
         raise DownloadFailed(f"the connection broke off after {len(content)} of {total} bytes")
     return bytes(content)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path``, making its folder: other processes see the whole file or none.
-
-    Raises:
-        OSError: the folder cannot be made or written to. Nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp gives 0600; data folders are shared.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.datasets.download import DownloadFailed, Progress, download, write_atomically
+from harness.datasets.download import DownloadFailed, Progress, download
 from harness.datasets.remote import DataCorrupt, RemoteFile
+from harness.files import write_atomically
 
 __all__ = ["DataCorrupt", "DataFolder", "DataUnavailable", "RemoteFile"]
 

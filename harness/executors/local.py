@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from filelock import FileLock
 
@@ -47,10 +49,12 @@ class LocalExecutor(Executor):
     def __init__(self) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
+        with _without_main(), _without_interrupts():
+            forkserver.ensure_running()
 
     def start(self, job: Job) -> Handle:
         """Starts a job in a child process; its output goes to the run's log."""
-        process = self._context.Process(target=_child, args=(job,), name=job.folder.name)
+        process = self._context.Process(target=_child, args=(job, dict(os.environ), Path.cwd()), name=job.folder.name)
         with _without_main():
             process.start()
         return _LocalHandle(process)
@@ -81,7 +85,27 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _child(job: Job) -> None:
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Starts the server, and so its children, deaf to Ctrl-C from the beginning: the coordinator decides what it means.
+
+    A process that ignores a signal hands that on to what it executes. Only the main thread may set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+
+
+def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> None:
+    # The server has what the caller had when it started; variables and folder may have changed since.
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(working_folder)
     folder = RunFolder(job.folder)
     descriptor = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
@@ -89,7 +113,7 @@ def _child(job: Job) -> None:
     faulthandler.enable(file=descriptor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
     with FileLock(str(folder.lock)):

@@ -33,7 +33,7 @@ from harness.report.values import (
     Table,
     fixed,
     interval,
-    mebibytes,
+    memory,
     nats_decimals,
     scaled,
     seconds,
@@ -155,9 +155,9 @@ def _speed_row(entry: ThroughputEntry) -> tuple[str, ...]:
     for metric in RATES:
         score = entry.speeds.get(metric)
         cells.append(NOTHING if score is None else quartiles_cell(score.value, quartiles(score), significant))
-    latency, memory = entry.speeds.get("sampling-latency"), entry.speeds.get("peak-memory")
+    latency, peak = entry.speeds.get("sampling-latency"), entry.speeds.get("peak-memory")
     cells.append(NOTHING if latency is None else quartiles_cell(latency.value, quartiles(latency), seconds))
-    cells.append(NOTHING if memory is None or memory.value is None else mebibytes(memory.value))
+    cells.append(NOTHING if peak is None or peak.value is None else memory(peak.value))
     for metric in ("flops-scoring", "flops-sampling"):
         flops = entry.row.first(metric)
         cells.append(NOTHING if flops is None else scaled(flops, ""))

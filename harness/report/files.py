@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.datasets.download import write_atomically
+from harness.files import write_atomically
 from harness.report.csv import to_csv
 from harness.report.documents import board_document
 from harness.report.markdown import to_markdown

@@ -36,7 +36,7 @@ class Ranks:
     def sentence(self) -> str:
         """What the ranks rest on."""
         if not self.num_pairs and not self.untested:
-            return "One row: nothing to test."
+            return "A single row is ranked: there is nothing to test."
         says = {
             "seeds x images": "seeds x images",
             "images": "images alone: a model with one seed, of which another training might reverse the result",

@@ -102,9 +102,9 @@ def scaled(value: float, unit: str) -> str:
     return f"{significant(value)} {unit}".rstrip()
 
 
-def mebibytes(value: float) -> str:
-    """Bytes in MiB."""
-    return f"{significant(value / 2**20)} MiB"
+def memory(value: float) -> str:
+    """Bytes, in KiB below one MiB and in MiB above."""
+    return f"{significant(value / 2**10)} KiB" if value < 2**20 else f"{significant(value / 2**20)} MiB"
 
 
 def interval(best: int, worst: int) -> str:

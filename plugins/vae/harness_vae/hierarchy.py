@@ -40,8 +40,8 @@ class GaussianHierarchy(LatentVariable, Inference):
         hidden: widths of the tanh layers below each stochastic layer, in the encoder and in the decoder; one a layer.
         hidden_layers: how many tanh layers each of these networks has.
         num_samples: k, the importance samples an image of the training objective; None takes the model's own.
-        sample_schedule: ``constant`` trains with k samples throughout, ``late`` with one sample for 60 % of the budget and
-            then with more and more, up to k, at a fraction of the cost. Validation takes k throughout.
+        sample_schedule: ``constant`` trains with k samples throughout, ``late`` with one for 60 % of the budget, then
+            with more and more, up to k, at a fraction of the cost. Validation takes k throughout.
         learning_rate: of Adam (0.9, 0.999).
         schedule: how the learning rate falls with the budget: ``stages``, ``cosine`` or ``constant``.
         epsilon: of Adam.

@@ -1,0 +1,32 @@
+"""Metrics that take no time."""
+
+from __future__ import annotations
+
+import os
+
+from harness import Metric, Score
+
+
+class Ink(Metric):
+    name = "ink"
+    unit = "levels"
+
+    def evaluate(self, evaluation):
+        return Score(evaluation.model.sample(50).double().mean().item(), None, "estimate")
+
+
+class Hardness(Metric):
+    name = "hardness"
+    unit = "mohs"
+    stage = "speed"
+
+    def evaluate(self, evaluation):
+        return Score(7.0, None, "estimate")
+
+
+class Vanishing(Metric):
+    name = "vanishing"
+    unit = "none"
+
+    def evaluate(self, evaluation):
+        os._exit(0)

@@ -1,0 +1,249 @@
+"""Archives: what goes in comes out, nothing stale and no machine's paths go in, and a broken one says where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from harness.archive import (
+    PER_IMAGE_FILE,
+    RECORDS_FILE,
+    ArchiveError,
+    StaleRecords,
+    collect,
+    export,
+    read_archive,
+    shorten_paths,
+    without_paths,
+)
+from harness.leaderboard import Leaderboard
+from harness.planning import Artifacts
+from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.report import render_boards
+from harness.spec import RunSpec
+from harness.suite import Suite
+
+SUITE = Suite.parse(
+    {
+        "title": "T", "datasets": ["d"], "seeds": [1, 0], "metrics": ["nll"],
+        "models": [{"name": "zeta"}, {"name": "alpha", "grid": {"width": [2, 1]}}],
+    },
+    name="test", source="test",
+)  # fmt: skip
+IMAGES = np.array([5, -3, 2**62], dtype=np.int64)
+
+
+def specs() -> list[RunSpec]:
+    return [spec for row in SUITE.rows() for configuration in row.configurations for spec in configuration]
+
+
+def make_record(spec: RunSpec, key: str = "new", **changes: object) -> RunRecord:
+    identity = identity_of(spec)
+    values = {
+        "run": f"{spec.model}-s{spec.seed}-{identity[:6]}-{key}", "key": f"{key}-{identity}", "identity": identity,
+        "spec": spec, "hyperparameters": {}, "provider": "p", "code": "c", "dataset_digest": "d", "status": "done",
+        "image_shape": (1, 2, 2, 2),
+        "fit": FitRecord(steps=1, epochs=1.0, seconds=1.0, checkpoint="last", weights_sha256="w"),
+    }  # fmt: skip
+    return RunRecord.model_validate(values | changes)
+
+
+class Lab:
+    """An artifact folder with one record for each spec of the suite."""
+
+    def __init__(self, folder: Path) -> None:
+        self.artifacts = Artifacts(folder)
+        self.keys = {identity_of(spec): f"new-{identity_of(spec)}" for spec in specs()}
+        self.values: dict[str, np.ndarray] = {}
+        for number, spec in enumerate(specs()):
+            self.put(make_record(spec), np.random.default_rng(number).normal(80, 9, 3))
+
+    def put(self, record: RunRecord, values: np.ndarray | None = None) -> None:
+        if values is not None:
+            reference = f"{record.run}/nll"
+            self.values[reference] = values
+            file = self.artifacts.folder(record.run).per_image_file("nll")
+            file.parent.mkdir(parents=True)
+            save_file({"per_image": values, "images": IMAGES}, file)
+            record.scores["nll"] = ScoreRecord(
+                metric="nll", key="k", value=float(values.mean()), kind="exact", unit="nats", num_images=3,
+                per_image=reference,
+            )  # fmt: skip
+        self.artifacts.store.put(record)
+
+    def export(self, folder: Path) -> list[Path]:
+        return export(SUITE, self.artifacts, folder, current_keys=self.keys)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def exported(lab: Lab, tmp_path: Path) -> Path:
+    lab.export(tmp_path / "test")
+    return tmp_path / "test"
+
+
+def test_records_come_back_as_they_were_and_scores_exactly_in_float32(lab: Lab, exported: Path) -> None:
+    archive = read_archive(exported)
+    stored = {record.run: record for record in lab.artifacts.store.records()}
+    assert {record.run: record for record in archive.records} == stored
+    assert set(archive.per_image) == set(lab.values)
+    for reference, (scores, images) in archive.per_image.items():
+        assert scores.dtype == np.float64
+        assert np.array_equal(scores, lab.values[reference].astype(np.float32))
+        assert np.array_equal(images, IMAGES)
+
+
+def test_records_are_in_the_order_of_the_rows_then_configurations_then_seeds(exported: Path) -> None:
+    found = [record.spec for record in read_archive(exported).records]
+    assert found == specs()
+
+
+def test_exporting_twice_gives_the_same_bytes(lab: Lab, exported: Path, tmp_path: Path) -> None:
+    again = lab.export(tmp_path / "again")
+    assert [file.read_bytes() for file in again] == [(exported / file.name).read_bytes() for file in again]
+
+
+def test_identities_of_images_are_kept_once(exported: Path) -> None:
+    with safe_open(exported / PER_IMAGE_FILE, framework="numpy") as file:
+        names = list(file.keys())
+    assert len([name for name in names if name.startswith("images/")]) == 1
+    assert len(names) == len(specs()) + 1
+
+
+def test_boards_from_the_archive_are_those_from_the_store(lab: Lab, exported: Path) -> None:
+    archive, store = read_archive(exported), collect(SUITE, lab.artifacts, current_keys=lab.keys)
+    boards = [Leaderboard(source.records, SUITE, per_image=source.per_image) for source in (archive, store)]
+    assert render_boards(boards[0]) == render_boards(boards[1])
+
+
+def test_failed_and_skipped_runs_are_exported(lab: Lab, tmp_path: Path) -> None:
+    for spec, status in zip(specs(), ("failed", "skipped", "interrupted"), strict=False):
+        lab.artifacts.store.put(make_record(spec, status=status, fit=None))
+    lab.export(tmp_path / "test")
+    assert [record.status for record in read_archive(tmp_path / "test").records[:3]] == [
+        "failed",
+        "skipped",
+        "interrupted",
+    ]
+
+
+def test_stale_records_are_refused_by_name_with_what_to_do(lab: Lab, tmp_path: Path) -> None:
+    stale = specs()[1]
+    lab.keys[identity_of(stale)] = "changed"
+    with pytest.raises(StaleRecords, match=rf"{make_record(stale).run}; `harness run test --redo-stale`"):
+        lab.export(tmp_path / "test")
+    assert not (tmp_path / "test").exists()
+
+
+def test_a_stale_record_beside_its_successor_is_left_out(lab: Lab, tmp_path: Path) -> None:
+    lab.put(make_record(specs()[0], key="old"))
+    lab.export(tmp_path / "test")
+    assert all(record.key.startswith("new") for record in read_archive(tmp_path / "test").records)
+
+
+def test_stale_scores_are_refused(lab: Lab, tmp_path: Path) -> None:
+    reference = f"{make_record(specs()[0]).run}/nll"
+    with pytest.raises(StaleRecords, match=reference):
+        export(SUITE, lab.artifacts, tmp_path / "test", current_keys=lab.keys, stale_scores=[reference])
+
+
+def test_a_lost_file_of_scores_stops_the_export(lab: Lab, tmp_path: Path) -> None:
+    file = lab.artifacts.folder(make_record(specs()[0]).run).per_image_file("nll")
+    file.unlink()
+    with pytest.raises(ArchiveError, match=str(file)):
+        lab.export(tmp_path / "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'File "/home/u/venv/lib/python3.12/site-packages/torch/nn/x.py", line 3',
+            'File "site-packages/torch/nn/x.py", line 3',
+        ),
+        ('File "/home/u/code/harness/harness/runner.py", line 3', 'File "harness/runner.py", line 3'),
+        ('File "/home/u/code/plugins/nade/harness_nade/made.py"', 'File "plugins/nade/harness_nade/made.py"'),
+        ('File "/home/u/harness_mine/made.py"', 'File "harness_mine/made.py"'),
+        ('File "/usr/lib/python3.12/json/decoder.py"', 'File "decoder.py"'),
+        ("cannot read '/home/John Doe/data/x.npz'", "cannot read 'x.npz'"),
+        ("/home/u/data/x.npz: not found", "x.npz: not found"),
+        (f"in {Path.home()}/runs/a", "in a"),
+        ("see https://example.org/a/b, 3/4 of them", "see https://example.org/a/b, 3/4 of them"),
+        ("file:///home/u/x", "x"),
+        (r"File 'C:\Users\u\x.py'", "File 'x.py'"),
+    ],
+)
+def test_paths_in_messages_lose_the_machines_part(text: str, expected: str) -> None:
+    assert shorten_paths(text) == expected
+
+
+def test_no_field_of_an_exported_record_holds_a_home_path() -> None:
+    failure = Failure(stage="fit", type="E", message="at /home/u/a/b", traceback='File "/home/u/a/b.py", line 1')
+    score = ScoreRecord(metric="nll", key="k", status="failed", failure=failure)
+    command = "harness --artifacts=/home/u/artifacts run /home/u/leaderboards/mnist.toml --set made.hidden=[1]"
+    record = make_record(
+        specs()[0], failure=failure, reason="no /home/u/a/b", scores={"nll": score}, environment={"command": command}
+    )
+    clean = without_paths(record)
+    assert "/home" not in clean.model_dump_json()
+    assert clean.environment["command"] == "harness --artifacts=artifacts run mnist.toml --set made.hidden=[1]"
+
+
+def corrupt(folder: Path, line: int, text: str) -> None:
+    lines = (folder / RECORDS_FILE).read_text().splitlines()
+    lines[line - 1] = text
+    (folder / RECORDS_FILE).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "version None"),
+        ('{"version": 99}', "version 99; this genharness reads version 1"),
+        ('{"version": 1}', "not a record: run: Field required"),
+    ],
+)
+def test_a_broken_line_is_named(exported: Path, text: str, message: str) -> None:
+    corrupt(exported, 2, text)
+    with pytest.raises(ArchiveError, match=message) as caught:
+        read_archive(exported)
+    assert str(caught.value).startswith(f"{exported / RECORDS_FILE}:2: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_array_is_named(exported: Path) -> None:
+    content = json.loads((exported / RECORDS_FILE).read_text().splitlines()[2])
+    content["scores"]["nll"]["per_image"] = "gone/nll"
+    corrupt(exported, 3, json.dumps(content))
+    with pytest.raises(ArchiveError, match=rf"{RECORDS_FILE}:3: {PER_IMAGE_FILE} lacks 'gone/nll'"):
+        read_archive(exported)
+
+
+def test_a_run_that_stands_twice_is_named(exported: Path) -> None:
+    corrupt(exported, 2, (exported / RECORDS_FILE).read_text().splitlines()[0])
+    with pytest.raises(ArchiveError, match=rf"{RECORDS_FILE}:2: the run .* stands twice"):
+        read_archive(exported)
+
+
+@pytest.mark.parametrize("name", [RECORDS_FILE, PER_IMAGE_FILE])
+def test_a_missing_file_is_named(exported: Path, name: str) -> None:
+    (exported / name).unlink()
+    with pytest.raises(ArchiveError, match=name):
+        read_archive(exported)
+
+
+def test_a_truncated_file_of_scores_is_named(exported: Path) -> None:
+    file = exported / PER_IMAGE_FILE
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ArchiveError, match=f"{PER_IMAGE_FILE}: cannot be read"):
+        read_archive(exported)
