@@ -144,6 +144,7 @@ class Planner:
     def _describe(self, spec: RunSpec, model_class: type[Model]) -> RunRecord:
         hyperparameters = as_json(resolve(model_class, spec.hyperparameters))
         data, dataset_digest = self._dataset(spec.dataset)
+        checkpoint = _file_digest(spec.checkpoint)
         self._check_weights(spec, data)
         code = code_digest(self.plugins.find("model", spec.model)[0].module, self.plugins.packages())
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
@@ -158,7 +159,7 @@ class Planner:
                 "precision": spec.precision,
                 "threads": spec.threads,
                 "code": code,
-                "checkpoint": _file_digest(spec.checkpoint),
+                "checkpoint": checkpoint,
             }
         )
         return RunRecord(
@@ -198,10 +199,10 @@ class Planner:
     def _inspect(self, planned: PlannedRun) -> PlannedRun:
         folder = self.artifacts.folder(planned.run)
         failure = folder.failure()
+        if failure is not None and failure.type == "Unsupported":
+            return replace(planned, state="skipped", stages=(), speed_stages=())
         if failure is not None and not self.retry_failed:
-            return replace(
-                planned, state="skipped" if failure.type == "Unsupported" else "failed", stages=(), speed_stages=()
-            )
+            return replace(planned, state="failed", stages=(), speed_stages=())
         if folder.fit() is None:
             stale = None if self._redo_stale or folder.description() else self._stale_twin(planned.record)
             if stale is not None:

@@ -103,8 +103,10 @@ class RunFolder:
         self._write("failure.json", failure.model_dump(mode="json"))
 
     def forget_failures(self) -> None:
-        """Removes what failed, so that it is tried again."""
-        (self.path / "failure.json").unlink(missing_ok=True)
+        """Removes what failed, so that it is tried again; what a model cannot do stays."""
+        failure = self.failure()
+        if failure is not None and failure.type != "Unsupported":
+            (self.path / "failure.json").unlink()
         for file in (self.path / "scores").glob("*.json"):
             score = self._read(f"scores/{file.name}")
             if score is None or score.get("status") == "failed":

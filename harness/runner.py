@@ -167,7 +167,8 @@ def _fit(
         budget = Budget(calibrated, "steps")
     torch.manual_seed(derive_seed(spec.seed, "training"))
 
-    if not (folder.path / "training.safetensors").exists():
+    resumed = (folder.path / "training.safetensors").exists()
+    if not resumed:
         (folder.path / "curves.jsonl").unlink(missing_ok=True)  # of an attempt that was killed before it saved itself
 
     def report(progress: Progress) -> None:
@@ -184,7 +185,8 @@ def _fit(
         should_stop=should_stop,
         on_progress=report,
     )
-    log.info("fit: %s on %s, %s, seed %d, from step %d", spec.model, spec.dataset, budget, spec.seed, trainer.step)
+    where = "from the saved state" if resumed else "from the start"
+    log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
     folder.write_progress(stage="fit", step=0, total_steps=None)
     model.fit(data, trainer)
     summary = trainer.summary()

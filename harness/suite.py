@@ -266,7 +266,7 @@ class Suite(BaseModel):
                 raise SuiteError(f"--set {setting!r}: the suite has no key {key!r}{did_you_mean(key, known)}")
             content[key] = value
         else:
-            owners = [item.row_label for item in self.models] + [item.name for item in self.models]
+            owners = {name for item in self.models for name in (item.row_label, item.name)}
             if owner not in owners:
                 raise SuiteError(f"--set {setting!r}: no model {owner!r} in the suite{did_you_mean(owner, owners)}")
             for item, table in zip(self.models, content["models"], strict=True):

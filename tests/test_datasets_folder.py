@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import write_atomically
 from harness.datasets.folder import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.datasets.remote import CanonicalDigest
+from harness.files import write_atomically
 
 CONTENT = b"the content of a file\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

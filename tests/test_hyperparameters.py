@@ -101,7 +101,7 @@ def test_an_annotation_that_only_type_checkers_see_is_named():
 
     assert resolve(Odd, {"layers": 3}) == {"layers": 3, "kernel": None}
     with pytest.raises(
-        HyperparameterError, match="annotation of hyperparameter 'kernel' cannot be evaluated: .*Missing"
+        HyperparameterError, match=r"annotation of hyperparameter 'kernel' cannot be evaluated: .*Missing"
     ):
         resolve(Odd, {"kernel": 1})
 

@@ -19,7 +19,8 @@ def modules_after(code):
 
 def command(*arguments):
     """Code that runs the command line and goes on when it exits."""
-    return f"import sys\nsys.argv = {['harness', *arguments]}\nfrom harness.cli import main\ntry: main()\nexcept SystemExit: pass"
+    run = "from harness.cli import main\ntry: main()\nexcept SystemExit: pass"
+    return f"import sys\nsys.argv = {['harness', *arguments]}\n{run}"
 
 
 @pytest.mark.parametrize(

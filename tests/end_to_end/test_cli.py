@@ -132,7 +132,7 @@ def test_weights_that_are_given_score_as_those_they_were_copied_from(finished, l
 
 def test_weights_that_do_not_fit_or_cannot_be_read_are_one_line(finished, lab, no_children):
     suite = lab.suite(["tilted"])
-    other = finished.folder(finished.record("independent-pixels")).weights
+    other = finished.folder(finished.record("uniform")).weights
     complaint = lab.harness("run", suite, "--checkpoint", other).complaint
     assert f"{other}: does not fit Tilted: missing ['logits']" in complaint
     half = lab.root / "half.safetensors"

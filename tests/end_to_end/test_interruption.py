@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from harness.checkpoint import load_state
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
 MODELS = ["uniform", "tilted"]
@@ -42,20 +45,19 @@ def test_a_run_killed_with_all_its_processes_goes_on_to_the_same_figures(lab, sl
     process.communicate()
     killed = lab.record("tilted")
     assert (killed.status, lab.folder(killed).fit()) == ("running", None)
-    assert f"{killed.run}  interrupted" in lab.done("status").out
+    assert re.search(rf"{killed.run} +interrupted", lab.done("status").out)
     finished = lab.times("uniform-*/**/*")
+    state = load_state(lab.folder(killed).path / "training.safetensors")
+    assert 0 < state["step"] < 40
 
     slow.setenv("TINKER_STEP_SECONDS", "0")
     assert lab.states(suite)[killed.run] == "resume"
     lab.done("run", suite)
     assert lab.figures() == uninterrupted
     assert lab.times("uniform-*/**/*") == finished
-    steps = [
-        int(line.rpartition(" ")[2]) for line in lab.folder(killed).log.read_text().splitlines() if "from step" in line
-    ]
-    assert len(steps) == 2
-    assert steps[0] == 0
-    assert 0 < steps[1] < 40
+    assert lab.record("tilted").fit.seconds > state["seconds"] > 0.5
+    log = lab.folder(killed).log.read_text()
+    assert [log.count("seed 0, from the start"), log.count("seed 0, from the saved state")] == [1, 1]
 
 
 def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(lab, slow, uninterrupted):
@@ -73,6 +75,26 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(lab, slow, uninterr
     lab.done("run", suite)
     assert lab.figures() == uninterrupted
     assert not (lab.folder(stopped).path / "training.safetensors").exists()
+
+
+def test_ctrl_c_between_two_scores_keeps_the_first_and_leaves_the_run_interrupted(lab, slow):
+    suite = lab.suite(["uniform"], metrics='["dawdling", "nll"]')
+    with lab.interrupting(lambda: lab.stage("uniform") == "dawdling"):
+        assert lab.harness("run", suite).code == 130
+    stopped = lab.record("uniform")
+    assert (stopped.status, set(stopped.scores)) == ("interrupted", {"dawdling"})
+    kept = lab.times("*/fit.json") | lab.times("*/scores/dawdling.json")
+    lab.done("run", suite)
+    assert lab.times("*/fit.json") | lab.times("*/scores/dawdling.json") == kept
+    assert (lab.record("uniform").status, set(lab.record("uniform").scores)) == ("done", {"dawdling", "nll"})
+
+
+def test_a_second_ctrl_c_kills_what_does_not_listen(lab):
+    started = time.monotonic()
+    with lab.interrupting(lambda: lab.stage("stubborn") == "fit", times=2):
+        assert lab.harness("run", lab.suite(["stubborn"])).code == 130
+    assert time.monotonic() - started < 25
+    assert (lab.record("stubborn").status, lab.record("stubborn").failure) == ("interrupted", None)
 
 
 def test_a_budget_in_minutes_is_measured_once_and_stays_the_same_steps_after_an_interruption(lab, slow):

@@ -7,7 +7,7 @@ from harness import DatasetEntry, MetricEntry, ModelEntry, hookimpl
 
 @hookimpl
 def register_models():
-    failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits"]
+    failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits", "Stubborn"]
     return [
         ModelEntry("tilted", "harness_tinker.tilted:Tilted", summary="independent pixels, by noisy gradient descent"),
         ModelEntry("edited", "harness_tinker.edited:Edited", summary="independent pixels, whose code the tests edit"),
@@ -20,6 +20,7 @@ def register_metrics():
     return [
         MetricEntry("ink", "harness_tinker.metrics:Ink", summary="mean intensity of 50 samples"),
         MetricEntry("hardness", "harness_tinker.metrics:Hardness", summary="a speed that takes no time to measure"),
+        MetricEntry("dawdling", "harness_tinker.metrics:Dawdling", summary="takes its time"),
         MetricEntry("vanishing", "harness_tinker.metrics:Vanishing", summary="ends the process that measures it"),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -50,6 +51,11 @@ class Exits(Tilted):
         sys.stdout.write("the last words of a model\n")
         sys.stdout.flush()
         os._exit(3)
+
+
+class Stubborn(Tilted):
+    def fit(self, data, trainer):
+        time.sleep(60)
 
 
 class Quits(Tilted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from harness import Metric, Score
 
@@ -22,6 +23,15 @@ class Hardness(Metric):
 
     def evaluate(self, evaluation):
         return Score(7.0, None, "estimate")
+
+
+class Dawdling(Metric):
+    name = "dawdling"
+    unit = "none"
+
+    def evaluate(self, evaluation):
+        time.sleep(20 * float(os.environ.get("TINKER_STEP_SECONDS", "0")))
+        return Score(0.0, None, "exact")
 
 
 class Vanishing(Metric):

@@ -1,0 +1,86 @@
+"""What the README teaches works as printed: its plugin is installed, listed, trained and ranked; its suite parses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+import harness
+from harness.suite import Suite
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def plugin(install_plugin):
+    [code] = [block for block in blocks("python") if "register_models" in block]
+    [project] = [tomllib.loads(block) for block in blocks("toml") if "[project.entry-points.harness]" in block]
+    name = project["project"]["name"]
+    points = project["project"]["entry-points"]["harness"]
+    requires = project["project"]["dependencies"]
+    install_plugin(name, {f"{points['kde']}.py": code}, entry_points=points, requires=requires)
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
+
+
+def test_the_plugin_is_listed_trained_and_ranked(plugin, tmp_path):
+    listed = run(tmp_path, "list", "models", "--json")
+    assert "kde" in [entry["name"] for entry in json.loads(listed.stdout)]
+
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        'title = "Mine"\ndatasets = ["digits-binary"]\nmetrics = ["nll"]\n'
+        '[[models]]\nname = "kde"\n[[models]]\nname = "uniform"\n'
+    )
+    done = run(tmp_path, "run", "mine.toml")
+    assert done.returncode == 0, done.stderr
+    board = run(tmp_path, "leaderboard", "mine.toml")
+    assert board.returncode == 0, board.stderr
+    ranks = dict(re.findall(r"\| (\S+) +\| (kde|uniform) ", board.stdout))
+    assert ranks == {"1": "kde", "2": "uniform"}
+
+
+def test_the_plugin_s_likelihood_sums_to_one(plugin):
+    import harness_kde
+
+    spec = harness.ImageSpec(1, 2, 3, 2)
+    everything = torch.tensor(list(itertools.product((0, 1), repeat=6)), dtype=torch.uint8).view(-1, 1, 2, 3)
+    model = harness_kde.KDE(spec).double()
+    split = harness.Split(everything[[3, 9, 33]])
+    model.fit(harness.Dataset("three", spec, split, split, split), None)
+
+    assert model.log_prob(everything).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_the_suite_parses():
+    [text] = [block for block in blocks("toml") if "[[models]]" in block]
+
+    suite = Suite.parse(tomllib.loads(text), name="readme", source="README.md")
+
+    assert [len(row.configurations) for row in suite.rows()] == [2]
+
+
+def test_the_notebook_block_runs(tmp_path, monkeypatch, capsys):
+    [code] = [block for block in blocks("python") if "harness.run(" in block]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARNESS_ARTIFACTS", raising=False)
+
+    exec(compile(code.replace("10 epochs", "1 epochs"), "README.md", "exec"), {})
+
+    assert "exact" in capsys.readouterr().out
