@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from harness.datasets.folder import DataFolder
-from harness.executors.base import Executor, Handle
+from harness.executors.base import INTERRUPTED, Executor, Handle
 from harness.planning import Artifacts, PlannedRow, PlannedRun, Planner, check_names
 from harness.plugins import PluginManager, Problem, plugin_manager
 from harness.record import Failure, RunRecord
@@ -24,8 +24,6 @@ from harness.runner import Job, Stage
 from harness.selection import best_configuration
 from harness.spec import RunSpec
 from harness.suite import Row, Suite
-
-INTERRUPTED = 75
 
 
 class Reporter:

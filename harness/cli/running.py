@@ -177,7 +177,16 @@ def status(
     records = options.artifacts.store.records()
     if json:
         print_json(
-            [{"run": r.run, "status": r.status, "model": r.spec.model, "dataset": r.spec.dataset} for r in records]
+            [
+                {
+                    "run": record.run,
+                    "status": _live_status(options, record.run, record.status).partition(" ")[0],
+                    "model": record.spec.model,
+                    "dataset": record.spec.dataset,
+                    "seed": record.spec.seed,
+                }
+                for record in records
+            ]
         )
         return
     if not records:
@@ -224,7 +233,7 @@ def show(
     spec = record.spec
     typer.echo(
         f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, "
-        f"{spec.precision}, {spec.threads} threads"
+        f"{spec.precision}, {spec.threads} thread{'s' if spec.threads > 1 else ''}"
     )
     typer.echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
     if record.fit is not None:

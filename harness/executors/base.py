@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from harness.runner import Job
 
+INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
+
 
 class Handle(ABC):
     """A started job."""

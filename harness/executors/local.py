@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.executors.base import Executor, Handle
+from harness.executors.base import INTERRUPTED, Executor, Handle
 from harness.run_folder import RunFolder
 from harness.runner import Job, execute
 from harness.training import Interrupted
@@ -40,7 +40,6 @@ _PRELOAD = [
     "harness.runner",
     "harness.executors.local",
 ]
-INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
 
 
 class LocalExecutor(Executor):
