@@ -42,10 +42,21 @@ class Context:
 
     @property
     def plugins(self) -> PluginManager:
-        """The installed plugins."""
-        from harness.plugins import plugin_manager
+        """The installed plugins.
 
-        return plugin_manager(self.blocked)
+        Raises:
+            ValueError: ``-p`` blocks something that is not installed, or is built in.
+        """
+        from harness.plugins import did_you_mean, plugin_manager
+
+        manager = plugin_manager(self.blocked)
+        found = {info.name: info.blocked for info in manager.plugins}
+        for name in self.blocked:
+            if not found.get(name, False):
+                others = [info.name for info in manager.plugins if info.distribution != "genharness"]
+                why = "is built in" if name in found else f"is not installed{did_you_mean(name, others)}"
+                raise ValueError(f"-p no:{name}: the plugin {name!r} {why}")
+        return manager
 
     @property
     def artifacts(self) -> Artifacts:

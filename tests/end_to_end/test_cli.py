@@ -211,3 +211,8 @@ def test_boards_are_written_from_the_store(finished, tmp_path):
     answer = finished.done("leaderboard", suite_of(finished), "-o", tmp_path / "boards", "--json").json
     assert answer["source"] == "store"
     assert json.dumps(answer["written"]).count(".md") >= 1
+
+
+@pytest.mark.parametrize(("name", "why"), [("tinkr", "did you mean 'tinker'"), ("metrics", "is built in")])
+def test_blocking_what_cannot_be_blocked_is_one_line(lab, name, why):
+    assert why in lab.harness("-p", f"no:{name}", "list").complaint
