@@ -66,9 +66,7 @@ def likelihood_entries(
             judged = None if theirs is None else verdict(_measured(row, figure, theirs, per_image), theirs)
             entries.append(LikelihoodEntry(row, figure, theirs, judged))
     ranks = rank_figures([entry.figure for entry in entries])
-    order = sorted(
-        range(len(entries)), key=lambda k: (ranks.intervals[k].best, ranks.intervals[k].worst, entries[k].figure.mean)
-    )
+    order = sorted(range(len(entries)), key=lambda k: (ranks.intervals[k].best, entries[k].figure.mean))
     intervals = tuple(ranks.intervals[k] for k in order)
     return [entries[k] for k in order], Ranks(intervals, ranks.bases, ranks.num_pairs, ranks.untested)
 

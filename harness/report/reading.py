@@ -13,7 +13,8 @@ no ±.
 _RANKS = f"""
 A rank is an interval, from 1 + the number of rows proven better, to the number of rows less those proven worse. Two
 rows differ if a test over training seeds crossed with test images says so, with Holm's correction over all pairs of a
-table at alpha = {ALPHA:g}. Rows whose intervals overlap may be equal; being equal is not transitive.
+table at alpha = {ALPHA:g}. Rows whose intervals overlap may be equal; being equal is not transitive. Rows are sorted
+by the first number of the interval, then by the figure.
 """
 
 _ORDER = """
