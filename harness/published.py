@@ -200,7 +200,6 @@ class MeasuredFigure:
     Attributes:
         model, dataset, metric, split, kind: as in our records.
         value: the mean over seeds, in the metric's unit.
-        standard_error: over test images, None where it has no meaning.
         standard_deviation: over seeds, None for one seed.
         hyperparameters: all of them, defaults included.
         epochs: how long we trained, None where a closed form has no epochs.
@@ -212,7 +211,6 @@ class MeasuredFigure:
     split: str
     kind: Kind
     value: float
-    standard_error: float | None = None
     standard_deviation: float | None = None
     hyperparameters: Mapping[str, Any] | None = None
     epochs: float | None = None
@@ -229,11 +227,12 @@ class Verdict:
 def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
     """Returns how far we may be off and still reproduce a figure, in the metric's unit.
 
-    The larger of half the last printed digit and 2 sqrt(se^2 + sd^2 + sd'^2), with our standard error over test images,
-    our standard deviation over seeds, and the published one where it is over trainings.
+    The larger of half the last printed digit and 2 sqrt(sd^2 + sd'^2), with our standard deviation over seeds, and the
+    published one where it is over trainings. The standard error over test images has no part in it: both figures are
+    of the same images, so that most of it cancels.
     """
     theirs = published.standard_deviation if published.over == "trainings" else None
-    spread = math.hypot(ours.standard_error or 0.0, ours.standard_deviation or 0.0, theirs or 0.0)
+    spread = math.hypot(ours.standard_deviation or 0.0, theirs or 0.0)
     return max(published.half_digit, 2 * spread)
 
 

@@ -162,7 +162,7 @@ def _measured(row: BoardRow, figure: Figure, theirs: PublishedFigure, per_image:
     epochs = _mean([record.fit.epochs for record in records if record.fit is not None and record.fit.steps > 0])
     return MeasuredFigure(
         model=row.model, dataset=row.dataset, metric=name, split="test", kind=ours.kind, value=ours.mean,
-        standard_error=ours.standard_error, standard_deviation=ours.standard_deviation,
+        standard_deviation=ours.standard_deviation,
         hyperparameters=records[0].hyperparameters, epochs=epochs,
     )  # fmt: skip
 
