@@ -133,9 +133,10 @@ def run_suite(
     coordinator = _Coordinator(planner.plugins, settings, reporter or Reporter())
     runs = _unique(run for row in rows for run in row.runs())
     store = settings.artifacts.store
-    if not partial:
-        store.forget_suite(suite.name or "(unnamed)")
-    store.refer(suite.name or "(unnamed)", [run.stale_run or run.run for run in runs])
+    if suite.name:
+        if not partial:
+            store.forget_suite(suite.name)
+        store.refer(suite.name, [run.stale_run or run.run for run in runs])
     if settings.retry_failed:
         for run in runs:
             settings.artifacts.folder(run.run).forget_failures()

@@ -93,3 +93,9 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path):
     [line] = done.stdout.splitlines()
     assert line.split()[0] == "done"
     assert float(line.split()[1]) == pytest.approx(64 * math.log(2))
+
+
+def test_a_run_from_python_belongs_to_no_suite(lab):
+    record = harness.run(RunSpec(model="uniform", dataset="digits-binary"), artifacts=lab.artifacts)
+
+    assert lab.done("clean", "--json").json["unreferenced"] == [record.run]
