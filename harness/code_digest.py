@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
-import sys
 from collections.abc import Collection
 from functools import lru_cache
-from importlib.machinery import PathFinder
 from pathlib import Path
+
+from harness.targets import source_file
 
 _CORE = ("harness.training",)
 
@@ -32,7 +31,7 @@ def code_digest(module: str, packages: Collection[str]) -> str:
         name = pending.pop()
         if name in trees:
             continue
-        source = _source_file(name)
+        source = source_file(name)
         if source is None:
             continue
         text, imports = _parse(source, source.stat().st_mtime_ns, name)
@@ -68,23 +67,3 @@ def _parse(source: Path, modified: int, module: str) -> tuple[str, tuple[str, ..
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     if ast.get_docstring(node, clean=False) is not None:
         node.body = node.body[1:]
-
-
-def _source_file(module: str) -> Path | None:
-    top, *rest = module.split(".")
-    try:
-        # find_spec of a dotted name would import its parents, so only the top level goes through it
-        loaded = sys.modules.get(top)
-        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(top)
-        name = top
-        for part in rest:
-            if spec is None or spec.submodule_search_locations is None:
-                return None
-            name = f"{name}.{part}"
-            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
-    except (ImportError, AttributeError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    path = Path(spec.origin)
-    return path if path.exists() else None

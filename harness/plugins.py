@@ -21,6 +21,7 @@ import pluggy
 from harness import hookspecs
 from harness.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
 from harness.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry
+from harness.targets import missing_target
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
 Kind = Literal["dataset", "model", "metric", "executor"]
@@ -195,6 +196,13 @@ class PluginManager:
                 for info in self.plugins:
                     if any(claim.plugin is info for claim in claims):
                         info.problems.append(problem)
+
+    def check_targets(self) -> None:
+        """Adds a problem for every target whose code is not there; reads sources, imports nothing."""
+        for info in self.plugins:
+            known = {problem.message for problem in info.problems}
+            missing = [missing_target(entry) for entry in info.entries]
+            info.problems += [Problem(message) for message in missing if message is not None and message not in known]
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Returns the usable entries of one kind, by name; names that two plugins claim are left out."""

@@ -306,4 +306,6 @@ def test_a_checkpoint_for_a_grid_is_refused_by_its_size(tmp_path):
         SuiteError, match=r"one configuration, 'made' has a grid of 2: choose one of its values by --set"
     ):
         gridded.scoring(tmp_path / "w.safetensors")
-    assert gridded.override(["made.a=1"]).scoring(tmp_path / "w.safetensors").checkpoint is not None
+    assert gridded.override(["made.a=1"]).scoring(tmp_path / "w.safetensors").checkpoint == str(
+        (tmp_path / "w.safetensors").resolve()
+    )

@@ -64,7 +64,9 @@ def list_plugins(
     tracebacks: bool = typer.Option(False, "--tracebacks", help="Show the traceback of what is broken."),
 ) -> None:
     """Tell what is installed, from which distribution and version, and what is broken and why."""
-    plugins = context.obj.plugins.plugins
+    manager = context.obj.plugins
+    manager.check_targets()
+    plugins = manager.plugins
     if json:
         print_json(
             [

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 
-import pytest
 import torch
 
 from harness.spec import ImageSpec
-
-nade = pytest.importorskip("harness_nade.nade")
+from harness_nade.nade import NADE
 
 
 def test_incremental_sampling_against_a_full_pass_an_entry(benchmark, capsys):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = nade.NADE(ImageSpec(1, 14, 14, 2), hidden=500).eval()
+    model = NADE(ImageSpec(1, 14, 14, 2), hidden=500).eval()
     noise = model.draw_noise(16)
     samplers = model.samplers()
 
