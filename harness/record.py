@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from harness.spec import RunSpec, digest_of
 
-RunStatus = Literal["pending", "running", "done", "failed", "interrupted", "skipped"]
-ScoreStatus = Literal["done", "failed", "skipped"]
+FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
+RunStatus = Literal[
+    "pending", "running", "done", "interrupted", "skipped",
+    "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate",
+]  # fmt: skip
+ScoreStatus = Literal[
+    "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
+]  # fmt: skip
+FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 
 RECORD_VERSION = 1
 
@@ -19,14 +26,36 @@ class _Value(BaseModel):
 
 
 class Failure(_Value):
-    """What stopped a stage: its name, the exception's type and message, and the traceback."""
+    """What stopped a stage, as far as it can be known.
+
+    Attributes:
+        stage: ``set-up``, ``fit``, or a figure's name.
+        status: ``failed``: an exception; ``killed``: by a signal, or gone before its work was done; ``out-of-memory``:
+            over the limit, or the allocator said so; ``timed-out``; ``diverged``: a loss that was not finite;
+            ``degenerate``: samples that cannot be scored.
+        type: the exception's type, ``Died`` where there is none, ``Unsupported`` for what a model cannot do.
+        message: in one line.
+        traceback: of the exception.
+        signal: that ended the process, such as ``SIGKILL``.
+        stack: the Python stack that ``faulthandler`` wrote when the process crashed, or was about to be killed.
+        log: the last lines of the log, where there is no traceback.
+    """
 
     stage: str
     type: str
     message: str
     traceback: str | None = None
+    status: FailureStatus = "failed"
+    signal: str | None = None
+    stack: str | None = None
+    log: str | None = None
 
-    @field_validator("message", "traceback", mode="before")
+    @property
+    def is_temporary(self) -> bool:
+        """Whether somebody ended the process from outside: then the same command goes on from the saved state."""
+        return self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+
+    @field_validator("message", "traceback", "stack", "log", mode="before")
     @classmethod
     def _is_unicode(cls, value: Any) -> Any:
         """Undecodable file names put lone surrogates into messages, which no database takes."""

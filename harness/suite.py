@@ -8,15 +8,17 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.limits import Limits
 from harness.plugins import did_you_mean
 from harness.spec import Budget, Precision, RunSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NOT_IN_FILE = ("name", "checkpoint")
+Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -35,6 +37,7 @@ class SuiteModel(BaseModel):
         grid: lists of values; every combination is trained, and the best on the validation split is the row.
         budget: overrides the suite's.
         datasets: the datasets that this row is for; all of the suite's by default.
+        role: ``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +49,7 @@ class SuiteModel(BaseModel):
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     budget: str | None = None
     datasets: tuple[str, ...] | None = None
+    role: Role = "model"
 
     @field_validator("budget")
     @classmethod
@@ -90,6 +94,7 @@ class Row:
         label, dataset, published: as in the suite.
         model: the model's registered name.
         configurations: for each combination of the grid, one spec a seed.
+        role: ``reference`` rows are not ranked.
     """
 
     label: str
@@ -97,10 +102,15 @@ class Row:
     model: str
     published: str | None
     configurations: tuple[tuple[RunSpec, ...], ...]
+    role: Role = "model"
 
 
 class Suite(BaseModel):
-    """A benchmark: which models, on which datasets, with which seeds, measured how."""
+    """A benchmark: which models, on which datasets, with which seeds, measured how.
+
+    ``time_limit`` (``"30 minutes"``) and ``memory_limit`` (``"4 GB"``) are what each run may take; they are no part of
+    what a run is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,6 +122,8 @@ class Suite(BaseModel):
     budget: str | None = None
     precision: Precision = "float32"
     threads: int = Field(default=1, ge=1)
+    time_limit: str | None = None
+    memory_limit: str | None = None
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     checkpoint: str | None = Field(default=None, exclude=True)
     name: str = Field(default="", exclude=True)
@@ -120,6 +132,16 @@ class Suite(BaseModel):
     @classmethod
     def _budget_parses(cls, value: str | None) -> str | None:
         return None if value is None else str(Budget.parse(value))
+
+    @model_validator(mode="after")
+    def _limits_parse(self) -> Suite:
+        Limits.parse(self.time_limit, self.memory_limit)
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """What a run may take."""
+        return Limits.parse(self.time_limit, self.memory_limit)
 
     @field_validator("datasets", "seeds", "metrics")
     @classmethod
@@ -180,7 +202,7 @@ class Suite(BaseModel):
                     tuple(self._spec(model, dataset, hyperparameters, seed) for seed in self.seeds)
                     for hyperparameters in model.configurations()
                 )
-                rows.append(Row(model.row_label, dataset, model.name, model.published, configurations))
+                rows.append(Row(model.row_label, dataset, model.name, model.published, configurations, model.role))
         return rows
 
     def _spec(self, model: SuiteModel, dataset: str, hyperparameters: dict[str, Any], seed: int) -> RunSpec:

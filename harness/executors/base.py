@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 from harness.runner import Job
 
 INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why an executor ended a job itself: which limit, and what was found, in words."""
+
+    status: Literal["timed-out", "out-of-memory"]
+    message: str
 
 
 class Handle(ABC):
@@ -14,7 +24,14 @@ class Handle(ABC):
 
     @abstractmethod
     def exit_code(self) -> int | None:
-        """Returns the exit status once the job has ended (negative: killed by that signal), None while it runs."""
+        """Returns the exit status once the job has ended (negative: killed by that signal), None while it runs.
+
+        It is asked many times a second, and is where an executor enforces the job's limits.
+        """
+
+    def ended(self) -> Ended | None:
+        """Returns why the executor ended the job, None if it did not."""
+        return None
 
     @abstractmethod
     def stop(self) -> None:

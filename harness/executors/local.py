@@ -5,6 +5,7 @@ The server keeps a start cheap and every child clean: no CUDA context, no thread
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import multiprocessing
@@ -23,7 +24,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.executors.base import INTERRUPTED, Executor, Handle
+from harness.executors.base import INTERRUPTED, Ended, Executor, Handle
+from harness.executors.watch import Watch, family, kill_all
+from harness.limits import Limits
 from harness.run_folder import RunFolder
 from harness.runner import Job, execute
 from harness.training import Interrupted
@@ -42,8 +45,14 @@ _PRELOAD = [
 ]
 
 
+_STACK_SIGNAL = signal.SIGUSR1
+_STACK_SECONDS = 0.3
+_GRACE_SECONDS = 5.0
+_SERVER_GONE = 255  # what multiprocessing says then
+
+
 class LocalExecutor(Executor):
-    """Runs jobs on this machine."""
+    """Runs jobs on this machine, and ends those that take more than their limits."""
 
     def __init__(self) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
@@ -56,21 +65,44 @@ class LocalExecutor(Executor):
         process = self._context.Process(target=_child, args=(job, dict(os.environ), Path.cwd()), name=job.folder.name)
         with _without_main():
             process.start()
-        return _LocalHandle(process)
+        return _LocalHandle(process, job.limits)
 
 
 class _LocalHandle(Handle):
-    def __init__(self, process: BaseProcess) -> None:
-        self._process = process
+    def __init__(self, process: BaseProcess, limits: Limits) -> None:
+        assert process.pid is not None
+        self._process, self._watch = process, Watch(process.pid, limits)
+        self._ended: Ended | None = None
 
     def exit_code(self) -> int | None:
-        return self._process.exitcode
+        code = self._process.exitcode
+        if code == _SERVER_GONE:
+            self.kill()  # somebody killed the fork server: nobody can tell any more how this child ends
+            return -signal.SIGKILL
+        if code is None and self._ended is None and (verdict := self._watch.verdict()) is not None:
+            self._ended = verdict
+            self._ask_for_stack()
+            self.kill()
+            self._process.join(_GRACE_SECONDS)
+            code = self._process.exitcode
+        return code
+
+    def ended(self) -> Ended | None:
+        return self._ended
 
     def stop(self) -> None:
         self._process.terminate()
 
     def kill(self) -> None:
-        self._process.kill()
+        assert self._process.pid is not None
+        kill_all(family(self._process.pid))
+
+    def _ask_for_stack(self) -> None:
+        """Lets the child write, where it can, what it was doing; it may be deep inside a library."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, _STACK_SIGNAL)
+            self._process.join(_STACK_SECONDS)
 
 
 @contextmanager
@@ -110,6 +142,7 @@ def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> No
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.enable(file=descriptor)
+    faulthandler.register(_STACK_SIGNAL, file=descriptor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,52 @@
+"""Limits: what a run may take of the machine before it is ended."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+_SECONDS = {
+    "s": 1, "second": 1, "seconds": 1, "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hour": 3600, "hours": 3600,
+    "day": 86400, "days": 86400,
+}  # fmt: skip
+_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take.
+
+    Attributes:
+        seconds: how long a child process may work on it, in seconds; None: as long as it likes.
+        memory_bytes: how much memory it and its own children may have resident, in bytes.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+
+    @classmethod
+    def parse(cls, time: str | None, memory: str | None) -> Self:
+        """Reads ``"30 minutes"`` and ``"4 GB"``.
+
+        Raises:
+            ValueError: anything else.
+        """
+        seconds = None if time is None else _read(time, _SECONDS, "time limit", "'90 s', '30 minutes' or '2 hours'")
+        memory_bytes = None if memory is None else _read(memory, _BYTES, "memory limit", "'512 MiB' or '4 GB'")
+        return cls(seconds, None if memory_bytes is None else int(memory_bytes))
+
+    def or_else(self, other: Limits) -> Limits:
+        """Returns these limits, and another's where these say nothing."""
+        return Limits(
+            other.seconds if self.seconds is None else self.seconds,
+            other.memory_bytes if self.memory_bytes is None else self.memory_bytes,
+        )
+
+
+def _read(text: str, units: dict[str, int], what: str, right: str) -> float:
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or found[2] not in units or float(found[1]) <= 0:
+        raise ValueError(f"{what} {text!r} is not an amount such as {right}")
+    return float(found[1]) * units[found[2]]
