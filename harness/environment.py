@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from harness.redaction import redact
 from harness.spec import digest_of
 
 
@@ -91,7 +92,7 @@ def describe_environment(device: torch.device, threads: int) -> dict[str, str | 
         "matmul_precision": torch.get_float32_matmul_precision(),
         "git_commit": commit,
         "git_dirty": dirty,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "",
+        "command": " ".join([Path(sys.argv[0]).name, *map(redact, sys.argv[1:])]) if sys.argv else "",
     }
 
 

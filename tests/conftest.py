@@ -1,11 +1,21 @@
-"""Fixtures for the tests of the core: third-party distributions, made of real files."""
+"""Fixtures for the tests of the core: third-party distributions, made of real files; and a real PostgreSQL server."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import os
+import pwd
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 import textwrap
+import time
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -87,3 +97,129 @@ def make_record(make_score):
         return RunRecord(**{**content, **changes})
 
     return make
+
+
+class PostgresServer:
+    """A server of our own, on loopback, that asks for a password; gone with this process, however that ends."""
+
+    user, password = "lab", "s3cret/@:? %pass"
+
+    def __init__(self, programs):
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._as = {"cwd": "/"}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            names = {entry.pw_name: entry for entry in pwd.getpwall()}
+            account = names.get("postgres") or names["nobody"]
+            self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+        self._numbers = itertools.count()
+        try:
+            self._initialise()
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _initialise(self):
+        secret = self._folder / "secret"
+        secret.write_text(self.password)
+        secret.chmod(0o644)
+        self._data = self._folder / "data"
+        options = ["-D", self._data, "-U", self.user, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+        command = [self._programs / "initdb", *options, "--locale=C", "--encoding=UTF8"]
+        done = subprocess.run(command, capture_output=True, text=True, **self._as)
+        assert done.returncode == 0, done.stderr
+        secret.unlink()
+
+    def _start(self):
+        for _ in range(3):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+            settings = {
+                "port": self.port,
+                "listen_addresses": "127.0.0.1",
+                "unix_socket_directories": self._folder,
+                "dynamic_shared_memory_type": "mmap",
+                "shared_buffers": "16MB",
+                "fsync": "off",
+            }
+            options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+            # the shell ends the server when its standard input is closed: also if this process is killed
+            script = '"$@" & server=$!; read -r _; kill -INT $server; wait $server'
+            command = ["sh", "-c", script, "sh", self._programs / "postgres", "-D", self._data, *options]
+            self._log = (self._folder / "log").open("w+")
+            self._shell = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, start_new_session=True, **self._as
+            )
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                text = (self._folder / "log").read_text()
+                if "ready to accept connections" in text:
+                    return
+                if "could not bind" in text:
+                    break  # somebody else was given the port in the meantime
+                assert "FATAL" not in text, text
+                time.sleep(0.05)
+            self._end()
+        raise AssertionError((self._folder / "log").read_text())
+
+    def _end(self):
+        self._shell.stdin.close()
+        self._shell.wait(30)
+        self._log.close()
+
+    def url(self, database):
+        return f"postgresql://{self.user}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement):
+        """Runs a statement as the administrator, outside of any transaction, and returns its rows."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    @contextlib.contextmanager
+    def database(self):
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        try:
+            yield self.url(name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self):
+        if hasattr(self, "_shell") and self._shell.returncode is None:
+            self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A private server; skips where PostgreSQL is not installed."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    places = [Path(found).parent for found in [shutil.which("initdb")] if found]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
+    programs = [place for place in places if (place / "initdb").exists() and (place / "postgres").exists()]
+    if not programs:
+        pytest.skip("PostgreSQL's server programs are not installed")
+    server = PostgresServer(programs[0])
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server):
+    """The URL of an empty database, with a password that needs percent signs."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request, tmp_path):
+    """The URL of a new store, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'lab.sqlite'}"
+    return request.getfixturevalue("postgres_url")

@@ -1,23 +1,23 @@
-"""The store: what goes in comes out, for this version and no newer one, whoever else reads or writes."""
+"""The store: what goes in comes out, whoever else reads or writes; the same of SQLite and of a PostgreSQL server."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from harness.record import Failure, FitRecord, RunRecord, identity_of
 from harness.spec import RunSpec
-from harness.store import SCHEMA_VERSION, Store, StoreError
+from harness.store import SCHEMA_VERSION, Store, StoreError, is_store_of
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = Store.in_folder(tmp_path)
+def store(store_url):
+    opened = Store(store_url)
     yield opened
     opened.close()
 
@@ -127,81 +127,114 @@ def test_two_specs_have_one_identity_unless_their_trainings_differ():
         assert identity_of(spec.model_copy(update=change)) != identity_of(spec)
 
 
-def test_what_is_stored_is_there_after_the_store_is_opened_again(tmp_path, store, make_record):
+def test_what_is_stored_is_there_after_the_store_is_opened_again(store, store_url, make_record):
     store.put(make_record("a"))
     store.close()
-    again = Store.in_folder(tmp_path)
+    again = Store(store_url)
     assert again.get("a") == make_record("a")
     again.close()
 
 
-def test_a_store_of_a_newer_schema_is_refused_with_what_to_do(tmp_path, store):
+def test_scores_per_image_come_back_byte_by_byte_and_go_with_their_run(store, make_record):
+    data = bytes(range(256)) * 500
+    store.put(make_record("a"), {"a/nll": b"old"})
+    store.put(make_record("a"), {"a/nll": data, "a/elbo": b""})
+    store.put(make_record("b"), {"b/nll": b"b"})
+    store.put(make_record("a"))  # a record alone leaves them
+    assert (store.array("a/nll"), store.array("a/elbo"), store.array("c/nll")) == (data, b"", None)
+    store.delete(["a"])
+    assert (store.array("a/nll"), store.array("a/elbo"), store.array("b/nll")) == (None, None, b"b")
+
+
+def test_the_store_of_a_folder_keeps_no_scores_per_image(tmp_path, make_record):
+    store = Store.in_folder(tmp_path)
+    store.put(make_record("a"), {"a/nll": b"data"})
+    assert not store.keeps_arrays
+    assert store.array("a/nll") is None
     store.close()
-    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION + 1),))
-    connection.close()
-    message = f"schema {SCHEMA_VERSION + 1}, this version knows {SCHEMA_VERSION}: update genharness"
-    with pytest.raises(StoreError, match=message):
-        Store.in_folder(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("nonsense", r"^cannot open the store \(malformed URL\): "),
-        ("nonsense://host/name", r"^cannot open the store nonsense://host/name: "),
-        ("sqlite:////nowhere/at/all/store.sqlite", "unable to open database file"),
-    ],
-)
-def test_a_store_that_cannot_be_opened_is_one_line(url, message):
+def test_a_url_that_names_the_folders_own_file_is_the_folders_store(tmp_path):
+    assert is_store_of(f"sqlite:///{tmp_path}/x/../store.sqlite", tmp_path)
+    assert not is_store_of(f"sqlite:///{tmp_path}/lab.sqlite", tmp_path)
+    assert not is_store_of("postgresql://host/store.sqlite", tmp_path)
+    assert not is_store_of("nonsense", tmp_path)
+
+
+def test_a_store_of_a_newer_schema_is_refused_with_what_to_do(store, store_url):
+    _execute(store, f"UPDATE meta SET value = '{SCHEMA_VERSION + 1}' WHERE name = 'schema'")
+    message = f"schema {SCHEMA_VERSION + 1}, this version knows {SCHEMA_VERSION}: update genharness$"
     with pytest.raises(StoreError, match=message) as caught:
-        Store(url)
-    assert "\n" not in str(caught.value)
+        Store(store_url)
+    assert not caught.value.transient
 
 
-def test_a_driver_that_is_not_installed_is_named_and_the_password_is_not(monkeypatch):
-    monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(StoreError, match="psycopg2") as caught:
-        Store("postgresql+psycopg2://me:secret@host/runs")
-    assert "secret" not in str(caught.value)
+def test_a_database_of_another_program_is_refused(store, store_url):
+    _execute(store, "UPDATE meta SET value = 'blue' WHERE name = 'schema'")
+    with pytest.raises(StoreError, match="its schema is 'blue', which is no version"):
+        Store(store_url)
 
 
-def test_a_file_that_is_no_database_is_one_line(tmp_path):
-    (tmp_path / "store.sqlite").write_text("this is a text file, and long enough to hold a header of a database" * 20)
-    with pytest.raises(StoreError, match=r"^cannot open the store sqlite:.*file is not a database$") as caught:
-        Store.in_folder(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_database_writes_ahead_of_its_readers(tmp_path, store):
-    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
-
-
-def test_a_reader_sees_the_last_committed_state_while_another_writes(tmp_path, store, make_record):
+def test_a_record_that_cannot_be_read_is_named_in_one_line(store, make_record):
     store.put(make_record("a"))
-    writer = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM runs")
-    started = time.monotonic()
-    assert [item.run for item in store.records()] == ["a"]
-    assert time.monotonic() - started < 5
-    writer.execute("COMMIT")
-    writer.close()
+    _execute(store, """UPDATE runs SET record = '{"run": 5}' WHERE run = 'a'""")
+    with pytest.raises(StoreError, match=r"the record of a cannot be read: run: .*string") as caught:
+        store.records()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_that_fails_has_changed_nothing(store, make_record):
+    store.put(make_record("a"))
+    with pytest.raises(StoreError):
+        store.put(make_record("a", status="failed"), {"a/nll": b"data", "b/nll": None})
+    assert (store.get("a").status, store.array("a/nll")) == ("done", None)
+
+
+def test_a_reader_sees_the_last_committed_state_while_another_writes(store, store_url, make_record):
+    store.put(make_record("a"))
+    other = Store(store_url)
+
+    def write(connection):
+        connection.execute(sa.text("DELETE FROM runs"))
+        assert [item.run for item in store.records()] == ["a"]
+
+    other.transact(write)
     assert store.records() == []
+    other.close()
 
 
-def test_processes_that_open_a_new_store_at_once_all_succeed(tmp_path):
-    code = """
-import sys
-from harness.store import Store
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(20):
-    Store(f"{sys.argv[1]}/{number}.sqlite").close()
-"""
-    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}"]
+def test_threads_that_put_refer_and_read_at_once_lose_nothing(store, make_record):
+    errors = []
+
+    def work(number):
+        try:
+            for turn in range(5):
+                store.put(make_record("shared", identity=f"{number}-{turn}"), {"shared/nll": bytes([number])})
+                store.put(make_record(f"own-{number}"))
+                store.refer("suite", ["shared", f"own-{number}"])
+                assert store.get("shared") is not None
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    names = {"shared", *(f"own-{number}" for number in range(4))}
+    assert {item.run for item in store.records()} == names
+    assert store.references() == {"suite": names}
+
+
+def test_processes_that_open_a_new_store_at_once_all_succeed(store_url):
+    assert _in_two_processes("Store(sys.argv[1]).close()", store_url) == ["", ""]
+
+
+def _in_two_processes(code, *arguments):
+    """Runs code in two processes at once, and returns what each wrote on standard error."""
+    script = f"import sys\nfrom harness.store import Store\nprint('ready', flush=True)\nsys.stdin.readline()\n{code}"
+    command = [sys.executable, "-c", script, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     children = [subprocess.Popen(command, **pipes) for _ in range(2)]
     for child in children:
@@ -209,4 +242,8 @@ for number in range(20):
     for child in children:
         child.stdin.write("go\n")
         child.stdin.flush()
-    assert [child.communicate()[1] for child in children] == ["", ""]
+    return [child.communicate()[1] for child in children]
+
+
+def _execute(store, statement):
+    store.transact(lambda connection: connection.execute(sa.text(statement)))

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import boards, inspect, listing, running
+from harness.cli import boards, comparing, inspect, listing, running
 from harness.cli.context import Context, fail
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (listing, running, inspect, boards):
+for _module in (listing, running, inspect, boards, comparing):
     _module.register(app)
 
 
@@ -27,12 +27,20 @@ def _options(
     artifacts: str = typer.Option(
         ".harness", "--artifacts", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."
     ),
+    store: str = typer.Option(
+        None,
+        "--store",
+        metavar="URL",
+        envvar="HARNESS_STORE",
+        help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts.",
+    ),
     data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
     plugin: list[str] = typer.Option(  # noqa: B008 (typer's way)
         [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
     ),
 ) -> None:
-    context.obj = Context.make(artifacts, data, plugin)
+    context.obj = Context.make(artifacts, data, plugin, store)
+    context.call_on_close(context.obj.close)
 
 
 def main() -> None:

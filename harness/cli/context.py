@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+from harness.names import printable
 
 if TYPE_CHECKING:
     from harness.coordinator import Settings
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from harness.suite import Suite
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON, for scripts.")
-SUITE_ARGUMENT = typer.Argument(help="A suite: a TOML file, or the name of one in leaderboards/.")
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,17 @@ class Context:
     artifacts_root: Path
     data: Path | None
     blocked: tuple[str, ...]
+    store_url: str | None = field(default=None, repr=False)
 
     @classmethod
-    def make(cls, artifacts: str, data: str | None, plugins: Sequence[str]) -> Context:
+    def make(cls, artifacts: str, data: str | None, plugins: Sequence[str], store: str | None = None) -> Context:
         """Reads the global options."""
         blocked = []
         for item in plugins:
             if not item.startswith("no:") or len(item) == 3:
                 fail(f"-p {item!r}: write -p no:NAME to block the plugin NAME")
             blocked.append(item[3:])
-        return cls(Path(artifacts), Path(data) if data else None, tuple(blocked))
+        return cls(Path(artifacts), Path(data) if data else None, tuple(blocked), store or None)
 
     @property
     def plugins(self) -> PluginManager:
@@ -58,12 +61,18 @@ class Context:
                 raise ValueError(f"-p no:{name}: the plugin {name!r} {why}")
         return manager
 
-    @property
+    @cached_property
     def artifacts(self) -> Artifacts:
-        """The artifact folder."""
+        """The artifact folder, and the store."""
         from harness.planning import Artifacts
 
-        return Artifacts(self.artifacts_root)
+        return Artifacts(self.artifacts_root, self.store_url)
+
+    def close(self) -> None:
+        """Closes the store, if a command has opened it."""
+        artifacts = vars(self).get("artifacts")
+        if artifacts is not None and "store" in vars(artifacts):
+            artifacts.store.close()
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
@@ -81,7 +90,8 @@ class Context:
         ]
         if not found:
             hint = did_you_mean(prefix, [record.run for record in records]) if records else ": the store is empty"
-            raise ValueError(f"no run {prefix!r} in {self.artifacts_root}{hint}")
+            where = self.artifacts_root if self.store_url is None else self.artifacts.store.name
+            raise ValueError(f"no run {prefix!r} in {where}{hint}")
         if len(found) > 1:
             raise ValueError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(r.run for r in found[:5])}")
         return found[0]
@@ -108,15 +118,21 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
 
 
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Prints text that may come from a file, without what a terminal would obey."""
+    typer.echo(printable(text), err=err)
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a plain table, aligned, cells as wide as they need."""
+    """Prints a plain table, aligned, cells as wide as they need; each cell is one line."""
+    rows = [[printable(" ".join(cell.split())) for cell in row] for row in rows]
     widths = [max(len(line[index]) for line in [list(header), *map(list, rows)]) for index in range(len(header))]
     for line in [list(header), ["-" * width for width in widths], *map(list, rows)]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def fail(message: str) -> NoReturn:
     """Prints one line on standard error and exits with status 2."""
     first, *_ = message.strip().splitlines() or [""]
-    typer.echo(f"error: {first}", err=True)
+    echo(f"error: {first}", err=True)
     sys.exit(2)
