@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.checkpoint import load_weights
+from harness.components import build_model, load_dataset
 from harness.coordinator import Settings
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device
@@ -10,7 +11,6 @@ from harness.model import Model
 from harness.plugins import plugin_manager
 from harness.randomness import isolated_rng
 from harness.record import RunRecord
-from harness.runner import build_model, load_dataset
 
 
 def load_model(record: RunRecord, settings: Settings) -> Model:

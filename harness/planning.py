@@ -1,10 +1,14 @@
-"""What there is to do for a set of runs: hit, resume, missing, stale, failed. Plans; does nothing."""
+"""What there is to do for a set of runs: hit, resume, missing, stale, failed, ... Plans; does nothing.
+
+A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
+``elsewhere``: its weights are not here.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -13,39 +17,59 @@ import torch
 
 from harness.checkpoint import load_weights
 from harness.code_digest import code_digest
+from harness.components import build_model, load_dataset, load_metric, load_model_class
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint
 from harness.hyperparameters import as_json, resolve
 from harness.metric import Metric
 from harness.model import Model, Unsupported
+from harness.names import is_plain_name, slug
 from harness.plugins import PluginManager
 from harness.randomness import isolated_rng
-from harness.record import RunRecord, identity_of
-from harness.run_folder import RunFolder, slug
-from harness.runner import Stage, build_model, load_dataset, load_metric, load_model_class
+from harness.record import FAILURES, Failure, RunRecord, ScoreRecord, identity_of
+from harness.run_folder import RunFolder
+from harness.scoring import Stage
 from harness.selection import VALID_PREFIX
 from harness.spec import Budget, RunSpec, digest_of
-from harness.store import Store
+from harness.store import Store, is_store_of
 from harness.suite import Row
 
-RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped"]
+RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere"]
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The folder that holds runs and store."""
+    """The folder that holds runs, and where their records are.
+
+    Attributes:
+        root: the folder.
+        store_url: the database that holds the records, perhaps those of other folders too; None: one in the folder.
+    """
 
     root: Path
+    store_url: str | None = field(default=None, repr=False)  # it may have a password
 
     def folder(self, run: str) -> RunFolder:
-        """Returns a run's folder."""
+        """Returns a run's folder.
+
+        Raises:
+            ValueError: a name that is no plain name; a record may come from anywhere, and its name is a path here.
+        """
+        if not is_plain_name(run):
+            raise ValueError(f"{run!r:.120} is no run's name: letters, digits, '@', '.', '_' and '-', and no path")
         return RunFolder(self.root / "runs" / run)
 
     @cached_property
     def store(self) -> Store:
-        """The records."""
-        return Store.in_folder(self.root)
+        """The records.
+
+        Raises:
+            StoreError: the database cannot be opened.
+        """
+        if self.store_url is None or is_store_of(self.store_url, self.root):
+            return Store.in_folder(self.root)
+        return Store(self.store_url)
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,7 @@ class PlannedRun:
         speed_stages: speeds that are missing; measured alone, after everything else.
         stale_stages: figures that an older version of a metric computed.
         stale_run: for state ``stale``, the run of the same identity whose code or data have changed since.
+        damaged: files of the run that cannot be used, and why: what they held is done again.
     """
 
     record: RunRecord
@@ -67,6 +92,7 @@ class PlannedRun:
     speed_stages: tuple[Stage, ...] = ()
     stale_stages: tuple[str, ...] = ()
     stale_run: str | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def run(self) -> str:
@@ -93,21 +119,24 @@ class Planner:
     Args:
         plugins: what is installed.
         artifacts: where runs live.
-        data_folder: where data live.
+        data_root: where data live; None takes ``HARNESS_DATA`` or the cache folder.
         redo_stale: plan what is stale as missing; old runs and records stay until they are cleaned.
         retry_failed: plan what failed as missing; may be changed between plans.
+        blocked: plugins that are not imported, in child processes neither.
     """
 
     def __init__(
         self,
         plugins: PluginManager,
         artifacts: Artifacts,
-        data_folder: DataFolder,
+        data_root: Path | None = None,
         *,
         redo_stale: bool = False,
         retry_failed: bool = False,
+        blocked: tuple[str, ...] = (),
     ) -> None:
-        self.plugins, self.artifacts, self.data_folder = plugins, artifacts, data_folder
+        self.plugins, self.artifacts, self.data_root, self.blocked = plugins, artifacts, data_root, blocked
+        self._data_folder = DataFolder.resolve(data_root)
         self._redo_stale, self.retry_failed = redo_stale, retry_failed
         self._datasets: dict[str, tuple[Dataset, str]] = {}
         self._metrics: dict[str, Metric] = {}
@@ -196,39 +225,69 @@ class Planner:
                 quality.append(Stage(name, name, digest_of([key, name, metric.version, "test"])))
         return tuple(quality), tuple(speed)
 
+    def look_again(self, planned: PlannedRun) -> PlannedRun:
+        """Plans a run anew: another process may have done some of it in the meantime."""
+        return self._inspect(planned)
+
     def _inspect(self, planned: PlannedRun) -> PlannedRun:
-        folder = self.artifacts.folder(planned.run)
+        folder, store = self.artifacts.folder(planned.run), self.artifacts.store
+        planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        if store.keeps_arrays and folder.description() is None and not planned.damaged:
+            record = store.get(planned.run)
+            if record is not None and record.status not in ("pending", "running", "interrupted"):
+                return self._inspect_record(planned, record)
         failure = folder.failure()
-        if failure is not None and failure.type == "Unsupported":
-            return replace(planned, state="skipped", stages=(), speed_stages=())
-        if failure is not None and not self.retry_failed:
-            return replace(planned, state="failed", stages=(), speed_stages=())
+        if failure is not None and (state := self._closed(failure)) is not None:
+            return replace(planned, state=state, stages=(), speed_stages=())
         if folder.fit() is None:
             stale = None if self._redo_stale or folder.description() else self._stale_twin(planned.record)
             if stale is not None:
                 return replace(planned, state="stale", stale_run=stale)
-            return replace(planned, state="resume" if (folder.path / "training.safetensors").exists() else "missing")
+            return replace(planned, state="resume" if folder.has_state() else "missing")
+        return self._inspect_scores(planned, folder.score)
+
+    def _inspect_record(self, planned: PlannedRun, record: RunRecord) -> PlannedRun:
+        """Plans a run that was done with another artifact folder, which shares this one's store."""
+        if record.failure is not None:
+            state = self._closed(record.failure)
+            return planned if state is None else replace(planned, state=state, stages=(), speed_stages=())
+        planned = self._inspect_scores(planned, record.scores.get)
+        if planned.state == "scores missing":
+            return replace(planned, state="elsewhere", stages=(), speed_stages=())
+        return planned
+
+    def _closed(self, failure: Failure) -> Literal["skipped", "failed"] | None:
+        """Whether a run that failed stays as it is; None: it is tried again."""
+        if failure.type == "Unsupported":
+            return "skipped"
+        return None if self.retry_failed or failure.is_temporary else "failed"
+
+    def _inspect_scores(self, planned: PlannedRun, find: Callable[[str], ScoreRecord | None]) -> PlannedRun:
         missing: list[Stage] = []
         speeds: list[Stage] = []
         stale_stages: list[str] = []
         failed = False
         for stage in (*planned.stages, *planned.speed_stages):
-            score = folder.score(stage.name)
-            again = score is not None and (
-                (self._redo_stale and score.key != stage.key) or (self.retry_failed and score.status == "failed")
-            )
-            if score is None or again:
+            score = find(stage.name)
+            if score is None or self._is_wanted_again(score, stage):
                 (missing if stage in planned.stages else speeds).append(stage)
             elif score.key != stage.key:
                 stale_stages.append(stage.name)
             else:
-                failed |= score.status == "failed"
+                failed |= score.status in FAILURES
         state: RunState = "scores missing" if missing or speeds else "failed" if failed else "hit"
         if state == "hit" and stale_stages:
             state = "stale"
         return replace(
             planned, state=state, stages=tuple(missing), speed_stages=tuple(speeds), stale_stages=tuple(stale_stages)
         )
+
+    def _is_wanted_again(self, score: ScoreRecord, stage: Stage) -> bool:
+        if score.key != stage.key:
+            return self._redo_stale
+        if score.status not in FAILURES:
+            return False
+        return self.retry_failed or (score.failure is not None and score.failure.is_temporary)
 
     def _check_weights(self, spec: RunSpec, data: Dataset) -> None:
         if spec.checkpoint is None:
@@ -258,7 +317,7 @@ class Planner:
 
     def _dataset(self, name: str) -> tuple[Dataset, str]:
         if name not in self._datasets:
-            data = load_dataset(self.plugins, name, self.data_folder)
+            data = load_dataset(self.plugins, name, self._data_folder)
             self._datasets[name] = (data, data.digest())
         return self._datasets[name]
 

@@ -9,31 +9,28 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import time
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors.numpy import save
 
 from harness.calibration import calibrate_steps
 from harness.checkpoint import load_weights, save_weights
+from harness.components import build_model, load_dataset
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
-from harness.environment import choose_device, describe_environment, fingerprint, hardware
+from harness.environment import choose_device, describe_environment
+from harness.failures import failure_from
 from harness.files import write_atomically
-from harness.hyperparameters import resolve
-from harness.metric import Evaluation, Metric, Score
+from harness.limits import Limits
 from harness.model import Model, Unsupported
 from harness.plugins import PluginManager
 from harness.randomness import derive_seed
-from harness.record import Failure, FitRecord, ScoreRecord
+from harness.record import Failure, FitRecord
 from harness.run_folder import RunFolder
+from harness.scoring import Evaluations, Stage, score
 from harness.spec import Budget, RunSpec
 from harness.training import FitSummary, Interrupted, Progress, Trainer
 
@@ -43,69 +40,24 @@ CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
-
-    name: str
-    metric: str
-    key: str
-    split: Literal["test", "valid"] = "test"
-
-
-@dataclass(frozen=True)
 class Job:
-    """What a child process is told: the folder (``run.json`` is in it), the figures wanted, and where the data are."""
+    """What a child process is told.
+
+    Attributes:
+        folder: the run's; ``run.json`` is in it.
+        stages: the figures wanted.
+        data_folder: where the data are.
+        blocked: plugins that are not imported.
+        device: the device to work on; None: the one that the run asks for.
+        limits: what it may take; the executor sees to it.
+    """
 
     folder: Path
     stages: tuple[Stage, ...] = ()
     data_folder: Path | None = None
     blocked: tuple[str, ...] = ()
-
-
-def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
-    """Loads a dataset by its name as a suite writes it.
-
-    Raises:
-        ValueError, OSError: an unknown name, files that are missing or wrong, or whatever else its code raises.
-    """
-    entry, arguments = plugins.find("dataset", name)
-    load = entry.load()
-    try:
-        data = load(folder, **arguments)
-    except (ValueError, OSError):
-        raise
-    except Exception as error:
-        raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(data, Dataset):
-        raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
-    return data
-
-
-def load_metric(plugins: PluginManager, name: str) -> Metric:
-    """Makes a metric by its name as a suite writes it."""
-    entry, arguments = plugins.find("metric", name)
-    metric = entry.load()(**arguments)
-    if not isinstance(metric, Metric):
-        raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
-    return metric
-
-
-def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
-    """Imports a model's class."""
-    found = plugins.load("model", name)
-    if not (isinstance(found, type) and issubclass(found, Model)):
-        raise ValueError(f"model {name!r}: {found!r} is not a subclass of harness.Model")
-    return found
-
-
-def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device) -> Model:
-    """Constructs a run's model as it is before training, on its device, under the run's seed."""
-    model_class = load_model_class(plugins, spec.model)
-    torch.manual_seed(derive_seed(spec.seed, "initialisation"))
-    model = model_class(data.spec, **resolve(model_class, spec.hyperparameters))
-    if spec.precision == "float64":
-        model = model.double()
-    return model.to(device)
+    device: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -120,14 +72,15 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
         raise FileNotFoundError(f"{job.folder}: no run.json")
     spec = record.spec
     stage = "set-up"
+    folder.write_progress(stage=stage)
     try:
         torch.set_num_threads(spec.threads)
-        device = choose_device(spec.device)
+        device = choose_device(job.device or spec.device)
         plugins = PluginManager(blocked=job.blocked)
         data = load_dataset(plugins, spec.dataset, DataFolder.resolve(job.data_folder))
         stage = "fit"
         model = build_model(plugins, spec, data, device)
-        if folder.fit() is None:
+        if not _is_trained(folder):
             _fit(plugins, spec, data, model, folder, should_stop)
         load_weights(folder.weights, model)
     except Interrupted:
@@ -138,12 +91,31 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
         return
     except Exception as error:
         log.exception("%s failed", stage)
-        folder.write_failure(_failure(stage, error))
+        folder.write_failure(failure_from(stage, error))
         return
+    evaluations = Evaluations(plugins, spec, data, model, folder, DataFolder.resolve(job.data_folder))
     for wanted in job.stages:
         if should_stop():
             raise Interrupted(f"stopped before {wanted.name}")
-        _score(plugins, spec, data, model, folder, wanted)
+        score(plugins, spec, model, folder, wanted, evaluations)
+
+
+def _is_trained(folder: RunFolder) -> bool:
+    """Whether the training is complete, and the weights are those that it ended with."""
+    fit = folder.fit()
+    if fit is None:
+        return False
+    if _digest_of_file(folder.weights) == fit.weights_sha256:
+        return True
+    log.warning("%s has changed since it was written: the training is done again", folder.weights.name)
+    for file in (folder.path / "fit.json", folder.weights):
+        file.replace(file.with_name(f"{file.name}.damaged"))
+    return False
+
+
+def _digest_of_file(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _fit(
@@ -167,7 +139,7 @@ def _fit(
         budget = Budget(calibrated, "steps")
     torch.manual_seed(derive_seed(spec.seed, "training"))
 
-    resumed = (folder.path / "training.safetensors").exists()
+    resumed = folder.state.exists()
     if not resumed:
         (folder.path / "curves.jsonl").unlink(missing_ok=True)  # of an attempt that was killed before it saved itself
 
@@ -222,76 +194,7 @@ def _finish_fit(
     folder: RunFolder, model: Model, summary: FitSummary, environment: dict[str, Any], calibrated: int | None
 ) -> None:
     save_weights(folder.weights, model)
-    weights = hashlib.sha256(folder.weights.read_bytes()).hexdigest()
+    weights = _digest_of_file(folder.weights)
     fit = FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights)
     folder.write_fit(fit, environment)
-    (folder.path / "training.safetensors").unlink(missing_ok=True)
-
-
-def _score(
-    plugins: PluginManager, spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, wanted: Stage
-) -> None:
-    found = folder.score(wanted.name)
-    if found is not None and found.key == wanted.key:
-        return
-    folder.write_progress(stage=wanted.name)
-    started = time.monotonic()
-    fit = folder.fit()
-    assert fit is not None
-    where = {
-        "fingerprint": fingerprint(model.device, spec.threads),
-        "hardware": hardware(model.device, spec.threads),
-    }
-    base: dict[str, Any] = {"metric": wanted.metric, "key": wanted.key, **where}
-    try:
-        metric = load_metric(plugins, wanted.metric)
-        base |= {"stage": metric.stage, "unit": metric.unit, "higher_is_better": metric.higher_is_better}
-        summary = FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"}))
-        evaluation = Evaluation(model, data, split=wanted.split, fit=summary, seed=spec.seed)
-        torch.manual_seed(derive_seed(spec.seed, "metric", wanted.name))
-        score = metric.evaluate(evaluation)
-        result = _keep(folder, wanted, evaluation, score, base)
-    except Unsupported as error:
-        result = ScoreRecord(**base, status="skipped", failure=_failure(wanted.name, error, with_traceback=False))
-    except Exception as error:
-        log.exception("%s failed", wanted.name)
-        result = ScoreRecord(**base, status="failed", failure=_failure(wanted.name, error))
-    result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
-    folder.write_score(wanted.name, result)
-    log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
-
-
-def _keep(folder: RunFolder, wanted: Stage, evaluation: Evaluation, score: Score, base: dict[str, Any]) -> ScoreRecord:
-    if not np.isfinite(score.value):
-        raise ValueError(f"{wanted.metric} is {score.value}")
-    reference = num_images = None
-    if score.per_image is not None:
-        num_images = len(score.per_image)
-        if num_images != len(evaluation.split):
-            raise ValueError(f"{wanted.metric} scored {num_images} of {len(evaluation.split)} images")
-        arrays = {
-            "per_image": score.per_image.double().cpu().numpy(),
-            "images": np.asarray(evaluation.split.image_digests()),
-        }
-        write_atomically(folder.per_image_file(wanted.name), save(arrays))
-        reference = f"{folder.run}/{wanted.name}"
-    return ScoreRecord(
-        **base,
-        value=float(score.value),
-        standard_error=score.standard_error,
-        kind=score.kind,
-        num_images=num_images,
-        per_image=reference,
-        protocol=dict(score.protocol),
-        details={k: float(v) for k, v in score.details.items()},
-    )
-
-
-def _failure(stage: str, error: BaseException, *, with_traceback: bool = True) -> Failure:
-    text = "".join(traceback.format_exception(error)) if with_traceback else None
-    return Failure(stage=stage, type=type(error).__name__, message=str(error), traceback=text)
-
-
-def remove_run(folder: RunFolder) -> None:
-    """Deletes a run's folder."""
-    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.state.unlink(missing_ok=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
+from harness.names import slug
 from harness.record import Failure, FitRecord
-from harness.run_folder import RunFolder, is_readable, slug
+from harness.run_folder import RunFolder
 
 FIT = FitRecord(steps=3, epochs=0.5, seconds=1.0, checkpoint="last", weights_sha256="w")
 
@@ -16,6 +19,7 @@ FIT = FitRecord(steps=3, epochs=0.5, seconds=1.0, checkpoint="last", weights_sha
 def folder(tmp_path, make_record):
     made = RunFolder(tmp_path / "made-digits-s0-0000000000")
     made.begin(make_record(status="pending"))
+    made.weights.write_bytes(save({"weight": np.arange(3.0)}))
     return made
 
 
@@ -125,26 +129,55 @@ def test_progress_is_the_last_that_was_said(folder):
     assert folder.progress() == {"stage": "fit", "step": 2, "loss": None}
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"fit": ', "\udcff"])
-def test_a_damaged_file_is_named_with_what_to_do(folder, content):
-    (folder.path / "fit.json").write_text(content, errors="surrogateescape")
-    with pytest.raises(ValueError, match=r"fit\.json: cannot be read .*; remove the file to redo its stage"):
-        folder.fit()
+@pytest.mark.parametrize("content", ["", "{", '{"fit": ', "[]", '{"fit": {}}', "\udcff"])
+def test_a_damaged_file_counts_as_not_there_and_is_named_and_set_aside(folder, content):
+    file = folder.path / "fit.json"
+    file.write_text(content, errors="surrogateescape")
+    assert folder.fit() is None
+    assert list(folder.damage()) == [file]
+    folder.set_damage_aside()
+    assert (folder.path / "fit.json.damaged").read_text(errors="surrogateescape") == content
+    assert folder.damage() == {}
+
+
+def test_a_training_without_its_whole_weights_is_not_complete(folder):
+    folder.write_fit(FIT, {})
+    assert folder.fit() is not None
+    content = folder.weights.read_bytes()
+    for damaged in (content[:-1], content + b"x", content[:5], b""):
+        folder.weights.write_bytes(damaged)
+        assert folder.fit() is None
+        assert list(folder.damage()) == [folder.weights]
+        assert folder.collect().status == "pending"
+
+
+def test_a_record_of_a_newer_version_is_refused_and_left_alone(folder):
+    content = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps({**content, "version": 99, "mood": "good"}))
+    with pytest.raises(ValueError, match=r"run\.json is a record of version 99, this genharness knows 1: update"):
+        folder.description()
+
+
+def test_only_the_scores_that_are_named_are_forgotten_and_only_if_they_failed(folder, make_score):
+    folder.write_fit(FIT, {})
+    for name, status in [("nll", "done"), ("fid", "killed"), ("kid", "degenerate")]:
+        folder.write_score(name, make_score(name, None if status != "done" else 1.5, status=status))
+    folder.forget(scores=["nll", "fid"])
+    assert set(folder.collect().scores) == {"nll", "kid"}
+
+
+def test_only_what_was_ended_from_outside_is_forgotten_as_temporary(folder):
+    crash = Failure(stage="fit", type="Died", message="crash", status="killed", signal="SIGSEGV")
+    folder.write_failure(crash)
+    folder.forget(temporary_failure=True)
+    assert folder.failure() == crash
+    folder.write_failure(crash.model_copy(update={"signal": "SIGKILL"}))
+    folder.forget(temporary_failure=True)
+    assert folder.failure() is None
 
 
 def test_no_temporary_files_stay_behind(folder, make_score):
     folder.write_fit(FIT, {})
     folder.write_score("nll", make_score())
     found = sorted(str(file.relative_to(folder.path)) for file in folder.path.rglob("*") if file.is_file())
-    assert found == ["fit.json", "run.json", "scores/nll.json"]
-
-
-def test_a_folder_of_another_version_is_told_from_one_of_this(folder):
-    assert is_readable(folder)
-    content = json.loads((folder.path / "run.json").read_text())
-    (folder.path / "run.json").write_text(json.dumps({**content, "mood": "good"}))
-    assert not is_readable(folder)
-    (folder.path / "run.json").write_text("{")
-    assert not is_readable(folder)
-    (folder.path / "run.json").unlink()
-    assert not is_readable(folder)
+    assert found == ["fit.json", "model.safetensors", "run.json", "scores/nll.json"]

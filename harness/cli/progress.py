@@ -15,9 +15,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.coordinator import Reporter
+from harness.names import printable
 from harness.plugins import Problem
-from harness.record import RunRecord
+from harness.record import FAILURES, RunRecord
+from harness.reporter import Reporter
 
 
 class ConsoleReporter(Reporter):
@@ -78,11 +79,15 @@ class ConsoleReporter(Reporter):
         if self._phase is not None:
             self._bars.update(self._phase, completed=self._done)
         line = f"[{self._done}/{self._total}] {record.run}: {record.status}{summarise(record)}"
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(printable(f"note: {text}"), highlight=False, markup=False, soft_wrap=True)
 
     def problem(self, problem: Problem) -> None:
         """Prints what an observer plugin got wrong."""
-        self._console.print(f"warning: {problem.message}", markup=False, soft_wrap=True)
+        self._console.print(printable(f"warning: {problem.message}"), markup=False, soft_wrap=True)
 
 
 def summarise(record: RunRecord) -> str:
@@ -93,7 +98,7 @@ def summarise(record: RunRecord) -> str:
     for name, score in record.scores.items():
         if score.status == "done" and score.stage == "quality" and score.value is not None:
             parts.append(f"{name} {score.value:.5g}")
-        elif score.status == "failed" and score.failure is not None:
-            parts.append(f"{name} FAILED: {' '.join(score.failure.message.split())[:120]}")
+        elif score.status in FAILURES and score.failure is not None:
+            parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")
     fit = f"fit {record.fit.seconds:.1f} s" if record.fit else ""
     return f" ({', '.join(filter(None, [fit, *parts]))})" if fit or parts else ""

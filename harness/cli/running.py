@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli.context import JSON_OPTION, SUITE_ARGUMENT, fail, print_json, print_table, read_suite
+from harness.cli import completion
+from harness.cli.completion import SUITE_ARGUMENT
+from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_table, read_suite
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
@@ -30,7 +32,10 @@ def run(
     suite: str = SUITE_ARGUMENT,
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what there is to do, and do nothing."),
     only: list[str] = typer.Option(  # noqa: B008
-        [], "--only", help="Only this model, row label or dataset; can be repeated, or comma-separated."
+        [],
+        "--only",
+        help="Only this model, row label or dataset; can be repeated, or comma-separated.",
+        autocompletion=completion.only,
     ),
     settings: list[str] = typer.Option(  # noqa: B008
         [],
@@ -48,7 +53,13 @@ def run(
     ),
     redo_stale: bool = typer.Option(False, "--redo-stale", help="Run again what code or data have outdated."),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Run again what has failed."),
-    executor: str = typer.Option("local", "--executor", help="The executor's registered name."),
+    executor: str = typer.Option(
+        "local", "--executor", help="The executor's registered name.", autocompletion=completion.executors
+    ),
+    time_limit: str = typer.Option(None, "--time-limit", help="End a run that works longer: '90 s', '30 minutes'."),
+    memory_limit: str = typer.Option(
+        None, "--memory-limit", help="End a run that has more memory resident: '512 MiB', '4 GB'."
+    ),
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
@@ -65,15 +76,22 @@ def run(
         from harness.environment import choose_device
 
         choose_device(device)
+    from harness.limits import Limits
+
     run_settings = options.settings(
-        device=device, jobs=jobs, executor=executor, redo_stale=redo_stale, retry_failed=retry_failed
+        device=device,
+        jobs=jobs,
+        executor=executor,
+        redo_stale=redo_stale,
+        retry_failed=retry_failed,
+        limits=Limits.parse(time_limit, memory_limit),
     )
     plan = plan_suite(chosen, run_settings)
     if dry_run:
         _print_plan(plan, json)
         return
     if not json:
-        typer.echo(_summary_of(plan), err=True)
+        echo(_summary_of(plan), err=True)
     from harness.cli.progress import ConsoleReporter
 
     with ConsoleReporter() as reporter:
@@ -84,16 +102,19 @@ def run(
         _print_outcome(outcome.records)
     stale = [planned for row in plan for planned in row.runs() if planned.state == "stale"]
     if stale:
-        typer.echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
+        echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     if outcome.failed:
-        typer.echo(
-            f"{len(outcome.failed)} runs failed; 'harness show RUN' says why, --retry-failed tries again", err=True
+        counts = Counter(record.status for record in outcome.failed)
+        kinds = ", ".join(f"{count} {status}" for status, count in counts.items())
+        echo(
+            f"{len(outcome.failed)} runs failed ({kinds}); 'harness show RUN' says why, --retry-failed tries again",
+            err=True,
         )
     if outcome.unfinished:
-        typer.echo(f"{len(outcome.unfinished)} runs were stopped; the same command goes on from there", err=True)
+        echo(f"{len(outcome.unfinished)} runs were stopped; the same command goes on from there", err=True)
     if outcome.failed or outcome.unfinished:
         raise typer.Exit(1)
 
@@ -142,12 +163,16 @@ def _print_plan(plan: list[PlannedRow], json: bool) -> None:
         return
     rows = [[planned.state, row.row.label, row.row.dataset, planned.run, _note(planned)] for row, planned in found]
     print_table(["state", "row", "dataset", "run", ""], rows)
-    typer.echo(_summary_of(plan))
+    echo(_summary_of(plan))
 
 
 def _note(planned: PlannedRun) -> str:
     if planned.stale_run is not None:
         return f"code or data changed since {planned.stale_run}"
+    if planned.damaged:
+        return f"damaged, to be done again: {'; '.join(planned.damaged)}"
+    if planned.state == "elsewhere":
+        return "its weights are in another artifact folder, which shares this store"
     if planned.stale_stages:
         return f"older metric version: {', '.join(planned.stale_stages)}"
     if planned.state == "scores missing":
@@ -157,12 +182,16 @@ def _note(planned: PlannedRun) -> str:
 
 def _print_outcome(records: Sequence[RunRecord]) -> None:
     counts = Counter(record.status for record in records)
-    typer.echo(f"{len(records)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()), err=True)
+    echo(f"{len(records)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()), err=True)
 
 
 def status(
     context: typer.Context,
-    suite: str = typer.Argument(None, help="A suite, to be told what is hit, stale or missing; else all of the store."),
+    suite: str = typer.Argument(
+        None,
+        help="A suite, to be told what is hit, stale or missing; else all of the store.",
+        autocompletion=completion.suites,
+    ),
     json: bool = JSON_OPTION,
 ) -> None:
     """Tell what the store holds, or how far a suite is."""
@@ -190,7 +219,7 @@ def status(
         )
         return
     if not records:
-        typer.echo(f"the store in {options.artifacts_root} is empty")
+        echo(f"the store in {options.artifacts_root} is empty")
         return
     rows = [
         [record.run, _live_status(options, record.run, record.status), summarise(record).strip(" ()")]
@@ -219,7 +248,7 @@ def _live_status(options: Context, run: str, stored: str) -> str:
 
 def show(
     context: typer.Context,
-    run: str = typer.Argument(help="A run's name, or its beginning."),
+    run: str = typer.Argument(help="A run's name, or its beginning.", autocompletion=completion.runs),
     json: bool = JSON_OPTION,
     lines: int = typer.Option(10, "--log-lines", min=0, help="How many of the log's last lines to show."),
 ) -> None:
@@ -229,21 +258,19 @@ def show(
     if json:
         print_json(record.model_dump(mode="json"))
         return
-    typer.echo(f"{record.run}: {_live_status(options, record.run, record.status)}")
+    echo(f"{record.run}: {_live_status(options, record.run, record.status)}")
     spec = record.spec
-    typer.echo(
+    echo(
         f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, "
         f"{spec.precision}, {spec.threads} thread{'s' if spec.threads > 1 else ''}"
     )
-    typer.echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
+    echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
     if record.fit is not None:
         fit = record.fit
         best = f" (step {fit.valid_step}, valid {fit.valid_score:.5g})" if fit.valid_score is not None else ""
-        typer.echo(
-            f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}"
-        )
+        echo(f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}")
     if record.configurations_tried > 1:
-        typer.echo(f"  the best on validation of {record.configurations_tried} configurations")
+        echo(f"  the best on validation of {record.configurations_tried} configurations")
     rows = []
     for name, score in record.scores.items():
         value = f"{score.value:.6g}" if score.value is not None else score.status
@@ -255,12 +282,14 @@ def show(
         )
         rows.append([name, value, error, score.unit, score.kind or "", why])
     if rows:
-        typer.echo("")
+        echo("")
         print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
     if record.failure is not None:
-        typer.echo(f"\n{record.failure.stage}: {record.failure.type}: {record.failure.message}")
-        typer.echo(record.failure.traceback or "")
+        echo(f"\n{record.failure.stage}: {record.failure.type}: {record.failure.message}")
+        for text in (record.failure.traceback, record.failure.stack, record.failure.log):
+            if text:
+                echo(text)
     folder = options.artifacts.folder(record.run)
     if lines and folder.log.exists():
         tail = folder.log.read_text(errors="replace").splitlines()[-lines:]
-        typer.echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))
+        echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))

@@ -7,7 +7,8 @@ from harness import DatasetEntry, MetricEntry, ModelEntry, hookimpl
 
 @hookimpl
 def register_models():
-    failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits", "Stubborn"]
+    failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits", "Stubborn", "Crashes"]
+    failing += ["Hungry", "Greedy", "Dreams", "Overflows", "Backwards", "Constant", "NotANumber"]
     return [
         ModelEntry("tilted", "harness_tinker.tilted:Tilted", summary="independent pixels, by noisy gradient descent"),
         ModelEntry("edited", "harness_tinker.edited:Edited", summary="independent pixels, whose code the tests edit"),
@@ -21,6 +22,7 @@ def register_metrics():
         MetricEntry("ink", "harness_tinker.metrics:Ink", summary="mean intensity of 50 samples"),
         MetricEntry("hardness", "harness_tinker.metrics:Hardness", summary="a speed that takes no time to measure"),
         MetricEntry("dawdling", "harness_tinker.metrics:Dawdling", summary="takes its time"),
+        MetricEntry("deadly", "harness_tinker.metrics:Deadly", summary="kills the process that measures it"),
         MetricEntry("vanishing", "harness_tinker.metrics:Vanishing", summary="ends the process that measures it"),
     ]
 

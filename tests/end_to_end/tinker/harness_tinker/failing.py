@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import sys
@@ -61,3 +63,58 @@ class Stubborn(Tilted):
 class Quits(Tilted):
     def fit(self, data, trainer):
         sys.exit(0)
+
+
+class Crashes(Tilted):
+    def fit(self, data, trainer):
+        ctypes.string_at(0)
+
+
+class Hungry(Tilted):
+    """Takes 100 MB more every few milliseconds, as a leak does, and never more than 3 GB."""
+
+    def fit(self, data, trainer):
+        eaten = []
+        for _ in range(30):
+            eaten.append(torch.ones(25_000_000))
+            time.sleep(0.1)
+
+
+class Greedy(Tilted):
+    def fit(self, data, trainer):
+        torch.empty(1 << 48)
+
+
+class Dreams(Tilted):
+    def fit(self, data, trainer):
+        self.sleep_deeply()
+
+    def sleep_deeply(self):
+        time.sleep(60)
+
+
+class Overflows(Tilted):
+    """Finds no space left when it saves itself."""
+
+    def fit(self, data, trainer):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "training.safetensors")
+
+
+class Backwards(Tilted):
+    """Trains while the clock of the machine is set back an hour at every look."""
+
+    def fit(self, data, trainer):
+        real = time.time
+        looks = iter(range(1 << 30))
+        time.time = lambda: real() - 3600.0 * next(looks)
+        super().fit(data, trainer)
+
+
+class Constant(Tilted):
+    def sample(self, num_samples):
+        return torch.zeros(num_samples, *self.spec.shape, dtype=torch.uint8)
+
+
+class NotANumber(Tilted):
+    def sample(self, num_samples):
+        return torch.full((num_samples, *self.spec.shape), torch.nan)

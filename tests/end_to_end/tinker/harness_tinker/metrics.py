@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from harness import Metric, Score
@@ -40,3 +41,11 @@ class Vanishing(Metric):
 
     def evaluate(self, evaluation):
         os._exit(0)
+
+
+class Deadly(Metric):
+    name = "deadly"
+    unit = "none"
+
+    def evaluate(self, evaluation):
+        os.kill(os.getpid(), signal.SIGKILL)

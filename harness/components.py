@@ -1,0 +1,60 @@
+"""From the names in a suite to what they name: datasets, metrics, model classes, and a model before training."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.dataset import Dataset
+from harness.datasets.folder import DataFolder
+from harness.hyperparameters import resolve
+from harness.metric import Metric
+from harness.model import Model
+from harness.plugins import PluginManager
+from harness.randomness import derive_seed
+from harness.spec import RunSpec
+
+
+def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
+    """Loads a dataset by its name as a suite writes it.
+
+    Raises:
+        ValueError, OSError: an unknown name, files that are missing or wrong, or whatever else its code raises.
+    """
+    entry, arguments = plugins.find("dataset", name)
+    load = entry.load()
+    try:
+        data = load(folder, **arguments)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(data, Dataset):
+        raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
+    return data
+
+
+def load_metric(plugins: PluginManager, name: str) -> Metric:
+    """Makes a metric by its name as a suite writes it."""
+    entry, arguments = plugins.find("metric", name)
+    metric = entry.load()(**arguments)
+    if not isinstance(metric, Metric):
+        raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
+    return metric
+
+
+def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
+    """Imports a model's class."""
+    found = plugins.load("model", name)
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise ValueError(f"model {name!r}: {found!r} is not a subclass of harness.Model")
+    return found
+
+
+def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device) -> Model:
+    """Constructs a run's model as it is before training, on its device, under the run's seed."""
+    model_class = load_model_class(plugins, spec.model)
+    torch.manual_seed(derive_seed(spec.seed, "initialisation"))
+    model = model_class(data.spec, **resolve(model_class, spec.hyperparameters))
+    if spec.precision == "float64":
+        model = model.double()
+    return model.to(device)
