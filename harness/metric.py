@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,11 +17,28 @@ from harness.model import Model
 from harness.randomness import derive_seed, isolated_rng
 from harness.training import FitSummary
 
+if TYPE_CHECKING:
+    from harness.datasets.folder import DataFolder
+    from harness.features.network import FeatureNetwork
+
+SAMPLE_BATCH = 250
+FEATURE_CACHE_BYTES = 2**28
+
+_SAYS_NON_FINITE = re.compile(
+    # torch.bernoulli speaks of the range of p_in when it is given NaN
+    r"\bnans?\b|\binfs?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0",
+    re.IGNORECASE,
+)
+
 ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
 
 
 class NonFiniteScore(ValueError):
     """A per-image score was NaN or infinite. It is never averaged away."""
+
+
+class DegenerateSamples(ValueError):
+    """A model's samples say nothing: they are all one image, or it cannot draw for NaN or infinity. Says which."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,8 @@ class Metric(ABC):
 class Evaluation:
     """A trained model, ready to be measured: on its device, in evaluation mode, under seeds of its own.
 
+    Metrics that share an evaluation share its samples, and the features of samples and reference.
+
     Args:
         model: the trained model.
         data: its dataset.
@@ -78,6 +99,9 @@ class Evaluation:
         fit: what is known of the training.
         seed: the run's seed; every computation derives its own from it.
         batch_size: images at a time.
+        feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
+        load_dataset: loads another dataset by its name, for feature networks that learn from one.
+        data_folder: where pretrained feature networks are looked for; None: the default data folder.
     """
 
     def __init__(
@@ -89,11 +113,90 @@ class Evaluation:
         fit: FitSummary | None = None,
         seed: int = 0,
         batch_size: int = 250,
+        feature_folder: Path | None = None,
+        load_dataset: Callable[[str], Dataset] | None = None,
+        data_folder: DataFolder | None = None,
     ) -> None:
         self.model, self.data, self.fit, self.seed, self.batch_size = model.eval(), data, fit, seed, batch_size
         self.split_name = split
         self.split: Split = data.test if split == "test" else data.valid
         self.device = model.device
+        self.feature_folder, self.load_dataset, self.data_folder = feature_folder, load_dataset, data_folder
+        self._samples: list[Tensor] = []
+        self._features: dict[tuple[str, str], Tensor] = {}
+        self._networks: dict[str, FeatureNetwork] = {}
+
+    def samples(self, num_samples: int) -> Tensor:
+        """Returns (num_samples, C, H, W) uint8 on the CPU: the model's own draws, the same for every metric.
+
+        They are drawn once, ``SAMPLE_BATCH`` at a time, each batch under a seed of its own: fewer samples are the
+        first of more. A model with a true attribute ``draws_jointly``, whose draws depend on one another as those
+        without replacement do, is called once for all of them.
+
+        Raises:
+            DegenerateSamples: all samples are the same image, or the model's output is NaN or infinite.
+            ValueError: the model returned something else than images of its spec.
+        """
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+        while (have := sum(map(len, self._samples))) < num_samples:
+            if getattr(self.model, "draws_jointly", False):
+                self._samples = [self._draw(num_samples, 0)]
+            else:
+                self._samples.append(self._draw(SAMPLE_BATCH, have // SAMPLE_BATCH))
+        samples = torch.cat(self._samples)[:num_samples]
+        if num_samples > 1 and bool((samples == samples[0]).all()):
+            raise DegenerateSamples(f"all {num_samples} samples are the same image")
+        return samples
+
+    def _draw(self, num_samples: int, batch: int) -> Tensor:
+        name = type(self.model).__name__
+        try:
+            with torch.no_grad(), isolated_rng(derive_seed(self.seed, "samples", batch), self.device):
+                images = self.model.sample(num_samples)
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            if _SAYS_NON_FINITE.search(str(error)):
+                raise DegenerateSamples(f"{name}.sample cannot draw: {error}") from error
+            raise
+        return check_samples(images, num_samples, self.model)
+
+    def features(self, network: FeatureNetwork, images: Tensor, key: str) -> Tensor:
+        """Returns a network's features of images, computed once for each key.
+
+        At most ``FEATURE_CACHE_BYTES`` are kept, the latest; what is not kept is computed again.
+
+        Args:
+            network: the feature network.
+            images: (N, C, H, W) uint8 of the model's spec.
+            key: names the images, such as ``samples 10000``; the same key must mean the same images.
+
+        Returns:
+            (N, num_features) floating-point, on the CPU.
+
+        Raises:
+            NonFiniteScore: a feature is NaN or infinite.
+            ValueError: the network returned another shape.
+        """
+        where = (network.digest, key)
+        if where in self._features:
+            return self._features[where]
+        found = network(images, self.data.spec).cpu()
+        if found.shape != (len(images), network.num_features):
+            raise ValueError(
+                f"{network.name}: expected ({len(images)}, {network.num_features}) features, got {tuple(found.shape)}"
+            )
+        if not bool(torch.isfinite(found).all()):
+            raise NonFiniteScore(f"{network.name}: the features of {key} are not all finite")
+        self._features[where] = found
+        while sum(kept.nbytes for kept in self._features.values()) > FEATURE_CACHE_BYTES:
+            del self._features[next(iter(self._features))]
+        return found
+
+    def network(self, name: str, make: Callable[[], FeatureNetwork]) -> FeatureNetwork:
+        """Returns the feature network called ``name``, made at its first use."""
+        if name not in self._networks:
+            self._networks[name] = make()
+        return self._networks[name]
 
     def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
         """Applies a function to the whole split.
@@ -133,3 +236,25 @@ class Evaluation:
                     )
                 rows.append(row)
         return torch.stack(rows)
+
+
+def check_samples(images: object, num_samples: int, model: Model) -> Tensor:
+    """Returns what ``model.sample(num_samples)`` gave, on the CPU, if it is what it should be.
+
+    Raises:
+        DegenerateSamples: floating-point numbers that are NaN or infinite.
+        ValueError: anything else than (num_samples, C, H, W) uint8 below the spec's levels; the message says what.
+    """
+    name, spec = type(model).__name__, model.spec
+    if not isinstance(images, Tensor):
+        raise ValueError(f"{name}.sample must return a tensor, not {type(images).__name__}")
+    if images.is_floating_point() and not bool(torch.isfinite(images).all()):
+        raise DegenerateSamples(f"{name}.sample returned NaN or infinity")
+    if images.dtype != torch.uint8 or images.shape != (num_samples, *spec.shape):
+        raise ValueError(
+            f"{name}.sample must return {(num_samples, *spec.shape)} uint8, not {tuple(images.shape)} "
+            f"{str(images.dtype).removeprefix('torch.')}"
+        )
+    if int(images.max()) >= spec.levels:
+        raise ValueError(f"{name}.sample drew the value {int(images.max())}, the spec allows 0 to {spec.levels - 1}")
+    return images.cpu()

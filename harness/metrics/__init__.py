@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from harness.entries import MetricEntry
 from harness.hookspecs import hookimpl
 
+# a dataset's own name may hold hyphens; the shortest is taken, so that a number of samples is not a part of it
+_FEATURES = r"(?:-(?P<network>pixels|inception|lenet(?:-[a-z0-9]+(?:-[a-z0-9]+)*?)?))?(?:-n(?P<num_samples>[1-9]\d*))?"
 _BURDA = "Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519"
 
 
 @hookimpl
 def register_metrics() -> Sequence[MetricEntry]:
-    """Registers the metrics of the core: likelihoods and bounds, cost, speed."""
+    """Registers the metrics of the core: likelihoods and bounds, sample quality, cost, speed."""
     likelihood, bounds, cost, speed = (f"harness.metrics.{name}" for name in ("likelihood", "bounds", "cost", "speed"))
     return [
         MetricEntry("nll", f"{likelihood}:NLL", summary="negative log-likelihood, nats an image, exact"),
@@ -40,6 +42,22 @@ def register_metrics() -> Sequence[MetricEntry]:
             "harness.metrics.active_units:ActiveUnits",
             summary="latent units whose posterior mean varies with the image",
             paper=_BURDA,
+        ),
+        MetricEntry(
+            "fid",
+            "harness.metrics.sample_quality:FID",
+            summary="Fréchet distance of samples and test images in a network's features; lenet and 10,000 samples",
+            paper="Heusel et al. 2017, arXiv 1706.08500",
+            pattern=f"fid{_FEATURES}",
+            usage="fid[-NETWORK][-nSAMPLES]",
+        ),
+        MetricEntry(
+            "kid",
+            "harness.metrics.sample_quality:KID",
+            summary="kernel distance of samples and test images in a network's features, unbiased",
+            paper="Bińkowski et al. 2018, arXiv 1801.01401",
+            pattern=f"kid{_FEATURES}",
+            usage="kid[-NETWORK][-nSAMPLES]",
         ),
         MetricEntry(
             "parameters-sampling", f"{cost}:ParametersSampling", summary="learned numbers that drawing an image uses"

@@ -38,4 +38,14 @@ def register_models() -> Sequence[ModelEntry]:
             paper="Dempster, Laird & Rubin 1977",
             summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
         ),
+        ModelEntry(
+            "training-images",
+            "harness_baselines.real_images:TrainingImages",
+            summary="no model: draws the training images, the reference that samples can be held against",
+        ),
+        ModelEntry(
+            "test-images",
+            "harness_baselines.real_images:TestImages",
+            summary="no model: draws the very test images, the floor of any distance to them",
+        ),
     ]
