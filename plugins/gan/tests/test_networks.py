@@ -1,0 +1,89 @@
+"""Networks of both kinds, at every size that they promise to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from harness import ImageSpec, Unsupported
+from harness_gan.networks import build_discriminator, build_generator, halvings, maps
+
+SIZES = {
+    (8, 8): 2, (12, 12): 2, (14, 14): 1, (16, 16): 2, (20, 20): 2, (28, 28): 2, (32, 32): 3, (28, 20): 2, (64, 64): 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_dcgan_is_halved_down_to_four_pixels_and_at_least_twice_where_sides_allow_it(size):
+    assert halvings(ImageSpec(1, *size, 2)) == SIZES[size]
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 4), (6, 8), (9, 9), (8, 9), (8, 7)], ids=str)
+def test_a_dcgan_refuses_other_sizes_by_name(size):
+    with pytest.raises(
+        Unsupported, match=rf"even sides of at least 8 pixels, not {size[0]}x{size[1]}; network = 'mlp'"
+    ):
+        build_generator("dcgan", ImageSpec(1, *size, 2), latents=4, width=8)
+    with pytest.raises(Unsupported):
+        build_discriminator("dcgan", ImageSpec(1, *size, 2), width=8, batch_norm=True, dropout=0.0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", list(SIZES)[:-1], ids=str)
+def test_every_latent_reaches_every_pixel_and_every_pixel_the_score_at_every_size(size, channels):
+    spec = ImageSpec(channels, *size, 256)
+    generator = build_generator("dcgan", spec, latents=3, width=8).double().eval()
+    latents = torch.randn(20, 3, dtype=torch.float64)  # of one image alone, all units of a pixel may be off
+    images = generator(latents)
+    assert images.shape == (20, *spec.shape)
+    for number in range(3):
+        moved = latents.clone()
+        moved[:, number] += 1
+        assert (generator(moved) != images).any(0).all()
+    critic = build_discriminator("dcgan", spec, width=8, batch_norm=False, dropout=0.0).double()
+    batch = torch.randn(8, *spec.shape, dtype=torch.float64, requires_grad=True)
+    [gradient] = torch.autograd.grad(critic(batch).sum(), batch)
+    assert (gradient != 0).any(0).all()
+
+
+def test_generated_images_depend_on_their_own_latents_alone_in_evaluation_and_on_the_batchs_in_training():
+    for network in ("mlp", "dcgan"):
+        generator = build_generator(network, ImageSpec(1, 8, 8, 2), latents=4, width=8).double()
+        generator(torch.randn(64, 4, dtype=torch.float64))  # running statistics that differ from those at the start
+        latents = torch.randn(6, 4, dtype=torch.float64)
+        others = torch.cat([latents[:1], torch.randn(5, 4, dtype=torch.float64)])
+        assert not torch.allclose(generator(latents)[0], generator(others)[0], rtol=0, atol=1e-9)
+        generator.eval()
+        torch.testing.assert_close(generator(latents)[0], generator(others)[0], rtol=0, atol=1e-14)
+
+
+def test_dcgans_batch_norm_is_everywhere_but_at_the_images():
+    spec = ImageSpec(3, 32, 32, 256)
+    generator = build_generator("dcgan", spec, latents=4, width=32)
+    discriminator = build_discriminator("dcgan", spec, width=32, batch_norm=True, dropout=0.0)
+    normed = [module.num_features for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert normed == maps(32, 3) == [32, 16, 8]
+    normed = [module.num_features for module in discriminator.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert normed == [16, 32]
+
+
+def test_a_discriminator_has_no_buffers_that_judging_could_change():
+    for network in ("mlp", "dcgan"):
+        for batch_norm in (False, True):
+            built = build_discriminator(network, ImageSpec(1, 8, 8, 2), width=8, batch_norm=batch_norm, dropout=0.1)
+            assert list(built.buffers()) == []
+
+
+def test_a_critic_without_batch_norm_keeps_the_size_of_its_signal_at_initialisation():
+    spec = ImageSpec(3, 32, 32, 256)
+    scores = build_discriminator("dcgan", spec, width=64, batch_norm=False, dropout=0.0)(torch.randn(200, *spec.shape))
+    assert 0.2 < scores.std().item() < 5
+
+
+def test_an_unknown_network_is_named():
+    spec = ImageSpec(1, 8, 8, 2)
+    with pytest.raises(ValueError, match="network must be 'mlp' or 'dcgan', not 'resnet'"):
+        build_generator("resnet", spec, latents=4, width=8)
+    with pytest.raises(ValueError, match="network must be 'mlp' or 'dcgan', not 'resnet'"):
+        build_discriminator("resnet", spec, width=8, batch_norm=True, dropout=0.0)
