@@ -7,10 +7,12 @@ name that the record gives them; the int64 identities of the images are kept onc
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
 from harness.files import write_atomically
@@ -117,7 +120,8 @@ def collect(
         for name, score in record.scores.items():
             if score.per_image is not None:
                 sources[score.per_image] = artifacts.folder(record.run).per_image_file(name)
-    return Archive(tuple(without_paths(record) for record in records), _Loaded(sorted(sources), _from_runs(sources)))
+    load = _from_runs(sources, artifacts.store.array)
+    return Archive(tuple(without_paths(record) for record in records), _Loaded(sorted(sources), load))
 
 
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
@@ -153,26 +157,47 @@ def read_archive(folder: Path) -> Archive:
     """
     file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = file.read_bytes()
+    except OSError as error:
         raise ArchiveError(f"{file}: cannot be read: {_one_line(error)}") from error
     records: dict[str, RunRecord] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        record = _parse(line, where := f"{file}:{number}")
-        if record.run in records:
-            raise ArchiveError(f"{where}: the run {record.run!r} stands twice")
-        for name, score in record.scores.items():
-            if score.per_image is not None and score.per_image not in per_image:
-                raise ArchiveError(f"{where}: {PER_IMAGE_FILE} lacks {score.per_image!r}, the scores of {name!r}")
-        records[record.run] = record
+    with _no_garbage():
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            record = _parse(line, where := f"{file}:{number}")
+            if record.run in records:
+                raise ArchiveError(f"{where}: the run {record.run!r} stands twice")
+            for name, score in record.scores.items():
+                if score.per_image is not None and score.per_image not in per_image:
+                    raise ArchiveError(f"{where}: {PER_IMAGE_FILE} lacks {score.per_image!r}, the scores of {name!r}")
+            records[record.run] = record
     return Archive(tuple(records.values()), per_image)
 
 
-def _parse(line: str, where: str) -> RunRecord:
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Pauses the search for cycles: records have none, and looking through all of them takes twice their time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        content = json.loads(line)
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse(line: bytes, where: str) -> RunRecord:
+    try:
+        record = RunRecord.model_validate_json(line)
+        if record.version == RECORD_VERSION:
+            return record
+    except ValidationError:
+        pass  # what follows is slower, says what is wrong, and takes the lone surrogates that JSON may hold
+    try:
+        content = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{where}: cannot be read: {_one_line(error)}") from error
     except ValueError as error:
         raise ArchiveError(f"{where}: not JSON: {error}") from error
     version = content.get("version") if isinstance(content, dict) else None
@@ -197,6 +222,9 @@ class _Loaded(Mapping[str, PerImage]):
             raise KeyError(name)
         return self._load(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # the inherited one loads the arrays
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
@@ -204,10 +232,11 @@ class _Loaded(Mapping[str, PerImage]):
         return len(self._names)
 
 
-def _from_runs(sources: Mapping[str, Path]) -> Callable[[str], PerImage]:
+def _from_runs(sources: Mapping[str, Path], stored: Callable[[str], bytes | None]) -> Callable[[str], PerImage]:
     def load(reference: str) -> PerImage:
+        elsewhere = None if sources[reference].exists() else stored(reference)
         try:
-            arrays = load_file(sources[reference])
+            arrays = load_file(sources[reference]) if elsewhere is None else load_bytes(elsewhere)
             return _pair(arrays["per_image"], arrays["images"], reference)
         except (OSError, SafetensorError, KeyError) as error:
             raise ArchiveError(f"{sources[reference]}: no scores of {reference!r}: {_one_line(error)}") from error

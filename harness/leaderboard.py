@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -25,6 +25,16 @@ from harness.report.likelihood import (
 )
 from harness.report.ranking import Ranks
 from harness.report.rows import BoardRow, PerImage, Problem, rows_of, status_of
+from harness.report.sample_quality import (
+    Group,
+    QualityBoard,
+    column_names,
+    is_sample_quality,
+    quality_board,
+    quality_columns,
+    quality_values,
+)
+from harness.report.seed_ranking import SeedRanks
 from harness.report.throughput import (
     SPEEDS,
     THROUGHPUT_COLUMNS,
@@ -33,12 +43,13 @@ from harness.report.throughput import (
     throughput_entries,
     throughput_values,
 )
+from harness.statistics import RankInterval
 from harness.suite import Suite
 
 __all__ = ["BOARDS", "Board", "Leaderboard", "Missing", "check_boards", "write_boards"]
 
-Board = Literal["likelihood", "bounds", "throughput"]
-BOARDS: tuple[Board, ...] = ("likelihood", "bounds", "throughput")
+Board = Literal["likelihood", "bounds", "throughput", "sample-quality"]
+BOARDS: tuple[Board, ...] = ("likelihood", "bounds", "throughput", "sample-quality")
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class Leaderboard:
         self._spec_metrics = [record.spec.metrics for record in kept]
         self._likelihood = lru_cache(maxsize=None)(self._likelihood_of)
         self._bounds = lru_cache(maxsize=None)(self._bounds_of)
+        self._quality = lru_cache(maxsize=None)(self._quality_of)
 
     @classmethod
     def read(
@@ -116,6 +128,8 @@ class Leaderboard:
         """Returns the metrics whose figures, or failures, belong on a board."""
         if board == "throughput":
             return [metric for metric in self.metrics if metric in SPEEDS]
+        if board == "sample-quality":
+            return [metric for metric in self.metrics if is_sample_quality(metric)]
         chosen = is_likelihood if board == "likelihood" else BOUND.fullmatch
         return [metric for metric in self.metrics if chosen(metric)]
 
@@ -130,12 +144,24 @@ class Leaderboard:
         return [row for row in self.rows if row.dataset == dataset]
 
     def likelihood(self, dataset: str) -> tuple[list[LikelihoodEntry], Ranks]:
-        """Returns the entries of the likelihood board, in order, and their ranks."""
-        return self._likelihood(dataset)
+        """Returns the entries of the likelihood board, in order, and their ranks; without reference rows."""
+        return self._likelihood(dataset)[0]
+
+    def likelihood_references(self, dataset: str) -> list[LikelihoodEntry]:
+        """Returns the reference rows of the likelihood board, which have no rank."""
+        return self._likelihood(dataset)[1]
 
     def bounds(self, dataset: str) -> tuple[list[BoundsEntry], Ranks]:
         """Returns the entries of the bounds board, in order, and the ranks of those that have one."""
-        return self._bounds(dataset)
+        return self._bounds(dataset)[0]
+
+    def bounds_references(self, dataset: str) -> list[BoundsEntry]:
+        """Returns the reference rows of the bounds board, which have no rank."""
+        return self._bounds(dataset)[1]
+
+    def sample_quality(self, dataset: str) -> QualityBoard:
+        """Returns the sample-quality board."""
+        return self._quality(dataset)
 
     def throughput(self, dataset: str) -> list[tuple[str, str, list[ThroughputEntry]]]:
         """Returns (fingerprint, hardware, entries) for each machine."""
@@ -190,26 +216,33 @@ class Leaderboard:
         """Returns the names and types of a board's columns."""
         if board == "bounds":
             return bounds_columns(self.metrics)
+        if board == "sample-quality":
+            return quality_columns(self._quality_names, self.metrics)
         return LIKELIHOOD_COLUMNS if board == "likelihood" else THROUGHPUT_COLUMNS
+
+    @cached_property
+    def _quality_names(self) -> dict[Group, str]:
+        """The names of the sample-quality board's columns: over all datasets, of which each has its own protocols."""
+        groups = [group for dataset in self.datasets for group in self.sample_quality(dataset).groups]
+        return column_names(groups, self.metrics)
 
     def _values(self, board: Board, dataset: str) -> list[tuple[BoardRow, dict[str, Any]]]:
         if board == "likelihood":
             entries, ranks = self.likelihood(dataset)
-            return [
-                (entry.row, {**_rank(interval.best, interval.worst, ranks), **likelihood_values(entry)})
-                for entry, interval in zip(entries, ranks.intervals, strict=True)
-            ]
+            ranked = [(entry, _rank(place, ranks)) for entry, place in zip(entries, ranks.intervals, strict=True)]
+            others = [(entry, _rank(None, ranks)) for entry in self.likelihood_references(dataset)]
+            return [(entry.row, {**place, **likelihood_values(entry)}) for entry, place in (*ranked, *others)]
         if board == "bounds":
             bounded, ranks = self.bounds(dataset)
             return [
-                (
-                    entry.row,
-                    {
-                        **({} if entry.rank is None else _rank(entry.rank.best, entry.rank.worst, ranks)),
-                        **bounds_values(entry, self.metrics),
-                    },
-                )
-                for entry in bounded
+                (entry.row, {**_rank(entry.rank, ranks), **bounds_values(entry, self.metrics)})
+                for entry in (*bounded, *self.bounds_references(dataset))
+            ]
+        if board == "sample-quality":
+            quality = self.sample_quality(dataset)
+            return [
+                (entry.row, {**_rank(entry.rank, quality.ranks), **quality_values(entry, quality, self._quality_names)})
+                for entry in (*quality.entries, *quality.references)
             ]
         return [
             (entry.row, {"fingerprint": name, "hardware": words, **throughput_values(entry)})
@@ -219,25 +252,39 @@ class Leaderboard:
 
     def _shown(self, board: Board, dataset: str) -> set[str]:
         if board == "likelihood":
-            return {entry.row.label for entry in self.likelihood(dataset)[0]}
+            return {item.row.label for item in (*self.likelihood(dataset)[0], *self.likelihood_references(dataset))}
         if board == "bounds":
-            return {entry.row.label for entry in self.bounds(dataset)[0]}
+            return {item.row.label for item in (*self.bounds(dataset)[0], *self.bounds_references(dataset))}
+        if board == "sample-quality":
+            quality = self.sample_quality(dataset)
+            return {item.row.label for item in (*quality.entries, *quality.references)}
         return {entry.row.label for _, _, entries in self.throughput(dataset) for entry in entries}
 
-    def _likelihood_of(self, dataset: str) -> tuple[list[LikelihoodEntry], Ranks]:
-        rows = self.dataset_rows(dataset)
-        return likelihood_entries(rows, self.metrics, self.per_image, self.published)
+    def _likelihood_of(self, dataset: str) -> tuple[tuple[list[LikelihoodEntry], Ranks], list[LikelihoodEntry]]:
+        models, references = _by_role(self.dataset_rows(dataset))
+        floors, _ = likelihood_entries(references, self.metrics, self.per_image, self.published)
+        floors.sort(key=lambda entry: entry.figure.mean)
+        return likelihood_entries(models, self.metrics, self.per_image, self.published), floors
 
-    def _bounds_of(self, dataset: str) -> tuple[list[BoundsEntry], Ranks]:
-        return bounds_entries(self.dataset_rows(dataset), self.metrics, self.per_image)
+    def _bounds_of(self, dataset: str) -> tuple[tuple[list[BoundsEntry], Ranks], list[BoundsEntry]]:
+        models, references = _by_role(self.dataset_rows(dataset))
+        floors, _ = bounds_entries(references, self.metrics, self.per_image)
+        return bounds_entries(models, self.metrics, self.per_image), [replace(item, rank=None) for item in floors]
+
+    def _quality_of(self, dataset: str) -> QualityBoard:
+        return quality_board(self.dataset_rows(dataset), self.metrics)
+
+
+def _by_role(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], list[BoardRow]]:
+    return [row for row in rows if row.role == "model"], [row for row in rows if row.role != "model"]
 
 
 def _first(row: BoardRow) -> dict[str, Any]:
     return {"dataset": row.dataset, "label": row.label, "model": row.model, "seeds_planned": len(row.seeds), "seeds": 0}
 
 
-def _rank(best: int, worst: int, ranks: Ranks) -> dict[str, Any]:
-    return {"rank_best": best, "rank_worst": worst, "tests_rest_on": ranks.basis}
+def _rank(place: RankInterval | None, ranks: Ranks | SeedRanks) -> dict[str, Any]:
+    return {} if place is None else {"rank_best": place.best, "rank_worst": place.worst, "tests_rest_on": ranks.basis}
 
 
 def _text(problems: Sequence[Problem]) -> str | None:

@@ -102,6 +102,7 @@ class PublishedFigure(BaseModel):
         standard_deviation, over: the printed spread, and over what it is; only one over trainings enters a verdict.
         hyperparameters: those that define the row, by our names.
         epochs: how long it was trained; None where not known.
+        protocol: in words, for what depends on it, such as a FID: features, sample counts, reference, which checkpoint.
         notes: traps.
     """
 
@@ -126,6 +127,7 @@ class PublishedFigure(BaseModel):
     over: Literal["trainings", "splits"] | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     epochs: float | None = Field(default=None, gt=0)
+    protocol: str | None = None
     notes: str | None = None
 
     @model_validator(mode="after")

@@ -8,13 +8,14 @@ those where up is better.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -22,7 +23,7 @@ Basis = Literal["seeds x images", "images", "seeds"]
 Kind = Literal["exact", "upper bound", "lower bound", "estimate"]
 
 # Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def compare(a: ScoreMatrix, b: ScoreMatrix) -> Comparison:
     if values_a.shape[1] < 2:
         raise ValueError(f"a paired test needs at least 2 images that both models scored, not {values_a.shape[1]}")
     differences = values_a.mean(axis=0) - values_b.mean(axis=0)  # (P,)
-    rounding = _ROUNDING * max(float(np.abs(values_a).max()), float(np.abs(values_b).max()))
+    rounding = ROUNDING * max(float(np.abs(values_a).max()), float(np.abs(values_b).max()))
     images = _component(differences, rounding)
     if min(len(values_a), len(values_b)) == 1:
         return _student(float(differences.mean()), [images], rounding, "images")
@@ -189,7 +190,7 @@ def compare_seeds(a: Floats, b: Floats) -> Comparison:
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"a test over seeds needs at least 2 seeds of each model, not {len(a)} and {len(b)}")
-    return _crossed(a, b, [], _ROUNDING * float(np.abs(np.concatenate([a, b])).max()), "seeds")
+    return _crossed(a, b, [], ROUNDING * float(np.abs(np.concatenate([a, b])).max()), "seeds")
 
 
 def _component(values: Floats, rounding: float) -> _Component:
@@ -221,8 +222,8 @@ def _student(difference: float, components: list[_Component], rounding: float, b
     # In fractions of the whole, so that tiny variances do not underflow when they are squared.
     freedom = 1 / sum((part.variance / variance) ** 2 / part.degrees_of_freedom for part in components)
     error = math.sqrt(variance)
-    p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    margin = float(stats.t.ppf(0.975, freedom)) * error
+    p_value = float(2 * special.stdtr(freedom, -abs(difference) / error))
+    margin = float(special.stdtrit(freedom, 0.975)) * error
     return Comparison(difference, error, freedom, p_value, (difference - margin, difference + margin), basis)
 
 
@@ -238,11 +239,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     for value in p_values:
         if not 0 <= value <= 1:
             raise ValueError(f"p-values lie in [0, 1], {value} does not")
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return tuple(adjusted)
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = np.minimum(1.0, (len(values) - np.arange(len(values))) * values[order])
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return tuple(adjusted.tolist())
 
 
 def better(comparison: Comparison, kinds: tuple[Kind, Kind], p_value: float, *, alpha: float = 0.05) -> int | None:
@@ -327,10 +329,8 @@ def rank(kinds: Sequence[Kind], comparisons: Mapping[tuple[int, int], Comparison
         winner = better(comparison, (kinds[pair[0]], kinds[pair[1]]), p_values[pair], alpha=alpha)
         if winner is not None:
             beats.add((pair[winner], pair[1 - winner]))
-    intervals = tuple(
-        RankInterval(1 + sum(loser == k for _, loser in beats), len(kinds) - sum(winner == k for winner, _ in beats))
-        for k in range(len(kinds))
-    )
+    won, lost = Counter(winner for winner, _ in beats), Counter(loser for _, loser in beats)
+    intervals = tuple(RankInterval(1 + lost[k], len(kinds) - won[k]) for k in range(len(kinds)))
     return Ranking(intervals, frozenset(beats), p_values)
 
 
@@ -379,6 +379,6 @@ def _draw_variances(values: Floats) -> tuple[float, float]:
     """(s_e^2, s_m^2): within images over draws, and of the images' means."""
     if values.ndim != 2 or min(values.shape) < 2:
         raise ValueError(f"values must be (R, N) of at least 2 draws and 2 images, not {values.shape}")
-    floor = (_ROUNDING * float(np.abs(values).max())) ** 2
+    floor = (ROUNDING * float(np.abs(values).max())) ** 2
     within, between = float(values.var(axis=0, ddof=1).mean()), float(values.mean(axis=0).var(ddof=1))
     return (within if within > floor else 0.0), (between if between > floor else 0.0)

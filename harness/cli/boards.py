@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli.context import JSON_OPTION, SUITE_ARGUMENT, fail, print_json, suite_path
+from harness.cli.completion import SUITE_ARGUMENT
+from harness.cli.context import JSON_OPTION, fail, print_json, suite_path
 
 if TYPE_CHECKING:
     from harness.archive import Archive
@@ -37,6 +38,7 @@ def leaderboard(
     from harness.archive import RECORDS_FILE, read_archive
     from harness.leaderboard import Leaderboard, check_boards, write_boards
     from harness.published import load_published
+    from harness.report.pictures import FOLDER
     from harness.suite import Suite
 
     path = suite_path(suite)
@@ -52,8 +54,9 @@ def leaderboard(
     if check:
         differing = check_boards(board, target)
         if differing:
-            names = ", ".join(differing)
-            fail(f"{names} in {target}: not what {RECORDS_FILE} gives; 'harness leaderboard {path}' rewrites it")
+            pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
+            what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
+            fail(f"{what}; 'harness leaderboard {path}' rewrites it")
         typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
         return
     written = write_boards(board, target)
@@ -70,17 +73,48 @@ def export(
     context: typer.Context,
     suite: str = SUITE_ARGUMENT,
     output: str = typer.Option(None, "-o", "--output", help="Write here; beside the suite by default."),
+    samples: bool = typer.Option(
+        None,
+        "--samples/--no-samples",
+        help="Write PNG grids of samples as well; by default for suites with a metric of sample quality.",
+    ),
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
     from harness.archive import write_archive
+    from harness.report.sample_quality import is_sample_quality
     from harness.suite import Suite
 
     path = suite_path(suite)
-    archive = collect_from_store(context.obj, Suite.read(path))
+    chosen, folder = Suite.read(path), Path(output) if output else path.with_suffix("")
+    archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
-    for file in write_archive(archive, Path(output) if output else path.with_suffix("")):
+    for file in write_archive(archive, folder):
         typer.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
+    if samples or (samples is None and any(map(is_sample_quality, chosen.metrics))):
+        _export_grids(context.obj, chosen, archive, folder)
+
+
+def _export_grids(options: Context, suite: Suite, archive: Archive, folder: Path) -> None:
+    from harness.datasets.folder import DataFolder
+    from harness.report.pictures import FOLDER
+    from harness.report.rows import rows_of
+    from harness.sample_grids import write_sample_grids
+
+    grids = write_sample_grids(
+        rows_of(archive.records, suite),
+        folder,
+        artifacts=options.artifacts,
+        plugins=options.plugins,
+        data=DataFolder.resolve(options.data),
+    )
+    removed = f", {len(grids.removed)} of other trainings removed" if grids.removed else ""
+    typer.echo(
+        f"{folder / FOLDER}: {len(grids.written)} grids written, {len(grids.kept)} up to date, "
+        f"{len(grids.left_out)} left out{removed}"
+    )
+    for (label, dataset), reason in grids.left_out.items():
+        typer.echo(f"no grid of {label!r} on {dataset}: {reason}", err=True)
 
 
 def collect_from_store(options: Context, suite: Suite) -> Archive:

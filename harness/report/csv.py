@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@")
+# The wide forms are read as the others where texts are Chinese or Japanese.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_csv(frames: Sequence[pd.DataFrame]) -> str:

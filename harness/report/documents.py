@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.bounds import bound_metrics, tightest
+from harness.report.bounds import BoundsEntry, bound_metrics, tightest
 from harness.report.cells import (
     active_units_cell,
     bound_cell,
@@ -22,7 +23,8 @@ from harness.report.cells import (
     training_cell,
     verdict_note,
 )
-from harness.report.likelihood import likelihood_values
+from harness.report.likelihood import LikelihoodEntry, likelihood_values
+from harness.report.quality_section import REFERENCES, quality_section
 from harness.report.reading import READING
 from harness.report.throughput import RATES, SPEEDS, ThroughputEntry, quartiles, speed_protocol
 from harness.report.values import (
@@ -45,29 +47,51 @@ if TYPE_CHECKING:
     from harness.leaderboard import Board, Leaderboard
 
 
-def board_document(leaderboard: Leaderboard, board: Board) -> Document:
-    """Returns a board as it is printed."""
-    make = {"likelihood": _likelihood_section, "bounds": _bounds_section, "throughput": _throughput_section}[board]
-    sections = tuple(make(leaderboard, dataset) for dataset in leaderboard.datasets)
+def board_document(leaderboard: Leaderboard, board: Board, pictures: Collection[str] = ()) -> Document:
+    """Returns a board as it is printed; ``pictures`` are the names of the sample grids beside it."""
+    sections = tuple(_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets)
     description = "" if leaderboard.suite is None else leaderboard.suite.description
     introduction = (description,) if description else ()
     return Document(f"{leaderboard.title}: {board}", introduction, sections, READING[board])
 
 
+def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Collection[str]) -> Section:
+    if board == "sample-quality":
+        return quality_section(leaderboard, dataset, pictures)
+    make = {"likelihood": _likelihood_section, "bounds": _bounds_section, "throughput": _throughput_section}[board]
+    return make(leaderboard, dataset)
+
+
 def _likelihood_section(leaderboard: Leaderboard, dataset: str) -> Section:
     entries, ranks = leaderboard.likelihood(dataset)
-    decimals = nats_decimals([entry.figure.mean for entry in entries])
+    references = leaderboard.likelihood_references(dataset)
+    shown = [*entries, *references]
+    places = [interval(place.best, place.worst) for place in ranks.intervals]
+    notes = [ranks.sentence] if entries else []
+    notes += protocol_notes((entry.row.label, protocol_words(entry.row, entry.figure.metric)) for entry in shown)
+    notes += [verdict_note(entry) for entry in shown if entry.published is not None]
+    if any(_draw_share(entry) is not None for entry in shown):
+        notes.append("Draw share: how much of the mean's variance over test images is the random draw of their pixels.")
+    decimals = nats_decimals([entry.figure.mean for entry in shown])
+    table = _likelihood_table(entries, places, decimals)
+    lead = split_words(leaderboard, dataset) if shown else "No row has a likelihood or a bound yet."
+    floors = _reference_section(_likelihood_table(references, [NOTHING] * len(references), decimals))
+    missing = missing_section(leaderboard, "likelihood", dataset)
+    return Section(dataset, lead, table, tuple(notes), (*floors, *missing))
+
+
+def _likelihood_table(entries: Sequence[LikelihoodEntry], places: Sequence[str], decimals: int) -> Table | None:
     values = [likelihood_values(entry) for entry in entries]
     bits = 3 if any(cells["bits_per_dim"] >= 1 for cells in values) else 4
-    shares = [cells["draw_share_of_variance"] for cells in values]
+    shares = [_draw_share(entry) for entry in entries]
     published = any(entry.published is not None for entry in entries)
     columns = ["Rank", "Model", "NLL, nats", "bits/dim", "Kind", "Seeds", "Parameters", "Training"]
     columns += ["Published", "Verdict"] * published + ["Draw share"] * any(share is not None for share in shares)
     rows = []
-    for entry, cells, share, place in zip(entries, values, shares, ranks.intervals, strict=True):
+    for entry, cells, share, place in zip(entries, values, shares, places, strict=True):
         figure = entry.figure
         shown = {
-            "Rank": interval(place.best, place.worst),
+            "Rank": place,
             "Model": label_cell(entry.row),
             "NLL, nats": figure_cell(figure, decimals),
             "bits/dim": KIND_SIGNS[figure.kind]
@@ -81,26 +105,46 @@ def _likelihood_section(leaderboard: Leaderboard, dataset: str) -> Section:
             "Draw share": NOTHING if share is None else f"{fixed(100 * share, 1)} %",
         }
         rows.append(tuple(shown[column] for column in columns))
-    notes = [ranks.sentence] if entries else []
-    notes += protocol_notes((entry.row.label, protocol_words(entry.row, entry.figure.metric)) for entry in entries)
-    notes += [verdict_note(entry) for entry in entries if entry.published is not None]
-    if any(share is not None for share in shares):
-        notes.append("Draw share: how much of the mean's variance over test images is the random draw of their pixels.")
     numeric = frozenset({"NLL, nats", "bits/dim", "Seeds", "Parameters", "Draw share"})
-    table = Table(tuple(columns), tuple(rows), numeric) if rows else None
-    lead = split_words(leaderboard, dataset) if rows else "No row has a likelihood or a bound yet."
-    return Section(dataset, lead, table, tuple(notes), missing_section(leaderboard, "likelihood", dataset))
+    return Table(tuple(columns), tuple(rows), numeric) if rows else None
+
+
+def _draw_share(entry: LikelihoodEntry) -> float | None:
+    share: float | None = likelihood_values(entry)["draw_share_of_variance"]
+    return share
+
+
+def _reference_section(table: Table | None) -> tuple[Section, ...]:
+    lead = "Not ranked: what the figures are to be read against."
+    return () if table is None else (Section(REFERENCES, lead, table),)
 
 
 def _bounds_section(leaderboard: Leaderboard, dataset: str) -> Section:
     entries, ranks = leaderboard.bounds(dataset)
+    references = leaderboard.bounds_references(dataset)
+    shown = [*entries, *references]
     metrics = bound_metrics(leaderboard.metrics)
     decimals = {
         metric: 3
         if metric.startswith("bits")
-        else nats_decimals([e.figures[metric].mean for e in entries if metric in e.figures])
+        else nats_decimals([e.figures[metric].mean for e in shown if metric in e.figures])
         for metric in metrics
     }
+    notes = [f"Ranked by {tightest(metrics)}. {ranks.sentence}"] if ranks.intervals else []
+    notes += protocol_notes(
+        (entry.row.label, protocol_words(entry.row, metric))
+        for metric in metrics
+        for entry in shown
+        if metric in entry.figures
+    )
+    table = _bounds_table(entries, metrics, decimals)
+    lead = split_words(leaderboard, dataset) if shown else "No row has a bound yet."
+    floors = _reference_section(_bounds_table(references, metrics, decimals))
+    missing = missing_section(leaderboard, "bounds", dataset)
+    return Section(dataset, lead, table, tuple(notes), (*floors, *missing))
+
+
+def _bounds_table(entries: Sequence[BoundsEntry], metrics: Sequence[str], decimals: Mapping[str, int]) -> Table | None:
     active = any(entry.active_units is not None for entry in entries)
     columns = [
         "Rank",
@@ -119,17 +163,8 @@ def _bounds_section(leaderboard: Leaderboard, dataset: str) -> Section:
         rows.append(
             (place, label_cell(entry.row), *figures, *units, seeds_cell(entry.row, seeds), training_cell(entry.row))
         )
-    notes = [f"Ranked by {tightest(metrics)}. {ranks.sentence}"] if ranks.intervals else []
-    notes += protocol_notes(
-        (entry.row.label, protocol_words(entry.row, metric))
-        for metric in metrics
-        for entry in entries
-        if metric in entry.figures
-    )
     numeric = frozenset({*(bound_header(metric) for metric in metrics), "Active units", "Seeds"})
-    table = Table(tuple(columns), tuple(rows), numeric) if rows else None
-    lead = split_words(leaderboard, dataset) if rows else "No row has a bound yet."
-    return Section(dataset, lead, table, tuple(notes), missing_section(leaderboard, "bounds", dataset))
+    return Table(tuple(columns), tuple(rows), numeric) if rows else None
 
 
 def _throughput_section(leaderboard: Leaderboard, dataset: str) -> Section:

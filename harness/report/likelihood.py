@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from harness.published import MeasuredFigure, PublishedFigure, Verdict, verdict
 from harness.record import RunRecord
 from harness.report.ranking import Ranks, rank_figures
-from harness.report.rows import BoardRow, Figure, PerImage, figure_of
+from harness.report.rows import BoardRow, Figure, PerImage, figure_of, mean_of
 
 BOUND = re.compile(r"negative-elbo|bits-per-dim-bound|iwae-[1-9]\d*")
 EXACT = ("nll", "bits-per-dim")
@@ -41,6 +42,28 @@ class LikelihoodEntry:
     published: PublishedFigure | None
     verdict: Verdict | None
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The cells of ``LIKELIHOOD_COLUMNS`` that the row's own records give."""
+        row, figure = self.row, self.figure
+        bits = figure.in_unit("bits/dim", 1 / nats_a_bit_per_dim(row))
+        values: dict[str, Any] = {
+            "nll_nats": figure.mean, "nll_nats_sd": figure.standard_deviation, "nll_nats_se": figure.standard_error,
+            "bits_per_dim": bits.mean, "bits_per_dim_sd": bits.standard_deviation, "kind": figure.kind,
+            "metric": figure.metric, "seeds": len(figure.values), "images": figure.num_images,
+            "draw_share_of_variance": _detail(row, figure.metric, "draw_share_of_variance"),
+            "protocol": protocol(row, figure.metric), **training_values(row),
+        }  # fmt: skip
+        if self.published is not None and self.verdict is not None:
+            theirs = self.published
+            values |= {
+                "published_slug": theirs.slug, "published_value": theirs.value, "published_metric": theirs.metric,
+                "published_kind": theirs.kind, "published_tags": " ".join(theirs.tags),
+                "published_source": theirs.source, "verdict": self.verdict.judgement,
+                "verdict_reason": self.verdict.reason,
+            }  # fmt: skip
+        return values
+
 
 def is_likelihood(metric: str) -> bool:
     """Tells whether a metric is the negative log-likelihood of the test images, or an upper bound on it."""
@@ -68,52 +91,29 @@ def likelihood_entries(
     ranks = rank_figures([entry.figure for entry in entries])
     order = sorted(range(len(entries)), key=lambda k: (ranks.intervals[k].best, entries[k].figure.mean))
     intervals = tuple(ranks.intervals[k] for k in order)
-    return [entries[k] for k in order], Ranks(intervals, ranks.bases, ranks.num_pairs, ranks.untested)
+    ordered = [replace(entries[k], figure=entries[k].figure.without_matrix()) for k in order]
+    return ordered, Ranks(intervals, ranks.bases, ranks.num_pairs, ranks.untested)
 
 
 def likelihood_values(entry: LikelihoodEntry) -> dict[str, Any]:
     """Returns the cells of ``LIKELIHOOD_COLUMNS`` that a row's own records give."""
-    row, figure = entry.row, entry.figure
-    bits = figure.in_unit("bits/dim", 1 / nats_a_bit_per_dim(row))
-    values: dict[str, Any] = {
-        "nll_nats": figure.mean, "nll_nats_sd": figure.standard_deviation, "nll_nats_se": figure.standard_error,
-        "bits_per_dim": bits.mean, "bits_per_dim_sd": bits.standard_deviation, "kind": figure.kind,
-        "metric": figure.metric, "seeds": len(figure.values), "images": figure.num_images,
-        "draw_share_of_variance": _detail(row, figure.metric, "draw_share_of_variance"),
-        "protocol": protocol(row, figure.metric), **training_values(row),
-    }  # fmt: skip
-    if entry.published is not None and entry.verdict is not None:
-        theirs = entry.published
-        values |= {
-            "published_slug": theirs.slug, "published_value": theirs.value, "published_metric": theirs.metric,
-            "published_kind": theirs.kind, "published_tags": " ".join(theirs.tags), "published_source": theirs.source,
-            "verdict": entry.verdict.judgement, "verdict_reason": entry.verdict.reason,
-        }  # fmt: skip
-    return values
+    return entry.values
 
 
 def training_values(row: BoardRow) -> dict[str, Any]:
     """Returns how the row was trained, means over seeds, and the size of the model."""
-    fits = [record.fit for record in row.records if record.fit is not None]
-    budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in row.records)
-    return {
-        "parameters_sampling": row.first("parameters-sampling"),
-        "parameters_training": row.first("parameters-training"),
-        "budget": "; ".join(budgets),
-        "fit_epochs": _mean([fit.epochs for fit in fits]),
-        "fit_steps": _mean([float(fit.steps) for fit in fits]),
-        "fit_seconds": _mean([fit.seconds for fit in fits]),
-        "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
-        "configurations_tried": max([row.configurations, *(record.configurations_tried for record in row.records)]),
-    }
+    return row.training
 
 
 def protocol(row: BoardRow, metric: str) -> str:
     """Returns the protocol of a figure as ``key=value`` pairs; where seeds differ, each once."""
-    found: dict[str, dict[str, None]] = {}
-    for _, score in row.scores(metric):
-        for key, value in sorted(score.protocol.items()):
-            found.setdefault(key, {})[value] = None
+    protocols = [score.protocol for _, score in row.scores(metric)]
+    if protocols and all(other == protocols[0] for other in protocols):
+        return ", ".join(f"{key}={value}" for key, value in sorted(protocols[0].items()))
+    found: dict[str, set[str]] = {}
+    for of_seed in protocols:
+        for key, value in of_seed.items():
+            found.setdefault(key, set()).add(value)
     return ", ".join(f"{key}={'/'.join(sorted(values))}" for key, values in sorted(found.items()))
 
 
@@ -159,7 +159,7 @@ def _measured(row: BoardRow, figure: Figure, theirs: PublishedFigure, per_image:
     elif same is None and theirs.metric == "nll" and figure.metric == "bits-per-dim":
         name = "nll"
     records: list[RunRecord] = [record for record, _ in row.scores(figure.metric)]
-    epochs = _mean([record.fit.epochs for record in records if record.fit is not None and record.fit.steps > 0])
+    epochs = mean_of([record.fit.epochs for record in records if record.fit is not None and record.fit.steps > 0])
     return MeasuredFigure(
         model=row.model, dataset=row.dataset, metric=name, split="test", kind=ours.kind, value=ours.mean,
         standard_deviation=ours.standard_deviation,
@@ -168,8 +168,4 @@ def _measured(row: BoardRow, figure: Figure, theirs: PublishedFigure, per_image:
 
 
 def _detail(row: BoardRow, metric: str, name: str) -> float | None:
-    return _mean([score.details[name] for _, score in row.scores(metric) if name in score.details])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return mean_of([score.details[name] for _, score in row.scores(metric) if name in score.details])

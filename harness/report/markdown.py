@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
-from harness.report.values import Document, Section, Table
+from harness.report.values import Document, Picture, Section, Table
+
+_PICTURES_A_LINE = 3
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
@@ -37,9 +40,22 @@ def _section(section: Section, level: int) -> list[str]:
         parts.append(_table(section.table))
     if section.notes:
         parts.append(_bullets(section.notes))
+    parts += _gallery(section.pictures)
     for part in section.subsections:
         parts += _section(part, level + 1)
     return parts
+
+
+def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
+    """Tables of one line each: captions, and the pictures under them."""
+    tables = []
+    for start in range(0, len(pictures), _PICTURES_A_LINE):
+        some = pictures[start : start + _PICTURES_A_LINE]
+        captions = [escape(picture.caption) for picture in some]
+        images = [f"![{caption}]({quote(picture.path)})" for caption, picture in zip(captions, some, strict=True)]
+        lines = (captions, ["---"] * len(some), images)
+        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return tables
 
 
 def _bullets(notes: tuple[str, ...]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from harness.report.pair_tests import compare_pairs
 from harness.report.rows import Figure
-from harness.statistics import Basis, Comparison, RankInterval, compare, compare_seeds, rank
+from harness.statistics import Basis, RankInterval
 
 ALPHA = 0.05
 
@@ -49,23 +52,18 @@ class Ranks:
 
 
 def rank_figures(figures: Sequence[Figure]) -> Ranks:
-    """Ranks figures of one quantity, lower is better: on scores per image where both have them, else on seeds."""
-    comparisons = {}
-    for j in range(len(figures)):
-        for i in range(j):
-            comparison = _compare(figures[i], figures[j])
-            if comparison is not None:
-                comparisons[i, j] = comparison
-    ranking = rank([figure.kind for figure in figures], comparisons, alpha=ALPHA)
-    bases = sorted({comparison.basis for comparison in comparisons.values()}, reverse=True)
+    """Ranks figures of one quantity, lower is better: on scores per image where both have them, else on seeds.
+
+    As ``harness.statistics.rank`` does of all pairs of ``compare`` and ``compare_seeds``, in arrays.
+    """
+    tests = compare_pairs(figures, alpha=ALPHA)
+    kinds = np.array([figure.kind for figure in figures], dtype=object)
+    claimed = tests.rejected(ALPHA)
+    lower, higher = tests.lower[claimed], tests.higher[claimed]
+    # ``harness.statistics.better``: equal kinds by value; a bound proves a value above it wrong, and no other mixture.
+    proven = (kinds[lower] == kinds[higher]) | ((kinds[lower] == "upper bound") & (kinds[higher] == "exact"))
+    won = np.bincount(lower[proven], minlength=len(figures)).tolist()
+    lost = np.bincount(higher[proven], minlength=len(figures)).tolist()
+    intervals = tuple(RankInterval(1 + lost[k], len(figures) - won[k]) for k in range(len(figures)))
     pairs = len(figures) * (len(figures) - 1) // 2
-    return Ranks(ranking.intervals, tuple(bases), len(comparisons), pairs - len(comparisons))
-
-
-def _compare(a: Figure, b: Figure) -> Comparison | None:
-    try:
-        if a.matrix is not None and b.matrix is not None:
-            return compare(a.matrix, b.matrix)
-        return compare_seeds(a.values, b.values)
-    except ValueError:  # too few common images, or one seed without scores per image
-        return None
+    return Ranks(intervals, tuple(sorted(tests.bases, reverse=True)), tests.num_tested, pairs - tests.num_tested)

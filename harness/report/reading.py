@@ -45,8 +45,46 @@ _UNITS_ACTIVE = "Active units: latent units whose posterior mean varies over tes
 _COST = "FLOPs and parameters do not depend on the machine. FLOPs are of one image at batch 1; a multiply-add is two."
 _TAGS = f"Tags of published figures: {'; '.join(f'{tag}: {words}' for tag, words in TAGS.items())}."
 
+_QUALITY = """
+Distances between samples and the images of the reference split, both as a network sees them; lower is better. FID is
+the Fréchet distance of two Gaussians that are fitted to the features (Heusel et al. 2017, arXiv 1706.08500); KID is the
+unbiased squared MMD of the features with the kernel (x^T y / d + 1)^3 (Bińkowski et al. 2018, arXiv 1801.01401),
+printed times 1,000. a ± b: mean over seeds, ± the standard deviation over seeds, which holds both the training and the
+draw of the samples. a (c): one seed, and in brackets the standard error by resampling samples and reference.
+"""
+
+_PROTOCOL = """
+A column has one protocol, which stands under the table: features, number of samples, reference, resizing. FID falls as
+the number of samples grows, by an amount that differs between models, so that figures of other numbers of samples are
+other quantities; KID has no such bias. The network's digest says which weights the features are of: another training
+of the same classifier is another ruler, with a column of its own. Features of lenet-... are those of a small
+classifier trained here, features of pixels are the pixels: neither is the Inception network of published FIDs, and no
+figure of theirs compares with a published one.
+"""
+
+_QUALITY_RANKS = f"""
+A rank is an interval, from 1 + the number of rows proven better, to the number of rows less those proven worse. Two
+rows of several seeds each differ if Welch's test over seeds says so; where a row has one seed, if the difference is
+too large for the resampling standard errors of both; with Holm's correction over all pairs of a table at
+alpha = {ALPHA:g}. All rows are compared with the same reference images. Tests over seeds say nothing of other reference
+images. Tests by resampling count the reference's error for both rows, although it is common and mostly cancels: they
+separate too few rows rather than too many.
+"""
+
+_FAILED_SEEDS = """
+A seed without a figure (degenerate: all samples are one image, or not finite; diverged, timed-out, out-of-memory,
+killed, failed) is named in the row, and never averaged in: the figure is of the seeds that have one.
+"""
+
+_FLOORS = """
+Floors and ceilings are not ranked. Two halves of the reference, as large as can be, give what a perfect model would
+give at their size: the mean over random splits, and between which values 95 % of the splits lie. For FID that is more
+than a perfect model gets at the full size.
+"""
+
 READING: dict[str, tuple[str, ...]] = {
     "likelihood": (_LIKELIHOOD, _RANKS, _ORDER, _UNITS, _TAGS),
     "bounds": (_BOUNDS, _K, _RANKS, _UNITS_ACTIVE),
     "throughput": (_SPEED, _COST),
+    "sample-quality": (_QUALITY, _PROTOCOL, _QUALITY_RANKS, _FAILED_SEEDS, _FLOORS, _TAGS),
 }

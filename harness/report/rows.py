@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.record import RunRecord, ScoreRecord, identity_of
+from harness.record import FAILURES, RunRecord, ScoreRecord, identity_of
 from harness.selection import best_configuration
 from harness.statistics import Kind, ScoreMatrix, pair_images, summary
-from harness.suite import Suite, SuiteModel
+from harness.suite import Role, Suite, SuiteModel
 
 _Cause = tuple[str, str, str | None]  # status, reason, metric
+_NO_FIGURE = {"likelihood": "no likelihood", "bounds": "no bound", "sample-quality": "no sample quality"}
 
 Floats = npt.NDArray[np.float64]
 PerImage = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
@@ -44,6 +47,7 @@ class BoardRow:
             in it. Empty where no configuration of a grid could be chosen.
         configurations: how many were tried.
         grid_problem: what is wrong with the grid, or None.
+        role: ``reference`` for a floor or a ceiling, which is shown and not ranked; else ``model``.
     """
 
     label: str
@@ -54,6 +58,7 @@ class BoardRow:
     records: tuple[RunRecord, ...]
     configurations: int = 1
     grid_problem: Problem | None = None
+    role: Role = "model"
 
     @property
     def has_finished(self) -> bool:
@@ -62,15 +67,42 @@ class BoardRow:
 
     def scores(self, metric: str) -> list[tuple[RunRecord, ScoreRecord]]:
         """Returns the figures of one metric on the test split, a seed each."""
-        found = ((record, record.scores.get(metric)) for record in self.records)
-        return [(record, score) for record, score in found if score is not None and _has_value(score)]
+        if metric not in self._scores:  # a board asks dozens of times
+            found = ((record, record.scores.get(metric)) for record in self.records)
+            self._scores[metric] = [
+                (record, score) for record, score in found if score is not None and _has_value(score)
+            ]
+        return self._scores[metric]
+
+    @cached_property
+    def _scores(self) -> dict[str, list[tuple[RunRecord, ScoreRecord]]]:
+        return {}
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """How the row was trained, means over seeds, and the size of the model."""
+        fits = [record.fit for record in self.records if record.fit is not None]
+        budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in self.records)
+        return {
+            "parameters_sampling": self.first("parameters-sampling"),
+            "parameters_training": self.first("parameters-training"),
+            "budget": "; ".join(budgets),
+            "fit_epochs": mean_of([fit.epochs for fit in fits]),
+            "fit_steps": mean_of([float(fit.steps) for fit in fits]),
+            "fit_seconds": mean_of([fit.seconds for fit in fits]),
+            "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
+            "configurations_tried": max(
+                [self.configurations, *(record.configurations_tried for record in self.records)]
+            ),
+        }
 
     def speeds(self, fingerprint: str) -> dict[str, ScoreRecord]:
         """Returns the speeds on one machine, by metric: each that of the first seed that has it."""
         speeds: dict[str, ScoreRecord] = {}
         for record in self.records:
-            for _, score in sorted(record.scores.items()):
-                if score.stage == "speed" and score.fingerprint == fingerprint and _has_value(score):
+            own = [item for item in record.scores.items() if item[1].stage == "speed"]
+            for _, score in sorted(own, key=itemgetter(0)):
+                if score.fingerprint == fingerprint and _has_value(score):
                     speeds.setdefault(score.metric, score)
         return speeds
 
@@ -129,6 +161,10 @@ class Figure:
         """Over test images."""
         return self.error if self.matrix is None else summary(self.matrix).standard_error
 
+    def without_matrix(self) -> Figure:
+        """Returns the same figure without its scores per image, of which its error is kept: they are large."""
+        return replace(self, matrix=None, error=self.standard_error)
+
     def in_unit(self, unit: str, factor: float) -> Figure:
         """Returns the same figure in another unit: ``factor`` of it are one of this."""
         if unit == self.unit:
@@ -172,16 +208,24 @@ def figure_of(row: BoardRow, metric: str, per_image: PerImage) -> Figure | None:
 def _matrix(arrays: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -> ScoreMatrix | None:
     """(S, N), the images in the order of their digests, in which pairing is fast; None without a common image."""
     images = arrays[0][1]
-    if not all(np.array_equal(images, other) for _, other in arrays):
+    if not all(images is other or np.array_equal(images, other) for _, other in arrays):
         for _, other in arrays:
             images = images[pair_images(images, other)[0]]
         arrays = [(scores[pair_images(images, other)[1]], images) for scores, other in arrays]
     if len(images) == 0:
         return None
-    order = np.argsort(images, kind="stable")
+    order, in_order = _order(images.tobytes())
     # As an archive keeps them: from whatever source, the board is the same.
-    values = np.stack([scores.astype(np.float32) for scores, _ in arrays]).astype(np.float64)
-    return ScoreMatrix(values[:, order], images[order])
+    values = np.stack([scores.astype(np.float32)[order] for scores, _ in arrays]).astype(np.float64)
+    return ScoreMatrix(values, in_order)
+
+
+@lru_cache(maxsize=16)
+def _order(images: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The order of the digests, and the digests in it: rows of one dataset share their images."""
+    digests = np.frombuffer(images, dtype=np.int64)
+    order = np.argsort(digests, kind="stable")
+    return order, digests[order]
 
 
 def rows_of(records: Iterable[RunRecord], suite: Suite | None = None) -> list[BoardRow]:
@@ -193,7 +237,7 @@ def rows_of(records: Iterable[RunRecord], suite: Suite | None = None) -> list[Bo
     by_identity: dict[str, RunRecord] = {}
     for record in sorted(records, key=lambda record: record.run):
         twin = by_identity.setdefault(record.identity, record)
-        if twin != record:
+        if twin is not record and twin != record:
             raise ValueError(
                 f"{twin.run!r} and {record.run!r} are one run, before and after a change; only one can be shown"
             )
@@ -209,7 +253,9 @@ def _rows_of_suite(records: Mapping[str, RunRecord], suite: Suite) -> list[Board
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
         seeds = tuple(spec.seed for spec in row.configurations[0])
         rows.append(
-            BoardRow(row.label, row.dataset, row.model, row.published, seeds, chosen, len(configurations), problem)
+            BoardRow(
+                row.label, row.dataset, row.model, row.published, seeds, chosen, len(configurations), problem, row.role
+            )
         )
     return rows
 
@@ -288,14 +334,16 @@ def _problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Seque
         failure = record.failure
         if record.status == "skipped":
             return [("skipped", one_line(record.reason or failure.message), None)]
-        return [("failed", one_line(f"{failure.stage}: {failure.type}: {failure.message}"), None)]
+        status = record.status if record.status in FAILURES else failure.status
+        return [(status, one_line(f"{failure.stage}: {failure.type}: {failure.message}"), None)]
     if record.status == "skipped":
         return [("skipped", one_line(record.reason or "no reason given"), None)]
     if record.status in ("pending", "running", "interrupted"):
         return [(record.status, "the training is not complete" if record.fit is None else "not all is scored", None)]
     problems: list[_Cause] = [("not scored", metric, metric) for metric in scored if metric not in record.scores]
-    for _, score in sorted(record.scores.items()):
-        if score.metric in metrics and score.status != "done":
+    unfinished = [item for item in record.scores.items() if item[1].status != "done"]
+    for _, score in sorted(unfinished, key=itemgetter(0)):
+        if score.metric in metrics:
             what = "" if score.failure is None else f"{score.failure.type}: {score.failure.message}"
             problems.append(
                 (str(score.status), one_line(f"{score.metric}: {what}" if what else score.metric), score.metric)
@@ -307,7 +355,12 @@ def status_of(board: str, problems: Sequence[Problem]) -> str:
     """Returns the status of a row without a figure, in a word or two."""
     if problems:
         return problems[0].status
-    return {"likelihood": "no likelihood", "bounds": "no bound"}.get(board, "not measured")
+    return _NO_FIGURE.get(board, "not measured")
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Returns the mean; None of nothing."""
+    return sum(values) / len(values) if values else None
 
 
 def one_line(text: str, limit: int = 160) -> str:

@@ -19,14 +19,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image file beside the document, and what stands above it."""
+
+    caption: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """A titled table with notes under it; ``lead`` stands above it."""
+    """A titled table with notes and pictures under it; ``lead`` stands above it."""
 
     title: str
     lead: str
     table: Table | None
     notes: tuple[str, ...] = ()
     subsections: tuple[Section, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""Sample grids beside a board: what their files are called, and which of them are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from harness.names import slug
+from harness.record import RunRecord
+from harness.report.rows import BoardRow
+from harness.report.sample_quality import is_sample_quality
+from harness.report.values import Picture
+
+FOLDER = "samples"
+REAL = "real test images"
+
+
+def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
+    """Returns the file name of every row's grid by label and dataset, and under None that of each dataset's images.
+
+    Names that a file system might not tell apart are numbered, in the order of the rows.
+    """
+    rows = list(rows)
+    keys: list[tuple[str | None, str]] = [(None, dataset) for dataset in dict.fromkeys(row.dataset for row in rows)]
+    keys += [(row.label, row.dataset) for row in rows]
+    names: dict[tuple[str | None, str], str] = {}
+    taken: dict[str, int] = {}
+    for label, dataset in keys:
+        name = f"{slug(REAL if label is None else label)}-{slug(dataset)}"
+        taken[name.lower()] = taken.get(name.lower(), 0) + 1
+        copies = taken[name.lower()]
+        names[label, dataset] = f"{name}.png" if copies == 1 else f"{name}@{copies}.png"
+    return names
+
+
+def sampled_record(row: BoardRow) -> RunRecord | None:
+    """Returns the run that a row's grid is drawn from: the first seed with a figure of sample quality, else trained."""
+    trained = [record for record in row.records if record.fit is not None]
+    scored = [
+        record
+        for record in trained
+        if any(is_sample_quality(name) and score.status == "done" for name, score in record.scores.items())
+    ]
+    return next(iter(scored or trained), None)
+
+
+def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> tuple[Picture, ...]:
+    """Returns the grids of a dataset's rows that there are files of, the real images' first."""
+    if not files:
+        return ()
+    names = picture_names(rows)
+    found = [Picture(REAL, f"{FOLDER}/{names[None, dataset]}")] if names[None, dataset] in files else []
+    for row in rows:
+        record = sampled_record(row)
+        if row.dataset == dataset and record is not None and (name := names[row.label, dataset]) in files:
+            found.append(Picture(f"{row.label}, seed {record.spec.seed}", f"{FOLDER}/{name}"))
+    return tuple(found)
