@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import completion
 from harness.cli.context import JSON_OPTION, print_json, print_table
+from harness.names import is_plain_name
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
@@ -23,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def sample(
     context: typer.Context,
-    run: str = typer.Argument(help="A run's name, or its beginning."),
+    run: str = typer.Argument(help="A run's name, or its beginning.", autocompletion=completion.runs),
     number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
     output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
     sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
@@ -56,9 +58,9 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     """Say what this machine offers: device, versions, data found, free disk, broken plugins."""
     import torch
 
+    from harness.components import load_dataset
     from harness.datasets.folder import DataFolder
     from harness.environment import choose_device, describe_environment, fingerprint
-    from harness.runner import load_dataset
 
     options: Context = context.obj
     device = choose_device("auto")
@@ -113,7 +115,6 @@ def clean(
 ) -> None:
     """Say what runs and caches hold, and remove what no suite refers to."""
     from harness.datasets.folder import cache_folder
-    from harness.runner import remove_run
 
     options: Context = context.obj
     store, runs_root = options.artifacts.store, options.artifacts_root / "runs"
@@ -121,16 +122,18 @@ def clean(
     sizes = {path.name: _size_of(path) for path in sorted(runs_root.iterdir())} if runs_root.exists() else {}
     known = {record.run for record in store.records()}
     referred = set().union(*references.values()) if references else set()
-    loose = sorted((sizes.keys() | known) - referred)
+    # A name that no folder can have is of no run here, whoever wrote it into the store: its record alone is removed.
+    foreign = sorted(name for name in (sizes.keys() | known) - referred if not is_plain_name(name))
+    loose = sorted((sizes.keys() | known) - referred - set(foreign))
     removed, busy = [], []
     if remove:
         for run in loose:
             if _is_free(options, run):
-                remove_run(options.artifacts.folder(run))
+                options.artifacts.folder(run).remove()
                 removed.append(run)
             else:
                 busy.append(run)
-        store.delete(removed)
+        store.delete([*removed, *foreign])
     if json:
         print_json(
             {

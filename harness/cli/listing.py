@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import completion
 from harness.cli.context import JSON_OPTION, print_json, print_table
+from harness.names import printable
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
@@ -23,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def list_entries(
     context: typer.Context,
-    kind: str = typer.Argument(None, help="datasets, models, metrics or executors; all without it."),
+    kind: str = typer.Argument(
+        None, help="datasets, models, metrics or executors; all without it.", autocompletion=completion.kinds
+    ),
     json: bool = JSON_OPTION,
 ) -> None:
     """List the datasets, models and metrics that are installed."""
@@ -91,8 +95,8 @@ def list_plugins(
         print_table(["plugin", "distribution", "version", "state", "registers"], rows)
         for info in plugins:
             for problem in info.problems:
-                typer.echo(f"\n{info.name} ({info.source}): {problem.message}")
+                typer.echo(printable(f"\n{info.name} ({info.source}): {problem.message}"))
                 if tracebacks and problem.traceback:
-                    typer.echo(problem.traceback)
+                    typer.echo(printable(problem.traceback))
     if any(info.problems for info in plugins):
         raise typer.Exit(1)

@@ -11,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from harness.datasets.splits import Images
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GREY_MODES = {"1", "L", "LA", "La"}
 _DEEP_MODES = ("I", "F")
 
@@ -64,7 +66,7 @@ def read_image(path: Path) -> Images:
         ValueError: see ``read_images``.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if (frames := int(getattr(image, "n_frames", 1))) > 1:
                 raise ValueError(f"{path} holds {frames} frames: save each as a file of its own")
             if image.mode.startswith(_DEEP_MODES):

@@ -1,0 +1,132 @@
+"""What a shell completes after TAB: names of suites, models, metrics, datasets, rows and runs. Imports no torch.
+
+A shell asks by running ``harness`` itself, so that this has to be quick and silent: whatever goes wrong, there is
+nothing to complete. Some shells evaluate what they are offered: only words that mean nothing to any shell are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.plugins import Kind
+
+PREFERENCES = ("ours", "theirs", "newest")
+KINDS = ("datasets", "models", "metrics", "executors")
+
+_HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
+_LEADERBOARDS = Path("leaderboards")
+_NO_SUITES = ("published.toml", "pyproject.toml")
+
+
+def _quietly(find: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        try:
+            names = sorted(set(find(ctx)))
+        except Exception:  # a broken plugin or store is said by the command itself
+            return []
+        return [name for name in names if name.startswith(incomplete) and _HARMLESS.fullmatch(name)]
+
+    return complete
+
+
+def _suites(ctx: typer.Context) -> list[str]:
+    named = [path.stem for path in _LEADERBOARDS.glob("*.toml") if path.name not in _NO_SUITES]
+    return [*named, *(path.name for path in Path().glob("*.toml") if path.name not in _NO_SUITES)]
+
+
+def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
+    def find(ctx: typer.Context) -> list[str]:
+        from harness.plugins import plugin_manager
+
+        entries = plugin_manager(_blocked(ctx)).entries(kind)
+        # A family of names, such as iwae-K, is offered as the suites write it.
+        families = [entry for entry in entries if entry.pattern is not None]
+        written = _in_suites("metrics") if kind == "metric" and families else []
+        known = [name for name in written if any(entry.match(name) is not None for entry in families)]
+        return [*(entry.name for entry in entries if entry.match(entry.name) is not None), *known]
+
+    return find
+
+
+def _rows(ctx: typer.Context) -> list[str]:
+    return [*_in_suites("models"), *_runs(ctx)]
+
+
+def _only(ctx: typer.Context) -> list[str]:
+    """Models and datasets of the suite that stands on the command line; of all suites without one."""
+    suite = ctx.params.get("suite")
+    return [*_in_suites("models", suite), *_in_suites("datasets", suite)]
+
+
+def _runs(ctx: typer.Context) -> list[str]:
+    root = Path(_option(ctx, "artifacts") or ".harness")
+    folders = [path.name for path in (root / "runs").iterdir()] if (root / "runs").is_dir() else []
+    return [*folders, *_in_store(root)]
+
+
+def _in_store(root: Path) -> list[str]:
+    """Read alone: completing makes no store, and migrates none."""
+    import sqlite3
+
+    file = root / "store.sqlite"
+    if not file.is_file():
+        return []
+    try:
+        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=0.5)
+        try:
+            return [str(run) for (run,) in connection.execute("select run from runs")]
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []
+
+
+def _in_suites(key: str, suite: str | None = None) -> list[str]:
+    import tomllib
+
+    from harness.cli.context import suite_path
+
+    paths = [suite_path(suite)] if suite else list(_LEADERBOARDS.glob("*.toml"))
+    names: list[str] = []
+    for path in paths:
+        if path.name in _NO_SUITES:
+            continue
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        found = content.get(key, [])
+        names += [item["name"] if isinstance(item, dict) else item for item in found]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _option(ctx: typer.Context, name: str) -> str | None:
+    value = ctx.find_root().params.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _blocked(ctx: typer.Context) -> tuple[str, ...]:
+    items = ctx.find_root().params.get("plugin") or []
+    return tuple(item[3:] for item in items if isinstance(item, str) and item.startswith("no:"))
+
+
+suites = _quietly(_suites)
+models = _quietly(_registered("model"))
+metrics = _quietly(_registered("metric"))
+datasets = _quietly(_registered("dataset"))
+executors = _quietly(_registered("executor"))
+runs = _quietly(_runs)
+rows = _quietly(_rows)
+only = _quietly(_only)
+preferences = _quietly(lambda _: PREFERENCES)
+kinds = _quietly(lambda _: KINDS)
+
+SUITE_ARGUMENT = typer.Argument(
+    help="A suite: a TOML file, or the name of one in leaderboards/.", autocompletion=suites
+)
