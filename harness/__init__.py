@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.dataset import BernoulliSplit, Dataset, Split
     from harness.datasets.folder import DataFolder
     from harness.leaderboard import Leaderboard
-    from harness.metric import Evaluation, Metric, NonFiniteScore, Score
+    from harness.metric import DegenerateSamples, Evaluation, Metric, NonFiniteScore, Score
     from harness.model import (
         Autoregressive,
         ClassConditional,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "harness.api": ("load", "run"),
     "harness.dataset": ("BernoulliSplit", "Dataset", "Split"),
-    "harness.metric": ("Evaluation", "Metric", "NonFiniteScore", "Score"),
+    "harness.metric": ("DegenerateSamples", "Evaluation", "Metric", "NonFiniteScore", "Score"),
     "harness.model": (
         "Autoregressive",
         "ClassConditional",
@@ -65,6 +65,7 @@ __all__ = [
     "DataFolder",
     "Dataset",
     "DatasetEntry",
+    "DegenerateSamples",
     "Diverged",
     "Evaluation",
     "ExactLikelihood",

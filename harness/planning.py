@@ -140,6 +140,7 @@ class Planner:
         self._redo_stale, self.retry_failed = redo_stale, retry_failed
         self._datasets: dict[str, tuple[Dataset, str]] = {}
         self._metrics: dict[str, Metric] = {}
+        self._codes: dict[str, str] = {}
 
     def plan_row(self, row: Row) -> PlannedRow:
         """Plans a row; with a grid, configurations get one figure on the validation split, and no other yet."""
@@ -175,7 +176,7 @@ class Planner:
         data, dataset_digest = self._dataset(spec.dataset)
         checkpoint = _file_digest(spec.checkpoint)
         self._check_weights(spec, data)
-        code = code_digest(self.plugins.find("model", spec.model)[0].module, self.plugins.packages())
+        code = self._code(spec.model)
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
         key = digest_of(
             {
@@ -320,6 +321,12 @@ class Planner:
             data = load_dataset(self.plugins, name, self._data_folder)
             self._datasets[name] = (data, data.digest())
         return self._datasets[name]
+
+    def _code(self, model: str) -> str:
+        if model not in self._codes:
+            entry, _ = self.plugins.find("model", model)
+            self._codes[model] = code_digest(entry.module, self.plugins.packages())
+        return self._codes[model]
 
     def _metric(self, name: str) -> Metric:
         if name not in self._metrics:

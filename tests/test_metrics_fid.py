@@ -86,8 +86,8 @@ def find(name):
     return entry.load()(**arguments)
 
 
-def distance(data, images, folder, *, metric, num_samples=None):
-    evaluation = Evaluation(Given(data.spec, images), data, feature_folder=folder)
+def distance(data, images, folder, *, metric, num_samples=None, **options):
+    evaluation = Evaluation(Given(data.spec, images), data, feature_folder=folder, **options)
     return find(f"{metric}-n{num_samples or len(images)}").evaluate(evaluation)
 
 
@@ -318,12 +318,12 @@ def test_noise_takes_samples_further_away_the_more_there_is(data, folder, metric
     assert values[-1] > 5 * values[0]
 
 
-@pytest.mark.parametrize("metric", ["fid", "kid", "fid-pixels", "kid-pixels"])
+@pytest.mark.parametrize("metric", ["fid-lenet-digits", "kid-lenet-digits", "fid-pixels", "kid-pixels"])
 def test_one_half_of_the_test_images_lies_within_the_interval_of_halves_of_the_other(data, folder, metric):
     order = torch.from_numpy(np.random.default_rng(1).permutation(360))
     first, second = data.test.take(order[:180]), data.test.take(order[180:])
-    halved = replace(data, test=first)
-    found = distance(halved, second.images, folder, metric=metric)
+    halved = replace(data, name="halved", test=first)  # another name: the classifier is that of the whole
+    found = distance(halved, second.images, folder, metric=metric, load_dataset={"digits": data}.__getitem__)
     whole = distance(data, data.train.images, folder, metric=metric, num_samples=180).details
     assert whole["halves_images"] == 180
     assert whole["halves_low"] <= found.value <= whole["halves_high"]

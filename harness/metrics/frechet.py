@@ -103,7 +103,8 @@ def squared_distances(root: Tensor, fixed: Gaussian, means: Tensor, covariances:
     eigenvalues = torch.linalg.eigvalsh(root @ covariances @ root)  # (B, D)
     shifts = (fixed.mean - means).square().sum(1)
     traces = fixed.covariance.trace() + covariances.diagonal(dim1=1, dim2=2).sum(1)
-    return (shifts + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum(1)).clamp(min=0)
+    distances: Tensor = shifts + traces - 2 * eigenvalues.clamp(min=0).sqrt().sum(1)
+    return distances.clamp(min=0)
 
 
 def distance_of_sets(first: Tensor, second: Tensor) -> float:
