@@ -32,7 +32,6 @@ from harness.store import StoreError
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 30.0
-_STORE_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Dispatcher:
         self._plugins, self._artifacts = planner.plugins, planner.artifacts
         self._ingest = Ingest(planner.artifacts, reporter)
         self._executor: Executor | None = None
-        self._store_failures = 0
+        self._store_away_since: float | None = None
         self._told: set[str] = set()
 
     def run_phase(self, name: str, runs: Sequence[PlannedRun], *, exclusive: bool = False) -> None:
@@ -119,12 +118,15 @@ class Dispatcher:
                     elsewhere.clear()
                     look_at = time.monotonic() + _LOOK_SECONDS
                 while waiting and (device := tokens.take()) is not None:
-                    planned = waiting.popleft()
-                    started = None
-                    if not self._claim(planned, exclusive):
+                    planned, started = waiting.popleft(), None
+                    try:
+                        if self._claim(planned, exclusive):
+                            started = self._start(planned, device, exclusive, total)
+                        else:
+                            elsewhere.append(planned)
+                    except StoreError as error:
+                        self._be_patient(error)
                         elsewhere.append(planned)
-                    else:
-                        started = self._start(planned, device, exclusive, total)
                     if started is None:
                         tokens.give(device)
                     else:
@@ -153,25 +155,27 @@ class Dispatcher:
         if self._executor is not None:
             self._executor.close()
         try:
-            self._ingest.flush()
+            self._ingest.flush(patience_seconds=2 * self._artifacts.store.timeout_seconds)
         finally:
             self._leases.release_all()
 
     def _claim(self, planned: PlannedRun, exclusive: bool) -> bool:
-        names = [planned.run, *([f"speed@{socket.gethostname()}"] if exclusive else [])]
-        try:
-            for name in names:
-                if not self._leases.try_acquire(name):
-                    self._tell_holder(name)
-                    self._leases.release(planned.run)
-                    return False
-        except StoreError as error:
-            self._store_failures += 1
-            if not error.transient or self._store_failures >= _STORE_TRIES:
-                raise
-            return False
-        self._store_failures = 0
+        for name in [planned.run, *([f"speed@{socket.gethostname()}"] if exclusive else [])]:
+            if not self._leases.try_acquire(name):
+                self._tell_holder(name)
+                self._leases.release(planned.run)
+                return False
+        self._store_away_since = None
         return True
+
+    def _be_patient(self, error: StoreError) -> None:
+        """Waits for a store that is locked or away, for twice the time that it is given for an answer."""
+        now = time.monotonic()
+        if self._store_away_since is None:
+            self._store_away_since = now
+            self._reporter.note(f"{error}; waiting for it")
+        if not error.transient or now - self._store_away_since > 2 * self._artifacts.store.timeout_seconds:
+            raise error
 
     def _tell_holder(self, name: str) -> None:
         holder = self._leases.holder(name)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from harness.planning import Artifacts
 from harness.record import RunRecord
 from harness.reporter import Reporter
 from harness.store import StoreError
+
+_RETRY_SECONDS = 0.5
 
 
 class Ingest:
@@ -35,20 +39,25 @@ class Ingest:
                 self._reporter.note("the store answers again")
             self._is_away = False
 
-    def flush(self) -> None:
-        """Stores what was kept for later.
+    def flush(self, *, patience_seconds: float) -> None:
+        """Stores what was kept for later, trying again for a while.
 
         Raises:
             StoreError: the store still does not take it. The runs' folders have it all the same.
         """
-        try:
-            self._put_all()
-        except StoreError as error:
-            count = len(self._late)
-            raise StoreError(
-                f"{error}; {count} record{'s are' if count > 1 else ' is'} not stored yet: "
-                "the same command takes them from the runs' folders"
-            ) from error
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                return self._put_all()
+            except StoreError as error:
+                if error.transient and time.monotonic() < deadline:
+                    time.sleep(_RETRY_SECONDS)
+                    continue
+                count = len(self._late)
+                raise StoreError(
+                    f"{error}; {count} record{'s are' if count > 1 else ' is'} not stored yet: "
+                    "the same command takes them from the runs' folders"
+                ) from error
 
     def _put_all(self) -> None:
         for run, record in list(self._late.items()):

@@ -156,6 +156,11 @@ class Store:
             found.setdefault(suite, set()).add(run)
         return found
 
+    @property
+    def timeout_seconds(self) -> float:
+        """For how long one call waits for a database that is locked or does not answer."""
+        return self._timeout
+
     def close(self) -> None:
         """Closes the connections."""
         self._engine.dispose()

@@ -20,14 +20,6 @@ COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; ma
 RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "12"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request, tmp_path):
-    """A store that two coordinators share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'shared.sqlite'}"
-    return request.getfixturevalue("postgres_url")
-
-
 class Pair:
     """Two coordinators of one suite, each with one job at a time."""
 

@@ -22,7 +22,7 @@ def ruins(make_lab):
         ("diverges", "diverged", "Diverged", "the loss is nan near step 1", "harness_tinker"),
         ("crashes", "killed", "Died", "the child process was killed by SIGSEGV", "fit: crashes on digits-binary"),
         ("exits", "failed", "Died", "the child process ended with exit status 3", "the last words of a model"),
-        ("quits", "failed", "Died", "the child process ended with exit status 0 before its work was done", "fit: quits"),
+        ("quits", "failed", "Died", "the child process ended with exit status 0 before its work was done", "fit: qu"),
     ],
 )
 def test_a_training_that_fails_is_a_record_with_its_reason(ruins, model, status, type_, message, known):
