@@ -140,7 +140,7 @@ class Evaluation:
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}")
         while (have := sum(map(len, self._samples))) < num_samples:
-            if getattr(self.model, "draws_jointly", False):
+            if self.model.draws_jointly:
                 self._samples = [self._draw(num_samples, 0)]
             else:
                 self._samples.append(self._draw(SAMPLE_BATCH, have // SAMPLE_BATCH))

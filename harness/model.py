@@ -34,9 +34,15 @@ class Model(nn.Module, ABC):
     ``super().__init__(spec)``. It depends on its constructor's arguments alone, raises ``Unsupported(reason)`` for a
     spec that it cannot do, changes no parameter or buffer outside ``fit``, and keeps all that it learns in
     ``state_dict``; a buffer registered empty takes the shape that a checkpoint has.
+
+    Class attributes:
+        default_budget: how long it trains where neither suite nor row says so.
+        draws_jointly: whether the images of one call of ``sample`` depend on one another, such as draws without
+            replacement: then all that are needed are asked for at once.
     """
 
     default_budget: ClassVar[str] = "20 epochs"
+    draws_jointly: ClassVar[bool] = False
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
