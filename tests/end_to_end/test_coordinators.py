@@ -62,7 +62,11 @@ class Pair:
         return counts
 
     def records(self):
-        return Artifacts(self.folders[0], self.url).store.records()
+        store = Artifacts(self.folders[0], self.url).store
+        try:
+            return store.records()
+        finally:
+            store.close()
 
 
 @pytest.mark.parametrize("folders", [("shared", "shared"), ("mine", "yours")], ids=["one-folder", "two-folders"])
