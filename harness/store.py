@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 
 from harness.record import RunRecord
-from harness.redaction import redact, secrets_of
+from harness.redaction import redact, secrets_of, without
 from harness.store_faults import StoreError, explain, may_succeed_at_once
 from harness.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
 
@@ -48,7 +48,8 @@ class Store:
 
     def __init__(self, url: str, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
-        self.name, self._secrets, self._timeout = _name_of(url), secrets_of(url), _timeout()
+        self._secrets, self._timeout = secrets_of(url), _timeout()
+        self.name = without(_name_of(url), self._secrets)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", sa.exc.SAWarning)  # such as of an option that would be ignored

