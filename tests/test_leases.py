@@ -84,9 +84,9 @@ def test_a_lease_that_is_released_is_free_at_once(make):
 def test_a_holder_that_beats_is_never_replaced(make):
     holder, observer = make(), make("elsewhere")
     assert holder.try_acquire("run")
-    for _ in range(1000):
-        holder._clock.now += 1
-        observer._clock.now += 1
+    for _ in range(100):
+        holder._clock.now += SECONDS / 8
+        observer._clock.now += SECONDS / 8
         assert holder.beat() == set()
         assert not observer.try_acquire("run")
 
@@ -197,7 +197,7 @@ def test_two_that_slept_side_by_side_for_hours_do_not_rob_each_other(make):
 
 def test_any_order_of_looks_beats_and_jumps_leaves_one_holder_and_never_robs_one_that_beats(make):
     rng = random.Random(0)
-    for trial in range(10):
+    for trial in range(4):
         name = f"run-{trial}"
         everyone = [make(f"host-{number}", Clock(rng.uniform(-1e6, 1e6))) for number in range(3)]
         holder = everyone[0]

@@ -6,13 +6,18 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
+from safetensors.numpy import save
 
+from harness.archive import ArchiveError, collect
+from harness.planning import Artifacts
 from harness.record import Failure, FitRecord, RunRecord, identity_of
 from harness.spec import RunSpec
 from harness.store import SCHEMA_VERSION, Store, StoreError, is_store_of
+from harness.suite import Suite
 
 
 @pytest.fixture
@@ -152,6 +157,26 @@ def test_the_store_of_a_folder_keeps_no_scores_per_image(tmp_path, make_record):
     assert not store.keeps_arrays
     assert store.array("a/nll") is None
     store.close()
+
+
+def test_the_scores_per_image_of_a_run_that_another_folder_did_come_from_the_store(tmp_path, make_record, make_score):
+    digits = Suite.parse({"title": "", "datasets": ["digits"], "models": [{"name": "made"}]}, name="digits", source="")
+    record = make_record(
+        "a",
+        identity=identity_of(digits.rows()[0].configurations[0][0]),
+        spec=digits.rows()[0].configurations[0][0],
+    ).model_copy(update={"scores": {"nll": make_score(per_image="a/nll", num_images=2)}})
+    here, there = (Artifacts(tmp_path / name, f"sqlite:///{tmp_path}/lab.sqlite") for name in ("here", "there"))
+    scores, images = np.array([1.5, -2.0], np.float32), np.array([7, 5], np.int64)
+    there.store.put(record, {"a/nll": save({"per_image": scores, "images": images})})
+    archive = collect(digits, here, current_keys={record.identity: record.key})
+    assert [item.run for item in archive.records] == ["a"]
+    assert [part.tolist() for part in archive.per_image["a/nll"]] == [[1.5, -2.0], [7, 5]]
+    there.store.delete(["a"])
+    with pytest.raises(ArchiveError, match="no scores of 'a/nll'"):
+        archive.per_image["a/nll"]
+    for folder in (here, there):
+        folder.store.close()
 
 
 def test_a_url_that_names_the_folders_own_file_is_the_folders_store(tmp_path):

@@ -306,6 +306,19 @@ def test_the_command_that_a_record_keeps_has_no_password(monkeypatch, arguments)
     assert "host" in command
 
 
+def test_the_arguments_of_child_processes_have_no_password(tmp_path):
+    code = """
+import psutil
+from harness.executors import local
+local._PRELOAD.clear()
+local.LocalExecutor()
+children = psutil.Process().children(recursive=True)
+print(len(children) > 0, any("s3cret" in " ".join(child.cmdline()) for child in children))
+"""
+    command = [sys.executable, "-c", code, "--store", f"postgresql://lab:{CODED}@host/runs"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True False\n"
+
+
 def test_what_the_settings_print_as_has_no_password(tmp_path):
     assert "s3cret" not in repr(Artifacts(tmp_path, f"postgresql://lab:{CODED}@host/runs"))
 
