@@ -17,7 +17,7 @@ import pytest
 from harness.planning import Artifacts
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
-RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "12"))
+RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "6"))
 
 
 class Pair:
