@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from harness.executors.base import Ended
+from harness.executors.base import NO_SPACE, Ended
 from harness.record import Failure, FailureStatus
 
 _LOG_LINES = 20
@@ -42,6 +42,8 @@ def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kil
     elif code == -signal.SIGKILL and oom_kills:
         status, type_ = "out-of-memory", "Died"
         how = "the child process was killed by SIGKILL: the system had no memory left"
+    elif code == NO_SPACE:
+        status, type_, how = "failed", "Died", "the child process ended: no space left where the run's folder lies"
     elif name is not None:
         status, type_, how = "killed", "Died", f"the child process was killed by {name}"
     else:

@@ -73,6 +73,12 @@ def test_an_exit_status_is_a_failure_with_the_last_words(log):
     assert failure.log.splitlines() == [f"line {number}" for number in range(80, 100)]
 
 
+def test_a_child_that_could_not_even_write_why_ran_out_of_space(log):
+    failure = failure_of("set-up", 74, None, log)
+    assert failure.status == "failed"
+    assert "no space left where the run's folder lies" in failure.message
+
+
 def test_a_log_of_a_gigabyte_is_not_read_whole(log):
     with log.open("wb") as file:
         file.seek(10**9)

@@ -9,6 +9,7 @@ from typing import Literal
 from harness.runner import Job
 
 INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
+NO_SPACE = 74  # of one that could not write its results, not even why
 
 
 @dataclass(frozen=True)

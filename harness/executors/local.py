@@ -6,6 +6,7 @@ The server keeps a start cheap and every child clean: no CUDA context, no thread
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import logging
 import multiprocessing
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.executors.base import INTERRUPTED, Ended, Executor, Handle
+from harness.executors.base import INTERRUPTED, NO_SPACE, Ended, Executor, Handle
 from harness.executors.watch import Watch, family, kill_all
 from harness.limits import Limits
 from harness.run_folder import RunFolder
@@ -154,6 +155,10 @@ def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> No
         except Interrupted as error:
             logging.getLogger("harness").info("interrupted: %s", error)
             os._exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            os._exit(NO_SPACE)
 
 
 def _watch_parent(stop: threading.Event) -> None:
