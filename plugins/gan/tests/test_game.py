@@ -356,3 +356,24 @@ def test_another_objective_with_a_constraint_needs_no_change_of_the_game():
     assert any(weight.abs().max() > 0.01 for weight in model.generator.parameters())
     slopes = gradient_norms(model.discriminator, torch.rand(50, *SPEC.shape) * 2 - 1)
     assert 0 < slopes.max() <= 0.01**3 * 64**0.5 * 16 * 16  # the product of the layers' Frobenius norms, at most
+
+
+@models
+def test_the_players_are_shown_scaled_data_and_what_the_generator_drew(build, monkeypatch):
+    model, data = build(), random_data()
+    drawn, shown = [], []
+    generator = type(model.generator).forward
+    monkeypatch.setattr(
+        type(model.generator), "forward", lambda self, latents: drawn.append(generator(self, latents)) or drawn[-1]
+    )
+    losses = {name: getattr(model, name) for name in ("discriminator_loss", "generator_loss")}
+    for name, loss in losses.items():
+        monkeypatch.setattr(model, name, lambda *images, loss=loss: shown.append(images) or loss(*images))
+    model.fit(data, Trainer(model, data, budget=Budget(4, "steps")))
+    scaled = {tuple(image.flatten().tolist()) for image in scale(data.train.images, 256, torch.float32)}
+    games = [images for images in shown if len(images) == 2]
+    assert len(games) == len(drawn) == 4
+    for (real, fake), generated in zip(games, drawn, strict=True):
+        assert {tuple(image.flatten().tolist()) for image in real} <= scaled
+        assert torch.equal(fake, generated)
+    assert all(any(images[0] is one for one in drawn) for images in shown if len(images) == 1)
