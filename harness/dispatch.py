@@ -31,6 +31,7 @@ from harness.store import StoreError
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
+_TELL_SECONDS = 10.0
 _STOP_SECONDS = 30.0
 
 
@@ -81,6 +82,7 @@ class Dispatcher:
         self._executor: Executor | None = None
         self._store_away_since: float | None = None
         self._told: set[str] = set()
+        self._tell_at = 0.0
 
     def run_phase(self, name: str, runs: Sequence[PlannedRun], *, exclusive: bool = False) -> None:
         """Does what is missing of some runs.
@@ -160,11 +162,13 @@ class Dispatcher:
             self._leases.release_all()
 
     def _claim(self, planned: PlannedRun, exclusive: bool) -> bool:
-        for name in [planned.run, *([f"speed@{socket.gethostname()}"] if exclusive else [])]:
-            if not self._leases.try_acquire(name):
-                self._tell_holder(name)
-                self._leases.release(planned.run)
-                return False
+        if not self._leases.try_acquire(planned.run):
+            self._tell_holder(planned.run)
+            return False
+        if exclusive and not self._leases.try_acquire(speed := f"speed@{socket.gethostname()}"):
+            self._leases.release(planned.run)
+            self._tell_holder(speed)
+            return False
         self._store_away_since = None
         return True
 
@@ -178,6 +182,10 @@ class Dispatcher:
             raise error
 
     def _tell_holder(self, name: str) -> None:
+        now = time.monotonic()
+        if now < self._tell_at:  # many runs may be waited for
+            return
+        self._tell_at = now + _TELL_SECONDS
         holder = self._leases.holder(name)
         words = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
         if words not in self._told:

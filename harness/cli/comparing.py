@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.comparison import Difference, RowComparison, Side
     from harness.finding import Source
+    from harness.merging import Preference
     from harness.planning import Artifacts
     from harness.suite import Suite
 
@@ -110,7 +111,7 @@ def merge(
     ours = read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
     foreign = [read_foreign(Path(other)) for other in others]
     try:
-        merged = merge(chosen, ours, foreign, prefer=prefer)  # type: ignore[arg-type]
+        merged = merge(chosen, ours, foreign, prefer=cast("Preference | None", prefer))
     except MergeConflicts as error:
         if json:
             print_json({"conflicts": list(error.conflicts), "written": []})
