@@ -13,6 +13,7 @@ from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from harness.api import load, run
+    from harness.audit import AuditReport, Subject, audit
     from harness.dataset import BernoulliSplit, Dataset, Split
     from harness.datasets.folder import DataFolder
     from harness.leaderboard import Leaderboard
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ExactLikelihood,
         ImportanceWeighted,
         Inference,
+        Invertible,
         LatentVariable,
         Model,
         Unsupported,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "harness.api": ("load", "run"),
+    "harness.audit": ("AuditReport", "Subject", "audit"),
     "harness.dataset": ("BernoulliSplit", "Dataset", "Split"),
     "harness.metric": ("DegenerateSamples", "Evaluation", "Metric", "NonFiniteScore", "Score"),
     "harness.model": (
@@ -43,6 +46,7 @@ _LAZY = {
         "ExactLikelihood",
         "ImportanceWeighted",
         "Inference",
+        "Invertible",
         "LatentVariable",
         "Model",
         "Unsupported",
@@ -58,6 +62,7 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
+    "AuditReport",
     "Autoregressive",
     "BernoulliSplit",
     "Budget",
@@ -73,6 +78,7 @@ __all__ = [
     "ImageSpec",
     "ImportanceWeighted",
     "Inference",
+    "Invertible",
     "LatentVariable",
     "Leaderboard",
     "Metric",
@@ -88,9 +94,11 @@ __all__ = [
     "Score",
     "ScoreRecord",
     "Split",
+    "Subject",
     "Trainer",
     "Unsupported",
     "VariationalBound",
+    "audit",
     "clamp_known",
     "hookimpl",
     "load",

@@ -132,6 +132,52 @@ class LatentVariable(ImportanceWeighted):
         """Maps (N, C, H, W) uint8 and (N, D) to (N,) nats."""
 
 
+class Invertible(ImportanceWeighted):
+    """A normalizing flow: a density on dequantized images, by an invertible map to latents whose density is known.
+
+    With x = image + noise from q, and latents z = transform(x), the weight of an image is
+
+        log w = log_prior(z) + log |det dz/dx| - log q(x | image).
+
+    E[exp w] is the density's mass on the image's cell, x in [image, image + 1). Where the map reaches beyond
+    [0, levels), the mass there belongs to no image: samples out there are clamped to the nearest level, and so
+    log w bounds log p(image) from below for images at the edges.
+    """
+
+    def dequantize(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (N, C, H, W) uint8 to x (N, C, H, W) in [0, levels), and log q(x | image) (N,) nats: uniform noise."""
+        noise = torch.rand(images.shape, dtype=self.dtype, device=images.device)
+        return images.to(self.dtype) + noise, torch.zeros(len(images), dtype=self.dtype, device=images.device)
+
+    @abstractmethod
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps x (N, C, H, W) in [0, levels) to latents (N, D) and log |det dz/dx| (N,) nats, preprocessing included."""
+
+    @abstractmethod
+    def inverse(self, latents: Tensor) -> Tensor:
+        """Maps latents (N, D) to x (N, C, H, W): the inverse of ``transform``."""
+
+    @abstractmethod
+    def log_prior(self, latents: Tensor) -> Tensor:
+        """Maps (N, D) to (N,) nats."""
+
+    @abstractmethod
+    def sample_prior(self, num_samples: int) -> Tensor:
+        """Draws (num_samples, D) from the distribution that ``log_prior`` scores."""
+
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (num_samples, N) nats, one draw of the noise each."""
+        x, log_noise = self.dequantize(images.repeat(num_samples, 1, 1, 1))
+        latents, log_det = self.transform(x)
+        return (self.log_prior(latents) + log_det - log_noise).view(num_samples, len(images))
+
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        """Returns (num_samples, C, H, W) uint8: latents from the prior, mapped back, rounded down and clamped."""
+        x = self.inverse(self.sample_prior(num_samples))
+        return x.floor().clamp(0, self.spec.levels - 1).to(torch.uint8).view(num_samples, *self.spec.shape)
+
+
 class Autoregressive(ExactLikelihood):
     """A product of conditionals in some order; with several orderings, the equal mixture over them."""
 

@@ -1,0 +1,185 @@
+"""Dependence: nothing sees the future, and all of the past is seen, or exactly what the model declares.
+
+One input is changed at a time, and every conditional that changes with it has seen it (the method needs no gradients,
+and so finds what rounds, compares or looks up as well). A finite receptive field or a blind spot does not show on 3x3
+images, and so wider ones are looked at too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.audit.effort import flops
+from harness.audit.subject import Laboratory, Specimen, State
+from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.model import Autoregressive
+from harness.spec import ImageSpec
+
+_ORDERINGS = 3
+_CONTEXTS = 40  # a unit that is dead in one is alive in another
+_ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
+_MOST_FLOPS = 1e11  # a context
+_ALL_FLOPS = 2e11
+
+
+def dependence(laboratory: Laboratory) -> Iterator[Finding]:
+    """Yields, for every space and some orderings, what is seen against what should be."""
+    if not isinstance(laboratory.any_specimen.model, Autoregressive):
+        raise NotApplicable("the model is not autoregressive")
+    spaces = list[ImageSpec](dict.fromkeys([*laboratory.small, *laboratory.wide]))
+    if laboratory.full is not None:
+        spaces.append(laboratory.full)
+    looked_at = False
+    for spec in spaces:
+        contexts = _Contexts(laboratory, spec)
+        if contexts.first is None:
+            continue
+        model = contexts.first.model
+        assert isinstance(model, Autoregressive)
+        cost = _cost(contexts.first) if spec.num_dimensions > 64 else 1
+        if cost > _MOST_FLOPS and looked_at:
+            continue  # a smaller space has been looked at
+        looked_at = True
+        for ordering in range(min(model.num_orderings, _ORDERINGS)):
+            yield from _compare(contexts, ordering, most=max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost))))
+
+
+class _Contexts:
+    """Weights and images under which conditionals are looked at: random ones of several kinds, if they can be had."""
+
+    def __init__(self, laboratory: Laboratory, spec: ImageSpec) -> None:
+        self._laboratory, self._spec = laboratory, spec
+        trained = list(laboratory.specimens("random", spaces=[spec]))
+        self._only = None if trained else next(laboratory.specimens("fitted", "initial", spaces=[spec]), None)
+        self.first = trained[0] if trained else self._only
+
+    def __getitem__(self, index: int) -> Specimen:
+        if self._only is not None:
+            return self._only
+        kinds: tuple[State, ...] = ("random", "positive", "strong")
+        return self._laboratory.specimen(self._spec, kinds[index % 3], variant=index // 3)
+
+
+def _cost(specimen: Specimen) -> int:
+    model, images = specimen.model, specimen.images(1, "cost")
+    assert isinstance(model, Autoregressive)
+    return flops(lambda: model.conditional_logits(images)) * specimen.spec.num_dimensions
+
+
+def _compare(contexts: _Contexts, ordering: int, *, most: int) -> Iterator[Finding]:
+    first = contexts.first
+    assert first is not None
+    model, spec = first.model, first.spec
+    assert isinstance(model, Autoregressive)
+    where = first.where + (f", ordering {ordering}" if model.num_orderings > 1 else "")
+    steps = model.generation_steps(ordering).flatten()
+    past = steps[:, None] > steps[None, :]  # (entry, input)
+    declared = model.dependence(ordering)
+    expected = past if declared is None else declared.cpu()
+    if bool((expected & ~past).any()):
+        entry, other = (expected & ~past).nonzero()[0].tolist()
+        what = f"{_name(entry, spec)} sees {_name(other, spec)}, which is not drawn before it"
+        yield Trial.broken(where, f"dependence() declares that {what}")
+        return
+    seen = torch.zeros_like(past)
+    for index in range(most):
+        missing = expected & ~seen
+        inputs = missing.any(0) if index >= _ALL_INPUTS else torch.ones(len(past), dtype=torch.bool)
+        if index >= _ALL_INPUTS and not bool(inputs.any()):
+            break
+        seen |= _what_is_seen(contexts[index], ordering, index, inputs.nonzero().squeeze(1))
+    leaks = seen & ~past
+    yield _trial(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))
+    missing, extra = past & expected & ~seen, past & seen & ~expected
+    if declared is None:
+        yield _trial(where, "entries of the past that are not seen", missing, _blind_spot(missing, past, spec))
+    else:
+        yield _trial(
+            where, "entries of the past that are seen, but not as declared", missing | extra,
+            f"dependence() is not what is found: {int(extra.sum())} entries are seen that it does not declare, "
+            f"{int(missing.sum())} that it declares are not seen",
+        )  # fmt: skip
+        share = float(expected.sum()) / max(1, int(past.sum()))
+        yield Note(f"{where}: by its own declaration, a conditional sees {share:.1%} of its past")
+
+
+@torch.no_grad()
+def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
+    """Returns (D, D) bool: whether the conditional of entry (row) changes with input (column), in one context.
+
+    ``which`` (n,) int64 are the inputs that are changed; columns of others are false.
+    """
+    model, spec = specimen.model, specimen.spec
+    assert isinstance(model, Autoregressive)
+    image = specimen.images(1, "dependence", base)
+    size = spec.num_dimensions
+    reference = _log_conditionals(model, image, ordering)  # (1, levels, D)
+    threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, float(reference.abs().max()))
+    seen = torch.zeros(size, size, dtype=torch.bool)
+    rows = max(1, 2**22 // (size * spec.levels))
+    for inputs in torch.split(which, rows):
+        changed = image.flatten(1).repeat(len(inputs), 1)
+        index = torch.arange(len(inputs))
+        shift = 1 + (inputs + base) % (spec.levels - 1)
+        changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
+        found = _log_conditionals(model, changed.view(-1, *spec.shape), ordering)
+        far = (found - reference).abs().amax(1)  # (inputs, D)
+        seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
+    return seen
+
+
+def _log_conditionals(model: Autoregressive, images: Tensor, ordering: int) -> Tensor:
+    logits = model.conditional_logits(images, ordering)
+    return logits.log_softmax(1).flatten(2)
+
+
+def _trial(where: str, quantity: str, wrong: Tensor, meaning: str) -> Trial:
+    return Trial.exact(where, quantity, int(wrong.sum()), tolerance=0, unit="entries", meaning=meaning)
+
+
+def _leak(wrong: Tensor, steps: Tensor, spec: ImageSpec) -> str:
+    if not bool(wrong.any()):
+        return ""
+    entry, other = wrong.nonzero()[0].tolist()
+    if entry == other:
+        return (
+            f"{_name(entry, spec)} sees itself (and {int(wrong.diagonal().sum())} entries of {len(steps)} do): "
+            "the mask of a first layer lets an entry's own value through, or the order is one off"
+        )
+    when = "in the same step" if int(steps[entry]) == int(steps[other]) else "later"
+    same_pixel = _place(entry, spec)[1:] == _place(other, spec)[1:]
+    cause = "the order of channels is not kept" if same_pixel else "a mask, a shift or an order is wrong"
+    return f"the future leaks: {_name(entry, spec)} sees {_name(other, spec)}, which is drawn {when}; {cause}"
+
+
+def _blind_spot(missing: Tensor, past: Tensor, spec: ImageSpec) -> str:
+    if not bool(missing.any()):
+        return ""
+    pairs = missing.nonzero().tolist()
+    entry, other = pairs[-1]
+    share = len(pairs) / max(1, int(past.sum()))
+    if all(_place(one, spec)[1:] == _place(two, spec)[1:] for one, two in pairs):
+        kind = "channels of the same pixel are not seen"
+    elif all(_place(two, spec)[1] < _place(one, spec)[1] and _place(two, spec)[2] > _place(one, spec)[2]
+             for one, two in pairs):  # fmt: skip
+        kind = "a blind spot above and to the right, as masked convolutions without a vertical stack have it"
+    else:
+        kind = "a mask hides too much (type A where B is due), an update is missing, or the receptive field ends"
+    return (
+        f"{share:.1%} of the past is never seen: {_name(entry, spec)} does not see {_name(other, spec)}; {kind}. "
+        "Where this is the model's nature, declare it by dependence()"
+    )
+
+
+def _place(entry: int, spec: ImageSpec) -> tuple[int, int, int]:
+    channel, rest = divmod(entry, spec.height * spec.width)
+    return channel, *divmod(rest, spec.width)
+
+
+def _name(entry: int, spec: ImageSpec) -> str:
+    channel, row, column = _place(entry, spec)
+    where = f"row {row}, column {column}"
+    return f"({where}, channel {channel})" if spec.channels > 1 else f"({where})"

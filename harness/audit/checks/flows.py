@@ -1,0 +1,172 @@
+"""Invertible models: the log-determinant, the inverse, and the prior that is sampled and scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from harness.audit.estimates import MOST_SAMPLES, sample_counts
+from harness.audit.frequencies import same_distribution, smallest_total_variation
+from harness.audit.spaces import index_of
+from harness.audit.subject import Laboratory, Specimen, State
+from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.model import Invertible
+from harness.spec import ImageSpec
+
+_IMAGES = 12
+_STATES: tuple[State, ...] = ("initial", "random", "strong", "fitted")
+_PRIOR_DRAWS = 20_000
+
+
+def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, Invertible]]:
+    if not isinstance(laboratory.any_specimen.model, Invertible):
+        raise NotApplicable("the model is not invertible")
+    spaces: tuple[ImageSpec, ...] = laboratory.small or laboratory.wide
+    for specimen in laboratory.specimens(*states, spaces=spaces):
+        assert isinstance(specimen.model, Invertible)
+        yield specimen, specimen.model
+
+
+def log_determinant(laboratory: Laboratory) -> Iterator[Finding]:
+    """Yields the distance of the returned log-determinant from that of the Jacobian, and checks of the noise."""
+    for specimen, model in _flows(laboratory, *_STATES):
+        images = specimen.images(_IMAGES, "log-determinant")
+        with torch.no_grad(), specimen.rng("noise"):
+            x, log_noise = model.dequantize(images)
+            _, returned = model.transform(x)
+        found = torch.stack([_log_abs_det(model, point) for point in x])
+        far, scale = float((found - returned).abs().max()), float(found.abs().max())
+        meaning = (
+            f"the returned log-determinant is {far:.3g} nats from the Jacobian's: a wrong sign, a term that is missing "
+            "(the logit's, a scaling's, a layer's), or a sum over the wrong axis"
+        )
+        tolerance = (1e-7 if specimen.dtype == torch.float64 else 1e-3) * max(1.0, scale)
+        yield Trial.exact(
+            specimen.where, "log-determinant against autograd", far, tolerance=tolerance, unit="nats", meaning=meaning
+        )
+        yield from _noise(specimen, images, x, log_noise)
+
+
+def _log_abs_det(model: Invertible, point: Tensor) -> Tensor:
+    def latents(flat: Tensor) -> Tensor:
+        return model.transform(flat.view(1, *point.shape))[0][0]
+
+    with torch.enable_grad():
+        jacobian = torch.autograd.functional.jacobian(latents, point.flatten())  # type: ignore[no-untyped-call]
+    found: Tensor = torch.linalg.slogdet(jacobian).logabsdet.detach()
+    return found
+
+
+def _noise(specimen: Specimen, images: Tensor, x: Tensor, log_noise: Tensor) -> Iterator[Trial]:
+    model = specimen.model
+    assert isinstance(model, Invertible)
+    outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
+    yield Trial.exact(
+        specimen.where, "dequantized entries outside of their level's cell", outside, tolerance=0, unit="entries",
+        meaning="dequantize leaves the cell [image, image + 1): the weights integrate over something else",
+    )  # fmt: skip
+    with torch.no_grad(), specimen.rng("volume"):
+        _, log_noise = model.dequantize(images.repeat(400, 1, 1, 1))
+    volume = (-log_noise.double()).exp()
+    yield Trial.z_test(
+        specimen.where, "mean of 1/q over the noise, minus the cell's volume of 1", estimate=float(volume.mean()) - 1,
+        standard_error=float(volume.std()) / len(volume) ** 0.5, unit="of volume", rounding=specimen.tolerance(),
+        meaning="log q of the dequantization noise is not the density that it is drawn from",
+    )  # fmt: skip
+
+
+def inverse(laboratory: Laboratory) -> Iterator[Finding]:
+    """Yields the distance of images, and of latents, from what comes back."""
+    for specimen, model in _flows(laboratory, *_STATES):
+        images = specimen.images(64, "inverse")
+        with torch.no_grad(), specimen.rng("inverse"):
+            x, _ = model.dequantize(images)
+            latents, log_det = model.transform(x)
+            there = float((model.inverse(latents) - x).abs().max())
+            prior = model.sample_prior(64)
+            image = model.inverse(prior)
+            back, steep = model.transform(image)
+        loose = 1e-6 if specimen.dtype == torch.float64 else 1e-2
+        where, meaning = specimen.where, "inverse does not undo transform: the map is not invertible, or another one"
+        yield Trial.exact(
+            f"{where}, from images", "distance of inverse(transform(x)) from x", there,
+            tolerance=loose * specimen.spec.levels, unit="levels", meaning=meaning,
+        )  # fmt: skip
+        if specimen.state != "strong":  # where the map is steep, rounding is all that comes back
+            calm = steep.abs() < 40 + log_det.abs().median()
+            far = (back - prior).abs().amax(1) / (1 + prior.abs().amax(1))
+            yield Trial.exact(
+                f"{where}, from latents", "relative distance of transform(inverse(z)) from z",
+                float(far[calm].max()) if bool(calm.any()) else 0.0, tolerance=loose, meaning=meaning,
+            )  # fmt: skip
+
+
+def prior(laboratory: Laboratory) -> Iterator[Finding]:
+    """Yields tests that the prior which is sampled is the prior which is scored, and that ``sample`` draws from it."""
+    for specimen, model in _flows(laboratory, "random", "fitted"):
+        with torch.no_grad(), specimen.rng("prior"):
+            latents = model.sample_prior(_PRIOR_DRAWS).double()
+        yield from _stein(specimen, model, latents)
+        yield _mass(specimen, model, latents)
+        if specimen.spec.levels**specimen.spec.num_dimensions <= 2**12:
+            yield _same_samples(specimen, model)
+
+
+def _stein(specimen: Specimen, model: Invertible, latents: Tensor) -> Iterator[Trial]:
+    """E[f'(z_d) + f(z_d) d log p / d z_d] = 0 for every f that is bounded (Stein 1972): no normaliser is needed."""
+    with torch.enable_grad():
+        given = latents.to(specimen.dtype).requires_grad_()
+        (score,) = torch.autograd.grad(model.log_prior(given).sum(), given)
+    score = score.double()
+    other = latents.roll(1, dims=1)
+    terms = {
+        "1": score,
+        "tanh z": 1 - latents.tanh().square() + latents.tanh() * score,
+        "sin z": latents.cos() + latents.sin() * score,
+        "tanh of another z": other.tanh() * score,
+    }
+    if latents.shape[1] == 1:
+        del terms["tanh of another z"]
+    for name, values in terms.items():
+        error = values.std(0) / math.sqrt(len(values))
+        z = (values.mean(0).abs() / error.clamp_min(1e-300)).nan_to_num(posinf=1e3, nan=1e3)
+        worst, count = int(z.argmax()), len(z)
+        error_there = float(error[worst])
+        yield Trial.p_value(
+            f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {count} latents",
+            min(1.0, 2 * count * float(stats.norm.sf(float(z[worst])))),
+            smallest_defect=lambda t, n=count, e=error_there: f"{(stats.norm.isf(t / (2 * n)) + 1.645) * e:.2g}",  # type: ignore[misc]
+            meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
+        )  # fmt: skip
+
+
+def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Trial:
+    """E[q(z) / p(z)] = 1 for a narrower Gaussian q: so p is normalised."""
+    mean, scale = latents.mean(0), 0.8 * latents.std(0)
+    normal = -0.5 * ((latents - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
+    with torch.no_grad():
+        ratio = (normal.sum(1) - model.log_prior(latents.to(specimen.dtype)).double()).exp()
+    return Trial.z_test(
+        specimen.where, "mean of q/p over the prior's draws, minus 1", estimate=float(ratio.mean()) - 1,
+        standard_error=float(ratio.std()) / math.sqrt(len(ratio)), unit="of mass",
+        meaning="log_prior is not a normalised density of what sample_prior draws",
+    )  # fmt: skip
+
+
+def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
+    name, sampler = next(iter(model.samplers().items()))
+    counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
+    with torch.no_grad(), specimen.rng("base"):
+        x = model.inverse(model.sample_prior(MOST_SAMPLES))
+    images = x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8).view(-1, *specimen.spec.shape)
+    base = torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
+    p, freedom = same_distribution(counts, base)
+    return Trial.p_value(
+        f"{specimen.where}, sampler {name!r}", "samples against the prior's draws, mapped back", p,
+        smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),
+        meaning="sample() does not draw from the prior through the inverse",
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""What an audit says: a verdict a check, with what it rests on. Values that go to JSON and back; no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Verdict = Literal["pass", "fail", "not applicable"]
+Standing = Literal["passed", "failed", "not enumerated", "no likelihood"]
+
+AUDIT_VERSION = "1"
+"""Part of every key: it changes whenever a verdict could."""
+
+SYMBOLS: dict[Standing, str] = {
+    "passed": "✓",
+    "failed": "✗",
+    "not enumerated": "not enumerated",
+    "no likelihood": "no likelihood",
+}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class CheckResult(_Value):
+    """The verdict of one check.
+
+    Attributes:
+        check: its name, such as ``normalisation``.
+        verdict: ``not applicable`` where the model does not promise what is checked, or it cannot be checked here.
+        where: the sample space, the state of the weights, and the sampler, of the trial nearest to the threshold, or of
+            the worst one.
+        quantity: what the statistic is, in words.
+        statistic, threshold: the trial's; a p-value fails below its threshold, a deviation above.
+        smallest_defect: in words, the smallest defect that this trial could have seen.
+        num_trials: how many there were: the threshold of a p-value allows for all of them.
+        seed: reproduces it, with the same name of the check.
+        meaning: what is wrong, and what is likely the cause, where it failed; the reason where it is not applicable.
+        failures: every trial that failed, in words, at most five.
+        notes: what a reader should know though it is no failure, such as a declared blind spot.
+        seconds: how long it took.
+    """
+
+    check: str
+    verdict: Verdict
+    where: str = ""
+    quantity: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    smallest_defect: str = ""
+    num_trials: int = 0
+    seed: int = 0
+    meaning: str = ""
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class AuditReport(_Value):
+    """All verdicts on one model.
+
+    Attributes:
+        model: its name.
+        hyperparameters: all that differ from the defaults.
+        capability: what it promises: the most specific of the harness's capabilities, by class name.
+        standing: ``failed`` where any check failed; ``not enumerated`` where no sample space that can be enumerated
+            is supported by the model, so that its normalisation and sampling are not checked; ``no likelihood`` for
+            implicit models.
+        spaces: the sample spaces that were used, in words.
+        checks: the verdicts.
+        seed: of the whole audit.
+        version: of the audit.
+        seconds: how long it took.
+    """
+
+    model: str
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    capability: str = ""
+    standing: Standing
+    spaces: tuple[str, ...] = ()
+    checks: tuple[CheckResult, ...]
+    seed: int = 0
+    version: str = AUDIT_VERSION
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The checks that failed."""
+        return tuple(result for result in self.checks if result.verdict == "fail")
+
+    @property
+    def symbol(self) -> str:
+        """What a board shows: ``✓``, ``✗``, or why neither."""
+        return SYMBOLS[self.standing]
+
+    def result(self, check: str) -> CheckResult:
+        """Returns a check's verdict.
+
+        Raises:
+            KeyError: it was not made.
+        """
+        for result in self.checks:
+            if result.check == check:
+                return result
+        raise KeyError(f"{check!r} was not checked; the audit has {', '.join(item.check for item in self.checks)}")
+
+    def stable(self) -> AuditReport:
+        """Returns the report without times: the same for the same model and seed."""
+        checks = tuple(result.model_copy(update={"seconds": 0.0}) for result in self.checks)
+        return self.model_copy(update={"checks": checks, "seconds": 0.0})
