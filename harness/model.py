@@ -151,7 +151,7 @@ class Invertible(ImportanceWeighted):
 
     @abstractmethod
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps x (N, C, H, W) in [0, levels) to latents (N, D) and log |det dz/dx| (N,) nats, preprocessing included."""
+        """Maps x (N, C, H, W) in [0, levels) to latents (N, D) and log |det dz/dx| (N,) nats, all of it included."""
 
     @abstractmethod
     def inverse(self, latents: Tensor) -> Tensor:

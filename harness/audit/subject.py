@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.known import KnownDistribution
-from harness.audit.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, all_images, describe, digits, num_images
+from harness.audit.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, all_images, describe, num_images
 from harness.audit.trial import NotApplicable
 from harness.dataset import Dataset, Split
 from harness.model import (
@@ -27,11 +27,12 @@ from harness.model import (
     Unsupported,
     VariationalBound,
 )
+from harness.observers import TouchedStorages
 from harness.randomness import derive_seed, generator, isolated_rng
 from harness.spec import Budget, ImageSpec
 from harness.training import Trainer
 
-State = Literal["initial", "random", "strong", "positive", "gentle", "fitted"]
+State = Literal["initial", "random", "strong", "positive", "gentle", "shrunk", "lopsided", "fitted"]
 
 STATES: Mapping[State, str] = {
     "initial": "initial weights",
@@ -39,12 +40,17 @@ STATES: Mapping[State, str] = {
     "strong": "large random weights",
     "positive": "positive random weights",
     "gentle": "small random weights",
+    "shrunk": "shrunk random weights",
+    "lopsided": "random weights, shrunk where samples depend on them",
     "fitted": "after a short fit",
 }
 
 FIT_STEPS = 100
+SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
+"""Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``."""
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
+_SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
 _CHEAP_TO_SAMPLE = 300  # dimensions of a space whose samples cost little, whatever the model
 _CPU = torch.device("cpu")
 _CAPABILITIES: tuple[type[Model], ...] = (
@@ -158,6 +164,10 @@ class Laboratory:
         wanted = FULL if self.subject.full is None else (self.subject.full,)
         return next((spec for spec in wanted if self.takes(spec)), None)
 
+    def some(self, count: int) -> tuple[ImageSpec, ...]:
+        """Returns the first small spaces, at most ``count``; where there are none, one that is larger."""
+        return self.small[:count] or self.wide[:1] or tuple(filter(None, [self.full]))
+
     def takes(self, spec: ImageSpec) -> bool:
         """Whether the model can be made for a space and does what it promises there without raising."""
         return isinstance(self._base(spec), Model)
@@ -189,12 +199,14 @@ class Laboratory:
 
     # --- specimens ---
 
-    def specimens(self, *states: State, spaces: Sequence[ImageSpec] | None = None) -> Iterator[Specimen]:
+    def specimens(
+        self, *states: State, spaces: Sequence[ImageSpec] | None = None, variant: int = 0
+    ) -> Iterator[Specimen]:
         """Yields specimens on the enumerated spaces (or ``spaces``) in each of the states that can be had there."""
         for spec in self.small if spaces is None else spaces:
             for state in states:
                 try:
-                    yield self.specimen(spec, state)
+                    yield self.specimen(spec, state, variant=variant)
                 except NotApplicable:
                     continue
 
@@ -234,8 +246,14 @@ class Laboratory:
         elif state != "initial":
             if not any(value.requires_grad for value in model.parameters()):
                 raise NotApplicable("the model has no weights that are trained by gradients")
-            if state == "gentle":
+            if state == "gentle" and isinstance(model, ImportanceWeighted):
                 self._gentle(model, spec)
+            elif state == "gentle":
+                randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
+            elif state == "shrunk":
+                randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
+            elif state == "lopsided":
+                self._lopsided(model, SHRINKS[variant])
             else:
                 seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
                 randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
@@ -273,6 +291,20 @@ class Laboratory:
         model.load_state_dict(base.state_dict())
         return model.eval()
 
+    def _lopsided(self, model: Model, shrink: float) -> None:
+        """Random weights, those small that samples depend on: an encoder far from its prior, and a simple decoder."""
+        watch = TouchedStorages()
+        with torch.no_grad(), watch:
+            model.sample(2)
+        sampling = {name for name, value in model.named_parameters() if value in watch}
+        if all(name in sampling for name, value in model.named_parameters() if value.requires_grad):
+            raise NotApplicable("scoring has no weights of its own")
+        randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"))  # so that samples are those of ``shrunk``
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if name in sampling and value.requires_grad:
+                    value.mul_(shrink)
+
     def _fit(self, model: Model, spec: ImageSpec) -> None:
         data = self._data(spec)
         precision: Literal["float64", "float32"] = "float64" if _dtype(model) == torch.float64 else "float32"
@@ -297,11 +329,11 @@ class Laboratory:
         split = Split(images, labels)
         return Dataset(f"random, {describe(spec)}", spec, split, split, split)
 
-    def _gentle(self, model: Model, spec: ImageSpec) -> None:
+    def _gentle(self, model: ImportanceWeighted, spec: ImageSpec) -> None:
         """Random weights, shrunk until importance weights vary little: only then do their averages mean anything."""
-        assert isinstance(model, ImportanceWeighted)
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
-        images = digits(torch.arange(min(64, num_images(spec))) * max(1, num_images(spec) // 64), spec)
+        random = generator(self.seed, "gentle images")
+        images = torch.randint(spec.levels, (64, *spec.shape), generator=random, dtype=torch.uint8)
         for shrink in (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
             with torch.no_grad():
                 for name, value in model.named_parameters():

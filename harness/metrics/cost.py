@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness import Evaluation, Metric, Model, Score, Unsupported
 from harness.metrics.averages import precision_of
-from harness.metrics.observers import TouchedStorages, unique_tensors
+from harness.observers import TouchedStorages, unique_tensors
 from harness.profiling import default_sampler, scorer
 from harness.randomness import derive_seed, isolated_rng
 

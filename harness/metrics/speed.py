@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from harness import Evaluation, Metric, Model, Score, Unsupported
-from harness.metrics.observers import AllocationTally, TimeIsUp, unique_tensors
+from harness.observers import AllocationTally, TimeIsUp, unique_tensors
 from harness.profiling import (
     Sweep,
     Timing,

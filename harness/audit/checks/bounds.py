@@ -16,7 +16,7 @@ from harness.audit.subject import Laboratory, Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
-_IMAGES = 32
+_IMAGES, _IMAGES_AT_FULL_SIZE = 32, 4
 _REPEATS = {1: 512, 5: 128, 50: 16}
 
 
@@ -26,14 +26,15 @@ def bounds(laboratory: Laboratory) -> Iterator[Finding]:
     if not isinstance(model, VariationalBound):
         raise NotApplicable("the model has no bound")
     if isinstance(model, ImportanceWeighted):
-        for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.small[:2]):
+        for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.some(2)):
             yield from _ladder(specimen)
-    for specimen in laboratory.specimens("initial", "gentle", "random", "fitted", spaces=laboratory.small[:1]):
+    for specimen in laboratory.specimens("initial", "lopsided", "random", "fitted", spaces=laboratory.small[:1]):
         yield _below_frequencies(specimen)
 
 
 def _ladder(specimen: Specimen) -> Iterator[Trial]:
-    images = specimen.images(_IMAGES, "ladder")
+    count = _IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE
+    images = specimen.images(count, "ladder")
     found = {count: _bound_of(specimen, images, count, repeats) for count, repeats in _REPEATS.items()}
     for low, high in ((1, 5), (5, 50)):
         difference, error = found[low][0] - found[high][0], found[low][1] ** 2 + found[high][1] ** 2

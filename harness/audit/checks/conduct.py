@@ -26,23 +26,25 @@ _DRAWS = 128
 
 def _spaces(laboratory: Laboratory) -> tuple[ImageSpec, ...]:
     laboratory.any_specimen  # noqa: B018 (raises with the reason where the model takes no space)
-    wide = laboratory.wide or tuple(filter(None, [laboratory.full]))
-    return (*laboratory.small[:2], *(() if laboratory.small else wide[:1]))
+    return laboratory.some(2)
 
 
 def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
-    """Yields how many parameters, buffers and modes scoring and sampling change."""
+    """Yields how many parameters, buffers and modes scoring and sampling change, after they have been used once.
+
+    What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
+    """
     states: tuple[State, ...] = ("initial", "random", "fitted")
     for specimen in laboratory.specimens(*states, spaces=_spaces(laboratory)):
         model = specimen.model
+        untouched = _tensors(model)
+        _use(specimen)
         before, training = _tensors(model), {name: module.training for name, module in model.named_modules()}
-        with torch.no_grad(), specimen.rng("unchanged"):
-            for _ in range(2):
-                probe(model, sampling=True)
-                for sampler in model.samplers().values():
-                    sampler(3)
-        after = _tensors(model)
-        changed = [name for name in before if name not in after or not _same(before[name], after[name])]
+        settled = _changed(untouched, before)
+        if settled:
+            yield Note(f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does")
+        _use(specimen)
+        changed = _changed(before, _tensors(model))
         changed += [f"mode of {name or 'the model'}" for name, module in model.named_modules()
                     if training.get(name) != module.training]  # fmt: skip
         yield Trial.exact(
@@ -51,6 +53,19 @@ def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
             meaning=f"scoring or sampling changes {', '.join(changed[:3])}: a mask applied to weights in place, "
             "running statistics that are updated, or training at test time",
         )  # fmt: skip
+
+
+@torch.no_grad()
+def _use(specimen: Specimen) -> None:
+    with specimen.rng("unchanged"):
+        for _ in range(2):
+            probe(specimen.model, sampling=True)
+            for sampler in specimen.model.samplers().values():
+                sampler(3)
+
+
+def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    return [name for name in before if name not in after or not _same(before[name], after[name])]
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.effort import flops
+from harness.audit.spaces import WIDE
 from harness.audit.subject import Laboratory, Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import Autoregressive
@@ -21,30 +22,42 @@ from harness.spec import ImageSpec
 _ORDERINGS = 3
 _CONTEXTS = 40  # a unit that is dead in one is alive in another
 _ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
-_MOST_FLOPS = 1e11  # a context
-_ALL_FLOPS = 2e11
+_MOST_FLOPS = 4e10  # a context
+_ALL_FLOPS = 1e11
 
 
 def dependence(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields, for every space and some orderings, what is seen against what should be."""
     if not isinstance(laboratory.any_specimen.model, Autoregressive):
         raise NotApplicable("the model is not autoregressive")
-    spaces = list[ImageSpec](dict.fromkeys([*laboratory.small, *laboratory.wide]))
-    if laboratory.full is not None:
-        spaces.append(laboratory.full)
-    looked_at = False
-    for spec in spaces:
-        contexts = _Contexts(laboratory, spec)
-        if contexts.first is None:
-            continue
-        model = contexts.first.model
+    for contexts, cost in _affordable(laboratory):
+        model = contexts.specimen.model
         assert isinstance(model, Autoregressive)
-        cost = _cost(contexts.first) if spec.num_dimensions > 64 else 1
-        if cost > _MOST_FLOPS and looked_at:
-            continue  # a smaller space has been looked at
-        looked_at = True
         for ordering in range(min(model.num_orderings, _ORDERINGS)):
             yield from _compare(contexts, ordering, most=max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost))))
+
+
+def _affordable(laboratory: Laboratory) -> Iterator[tuple[_Contexts, int]]:
+    """Yields the small spaces, the widest of each number of channels, and the full size, as far as they are cheap."""
+    others = [laboratory.full] if laboratory.full is not None else []
+    channels_done = set[int]()
+    least: tuple[_Contexts, int] | None = None
+    for spec in [*laboratory.small, *WIDE, *others]:
+        is_small, is_full = spec in laboratory.small, spec in others
+        if not laboratory.takes(spec) or (spec.channels in channels_done and not is_small and not is_full):
+            continue
+        contexts = _Contexts(laboratory, spec)
+        if not contexts.can_be_had:
+            continue
+        cost = 1 if is_small else _cost(contexts.specimen)
+        if cost <= _MOST_FLOPS:
+            yield contexts, cost
+            if not is_small:
+                channels_done.add(spec.channels)
+        elif least is None or cost < least[1]:
+            least = (contexts, cost)
+    if least is not None and not channels_done:
+        yield least  # dear, but nothing wider than a kernel has been looked at
 
 
 class _Contexts:
@@ -54,7 +67,18 @@ class _Contexts:
         self._laboratory, self._spec = laboratory, spec
         trained = list(laboratory.specimens("random", spaces=[spec]))
         self._only = None if trained else next(laboratory.specimens("fitted", "initial", spaces=[spec]), None)
-        self.first = trained[0] if trained else self._only
+        self._first = trained[0] if trained else self._only
+
+    @property
+    def can_be_had(self) -> bool:
+        """Whether there are any."""
+        return self._first is not None
+
+    @property
+    def specimen(self) -> Specimen:
+        """One of them."""
+        assert self._first is not None
+        return self._first
 
     def __getitem__(self, index: int) -> Specimen:
         if self._only is not None:
@@ -70,8 +94,7 @@ def _cost(specimen: Specimen) -> int:
 
 
 def _compare(contexts: _Contexts, ordering: int, *, most: int) -> Iterator[Finding]:
-    first = contexts.first
-    assert first is not None
+    first = contexts.specimen
     model, spec = first.model, first.spec
     assert isinstance(model, Autoregressive)
     where = first.where + (f", ordering {ordering}" if model.num_orderings > 1 else "")
@@ -116,17 +139,17 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
     assert isinstance(model, Autoregressive)
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
-    reference = _log_conditionals(model, image, ordering)  # (1, levels, D)
-    threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, float(reference.abs().max()))
     seen = torch.zeros(size, size, dtype=torch.bool)
     rows = max(1, 2**22 // (size * spec.levels))
     for inputs in torch.split(which, rows):
-        changed = image.flatten(1).repeat(len(inputs), 1)
+        changed = image.flatten(1).repeat(len(inputs) + 1, 1)  # the last one stays as it is
         index = torch.arange(len(inputs))
         shift = 1 + (inputs + base) % (spec.levels - 1)
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
         found = _log_conditionals(model, changed.view(-1, *spec.shape), ordering)
-        far = (found - reference).abs().amax(1)  # (inputs, D)
+        reference = found[-1:]  # (1, levels, D)
+        threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, float(reference.abs().max()))
+        far = (found[:-1] - reference).abs().amax(1)  # (inputs, D)
         seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
     return seen
 

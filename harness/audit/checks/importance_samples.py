@@ -18,8 +18,7 @@ def importance_samples(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields tests of the variance of a call's mean: that of one weight, divided by how many are asked for."""
     if not isinstance(laboratory.any_specimen.model, ImportanceWeighted):
         raise NotApplicable("the model has no importance weights")
-    spaces = laboratory.small[:1] or laboratory.wide[:1]
-    for specimen in laboratory.specimens("initial", "random", "fitted", spaces=spaces):
+    for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield from _independence(specimen)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from harness.audit.estimates import bound_estimates, mass_outside, weight_estimates
+from harness.audit.own_samples import by_own_samples
 from harness.audit.subject import Laboratory, Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
@@ -24,14 +25,15 @@ def normalisation(laboratory: Laboratory) -> Iterator[Finding]:
     if not isinstance(model, ExactLikelihood | VariationalBound):
         raise NotApplicable("an implicit model promises no likelihood")
     if not laboratory.small:
-        raise NotApplicable("no space that can be enumerated is taken by the model")
+        yield from by_own_samples(laboratory)
+        return
     if isinstance(model, ExactLikelihood):
         for specimen in laboratory.specimens("initial", "random", "strong", "fitted"):
             yield _exact(specimen)
     elif isinstance(model, ImportanceWeighted):
         yield from _weighted(laboratory)
     else:
-        for specimen in laboratory.specimens("initial", "random", "fitted"):
+        for specimen in laboratory.specimens("initial", "random", "lopsided", "fitted"):
             yield _bounded(specimen)
 
 
