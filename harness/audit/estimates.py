@@ -18,7 +18,7 @@ WEIGHT_ROWS = 2**16
 BOUND_DRAWS = 128
 FEWEST_SAMPLES, MOST_SAMPLES = 4_000, 20_000
 _FEWEST_OF_OTHERS = 500
-_SAMPLING_FLOPS = 2.5e10
+_SAMPLING_FLOPS = 1e10
 
 _CALL_ROWS = 2**15
 _LEAST_EFFECTIVE = 0.05  # of the weights: below, the mean rests on so few of them that its error is not known

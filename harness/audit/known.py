@@ -10,6 +10,7 @@ whose log-probabilities, entropy and draws are exact sums over all images.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,7 +57,7 @@ class KnownDistribution:
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: log p(x), the classes marginalised."""
-        return self.class_log_probs.logsumexp(0) - torch.tensor(float(len(self.class_log_probs))).log()
+        return self.class_log_probs.logsumexp(0) - math.log(len(self.class_log_probs))
 
     @property
     def entropy(self) -> float:

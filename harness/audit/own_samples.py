@@ -64,7 +64,7 @@ def _mass(specimen: Specimen) -> Trial:
         f"{specimen.where}, {len(ratios)} own samples", "mean over own samples of r(x)/p(x), minus 1",
         estimate=mean - 1, standard_error=float(ratios.std()) / len(ratios) ** 0.5, side=0 if two_sided else -1,
         unit="of mass",
-        meaning=f"on own samples, scores are {-math.log(max(mean, 1e-300)):.3g} nats too high: {_CAUSES}",
+        meaning=f"on own samples, scores are off by {-math.log(max(mean, 1e-300)):+.3g} nats: {_CAUSES}",
     )  # fmt: skip
 
 

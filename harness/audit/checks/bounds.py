@@ -16,7 +16,7 @@ from harness.audit.subject import Laboratory, Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
-_IMAGES, _IMAGES_AT_FULL_SIZE = 32, 4
+_IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _REPEATS = {1: 512, 5: 128, 50: 16}
 
 

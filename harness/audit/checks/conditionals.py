@@ -18,7 +18,7 @@ def conditionals(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields how far ``log_prob`` and ``conditional_log_probs`` are from what ``conditional_logits`` say."""
     if not isinstance(laboratory.any_specimen.model, Autoregressive):
         raise NotApplicable("the model is not autoregressive")
-    for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.small or laboratory.wide):
+    for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.some(4)):
         yield from _agreement(specimen)
 
 

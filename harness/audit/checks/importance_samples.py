@@ -11,7 +11,8 @@ from harness.audit.subject import Laboratory, Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import ImportanceWeighted
 
-_WEIGHTS, _CALLS, _IMAGES = 64, 200, 4
+_WEIGHTS, _CALLS = 64, 200
+_IMAGES, _IMAGES_AT_FULL_SIZE = 4, 1
 
 
 def importance_samples(laboratory: Laboratory) -> Iterator[Finding]:
@@ -24,13 +25,14 @@ def importance_samples(laboratory: Laboratory) -> Iterator[Finding]:
 
 @torch.no_grad()
 def _independence(specimen: Specimen) -> Iterator[Finding]:
-    model, images = specimen.model, specimen.images(_IMAGES, "importance")
+    count = _IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE
+    model, images = specimen.model, specimen.images(count, "importance")
     assert isinstance(model, ImportanceWeighted)
     with specimen.rng("importance"):
         calls = [model.log_importance_weights(images, _WEIGHTS).double() for _ in range(_CALLS)]
     for weights in calls:
-        if weights.shape != (_WEIGHTS, _IMAGES):
-            what = f"{_WEIGHTS} weights of {_IMAGES} images were asked for, {tuple(weights.shape)} were returned"
+        if weights.shape != (_WEIGHTS, count):
+            what = f"{_WEIGHTS} weights of {count} images were asked for, {tuple(weights.shape)} were returned"
             yield Trial.broken(specimen.where, what)
             return
     values = torch.stack(calls)  # (calls, K, N)

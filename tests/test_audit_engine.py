@@ -1,0 +1,177 @@
+"""The audit as a whole: what it says, that it says the same again, and that nobody's code can break it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import harness
+from harness.audit import ERROR_RATE, audit
+from harness.audit.checks import CHECKS
+from harness.audit.subject import Laboratory, randomise
+
+
+class Table(harness.Autoregressive):
+    """Independent entries with learned logits."""
+
+    def __init__(self, spec, *, scale: float = 1.0):
+        super().__init__(spec)
+        self.scale = scale
+        self.logits = nn.Parameter(torch.zeros(spec.levels, *spec.shape))
+
+    def conditional_logits(self, images, ordering=0):
+        return (self.scale * self.logits).expand(len(images), *self.logits.shape)
+
+    def generation_steps(self, ordering=0):
+        return torch.zeros(self.spec.shape, dtype=torch.int64)
+
+    def fit(self, data, trainer):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.5)
+        trainer.track(optimizer=optimizer)
+        for batch in trainer.batches(data.train, batch_size=100):
+            loss = -self.log_prob(batch.images).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+class Doubled(Table):
+    """Twice the log-probability."""
+
+    def log_prob(self, images):
+        return 2 * super().log_prob(images)
+
+
+class Crashing(Table):
+    """Cannot be scored."""
+
+    def log_prob(self, images):
+        raise KeyError("weights of layer 3")
+
+
+class OneSize(Table):
+    """Takes 28x28 binary images alone."""
+
+    def __init__(self, spec):
+        if spec.shape != (1, 28, 28) or spec.levels != 2:
+            raise harness.Unsupported("28x28 binary images alone")
+        super().__init__(spec)
+
+
+class OneSizeDoubled(OneSize):
+    """The same, and twice the log-probability."""
+
+    def log_prob(self, images):
+        return 1.001 * super().log_prob(images)
+
+
+def subject(model):
+    return harness.Subject(model.__name__.lower(), model)
+
+
+def test_a_right_model_passes_every_check_that_applies():
+    report = audit(subject(Table))
+    assert report.standing == "passed"
+    assert report.symbol == "✓"
+    assert not report.failed
+    assert report.capability == "Autoregressive"
+    assert {result.check for result in report.checks if result.verdict == "pass"} >= {
+        "contract", "normalisation", "conditionals", "sampling", "full-size", "dependence", "unchanged", "neighbours",
+        "reproducible", "checkpoint", "known-entropy",
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_report_and_another_seed_another():
+    some = ["normalisation", "sampling", "dependence", "neighbours", "known-entropy"]
+    first, again, other = (audit(subject(Table), seed=seed, only=some).stable() for seed in (3, 3, 4))
+    assert first.model_dump_json() == again.model_dump_json()
+    assert first.result("sampling").statistic != other.result("sampling").statistic
+
+
+def test_a_check_gives_the_same_alone_as_among_others():
+    whole = audit(subject(Table), only=["contract", "sampling", "checkpoint"])
+    alone = audit(subject(Table), only=["sampling"])
+    assert alone.stable().checks == (whole.stable().result("sampling"),)
+
+
+def test_an_audit_disturbs_no_random_numbers():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    audit(subject(Table), only=["sampling", "reproducible"])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_verdict_says_what_where_how_much_and_what_is_likely_wrong():
+    [result] = audit(subject(Doubled), only=["normalisation"]).checks
+    assert result.verdict == "fail"
+    assert result.where == "2x2, 3 channels, 2 levels, initial weights"
+    assert result.statistic > result.threshold
+    assert "sum to" in result.meaning
+    assert "wrong base of the logarithm" in result.meaning
+    assert result.smallest_defect == "1e-09 of mass"
+    assert result.failures
+
+
+def test_what_a_models_code_raises_is_a_verdict():
+    report = audit(subject(Crashing))
+    assert report.standing == "failed" or report.result("contract").verdict == "not applicable"
+    text = report.model_dump_json()
+    assert "weights of layer 3" in text
+
+
+def test_a_model_that_takes_no_small_space_is_not_enumerated_but_checked_at_its_size():
+    report = audit(subject(OneSize))
+    assert report.standing == "not enumerated"
+    assert {result.check for result in report.checks if result.verdict == "pass"} >= {
+        "contract", "normalisation", "conditionals", "full-size", "dependence", "checkpoint",
+    }  # fmt: skip
+
+
+def test_a_defect_of_a_thousandth_is_seen_at_full_size_by_the_models_own_samples():
+    result = audit(subject(OneSizeDoubled), only=["normalisation"]).result("normalisation")
+    assert result.verdict == "fail"
+    assert "own samples" in result.where
+
+
+def test_a_check_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match=r"no check 'sums': the checks are contract, normalisation"):
+        audit(subject(Table), only=["sums"])
+
+
+def test_the_error_rate_is_shared_by_all_checks_and_their_trials():
+    report = audit(subject(Table), only=["sampling"])
+    [result] = report.checks
+    random_trials = round(ERROR_RATE / len(CHECKS) / result.threshold)
+    assert 1 <= random_trials <= result.num_trials
+
+
+def test_hyperparameters_are_in_the_report():
+    given = harness.Subject("table", lambda spec: Table(spec, scale=2.0), hyperparameters={"scale": 2.0})
+    assert audit(given, only=["contract"]).hyperparameters == {"scale": 2.0}
+
+
+def test_reports_go_to_json_and_back():
+    report = audit(subject(Doubled), only=["normalisation", "conditionals", "labels"])
+    assert harness.AuditReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_specimens_of_one_seed_are_the_same_whatever_was_made_before():
+    def weights(first):
+        laboratory = Laboratory(subject(Table), seed=1)
+        if first:
+            laboratory.specimen(laboratory.small[1], "fitted")
+        return laboratory.specimen(laboratory.small[0], "random").model.logits
+
+    assert torch.equal(weights(first=False), weights(first=True))
+
+
+def test_positive_weights_are_positive_and_random_ones_keep_the_size_of_signals():
+    model = Table(harness.ImageSpec(1, 3, 3, 2))
+    randomise(model, gain=1.0, seed=0, positive=True)
+    assert bool((model.logits > 0).all())
+    layer = nn.Linear(400, 300)
+    nn.init.zeros_(layer.weight)
+    randomise(layer, gain=1.0, seed=0)
+    assert float(layer.weight.detach().std()) == pytest.approx(1 / math.sqrt(400), rel=0.02)
