@@ -13,7 +13,7 @@ from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from harness.api import load, run
-    from harness.audit import AuditReport, Subject, audit
+    from harness.audit import AuditReport, Subject
     from harness.dataset import BernoulliSplit, Dataset, Split
     from harness.datasets.folder import DataFolder
     from harness.leaderboard import Leaderboard
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "harness.api": ("load", "run"),
-    "harness.audit": ("AuditReport", "Subject", "audit"),
+    "harness.audit": ("AuditReport", "Subject"),
     "harness.dataset": ("BernoulliSplit", "Dataset", "Split"),
     "harness.metric": ("DegenerateSamples", "Evaluation", "Metric", "NonFiniteScore", "Score"),
     "harness.model": (
@@ -98,7 +98,6 @@ __all__ = [
     "Trainer",
     "Unsupported",
     "VariationalBound",
-    "audit",
     "clamp_known",
     "hookimpl",
     "load",

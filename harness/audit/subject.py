@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.audit.known import KnownDistribution
 from harness.audit.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, all_images, describe, num_images
 from harness.audit.trial import NotApplicable
+from harness.checkpoint import put_weights
 from harness.dataset import Dataset, Split
 from harness.model import (
     Autoregressive,
@@ -51,7 +52,7 @@ SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
-_CHEAP_TO_SAMPLE = 300  # dimensions of a space whose samples cost little, whatever the model
+_CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
 _CPU = torch.device("cpu")
 _CAPABILITIES: tuple[type[Model], ...] = (
     Autoregressive, ExactLikelihood, Invertible, LatentVariable, ImportanceWeighted, VariationalBound,
@@ -228,6 +229,19 @@ class Laboratory:
             raise NotApplicable(made)
         return made
 
+    def single(self, specimen: Specimen) -> Specimen:
+        """Returns the same in float32: for what draws much and needs few digits."""
+        if specimen.dtype == torch.float32:
+            return specimen
+        if "single" not in specimen.kept:
+            base = self._base(specimen.spec)
+            assert isinstance(base, Model)
+            model = self._copy(base)
+            put_weights(specimen.model.state_dict(), model, source="the audit")
+            specimen.kept["single"] = replace(specimen, model=model.float().eval(), kept={})
+        found: Specimen = specimen.kept["single"]
+        return found
+
     def known(self, spec: ImageSpec) -> KnownDistribution:
         """Returns the distribution that a short fit on a space sees."""
         return KnownDistribution(spec, derive_seed(self.seed, "known", describe(spec)))
@@ -273,7 +287,7 @@ class Laboratory:
                 model = self.subject.make(spec).to(_CPU, dtype).eval()
                 if not _needs_fit(model):
                     with torch.no_grad():
-                        probe(model, sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
+                        probe(model, two_images(spec), sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
             except Unsupported as reason:
                 self.refused[spec] = str(reason)
                 return str(reason)
@@ -288,7 +302,7 @@ class Laboratory:
         """Returns a new model with another's weights: deepcopy fails on some models."""
         torch.manual_seed(derive_seed(self.seed, "build", describe(base.spec)))
         model = self.subject.make(base.spec).to(_CPU, _dtype(base))
-        model.load_state_dict(base.state_dict())
+        put_weights(base.state_dict(), model, source="the audit")
         return model.eval()
 
     def _lopsided(self, model: Model, shrink: float) -> None:
@@ -306,9 +320,9 @@ class Laboratory:
                     value.mul_(shrink)
 
     def _fit(self, model: Model, spec: ImageSpec) -> None:
-        data = self._data(spec)
-        precision: Literal["float64", "float32"] = "float64" if _dtype(model) == torch.float64 else "float32"
-        trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed, precision=precision)
+        data, dtype = self._data(spec), _dtype(model)
+        model.float()  # a short fit needs no more, and convolutions in float64 are slow
+        trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed)
         try:
             with torch.enable_grad():
                 model.fit(data, trainer)
@@ -318,6 +332,7 @@ class Laboratory:
             message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
             self.crashed.setdefault(spec, message)
             raise NotApplicable(message) from error
+        model.to(dtype)
 
     def _data(self, spec: ImageSpec) -> Dataset:
         if num_images(spec) <= LARGEST:
@@ -352,11 +367,16 @@ def _dtype(model: Model) -> torch.dtype:
     return found[0] if found else model.dtype
 
 
-def probe(model: Model, *, sampling: bool) -> None:
-    """Calls everything that a model promises once, on two images; raises what it raises."""
-    spec = model.spec
+def two_images(spec: ImageSpec) -> Tensor:
+    """Returns (2, C, H, W) uint8: a black image, and one whose every other entry is white."""
     images = torch.zeros(2, *spec.shape, dtype=torch.uint8)
     images[1].flatten()[::2] = spec.levels - 1
+    return images
+
+
+def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
+    """Calls everything that a model promises once, on images (N, C, H, W) uint8; raises what it raises."""
+    spec = model.spec
     if isinstance(model, ExactLikelihood):
         model.log_prob(images)
     if isinstance(model, VariationalBound):
@@ -368,7 +388,7 @@ def probe(model: Model, *, sampling: bool) -> None:
     if isinstance(model, Inference):
         model.encode(images)
     if isinstance(model, ClassConditional) and spec.num_classes:
-        model.condition_on(torch.zeros(2, dtype=torch.int64))
+        model.condition_on(torch.zeros(len(images), dtype=torch.int64))
     if sampling:
         model.sample(2)
 

@@ -43,7 +43,8 @@ class Trial:
         cls, where: str, quantity: str, deviation: float, *, tolerance: float, meaning: str, unit: str = ""
     ) -> Trial:
         """A quantity that is right up to rounding: ``deviation`` is its distance from what is right, NaN fails."""
-        return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t:.1g}{unit and ' '}{unit}", meaning)
+        words = f"{unit and ' '}{unit}"
+        return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g}{words}", meaning)
 
     @classmethod
     def z_test(

@@ -19,7 +19,7 @@ from harness.sampling import Sampler
 from harness.spec import ImageSpec
 
 _IMAGES = 9
-_SAMPLES = 32
+_SAMPLES = 16
 _WEIGHTS = 400
 _DRAWS = 128
 
@@ -36,14 +36,15 @@ def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
     """
     states: tuple[State, ...] = ("initial", "random", "fitted")
     for specimen in laboratory.specimens(*states, spaces=_spaces(laboratory)):
+        specimen = laboratory.single(specimen)
         model = specimen.model
-        untouched = _tensors(model)
-        _use(specimen)
-        before, training = _tensors(model), {name: module.training for name, module in model.named_modules()}
+        untouched, training = _tensors(model), {name: module.training for name, module in model.named_modules()}
+        _use(specimen, "once")
+        before = _tensors(model)
         settled = _changed(untouched, before)
         if settled:
             yield Note(f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does")
-        _use(specimen)
+        _use(specimen, "again")
         changed = _changed(before, _tensors(model))
         changed += [f"mode of {name or 'the model'}" for name, module in model.named_modules()
                     if training.get(name) != module.training]  # fmt: skip
@@ -56,10 +57,10 @@ def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
 
 
 @torch.no_grad()
-def _use(specimen: Specimen) -> None:
-    with specimen.rng("unchanged"):
-        for _ in range(2):
-            probe(specimen.model, sampling=True)
+def _use(specimen: Specimen, purpose: str) -> None:
+    with specimen.rng("unchanged", purpose):
+        for turn in range(2):
+            probe(specimen.model, specimen.images(4, "unchanged", purpose, turn), sampling=True)
             for sampler in specimen.model.samplers().values():
                 sampler(3)
 
@@ -155,7 +156,8 @@ def _draws_of(specimen: Specimen, model: Model) -> dict[str, Callable[[Tensor], 
 def reproducible(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields whether samples follow torch's global generator, and it alone."""
     states: tuple[State, ...] = ("initial", "random", "fitted")
-    for specimen in laboratory.specimens(*states, spaces=_spaces(laboratory)[:1]):
+    for exact in laboratory.specimens(*states, spaces=_spaces(laboratory)[:1]):
+        specimen = laboratory.single(exact)
         for name, sampler in specimen.model.samplers().items():
             where = f"{specimen.where}, sampler {name!r}"
             first, again, following = _draw_under(sampler, 1, 1)

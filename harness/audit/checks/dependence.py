@@ -22,8 +22,8 @@ from harness.spec import ImageSpec
 _ORDERINGS = 3
 _CONTEXTS = 40  # a unit that is dead in one is alive in another
 _ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
-_MOST_FLOPS = 4e10  # a context
-_ALL_FLOPS = 1e11
+_MOST_FLOPS = 2e10  # a context
+_ALL_FLOPS = 5e10
 
 
 def dependence(laboratory: Laboratory) -> Iterator[Finding]:
@@ -49,8 +49,8 @@ def _affordable(laboratory: Laboratory) -> Iterator[tuple[_Contexts, int]]:
         contexts = _Contexts(laboratory, spec)
         if not contexts.can_be_had:
             continue
-        cost = 1 if is_small else _cost(contexts.specimen)
-        if cost <= _MOST_FLOPS:
+        cost = _cost(contexts.specimen)
+        if cost <= _MOST_FLOPS or is_small:
             yield contexts, cost
             if not is_small:
                 channels_done.add(spec.channels)

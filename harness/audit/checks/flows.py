@@ -68,14 +68,22 @@ def _noise(specimen: Specimen, images: Tensor, x: Tensor, log_noise: Tensor) -> 
         specimen.where, "dequantized entries outside of their level's cell", outside, tolerance=0, unit="entries",
         meaning="dequantize leaves the cell [image, image + 1): the weights integrate over something else",
     )  # fmt: skip
+    many = images.repeat(400, 1, 1, 1)
     with torch.no_grad(), specimen.rng("volume"):
-        _, log_noise = model.dequantize(images.repeat(400, 1, 1, 1))
-    volume = (-log_noise.double()).exp()
-    yield Trial.z_test(
-        specimen.where, "mean of 1/q over the noise, minus the cell's volume of 1", estimate=float(volume.mean()) - 1,
-        standard_error=float(volume.std()) / len(volume) ** 0.5, unit="of volume", rounding=specimen.tolerance(),
-        meaning="log q of the dequantization noise is not the density that it is drawn from",
-    )  # fmt: skip
+        x, log_noise = model.dequantize(many)
+    noise, weight = (x - many).double().flatten(1), (-log_noise.double()).exp()
+    integrals = {
+        "1": (weight, 1.0),
+        "u": (weight * noise.mean(1), 1 / 2),
+        "u^2": (weight * noise.square().mean(1), 1 / 3),
+    }
+    for name, (values, expected) in integrals.items():
+        yield Trial.z_test(
+            specimen.where, f"mean of {name}/q over the noise u, minus its integral over the cell, {expected:.3g}",
+            estimate=float(values.mean()) - expected, standard_error=float(values.std()) / len(values) ** 0.5,
+            unit="of volume", rounding=specimen.tolerance(),
+            meaning="log q of the dequantization noise is not the density that it is drawn from",
+        )  # fmt: skip
 
 
 def inverse(laboratory: Laboratory) -> Iterator[Finding]:

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from harness.audit.effort import flops
 from harness.audit.estimates import num_steps
-from harness.audit.spaces import describe
+from harness.audit.spaces import WIDE, describe
 from harness.audit.subject import Laboratory, Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.metric import check_samples
 from harness.model import Autoregressive, Unsupported
 from harness.sampling import Noise
 
-_FEWEST, _MOST = 16, 128
+_FEWEST, _MOST = 8, 128
 _FLOPS = 1.5e11
 
 
@@ -29,16 +29,18 @@ def full_size(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields tests of the martingale, overall and at every entry, by the first of the model's samplers."""
     if not isinstance(laboratory.any_specimen.model, Autoregressive):
         raise NotApplicable("the model is not autoregressive")
-    spaces = [spec for spec in (laboratory.full, *laboratory.wide) if spec is not None] or list(laboratory.small)
-    for spec in spaces:
+    wanted = [*filter(None, [laboratory.full]), *laboratory.wide, *WIDE, *laboratory.small]
+    for spec in dict.fromkeys(wanted):
+        if not laboratory.takes(spec):
+            continue
         for specimen in list(laboratory.specimens("random", "fitted", spaces=[spec]))[:1]:
             count = _affordable(specimen)
-            if count < _FEWEST and spec is not spaces[-1]:
-                yield Note(f"{describe(spec)}: drawing {_FEWEST} samples takes too long; a smaller size is taken")
+            if count < _FEWEST and spec not in laboratory.small:
+                yield Note(f"{describe(spec)}: {_FEWEST} samples take too long; they are drawn at a smaller size")
                 continue
-            yield from _martingale(specimen, max(_FEWEST, count))
+            yield from _martingale(laboratory.single(specimen), max(_FEWEST, count))
             return
-    raise NotApplicable("the model takes no larger space with weights that can be sampled from")
+    raise NotApplicable("the model takes no space with weights that it can be sampled from")
 
 
 def _affordable(specimen: Specimen) -> int:
@@ -73,7 +75,7 @@ def _martingale(specimen: Specimen, count: int) -> Iterator[Trial]:
     total, steps = float(surprise.sum()), images.numel()
     yield Trial.z_test(
         where, "mean of log p(x_k | x_<k) + entropy, over all entries", estimate=total / steps,
-        standard_error=float(variance.sum().sqrt()) / steps, unit="nats an entry", meaning=meaning, rounding=1e-9,
+        standard_error=float(variance.sum().sqrt()) / steps, unit="nats an entry", meaning=meaning, rounding=1e-6,
     )  # fmt: skip
     p = _bernstein(surprise.sum(0), variance.sum(0), largest.amax(0))  # (D,)
     worst = int(p.argmin())

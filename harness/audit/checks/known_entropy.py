@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.audit.estimates import each_image_once
 from harness.audit.spaces import index_of
 from harness.audit.subject import Laboratory
 from harness.audit.trial import Finding, NotApplicable, Trial
@@ -21,11 +22,13 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Finding]:
         raise NotApplicable("an implicit model scores nothing")
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
-    for specimen in laboratory.specimens("fitted"):
+    for exact in laboratory.specimens("fitted"):
+        specimen = laboratory.single(exact)
         known, model = laboratory.known(specimen.spec), specimen.model
         evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
         score = model.log_prob if isinstance(model, ExactLikelihood) else getattr(model, "elbo")  # noqa: B009
-        scores = evaluation.per_image(score, purpose="known entropy")[0]
+        with each_image_once(specimen):
+            scores = evaluation.per_image(score, purpose="known entropy")[0]
         truth = known.log_probs[index_of(evaluation.split.images, specimen.spec)]
         gap = truth - scores  # nats, (N,)
         mean = float(gap.mean())
@@ -35,5 +38,5 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Finding]:
         )
         yield Trial.z_test(
             specimen.where, f"mean negative score minus the entropy ({mean:.3f} nats)", estimate=mean,
-            standard_error=float(gap.std()) / len(gap) ** 0.5, side=-1, unit="nats", meaning=meaning, rounding=1e-9,
+            standard_error=float(gap.std()) / len(gap) ** 0.5, side=-1, unit="nats", meaning=meaning, rounding=1e-6,
         )  # fmt: skip

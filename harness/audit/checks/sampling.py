@@ -45,7 +45,8 @@ def sampling(laboratory: Laboratory) -> Iterator[Finding]:
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
     if isinstance(model, ExactLikelihood):
-        for specimen in laboratory.specimens("random", "fitted"):
+        for exact in laboratory.specimens("random", "fitted"):
+            specimen = laboratory.single(exact)
             errors = torch.zeros_like(specimen.log_probs)
             for name, sampler in specimen.model.samplers().items():
                 where = f"{specimen.where}, sampler {name!r}"
@@ -110,7 +111,7 @@ def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> I
     extra = float((errors * log_probs).square().sum())
     yield Trial.z_test(
         where, "mean log p of samples, plus the entropy", estimate=shift, standard_error=(variance + extra) ** 0.5,
-        unit="nats", rounding=1e-9,
+        unit="nats", rounding=1e-6,
         meaning=f"samples are {'likelier' if shift > 0 else 'less likely'} than the model says they are: {_CAUSES}",
     )  # fmt: skip
 
