@@ -14,6 +14,7 @@ from typing import Literal
 
 from scipy import stats
 
+from harness.report.audits import AUDIT
 from harness.report.likelihood import is_likelihood, likelihood_entries, nats_a_bit_per_dim
 from harness.report.rows import BoardRow, Figure, PerImage, figure_of
 from harness.selection import VALID_PREFIX
@@ -129,11 +130,12 @@ def _check_data(a: Side, b: Side) -> None:
 
 
 def _quality(side: Side) -> list[str]:
-    """The quality metrics on the test split, in the order of the records."""
+    """The quality metrics on the test split, in the order of the records; an audit is a verdict, and no figure."""
     found: dict[str, None] = {}
     for record in side.row.records:
         for name, score in record.scores.items():
-            if score.stage == "quality" and not name.startswith(VALID_PREFIX) and side.row.scores(name):
+            compares = name != AUDIT and not name.startswith(VALID_PREFIX)
+            if score.stage == "quality" and compares and side.row.scores(name):
                 found[name] = None
     return list(found)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
-from harness.hyperparameters import resolve
-from harness.metric import Metric
+from harness.hyperparameters import as_json, resolve
+from harness.metric import Metric, Origin
 from harness.model import Model
 from harness.plugins import PluginManager
 from harness.randomness import derive_seed
@@ -58,3 +61,34 @@ def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: to
     if spec.precision == "float64":
         model = model.double()
     return model.to(device)
+
+
+def origin_of(plugins: PluginManager, name: str, hyperparameters: Mapping[str, Any], code: str) -> Origin:
+    """Returns how a registered model is made.
+
+    Args:
+        plugins: what is installed.
+        name: the model's registered name.
+        hyperparameters: what differs from its defaults.
+        code: the digest of its code.
+
+    Raises:
+        ValueError: an unknown name, or a wrong hyperparameter.
+    """
+    return origin_of_class(load_model_class(plugins, name), name, hyperparameters, code)
+
+
+def origin_of_class(model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = "") -> Origin:
+    """Returns how a model's class is made into a model; see ``origin_of``.
+
+    Raises:
+        HyperparameterError: a wrong hyperparameter.
+    """
+    defaults, chosen = (as_json(resolve(model_class, given)) for given in ({}, hyperparameters))
+    return Origin(
+        name,
+        lambda spec: model_class(spec, **resolve(model_class, hyperparameters)),
+        chosen,
+        {key: value for key, value in chosen.items() if value != defaults[key]},
+        code,
+    )

@@ -144,15 +144,22 @@ class Leaderboard:
         return [row for row in self.rows if row.dataset == dataset]
 
     def likelihood(self, dataset: str) -> tuple[list[LikelihoodEntry], Ranks]:
-        """Returns the entries of the likelihood board, in order, and their ranks; without reference rows."""
+        """Returns the ranked entries of the likelihood board, in order, and their ranks."""
         return self._likelihood(dataset)[0]
+
+    def likelihood_unranked(self, dataset: str) -> list[LikelihoodEntry]:
+        """Returns the rows of the likelihood board whose audit failed, which have no rank."""
+        return self._likelihood(dataset)[1]
 
     def likelihood_references(self, dataset: str) -> list[LikelihoodEntry]:
         """Returns the reference rows of the likelihood board, which have no rank."""
-        return self._likelihood(dataset)[1]
+        return self._likelihood(dataset)[2]
 
     def bounds(self, dataset: str) -> tuple[list[BoundsEntry], Ranks]:
-        """Returns the entries of the bounds board, in order, and the ranks of those that have one."""
+        """Returns the entries of the bounds board, in order, and the ranks of those that have one.
+
+        Rows whose audit failed are the last of them, and have none.
+        """
         return self._bounds(dataset)[0]
 
     def bounds_references(self, dataset: str) -> list[BoundsEntry]:
@@ -230,7 +237,8 @@ class Leaderboard:
         if board == "likelihood":
             entries, ranks = self.likelihood(dataset)
             ranked = [(entry, _rank(place, ranks)) for entry, place in zip(entries, ranks.intervals, strict=True)]
-            others = [(entry, _rank(None, ranks)) for entry in self.likelihood_references(dataset)]
+            without = (*self.likelihood_unranked(dataset), *self.likelihood_references(dataset))
+            others = [(entry, _rank(None, ranks)) for entry in without]
             return [(entry.row, {**place, **likelihood_values(entry)}) for entry, place in (*ranked, *others)]
         if board == "bounds":
             bounded, ranks = self.bounds(dataset)
@@ -252,7 +260,7 @@ class Leaderboard:
 
     def _shown(self, board: Board, dataset: str) -> set[str]:
         if board == "likelihood":
-            return {item.row.label for item in (*self.likelihood(dataset)[0], *self.likelihood_references(dataset))}
+            return {entry.row.label for entries in self._likelihood_entries(dataset) for entry in entries}
         if board == "bounds":
             return {item.row.label for item in (*self.bounds(dataset)[0], *self.bounds_references(dataset))}
         if board == "sample-quality":
@@ -260,23 +268,43 @@ class Leaderboard:
             return {item.row.label for item in (*quality.entries, *quality.references)}
         return {entry.row.label for _, _, entries in self.throughput(dataset) for entry in entries}
 
-    def _likelihood_of(self, dataset: str) -> tuple[tuple[list[LikelihoodEntry], Ranks], list[LikelihoodEntry]]:
-        models, references = _by_role(self.dataset_rows(dataset))
-        floors, _ = likelihood_entries(references, self.metrics, self.per_image, self.published)
-        floors.sort(key=lambda entry: entry.figure.mean)
-        return likelihood_entries(models, self.metrics, self.per_image, self.published), floors
+    def _likelihood_entries(self, dataset: str) -> tuple[list[LikelihoodEntry], ...]:
+        return self.likelihood(dataset)[0], self.likelihood_unranked(dataset), self.likelihood_references(dataset)
+
+    def _likelihood_of(
+        self, dataset: str
+    ) -> tuple[tuple[list[LikelihoodEntry], Ranks], list[LikelihoodEntry], list[LikelihoodEntry]]:
+        models, failed, references = _by_standing(self.dataset_rows(dataset))
+        unranked = [
+            sorted(
+                likelihood_entries(rows, self.metrics, self.per_image, self.published)[0],
+                key=lambda entry: entry.figure.mean,
+            )
+            for rows in (failed, references)
+        ]
+        return likelihood_entries(models, self.metrics, self.per_image, self.published), unranked[0], unranked[1]
 
     def _bounds_of(self, dataset: str) -> tuple[tuple[list[BoundsEntry], Ranks], list[BoundsEntry]]:
-        models, references = _by_role(self.dataset_rows(dataset))
-        floors, _ = bounds_entries(references, self.metrics, self.per_image)
-        return bounds_entries(models, self.metrics, self.per_image), [replace(item, rank=None) for item in floors]
+        models, failed, references = _by_standing(self.dataset_rows(dataset))
+        entries, ranks = bounds_entries(models, self.metrics, self.per_image)
+        unranked = [
+            [replace(entry, rank=None) for entry in bounds_entries(rows, self.metrics, self.per_image)[0]]
+            for rows in (failed, references)
+        ]
+        return ([*entries, *unranked[0]], ranks), unranked[1]
 
     def _quality_of(self, dataset: str) -> QualityBoard:
         return quality_board(self.dataset_rows(dataset), self.metrics)
 
 
-def _by_role(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], list[BoardRow]]:
-    return [row for row in rows if row.role == "model"], [row for row in rows if row.role != "model"]
+def _by_standing(rows: Sequence[BoardRow]) -> tuple[list[BoardRow], list[BoardRow], list[BoardRow]]:
+    """Models that are ranked, models whose audit failed, and references."""
+    models = [row for row in rows if row.role == "model"]
+    return (
+        [row for row in models if row.audit.standing != "failed"],
+        [row for row in models if row.audit.standing == "failed"],
+        [row for row in rows if row.role != "model"],
+    )
 
 
 def _first(row: BoardRow) -> dict[str, Any]:

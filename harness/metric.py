@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.dataset import Dataset, Split
 from harness.model import Model
 from harness.randomness import derive_seed, isolated_rng
+from harness.spec import ImageSpec
 from harness.training import FitSummary
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Metric(ABC):
         version: part of the cache key: change it whenever a figure would change.
         stage: ``quality`` and ``cost`` figures do not depend on the hardware; ``speed`` figures do, are measured
             alone on the machine, for the first seed only.
+        can_choose: whether the configurations of a grid may be compared by it.
     """
 
     name: str
@@ -81,10 +83,30 @@ class Metric(ABC):
     requires: type = Model
     version: str = "1"
     stage: ClassVar[Literal["quality", "cost", "speed"]] = "quality"
+    can_choose: ClassVar[bool] = True
 
     @abstractmethod
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Measures ``evaluation.model`` on ``evaluation.split``."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a model was made: enough to make it again, untrained, for any sample space.
+
+    Attributes:
+        name: the model's registered name.
+        construct: makes it; raises ``Unsupported`` for a space that it cannot do.
+        hyperparameters: all of them, as JSON holds them.
+        changed: those that differ from the model's defaults.
+        code: the digest of its code.
+    """
+
+    name: str
+    construct: Callable[[ImageSpec], Model]
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
 
 
 class Evaluation:
@@ -102,6 +124,8 @@ class Evaluation:
         feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
         load_dataset: loads another dataset by its name, for feature networks that learn from one.
         data_folder: where pretrained feature networks are looked for; None: the default data folder.
+        origin: how the model was made, where that is known.
+        audit_folder: where audits are kept, so that runs of one model share one; None: they are not kept.
     """
 
     def __init__(
@@ -116,12 +140,15 @@ class Evaluation:
         feature_folder: Path | None = None,
         load_dataset: Callable[[str], Dataset] | None = None,
         data_folder: DataFolder | None = None,
+        origin: Origin | None = None,
+        audit_folder: Path | None = None,
     ) -> None:
         self.model, self.data, self.fit, self.seed, self.batch_size = model.eval(), data, fit, seed, batch_size
         self.split_name = split
         self.split: Split = data.test if split == "test" else data.valid
         self.device = model.device
         self.feature_folder, self.load_dataset, self.data_folder = feature_folder, load_dataset, data_folder
+        self.origin, self.audit_folder = origin, audit_folder
         self._samples: list[Tensor] = []
         self._features: dict[tuple[str, str], Tensor] = {}
         self._networks: dict[str, FeatureNetwork] = {}

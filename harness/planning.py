@@ -310,7 +310,7 @@ class Planner:
         model_class = load_model_class(self.plugins, row.model)
         for name in row.configurations[0][0].metrics:
             metric = self._metric(name)
-            if metric.stage == "quality" and issubclass(model_class, metric.requires):
+            if metric.can_choose and metric.stage == "quality" and issubclass(model_class, metric.requires):
                 return name
         raise ValueError(
             f"{row.label!r}: a grid needs a quality metric that {row.model!r} can be scored by, to choose on"

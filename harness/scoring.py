@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from harness.components import load_dataset, load_metric
+from harness.components import load_dataset, load_metric, origin_of
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint, hardware
@@ -61,15 +61,20 @@ class Evaluations:
             fit = self._folder.fit()
             assert fit is not None
             summary = FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"}))
+            record = self._folder.description()
+            assert record is not None
+            artifacts = self._folder.path.parent.parent
             self._made[split] = Evaluation(
                 self._model,
                 self._data,
                 split=split,
                 fit=summary,
                 seed=self._spec.seed,
-                feature_folder=self._folder.path.parent.parent / "features",
+                feature_folder=artifacts / "features",
                 load_dataset=lambda name: load_dataset(self._plugins, name, self._data_folder),
                 data_folder=self._data_folder,
+                origin=origin_of(self._plugins, self._spec.model, self._spec.hyperparameters, record.code),
+                audit_folder=artifacts / "audits",
             )
         return self._made[split]
 

@@ -18,6 +18,7 @@ from harness.spec import Budget, Precision, RunSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NOT_IN_FILE = ("name", "checkpoint")
+AUDIT = "audit"
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -109,7 +110,8 @@ class Suite(BaseModel):
     """A benchmark: which models, on which datasets, with which seeds, measured how.
 
     ``time_limit`` (``"30 minutes"``) and ``memory_limit`` (``"4 GB"``) are what each run may take; they are no part of
-    what a run is.
+    what a run is. Models are audited, once for their code and hyperparameters on a sample space, unless ``audit`` is
+    false; references are not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,6 +126,7 @@ class Suite(BaseModel):
     threads: int = Field(default=1, ge=1)
     time_limit: str | None = None
     memory_limit: str | None = None
+    audit: bool = True
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     checkpoint: str | None = Field(default=None, exclude=True)
     name: str = Field(default="", exclude=True)
@@ -206,10 +209,11 @@ class Suite(BaseModel):
         return rows
 
     def _spec(self, model: SuiteModel, dataset: str, hyperparameters: dict[str, Any], seed: int) -> RunSpec:
+        audited = self.audit and model.role == "model" and AUDIT not in self.metrics
         return RunSpec(
             model=model.name,
             dataset=dataset,
-            metrics=self.metrics,
+            metrics=(*self.metrics, AUDIT) if audited else self.metrics,
             hyperparameters=hyperparameters,
             seed=seed,
             budget=model.budget or self.budget,

@@ -231,6 +231,12 @@ def test_scores_on_the_validation_split_are_not_compared():
         compare_rows(row, side("b", [score()]))
 
 
+def test_an_audit_is_no_figure_to_compare():
+    audit = score("audit", 0.0, protocol={"standing": "passed"})
+    one, two = (side(model, [score("nll", 1.0 + seed, standard_error=0.1), audit]) for seed, model in enumerate("ab"))
+    assert [difference.metric for difference in compare_rows(one, two).differences] == ["nll"]
+
+
 def source(name, *models, dataset="digits"):
     records = tuple(record(model, seed, [score()], dataset) for model in models for seed in (0, 1))
     return Source(name, tuple(rows_of(records)), records)

@@ -59,7 +59,7 @@ def test_the_documented_example_expands_to_one_row_of_two_configurations_with_th
         {"hidden": [500, 500], "learning_rate": 3e-4},
     ]
     spec = row.configurations[0][0]
-    assert spec.metrics == ("nll", "iwae-5000", "fid", "sampling-throughput")
+    assert spec.metrics == ("nll", "iwae-5000", "fid", "sampling-throughput", "audit")
     assert (spec.budget, spec.precision, spec.threads, spec.checkpoint) == ("20 epochs", "float32", 1, None)
 
 
@@ -238,7 +238,7 @@ def test_settings_keep_name_and_selection():
         ("=3", "--set '=3': write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE"),
         ("made.=3", "--set 'made.=3': write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE"),
         ("mad.x=1", "--set 'mad.x=1': no model 'mad' in the suite (did you mean 'made'?)"),
-        ("budgt=1", "--set 'budgt=1': the suite has no key 'budgt' (did you mean 'budget'?)"),
+        ("budgt=1", "--set 'budgt=1': the suite has no key 'budgt' (did you mean 'budget' or 'audit'?)"),
         ("models=[]", "--set 'models=[]': the suite has no key 'models'"),
         ("checkpoint=x", "--set 'checkpoint=x': the suite has no key 'checkpoint'"),
         ("budget=3", "--set 'budget=3': budget: Input should be a valid string (it is 3)"),

@@ -267,6 +267,9 @@ def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
         typer.echo(printable(f"{_name(difference)}: {difference.conclusion}. {difference.rests_on}."))
     for refusal in result.refusals:
         typer.echo(printable(f"not compared: {refusal.reason}"))
+    for letter, side in (("A", a), ("B", b)):
+        if side.row.audit.failed:
+            typer.echo(printable(f"✗ {letter} failed its audit ({side.row.audit.names}): no board ranks it"))
 
 
 def _missing(side: Side) -> str:

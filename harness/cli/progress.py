@@ -18,6 +18,7 @@ from rich.progress import (
 from harness.names import printable
 from harness.plugins import Problem
 from harness.record import FAILURES, RunRecord
+from harness.report.audits import AUDIT, audit_of_score
 from harness.reporter import Reporter
 
 
@@ -96,7 +97,9 @@ def summarise(record: RunRecord) -> str:
         return f" ({record.failure.stage}: {record.failure.type}: {' '.join(record.failure.message.split())[:200]})"
     parts = []
     for name, score in record.scores.items():
-        if score.status == "done" and score.stage == "quality" and score.value is not None:
+        if name == AUDIT and score.status == "done":
+            parts.append(f"audit {audit_of_score(score).cell}")
+        elif score.status == "done" and score.stage == "quality" and score.value is not None:
             parts.append(f"{name} {score.value:.5g}")
         elif score.status in FAILURES and score.failure is not None:
             parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")

@@ -60,6 +60,7 @@ def run(
     memory_limit: str = typer.Option(
         None, "--memory-limit", help="End a run that has more memory resident: '512 MiB', '4 GB'."
     ),
+    no_audit: bool = typer.Option(False, "--no-audit", help="Do not check the models; the boards will say so."),
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
@@ -72,6 +73,8 @@ def run(
     chosen = chosen.override(settings).select(names, _parse_seeds(seeds) if seeds else None)
     if checkpoint is not None:
         chosen = chosen.scoring(Path(checkpoint))
+    if no_audit:
+        chosen = chosen.model_copy(update={"audit": False})
     if device != "auto":
         from harness.environment import choose_device
 
@@ -100,6 +103,7 @@ def run(
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
         _print_outcome(outcome.records)
+        _print_failed_audits(outcome.records)
     stale = [planned for row in plan for planned in row.runs() if planned.state == "stale"]
     if stale:
         echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
@@ -183,6 +187,18 @@ def _note(planned: PlannedRun) -> str:
 def _print_outcome(records: Sequence[RunRecord]) -> None:
     counts = Counter(record.status for record in records)
     echo(f"{len(records)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()), err=True)
+
+
+def _print_failed_audits(records: Sequence[RunRecord]) -> None:
+    from harness.report.audits import audit_of_score
+
+    failed: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        audit = audit_of_score(record.scores.get("audit"))
+        if audit.failed:
+            failed.setdefault((record.spec.model, audit.names), []).append(record.run)
+    for (model, names), runs in failed.items():
+        echo(f"✗ {model} failed its audit ({names}) and is not ranked: 'harness show {runs[0]}' says why", err=True)
 
 
 def status(
@@ -271,8 +287,12 @@ def show(
         echo(f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}")
     if record.configurations_tried > 1:
         echo(f"  the best on validation of {record.configurations_tried} configurations")
+    from harness.report.audits import AUDIT
+
     rows = []
     for name, score in record.scores.items():
+        if name == AUDIT and score.status == "done":
+            continue
         value = f"{score.value:.6g}" if score.value is not None else score.status
         error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
         why = (
@@ -284,6 +304,8 @@ def show(
     if rows:
         echo("")
         print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
+    for line in _audit_lines(record, options):
+        echo(line)
     if record.failure is not None:
         echo(f"\n{record.failure.stage}: {record.failure.type}: {record.failure.message}")
         for text in (record.failure.traceback, record.failure.stack, record.failure.log):
@@ -293,3 +315,20 @@ def show(
     if lines and folder.log.exists():
         tail = folder.log.read_text(errors="replace").splitlines()[-lines:]
         echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))
+
+
+def _audit_lines(record: RunRecord, options: Context) -> list[str]:
+    """The verdict on the run's model, what is wrong with it, and where the whole report is."""
+    from harness.report.audits import AUDIT, audit_of_score
+
+    score = record.scores.get(AUDIT)
+    audit = audit_of_score(score)
+    if score is None or score.status != "done":
+        return []
+    does_not_apply = sum(check.verdict == "not applicable" for check in audit.checks)
+    lines = ["", f"audit: {audit.cell}; {len(audit.passed)} checks passed, {does_not_apply} do not apply"]
+    for check in audit.failed:
+        lines += [f"  ✗ {check.words}", f"    again: harness audit {record.run} --checks {check.check}"]
+    lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]
+    file = options.artifacts_root / "audits" / Path(score.protocol.get("report", "none")).name
+    return [*lines, f"  {file}"] if file.is_file() else lines

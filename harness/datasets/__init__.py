@@ -63,6 +63,27 @@ def register_datasets() -> Sequence[DatasetEntry]:
             paper="Roweis, Saul & Hinton 2002",
         ),
         DatasetEntry(
+            "ising-8x8",
+            "harness.datasets.known:ising",
+            summary="known entropy: an Ising model on 8x8, coupling 0.4; drawn, not downloaded",
+            paper="Ising 1925; Kramers & Wannier 1941",
+        ),
+        DatasetEntry(
+            "templates-8x8",
+            "harness.datasets.known:templates",
+            summary="known distribution: twelve 8x8 templates, one entry in ten flipped; drawn, not downloaded",
+        ),
+        DatasetEntry(
+            "tree-8x8",
+            "harness.datasets.known:tree",
+            summary="known entropy: a binary Markov field on a spanning tree of 8x8; drawn, not downloaded",
+        ),
+        DatasetEntry(
+            "tree-8x8-4-levels",
+            "harness.datasets.known:tree_levels",
+            summary="known entropy: a Markov field of four levels on a spanning tree of 8x8; drawn, not downloaded",
+        ),
+        DatasetEntry(
             "images",
             "harness.datasets.images:images",
             summary="your own images: a folder of image files or an .npz, split 80/10/10 by content",

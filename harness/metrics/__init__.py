@@ -38,6 +38,17 @@ def register_metrics() -> Sequence[MetricEntry]:
             usage="iwae-K",
         ),
         MetricEntry(
+            "entropy-gap",
+            "harness.metrics.gap:EntropyGap",
+            summary="NLL, or its bound, above that of the true distribution; on datasets of known entropy",
+            paper="Kullback & Leibler 1951",
+        ),
+        MetricEntry(
+            "audit",
+            "harness.metrics.audit:Audit",
+            summary="checks of the model's likelihood, samplers and conduct that fail; every suite has it",
+        ),
+        MetricEntry(
             "active-units",
             "harness.metrics.active_units:ActiveUnits",
             summary="latent units whose posterior mean varies with the image",

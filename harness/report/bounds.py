@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.report.audits import AUDIT_COLUMNS
 from harness.report.likelihood import BOUND, protocol, training_values
 from harness.report.ranking import Ranks, rank_figures
 from harness.report.rows import BoardRow, Figure, PerImage, figure_of
@@ -13,7 +14,7 @@ from harness.statistics import RankInterval
 
 _FIRST = {
     "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "label": "string", "model": "string",
-    "status": "string", "ranked_by": "string",
+    "status": "string", **AUDIT_COLUMNS, "ranked_by": "string",
 }  # fmt: skip
 _LAST = {
     "active_units": "float64", "active_units_sd": "float64", "latent_units": "Int64", "seeds": "Int64",
@@ -91,6 +92,7 @@ def bounds_values(entry: BoundsEntry, metrics: Sequence[str]) -> dict[str, Any]:
     figure = entry.figures[main]
     values |= {name: training[name] for name in _LAST if name in training}
     values |= {
+        **entry.row.audit.values,
         "ranked_by": by if entry.rank is not None else None,
         "seeds": len(figure.values), "images": figure.num_images,
         "protocol": "; ".join(f"{metric}: {protocol(entry.row, metric)}" for metric in entry.figures),

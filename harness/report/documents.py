@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.report.audits import audit_notes
 from harness.report.bounds import BoundsEntry, bound_metrics, tightest
 from harness.report.cells import (
     active_units_cell,
@@ -23,6 +24,7 @@ from harness.report.cells import (
     training_cell,
     verdict_note,
 )
+from harness.report.gap import GAP_HEADER, gap_cell, gap_lead, gap_notes
 from harness.report.likelihood import LikelihoodEntry, likelihood_values
 from harness.report.quality_section import REFERENCES, quality_section
 from harness.report.reading import READING
@@ -65,16 +67,21 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
 def _likelihood_section(leaderboard: Leaderboard, dataset: str) -> Section:
     entries, ranks = leaderboard.likelihood(dataset)
     references = leaderboard.likelihood_references(dataset)
-    shown = [*entries, *references]
-    places = [interval(place.best, place.worst) for place in ranks.intervals]
+    failed = leaderboard.likelihood_unranked(dataset)
+    models = [*entries, *failed]
+    shown = [*models, *references]
+    places = [*(interval(place.best, place.worst) for place in ranks.intervals), *[NOTHING] * len(failed)]
     notes = [ranks.sentence] if entries else []
+    notes += audit_notes([(entry.row.label, entry.row.audit) for entry in models])
+    notes += gap_notes([entry.row for entry in shown])
     notes += protocol_notes((entry.row.label, protocol_words(entry.row, entry.figure.metric)) for entry in shown)
     notes += [verdict_note(entry) for entry in shown if entry.published is not None]
     if any(_draw_share(entry) is not None for entry in shown):
         notes.append("Draw share: how much of the mean's variance over test images is the random draw of their pixels.")
     decimals = nats_decimals([entry.figure.mean for entry in shown])
-    table = _likelihood_table(entries, places, decimals)
+    table = _likelihood_table(models, places, decimals)
     lead = split_words(leaderboard, dataset) if shown else "No row has a likelihood or a bound yet."
+    lead = " ".join(filter(None, [lead, gap_lead([entry.row for entry in shown])]))
     floors = _reference_section(_likelihood_table(references, [NOTHING] * len(references), decimals))
     missing = missing_section(leaderboard, "likelihood", dataset)
     return Section(dataset, lead, table, tuple(notes), (*floors, *missing))
@@ -85,15 +92,20 @@ def _likelihood_table(entries: Sequence[LikelihoodEntry], places: Sequence[str],
     bits = 3 if any(cells["bits_per_dim"] >= 1 for cells in values) else 4
     shares = [_draw_share(entry) for entry in entries]
     published = any(entry.published is not None for entry in entries)
-    columns = ["Rank", "Model", "NLL, nats", "bits/dim", "Kind", "Seeds", "Parameters", "Training"]
+    gaps = [gap_cell(entry.row, entry.gap) for entry in entries]
+    columns = ["Rank", "Model", "NLL, nats", *[GAP_HEADER] * any(gaps), "bits/dim", "Kind"]
+    columns += ["Audit"] * any(entry.row.role == "model" for entry in entries)
+    columns += ["Seeds", "Parameters", "Training"]
     columns += ["Published", "Verdict"] * published + ["Draw share"] * any(share is not None for share in shares)
     rows = []
-    for entry, cells, share, place in zip(entries, values, shares, places, strict=True):
+    for entry, cells, share, place, gap in zip(entries, values, shares, places, gaps, strict=True):
         figure = entry.figure
         shown = {
             "Rank": place,
             "Model": label_cell(entry.row),
             "NLL, nats": figure_cell(figure, decimals),
+            GAP_HEADER: gap or NOTHING,
+            "Audit": entry.row.audit.cell,
             "bits/dim": KIND_SIGNS[figure.kind]
             + with_spread(cells["bits_per_dim"], cells["bits_per_dim_sd"], None, bits),
             "Kind": figure.kind if figure.kind == "exact" else f"{figure.kind}, {figure.metric}",
@@ -105,7 +117,7 @@ def _likelihood_table(entries: Sequence[LikelihoodEntry], places: Sequence[str],
             "Draw share": NOTHING if share is None else f"{fixed(100 * share, 1)} %",
         }
         rows.append(tuple(shown[column] for column in columns))
-    numeric = frozenset({"NLL, nats", "bits/dim", "Seeds", "Parameters", "Draw share"})
+    numeric = frozenset({"NLL, nats", GAP_HEADER, "bits/dim", "Seeds", "Parameters", "Draw share"})
     return Table(tuple(columns), tuple(rows), numeric) if rows else None
 
 
@@ -131,6 +143,7 @@ def _bounds_section(leaderboard: Leaderboard, dataset: str) -> Section:
         for metric in metrics
     }
     notes = [f"Ranked by {tightest(metrics)}. {ranks.sentence}"] if ranks.intervals else []
+    notes += audit_notes([(entry.row.label, entry.row.audit) for entry in entries])
     notes += protocol_notes(
         (entry.row.label, protocol_words(entry.row, metric))
         for metric in metrics
@@ -146,11 +159,13 @@ def _bounds_section(leaderboard: Leaderboard, dataset: str) -> Section:
 
 def _bounds_table(entries: Sequence[BoundsEntry], metrics: Sequence[str], decimals: Mapping[str, int]) -> Table | None:
     active = any(entry.active_units is not None for entry in entries)
+    audited = any(entry.row.role == "model" for entry in entries)
     columns = [
         "Rank",
         "Model",
         *(bound_header(metric) for metric in metrics),
         *["Active units"] * active,
+        *["Audit"] * audited,
         "Seeds",
         "Training",
     ]
@@ -159,9 +174,9 @@ def _bounds_table(entries: Sequence[BoundsEntry], metrics: Sequence[str], decima
         figures = [bound_cell(entry.figures.get(metric), decimals[metric]) for metric in metrics]
         place = NOTHING if entry.rank is None else interval(entry.rank.best, entry.rank.worst)
         seeds = max(len(figure.values) for figure in entry.figures.values())
-        units = [active_units_cell(entry)] * active
+        between = [*[active_units_cell(entry)] * active, *[entry.row.audit.cell] * audited]
         rows.append(
-            (place, label_cell(entry.row), *figures, *units, seeds_cell(entry.row, seeds), training_cell(entry.row))
+            (place, label_cell(entry.row), *figures, *between, seeds_cell(entry.row, seeds), training_cell(entry.row))
         )
     numeric = frozenset({*(bound_header(metric) for metric in metrics), "Active units", "Seeds"})
     return Table(tuple(columns), tuple(rows), numeric) if rows else None

@@ -12,6 +12,8 @@ from typing import Any
 
 from harness.published import MeasuredFigure, PublishedFigure, Verdict, verdict
 from harness.record import RunRecord
+from harness.report.audits import AUDIT_COLUMNS
+from harness.report.gap import GAP_COLUMNS, gap_of, gap_values
 from harness.report.ranking import Ranks, rank_figures
 from harness.report.rows import BoardRow, Figure, PerImage, figure_of, mean_of
 
@@ -22,7 +24,8 @@ _AS_BITS_PER_DIM = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound"
 
 LIKELIHOOD_COLUMNS = {
     "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "label": "string", "model": "string",
-    "status": "string", "nll_nats": "float64", "nll_nats_sd": "float64", "nll_nats_se": "float64",
+    "status": "string", **AUDIT_COLUMNS, "nll_nats": "float64", "nll_nats_sd": "float64", "nll_nats_se": "float64",
+    **GAP_COLUMNS,
     "bits_per_dim": "float64", "bits_per_dim_sd": "float64", "kind": "string", "metric": "string", "seeds": "Int64",
     "seeds_planned": "Int64", "images": "Int64", "draw_share_of_variance": "float64", "parameters_sampling": "Int64",
     "parameters_training": "Int64", "budget": "string", "fit_epochs": "float64", "fit_steps": "float64",
@@ -35,12 +38,13 @@ LIKELIHOOD_COLUMNS = {
 
 @dataclass(frozen=True)
 class LikelihoodEntry:
-    """A row with its figure in nats an image, what it is published as, and the verdict."""
+    """A row with its figure in nats an image, what it is published as and the verdict, and its gap to the entropy."""
 
     row: BoardRow
     figure: Figure
     published: PublishedFigure | None
     verdict: Verdict | None
+    gap: Figure | None = None
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -52,7 +56,8 @@ class LikelihoodEntry:
             "bits_per_dim": bits.mean, "bits_per_dim_sd": bits.standard_deviation, "kind": figure.kind,
             "metric": figure.metric, "seeds": len(figure.values), "images": figure.num_images,
             "draw_share_of_variance": _detail(row, figure.metric, "draw_share_of_variance"),
-            "protocol": protocol(row, figure.metric), **training_values(row),
+            "protocol": protocol(row, figure.metric), **training_values(row), **row.audit.values,
+            **gap_values(self.gap),
         }  # fmt: skip
         if self.published is not None and self.verdict is not None:
             theirs = self.published
@@ -87,7 +92,7 @@ def likelihood_entries(
         theirs = _published(row, published)
         if figure is not None:
             judged = None if theirs is None else verdict(_measured(row, figure, theirs, per_image), theirs)
-            entries.append(LikelihoodEntry(row, figure, theirs, judged))
+            entries.append(LikelihoodEntry(row, figure, theirs, judged, gap_of(row, per_image)))
     ranks = rank_figures([entry.figure for entry in entries])
     order = sorted(range(len(entries)), key=lambda k: (ranks.intervals[k].best, entries[k].figure.mean))
     intervals = tuple(ranks.intervals[k] for k in order)

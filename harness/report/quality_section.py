@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.published import PublishedFigure
+from harness.report.audits import audit_notes
 from harness.report.cells import label_cell, missing_section, parameters_cell, split_words, training_cell
 from harness.report.pictures import pictures_of
 from harness.report.rows import one_line
@@ -43,6 +44,7 @@ def quality_section(leaderboard: Leaderboard, dataset: str, pictures: Collection
         f"{headers[group].removesuffix(' ↓')}: {group.metric}; {group.words or 'no protocol stated'}."
         for group in board.groups
     ]
+    notes += audit_notes([(entry.row.label, entry.row.audit) for entry in board.entries])
     parts = [
         *_references(board, headers, decimals),
         *missing_section(leaderboard, "sample-quality", dataset),
@@ -129,6 +131,7 @@ def _seeds_cell(entry: QualityEntry, board: QualityBoard) -> tuple[str, int]:
 def _table(
     board: QualityBoard, entries: Sequence[QualityEntry], headers: Mapping[Group, str], decimals: Mapping[Group, int]
 ) -> Table | None:
+    audited = any(entry.row.role == "model" for entry in entries)
     rows = []
     for entry in entries:
         seeds, number = _seeds_cell(entry, board)
@@ -138,12 +141,14 @@ def _table(
                 NOTHING if entry.rank is None else interval(entry.rank.best, entry.rank.worst),
                 label_cell(entry.row),
                 *(_figure_cell(entry.figures.get(group), group, decimals[group], number) for group in board.groups),
+                *[entry.row.audit.cell] * audited,
                 seeds,
                 parameters_cell(values["parameters_sampling"], values["parameters_training"]),
                 training_cell(entry.row),
             )
         )
-    columns = ("Rank", "Model", *(headers[group] for group in board.groups), "Seeds", "Parameters", "Training")
+    heads = (headers[group] for group in board.groups)
+    columns = ("Rank", "Model", *heads, *["Audit"] * audited, "Seeds", "Parameters", "Training")
     return Table(columns, tuple(rows), frozenset({*headers.values(), "Parameters"})) if rows else None
 
 

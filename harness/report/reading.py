@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.published import TAGS
+from harness.report.audits import OF_SAMPLES
 from harness.report.ranking import ALPHA
 
 _SPREAD = """
@@ -37,6 +38,20 @@ bounds of different K are different quantities, each with a column of its own.
 _SPEED = """
 Speeds compare within one table only: each is one machine. They are measured alone on it, with the first seed: the
 median over blocks of calls, in brackets the quartiles. Rows are sorted by sampling speed, and not ranked.
+"""
+
+_AUDIT = """
+Audit: each model's class, with the row's hyperparameters, is checked before it is ranked: by enumeration of small
+sample spaces, and by tests on larger ones; docs/audits.md says how. ✓: it passed every check that applies; below the
+table stands which. ✗: the named checks failed; such a row is listed last, has no rank and changes no other, and below
+the table stands what is likely wrong. Not enumerated: the model takes no sample space that can be enumerated, so that
+its normalisation and its samplers are not checked; it passed the others. Not audited: the records have no audit of this
+code. A right model fails any check at all with a probability of 0.1 % at most.
+"""
+
+_AUDIT_OF_SAMPLES = f"""
+Audit: the same as on the likelihood board. Here a row loses its rank by the checks on which its samples rest alone:
+{", ".join(OF_SAMPLES)}. A wrong likelihood is named, and says nothing of samples.
 """
 
 _LIKELIHOOD = f"Negative log-likelihood of the test images, in nats an image; lower is better. {_SPREAD}"
@@ -83,8 +98,8 @@ than a perfect model gets at the full size.
 """
 
 READING: dict[str, tuple[str, ...]] = {
-    "likelihood": (_LIKELIHOOD, _RANKS, _ORDER, _UNITS, _TAGS),
-    "bounds": (_BOUNDS, _K, _RANKS, _UNITS_ACTIVE),
+    "likelihood": (_LIKELIHOOD, _RANKS, _ORDER, _AUDIT, _UNITS, _TAGS),
+    "bounds": (_BOUNDS, _K, _RANKS, _AUDIT, _UNITS_ACTIVE),
     "throughput": (_SPEED, _COST),
-    "sample-quality": (_QUALITY, _PROTOCOL, _QUALITY_RANKS, _FAILED_SEEDS, _FLOORS, _TAGS),
+    "sample-quality": (_QUALITY, _PROTOCOL, _QUALITY_RANKS, _AUDIT_OF_SAMPLES, _FAILED_SEEDS, _FLOORS, _TAGS),
 }

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.record import FAILURES, RunRecord, ScoreRecord, identity_of
+from harness.report.audits import RowAudit, audit_of
 from harness.selection import best_configuration
 from harness.statistics import Kind, ScoreMatrix, pair_images, summary
 from harness.suite import Role, Suite, SuiteModel
@@ -105,6 +106,11 @@ class BoardRow:
                 if score.fingerprint == fingerprint and _has_value(score):
                     speeds.setdefault(score.metric, score)
         return speeds
+
+    @cached_property
+    def audit(self) -> RowAudit:
+        """What the audits of its runs say."""
+        return audit_of(self.records)
 
     def first(self, metric: str) -> float | None:
         """Returns a figure that does not depend on the seed, such as a number of parameters."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harness.published import PublishedFigure
 from harness.record import FAILURES, RunRecord, ScoreRecord
+from harness.report.audits import AUDIT_COLUMNS
 from harness.report.rows import BoardRow
 from harness.report.seed_ranking import Replicates, SeedRanks, rank_replicates
 from harness.statistics import RankInterval
@@ -22,7 +23,7 @@ _METRIC = re.compile(r"(fid|kid)(-.+)?")
 _PUBLISHED = ("fid", "inception-score")
 _FIRST = {
     "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "role": "string", "label": "string",
-    "model": "string", "status": "string", "ranked_by": "string",
+    "model": "string", "status": "string", **AUDIT_COLUMNS, "ranked_by": "string",
 }  # fmt: skip
 _GROUP = {
     "": "float64", "_sd": "float64", "_se": "float64", "_seeds": "Int64", "_halves": "float64",
@@ -160,7 +161,10 @@ def group_of(score: ScoreRecord) -> Group:
 
 
 def quality_board(rows: Sequence[BoardRow], metrics: Sequence[str]) -> QualityBoard:
-    """Makes the board of one dataset from its rows; ``metrics`` are those of the suite, in its order."""
+    """Makes the board of one dataset from its rows; ``metrics`` are those of the suite, in its order.
+
+    A model that fails a check on which its samples rest is listed, and not ranked.
+    """
     found = [entry for row in rows if (entry := _entry(row, metrics)).figures]
     models = [entry for entry in found if entry.row.role == "model"]
     references = [entry for entry in found if entry.row.role != "model"]
@@ -169,14 +173,15 @@ def quality_board(rows: Sequence[BoardRow], metrics: Sequence[str]) -> QualityBo
     by = next((group for group in groups if group in scored), None)
     if by is None:
         return QualityBoard((), None, (), (), SeedRanks())
-    ranked = [entry for entry in models if by in entry.figures]
+    ranked = [entry for entry in models if by in entry.figures and not entry.row.audit.fails_on_samples]
     ranks = rank_replicates(
         [Replicates(entry.figures[by].values, entry.figures[by].standard_error) for entry in ranked]
     )
     order = sorted(range(len(ranked)), key=lambda k: (ranks.intervals[k].best, ranked[k].figures[by].mean))
     intervals = tuple(ranks.intervals[k] for k in order)
     entries = [QualityEntry(ranked[k].row, ranked[k].figures, ranks.intervals[k]) for k in order]
-    entries += [entry for entry in models if by not in entry.figures]
+    entries += [entry for entry in models if by not in entry.figures and not entry.row.audit.fails_on_samples]
+    entries += [entry for entry in models if entry.row.audit.fails_on_samples]
     references.sort(key=lambda entry: entry.figures[by].mean if by in entry.figures else math.inf)
     return QualityBoard(
         tuple(groups), by, tuple(entries), tuple(references),
@@ -297,6 +302,8 @@ def quality_columns(names: Mapping[Group, str], metrics: Sequence[str]) -> dict[
 def quality_values(entry: QualityEntry, board: QualityBoard, names: Mapping[Group, str]) -> dict[str, Any]:
     """Returns the cells of ``quality_columns`` that a row's own records give."""
     values: dict[str, Any] = {"role": entry.row.role, "seeds": entry.num_seeds, **entry.row.training}
+    if entry.row.role == "model":
+        values |= entry.row.audit.values
     if board.by is not None:
         values["ranked_by"] = names[board.by]
         if board.by in entry.figures:

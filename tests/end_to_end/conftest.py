@@ -57,10 +57,13 @@ class Lab:
         file.write_text(text, encoding="utf-8")
         return file
 
-    def suite(self, models, *, name="suite", seeds="[0]", metrics='["nll"]', dataset="digits-binary", more=""):
-        """Writes a suite; ``models`` are names, or bodies of ``[[models]]`` tables."""
+    def suite(
+        self, models, *, name="suite", seeds="[0]", metrics='["nll"]', dataset="digits-binary", audit=False, more=""
+    ):
+        """Writes a suite; ``models`` are names, or bodies of ``[[models]]`` tables. Audits take their time."""
         tables = [text if "=" in text else f'name = "{text}"' for text in models]
-        head = f'title = "T"\ndatasets = ["{dataset}"]\nseeds = {seeds}\nmetrics = {metrics}\n{more}\n'
+        head = f'title = "T"\ndatasets = ["{dataset}"]\nseeds = {seeds}\nmetrics = {metrics}\n'
+        head += f"audit = {str(audit).lower()}\n{more}\n"
         return self.write(f"{name}.toml", head + "".join(f"[[models]]\n{table}\n" for table in tables))
 
     @property

@@ -51,7 +51,7 @@ def test_a_suite_that_cannot_be_used_is_one_line_that_says_what_would_be_right(l
         (["--set", "tilted.learning_rat=1"], "has no hyperparameter 'learning_rat' (did you mean 'learning_rate'?)"),
         (["--set", "tilted.learning_rate=fast"], "learning_rate = 'fast' is not a float"),
         (["--set", "tiltd.learning_rate=1"], "no model 'tiltd' in the suite (did you mean 'tilted'?)"),
-        (["--set", "budgte=1"], "the suite has no key 'budgte' (did you mean 'budget'?)"),
+        (["--set", "budgte=1"], "the suite has no key 'budgte' (did you mean 'budget'"),
         (["--set", "budget"], "write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE"),
         (["--only", "unifrom"], "no such model, label or dataset in the suite (did you mean 'uniform'?)"),
         (["--seeds", "a"], "write seeds as 0,1,2 or 0-4"),

@@ -1,0 +1,328 @@
+"""``harness audit MODEL``: every check on one model, with what it rests on and what is likely wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from harness.cli import completion
+from harness.cli.context import JSON_OPTION, echo, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.audit import AuditReport, CheckResult
+    from harness.cli.context import Context
+    from harness.metric import Origin
+    from harness.model import Model
+    from harness.spec import ImageSpec
+
+_NUM_CLASSES = 10  # of --size, for models that need labels
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("audit")(audit_command)
+
+
+def audit_command(
+    context: typer.Context,
+    model: str = typer.Argument(
+        None,
+        help="A model's name, path/to/file.py:Class, package.module:Class, or the beginning of a run's name.",
+        autocompletion=completion.audited,
+    ),
+    changes: list[str] = typer.Option(  # noqa: B008
+        [], "--set", metavar="KEY=VALUE", help="A hyperparameter, as in TOML: hidden=[500]; can be repeated."
+    ),
+    size: str = typer.Option(
+        None, "--size", metavar="HxWxCxL", help="The benchmark's size: height x width x channels x levels, 28x28x1x2."
+    ),
+    dataset: str = typer.Option(
+        None, "--dataset", help="Take the benchmark's size from this dataset.", autocompletion=completion.datasets
+    ),
+    checks: str = typer.Option(None, "--checks", metavar="A,B", help="Only these checks; --list names them."),
+    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same report; boards take 0."),
+    list_checks: bool = typer.Option(False, "--list", help="Say which checks there are."),
+    code: int = typer.Option(
+        None, "--code", metavar="N", min=1, help="Instead of the checks, code N test images by a trained model."
+    ),
+    code_file: str = typer.Option(None, "--code-file", help="With --code: keep the coded images here."),
+    suite: str = typer.Option(None, "--suite", help="With --code: only runs of this suite."),
+    weights: str = typer.Option(None, "--weights", help="With --code: these weights (safetensors); needs --dataset."),
+    device: str = typer.Option("auto", "--device", help="With --code: where to compute."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
+    options: Context = context.obj
+    if list_checks:
+        _list_checks(json)
+        return
+    if model is None:
+        raise ValueError("name a model to audit: a registered one, a file.py:Class, or a run; --list names the checks")
+    if code is not None:
+        from harness.cli import coding
+
+        coding.code(
+            options, model, code, output=code_file, suite=suite, weights=weights, dataset=dataset, changes=changes,
+            device=device, json=json,
+        )  # fmt: skip
+        return
+    for name, value in (("--code-file", code_file), ("--suite", suite), ("--weights", weights)):
+        if value is not None:
+            raise ValueError(f"{name} goes with --code N")
+    asked = _asked(options, model, changes, size, dataset)
+    only = None if checks is None else _names(checks)
+    report = _audit(asked, only, seed, progress=not json and sys.stderr.isatty())
+    if not report.spaces and not report.failed:
+        raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
+    if json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        _print(report, asked)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be audited, and the arguments that say so again."""
+
+    origin: Origin
+    full: ImageSpec | None
+    words: tuple[str, ...]
+
+
+def _audit(asked: _Asked, only: Sequence[str] | None, seed: int, *, progress: bool) -> AuditReport:
+    from harness.audit import Subject, audit
+
+    def tell(result: CheckResult) -> None:
+        if progress:
+            echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
+
+    origin = asked.origin
+    subject = Subject(origin.name, origin.construct, origin.changed, asked.full)
+    return audit(subject, seed=seed, only=only, on_check=tell)
+
+
+# --- what is asked for ---
+
+
+def _asked(options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None) -> _Asked:
+    from harness.components import origin_of_class
+
+    if size is not None and dataset is not None:
+        raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
+    own = dict(map(_setting, changes))
+    model_class, name, hyperparameters, trained_on = _find(options, model)
+    given = {**hyperparameters, **own}
+    dataset = dataset if dataset is not None or size is not None else trained_on
+    origin = origin_of_class(model_class, name, given)
+    words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={_as_toml(value)}"))]
+    full = None
+    if size is not None:
+        full, words = _size(size), [*words, "--size", size]
+    elif dataset is not None:
+        full, words = _spec_of(options, dataset), [*words, "--dataset", dataset]
+    if full is not None:
+        _check_it_takes(origin, full)
+    return _Asked(origin, full, tuple(words))
+
+
+def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
+    from harness.audit.spaces import describe
+    from harness.model import Unsupported
+
+    with contextlib.suppress(RuntimeError, TypeError, AttributeError, LookupError):  # defects: the audit names them
+        try:
+            origin.construct(full)
+        except Unsupported as reason:
+            raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
+
+
+def _find(options: Context, model: str) -> tuple[type[Model], str, dict[str, Any], str | None]:
+    """Returns a model's class, its name, and, of a run, its hyperparameters and dataset."""
+    from harness.components import load_model_class
+    from harness.plugins import did_you_mean
+
+    if ":" in model:
+        return _from_code(model), model, {}, None
+    if any(entry.match(model) is not None for entry in options.plugins.entries("model")):
+        return load_model_class(options.plugins, model), model, {}, None
+    if Path(model).suffix == ".py":
+        raise ValueError(f"{model!r} names a file: say which of its classes, {model}:CLASS")
+    stored = options.store_url is not None or options.artifacts_root.exists()
+    runs = [record.run for record in options.artifacts.store.records()] if stored else []
+    if not any(run.startswith(model) for run in runs):
+        names = [entry.name for entry in options.plugins.entries("model")]
+        if difflib.get_close_matches(model, runs, n=1) and not difflib.get_close_matches(model, names, n=1):
+            raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
+        options.plugins.find("model", model)  # says what is close, and what is broken
+    record = options.find_run(model)
+    spec = record.spec
+    return load_model_class(options.plugins, spec.model), spec.model, dict(spec.hyperparameters), spec.dataset
+
+
+def _from_code(text: str) -> type[Model]:
+    """Imports the class of ``path/to/file.py:Class`` or ``package.module:Class``.
+
+    Raises:
+        ValueError: no such file, module or class, or its code cannot be imported.
+    """
+    from harness.model import Model
+    from harness.plugins import did_you_mean
+
+    where, _, name = text.rpartition(":")
+    path = Path(where)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise ValueError(f"{text!r}: there is no file {where}")
+    try:
+        module = _import_file(path) if is_file else _import_module(where)
+    except Exception as error:  # somebody else's code: anything can happen
+        raise ValueError(f"{text!r}: {where} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        models = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
+        what = "has no class" if found is None else "has something else than a subclass of harness.Model as"
+        raise ValueError(f"{text!r}: {where} {what} {name!r}{did_you_mean(name, models)}")
+    return found
+
+
+def _import_file(path: Path) -> Any:
+    """Imports a file as a module of its own, which may import its neighbours."""
+    name = "audited_" + re.sub(r"\W", "_", path.stem)  # it may be called as a module that is needed
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.path.insert(0, str(path.resolve().parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and annotations are looked up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> Any:
+    """Imports a module, from the working folder too, which the path of an installed command does not have."""
+    sys.path.insert(0, str(Path.cwd()))
+    return importlib.import_module(name)
+
+
+def _spec_of(options: Context, dataset: str) -> ImageSpec:
+    from harness.components import load_dataset
+    from harness.datasets.folder import DataFolder
+
+    return load_dataset(options.plugins, dataset, DataFolder.resolve(options.data)).spec
+
+
+def _size(text: str) -> ImageSpec:
+    from harness.spec import ImageSpec
+
+    parts = text.split("x")
+    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+        raise ValueError(f"--size {text!r}: write height x width x channels x levels, such as 28x28x1x2")
+    height, width, channels, levels = map(int, parts)
+    return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(repr(item) if isinstance(item, str) else _as_toml(item) for item in value)}]"
+    return str(value)
+
+
+def _names(text: str) -> list[str]:
+    from harness.audit.checks import CHECKS
+    from harness.plugins import did_you_mean
+
+    known = [check.name for check in CHECKS]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--checks: there is no check {name!r}{did_you_mean(name, known)}")
+    if not names:
+        raise ValueError(f"--checks {text!r} names no check; --list names all")
+    return names
+
+
+# --- what is said ---
+
+_SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
+
+
+def _list_checks(json: bool) -> None:
+    from harness.audit.checks import CHECKS
+
+    if json:
+        print_json([{"check": check.name, "promise": check.promise} for check in CHECKS])
+        return
+    print_table(["check", "what a right model does"], [[check.name, check.promise] for check in CHECKS])
+
+
+def _print(report: AuditReport, asked: _Asked) -> None:
+    capability = f" ({report.capability})" if report.capability else ""
+    echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
+    header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
+    print_table(header, [_row(result) for result in report.checks])
+    for result in report.failed:
+        echo(f"\n✗ {result.check}: {result.meaning}")
+        for failure in result.failures:
+            echo(f"    {failure}")
+        echo(f"  again: {_again(asked, result)}")
+    notes = [f"{result.check}: {note}" for result in report.checks for note in result.notes]
+    if notes:
+        echo("\nnotes")
+        for note in notes:
+            echo(f"  {note}")
+    echo(f"\n{verdict_line(report)}")
+
+
+def _row(result: CheckResult) -> list[str]:
+    sign = _SIGNS[result.verdict]
+    if result.verdict == "not applicable":
+        return [sign, result.check, "", "", "", result.meaning]
+    if result.statistic is None or result.threshold is None:
+        return [sign, result.check, "", "", "", result.where]
+    relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
+    against = f"{relation} {result.threshold:.1g}"
+    return [sign, result.check, f"{result.statistic:.3g}", against, result.smallest_defect, result.where]
+
+
+def _again(asked: _Asked, result: CheckResult) -> str:
+    return shlex.join(["harness", "audit", *asked.words, "--checks", result.check, "--seed", str(result.seed)])
+
+
+def verdict_line(report: AuditReport) -> str:
+    """Returns the verdict on a model in a line."""
+    counts = [result.verdict for result in report.checks]
+    made = f"{counts.count('pass')} checks passed, {counts.count('not applicable')} do not apply"
+    if report.failed:
+        made = f"failed {', '.join(result.check for result in report.failed)}; {made}"
+    why = {
+        "not enumerated": "; not enumerated: it takes no sample space that can be",
+        "no likelihood": "; it promises no likelihood",
+    }
+    sign = "✗" if report.failed else "✓"
+    return f"{sign} {report.model}: {made}{why.get(report.standing, '')} ({report.seconds:.1f} s, seed {report.seed})"

@@ -1,0 +1,203 @@
+"""``harness audit MODEL --code N``: test images coded by a trained model, decoded, and the file's size in nats."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from harness.cli.context import echo, print_json, read_suite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.cli.context import Context
+    from harness.coding import Receipt
+    from harness.dataset import Dataset
+    from harness.model import Model
+    from harness.record import RunRecord
+
+_SEED = 0
+
+
+def code(
+    options: Context,
+    model: str,
+    number: int,
+    *,
+    output: str | None = None,
+    suite: str | None = None,
+    weights: str | None = None,
+    dataset: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Prints a coding receipt, and ends with status 1 if it does not hold.
+
+    Args:
+        options: the global ones.
+        model: a run's name or its beginning, or a model's name; with ``weights`` a model's name.
+        number: of test images; a seeded choice where the split has more.
+        output: the file to keep.
+        suite: only runs that this suite refers to.
+        weights: a safetensors file, to be scored instead of a run's.
+        dataset: of the weights; without them, only runs on this dataset.
+        changes: hyperparameters of the model that has the weights, ``name=value`` as in TOML.
+        device: where to compute.
+        json: print JSON.
+
+    Raises:
+        ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
+    """
+    from harness.coding import code_images
+
+    if number < 1:
+        raise ValueError(f"--code {number}: at least one image is needed")
+    if weights is not None:
+        name, trained, data = _from_file(options, model, weights, dataset, changes, device)
+    elif changes:
+        raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
+    else:
+        name, trained, data = _from_store(options, model, suite, dataset, device)
+    images = _some(data.test.draw(0).images, number)
+    receipt, content = code_images(trained, images, progress=_progress if sys.stderr.isatty() else _no_progress)
+    if output is not None:
+        from harness.files import write_atomically
+
+        write_atomically(Path(output), content)
+    if json:
+        print_json({"model": name, "dataset": data.name, "file": output, **_as_json(receipt)})
+    else:
+        for line in _in_words(receipt, name, data, output):
+            echo(line)
+    if not receipt.holds:
+        raise typer.Exit(1)
+
+
+def _from_store(
+    options: Context, model: str, suite: str | None, dataset: str | None, device: str
+) -> tuple[str, Model, Dataset]:
+    from harness.components import load_dataset
+    from harness.datasets.folder import DataFolder
+    from harness.loading import load_model
+
+    record = _find(options, model, suite, dataset)
+    trained = load_model(record, options.settings(device=device))
+    return record.run, trained, load_dataset(options.plugins, record.spec.dataset, DataFolder.resolve(options.data))
+
+
+def _find(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
+    """Returns the one trained run that is meant."""
+    records = options.artifacts.store.records()
+    if suite is not None:
+        referred = options.artifacts.store.references().get(read_suite(suite).name, set())
+        records = [record for record in records if record.run in referred]
+    if dataset is not None:
+        records = [record for record in records if record.spec.dataset == dataset]
+    found = (
+        [record for record in records if record.run == name]
+        or [record for record in records if record.spec.model == name]
+        or [record for record in records if record.run.startswith(name)]
+    )
+    trained = [record for record in found if options.artifacts.folder(record.run).fit() is not None]
+    if not trained:
+        raise ValueError(
+            f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
+            "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
+        )
+    if len(trained) > 1:
+        names = ", ".join(record.run for record in trained[:5])
+        raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")
+    return trained[0]
+
+
+def _from_file(
+    options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
+) -> tuple[str, Model, Dataset]:
+    from harness.checkpoint import load_weights
+    from harness.components import load_dataset, load_model_class
+    from harness.datasets.folder import DataFolder
+    from harness.environment import choose_device
+    from harness.hyperparameters import resolve
+    from harness.randomness import isolated_rng
+
+    if dataset is None:
+        raise ValueError("--weights needs --dataset, whose test images are coded")
+    model_class = load_model_class(options.plugins, model)
+    data = load_dataset(options.plugins, dataset, DataFolder.resolve(options.data))
+    where = choose_device(device)
+    with isolated_rng(_SEED, where):
+        trained = model_class(data.spec, **resolve(model_class, dict(map(_setting, changes)))).to(where)
+    load_weights(Path(weights), trained)
+    return f"{model} with {weights}", trained, data
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+def _some(images: Tensor, number: int) -> Tensor:
+    """A seeded choice without replacement, in the order of the split: its first images may be of one class."""
+    import torch
+
+    if number >= len(images):
+        return images
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values]
+
+
+def _no_progress(stage: str, fraction: float) -> None:
+    pass
+
+
+def _progress(stage: str, fraction: float) -> None:
+    typer.echo(f"\r{stage} {fraction:4.0%}" + ("\n" if stage == "decode" and fraction >= 1 else ""), nl=False, err=True)
+
+
+def _as_json(receipt: Receipt) -> dict[str, Any]:
+    derived = {name: getattr(receipt, name) for name in ("bits_per_image", "nats_per_image", "overhead", "holds")}
+    content = {**asdict(receipt), **derived}
+    del content["model"]
+    return content
+
+
+def _in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:
+    from harness.coding import HEADER_BYTES, TOLERANCE
+
+    kept = "" if output is None else f", kept in {output}"
+    back = "returns the same images" if receipt.decoded_equal else "DOES NOT return the images"
+    lines = [
+        f"{receipt.num_images:,} test images of {data.name}, coded by {name}",
+        f"file      {receipt.num_bytes:,} bytes{kept}: {receipt.bits_per_image:.2f} bits an image",
+        f"          {receipt.nats_per_image:.3f} nats an image, {HEADER_BYTES} bytes of header included",
+        f"log_prob  {receipt.nll:.3f} nats an image: the file is {receipt.overhead:+.2%}",
+        f"decoding  {back}; {receipt.encode_seconds:.1f} s to encode, {receipt.decode_seconds:.1f} s to decode",
+    ]
+    if receipt.is_upper_bound:
+        lines.append(
+            f"          each image is coded by the best of several orders: the size is an upper bound, by up to "
+            f"{receipt.bound_slack:.2f} nats"
+        )
+    if not receipt.decoded_equal:
+        lines.append("✗ the conditionals differ from call to call: nothing that is coded by them can be decoded")
+    elif not receipt.holds:
+        lines.append(
+            f"✗ the conditionals, as they are before an entry is known, give {receipt.conditional_nats:.3f} nats an "
+            f"image, and log_prob {receipt.nll:.3f}: log_prob is not that of these conditionals, or they see the future"
+        )
+    elif receipt.is_upper_bound:
+        lines.append(f"✓ but for its header, the file is in the range that the likelihood allows, to {TOLERANCE:.0%}")
+    else:
+        lines.append(f"✓ but for its header, the file is as long as the likelihood says, to {TOLERANCE:.0%}")
+    return lines

@@ -1,0 +1,55 @@
+"""For the tests of plugins: conformance suites to subclass, and fixtures. A pytest plugin; loads no torch by itself.
+
+    from harness.testing import ModelConformance
+
+    class TestKDE(ModelConformance):
+        model = "kde"
+        expected_failures = {"dependence": "every pixel sees the row above alone: that is the model"}
+
+runs every check of the audit, and what a benchmark asks of a plugin beyond it, one test each. ``DatasetConformance``
+and ``MetricConformance`` do the same for the other two nouns. The classes work by being imported. The fixtures
+``harness_lab`` (a whole suite in a temporary folder) and ``harness_tiny_dataset`` need the plugin to be loaded, as an
+installed ``genharness`` is, else by ``pytest -p harness.testing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.testing.conformance import Conformance
+from harness.testing.datasets import DatasetConformance
+from harness.testing.lab import Lab
+from harness.testing.metrics import MetricConformance
+from harness.testing.models import ModelConformance
+
+if TYPE_CHECKING:
+    from harness.dataset import Dataset
+
+__all__ = ["Conformance", "DatasetConformance", "Lab", "MetricConformance", "ModelConformance"]
+
+
+@pytest.fixture
+def harness_lab(tmp_path: Path) -> Iterator[Lab]:
+    """A temporary folder that runs suites: ``run({...})`` gives the records, ``board()`` ranks them."""
+    lab = Lab(tmp_path / "harness-lab")
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def harness_tiny_dataset() -> Dataset:
+    """Three templates with noise, 4x4, two levels, labelled: something that a model can learn in a second."""
+    from harness.spec import ImageSpec
+    from harness.testing.tiny import tiny_dataset
+
+    return tiny_dataset(ImageSpec(1, 4, 4, 2, num_classes=3))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells xdist's workers how tests are shared out: only where a class stays together is its audit made in one go."""
+    node.workerinput["harness_dist"] = node.config.getoption("dist", "no")

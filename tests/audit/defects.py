@@ -1,0 +1,225 @@
+"""Defects of every size, down to none: what the power of each check is measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from museum.autoregressive import MADE, NADE
+from museum.conditional import ConditionalMADE
+from museum.flows import NICE, RealNVP
+from museum.latent import IWAE, VAE, BoundOnly
+from museum.mixtures import Independent, Mixture
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness import ImageSpec, Model, Noise, Sampler
+from harness.sampling import raster_sample
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect that has a size.
+
+    Attributes:
+        check: the one that should see it.
+        name: what the size is of, in words.
+        model: has the defect in the size of its attribute ``size``.
+        sizes: that are measured.
+    """
+
+    check: str
+    name: str
+    model: type[Model]
+    sizes: tuple[float, ...]
+
+    def make(self, spec: ImageSpec, size: float) -> Model:
+        """Returns the model with the defect."""
+        model = self.model(spec)
+        model.size = size  # type: ignore[assignment]
+        return model
+
+
+DEFECTS: list[Defect] = []
+FINE = (1e-12, 1e-10, 1e-9, 3e-9, 1e-8, 1e-6)
+COARSE = (0.0, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+def sized(check: str, name: str, *sizes: float) -> Callable[[type[Model]], type[Model]]:
+    """Registers a model as a defect."""
+
+    def register(model: type[Model]) -> type[Model]:
+        model.size = 0.0  # type: ignore[assignment]
+        DEFECTS.append(Defect(check, name, model, sizes))
+        return model
+
+    return register
+
+
+@sized("contract", "share of images that score NaN", 0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+class _Nan(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        number = (images.flatten(1).double() @ torch.arange(1.0, self.spec.num_dimensions + 1).double().sqrt()) % 1.0
+        return torch.where(number < self.size, torch.nan, super().log_prob(images))
+
+
+@sized("normalisation", "mass of an exact likelihood, minus 1", 0.0, *FINE)
+class _Mass(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        return super().log_prob(images) + math.log1p(self.size)
+
+
+@sized("normalisation", "mass of importance weights, minus 1", *COARSE)
+class _WeightMass(VAE):
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        return super().log_importance_weights(images, num_samples) + math.log1p(self.size)
+
+
+@sized("conditionals", "nats an entry that scoring adds", 0.0, *FINE)
+class _ScoreShifted(MADE):
+    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        return super().conditional_log_probs(images, ordering) - self.size
+
+
+class _Warm(NADE):
+    def samplers(self) -> dict[str, Sampler]:
+        return {"incremental": self.incremental}
+
+    def draw(self, state: Tensor, step: int, gumbel: Tensor) -> Tensor:
+        return super().draw(state, step, gumbel * (1 + self.size))
+
+
+@sized("sampling", "temperature of an autoregressive sampler, minus 1", *COARSE)
+class _WarmSmall(_Warm):
+    pass
+
+
+@sized("sampling", "scale of the latents that a VAE is sampled from, minus 1", *COARSE, 0.5)
+class _WidePrior(VAE):
+    def draw_prior(self, num_samples: int) -> Tensor:
+        return (1 + self.size) * super().draw_prior(num_samples)
+
+
+@sized("full-size", "temperature of an autoregressive sampler, minus 1", 0.0, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
+class _WarmFull(_Warm):
+    pass
+
+
+@sized("dependence", "weight of an entry's own value in its logits", 0.0, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-8)
+class _Leak(MADE):
+    def network(self, inputs: Tensor, ordering: int) -> Tensor:
+        own = inputs.view(len(inputs), 1, *self.spec.shape)
+        weight = torch.arange(self.spec.levels, dtype=inputs.dtype).view(1, -1, 1, 1, 1)
+        return super().network(inputs, ordering) + self.size * weight * own
+
+
+@sized("bounds", "share of the KL divergence that elbo leaves out", *COARSE, 0.5)
+class _LessDivergence(IWAE):
+    def divergence(self, mean: Tensor, log_std: Tensor) -> Tensor:
+        return (1 - self.size) * super().divergence(mean, log_std)
+
+
+@sized("bounds", "nats that a bound alone lies above itself", 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+class _BoundShifted(BoundOnly):
+    def elbo(self, images: Tensor) -> Tensor:
+        return super().elbo(images) + self.size
+
+
+@sized("importance-samples", "share of the weights that repeat others", 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
+class _Repeated(VAE):
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        weights = super().log_importance_weights(images, num_samples)
+        distinct = max(1, round(num_samples * (1 - self.size)))
+        return weights[torch.arange(num_samples) % distinct]
+
+
+@sized("log-determinant", "relative error of the log-determinant", 0.0, 1e-10, 1e-8, 1e-7, 3e-7, 1e-6, 1e-4)
+class _Determinant(RealNVP):
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        latents, log_det = super().transform(x)
+        return latents, log_det * (1 + self.size)
+
+
+@sized("inverse", "relative error of the inverse", 0.0, 1e-9, 1e-8, 1e-7, 1e-6, 3e-6, 1e-4)
+class _Inverse(NICE):
+    def inverse(self, latents: Tensor) -> Tensor:
+        return super().inverse(latents) * (1 + self.size)
+
+
+@sized("prior", "scale of the latents that a flow is sampled from, minus 1", *COARSE)
+class _PriorScale(NICE):
+    def sample_prior(self, num_samples: int) -> Tensor:
+        return (1 + self.size) * super().sample_prior(num_samples)
+
+
+@sized("unchanged", "what a call adds to a parameter", 0.0, 1e-300, 1e-20, 1e-16, 1e-12, 1e-6)
+class _Drift(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        self.shares.data.add_(self.size)
+        return super().log_prob(images)
+
+
+@sized("neighbours", "weight of the batch's mean in a score", 0.0, *FINE)
+class _BatchMean(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        scores = super().log_prob(images)
+        return scores + self.size * scores.mean()
+
+
+@sized("neighbours", "weight of the batch's mean in a posterior's mean", 0.0, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0)
+class _BatchPosterior(VAE):
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = super().posterior(images)
+        return mean + self.size * mean.mean(0), log_std
+
+
+@sized("reproducible", "share of images drawn by another generator", 0.0, 0.01, 0.03, 0.1, 0.2, 0.3)
+class _OtherGenerator(Mixture):
+    def sample(self, num_samples: int) -> Tensor:
+        images = super().sample(num_samples)
+        random = np.random.default_rng()
+        other = torch.from_numpy(random.integers(self.spec.levels, size=images.shape)).to(torch.uint8)
+        chosen = torch.from_numpy(random.random((num_samples, 1, 1, 1)) < self.size)
+        return torch.where(chosen, other, images)
+
+
+@sized("checkpoint", "nats that depend on what is not saved", 0.0, *FINE)
+class _Unsaved(Mixture):
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__(spec)
+        self.drawn = float(torch.randn(()))
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        return super().log_prob(images) + self.size * self.drawn
+
+
+@sized("labels", "share of samples whose label is drawn anew", *COARSE, 0.5)
+class _LabelsLost(ConditionalMADE):
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        given = self.labels_for(num_samples)
+        anew = torch.randint(self.num_classes, (num_samples,))
+        labels = torch.where(torch.rand(num_samples) < self.size, anew, given)
+        noise = Noise.draw(num_samples, self.spec, dtype=self.dtype)
+        return raster_sample(
+            lambda images, ordering: self.logits(images, labels), self.made.generation_steps, self.spec, noise
+        )
+
+
+@sized("known-entropy", "nats that are added to an exact likelihood", 0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.5)
+class _Boast(Independent):
+    def fit(self, data, trainer) -> None:  # type: ignore[no-untyped-def]
+        """Learns the known distribution itself, as far as 5,000 images show it."""
+        super().fit(data, trainer)
+        images = torch.cat([data.train.images, data.valid.images])
+        powers = self.spec.levels ** torch.arange(self.spec.num_dimensions)
+        index = (images.flatten(1).long() * powers).sum(1)
+        size = self.spec.levels**self.spec.num_dimensions
+        self.probs = (F.one_hot(index, size).sum(0).to(self.dtype) + 1.0).div_(len(images) + size)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        powers = self.spec.levels ** torch.arange(self.spec.num_dimensions)
+        return self.probs[(images.flatten(1).long() * powers).sum(1)].log() + self.size

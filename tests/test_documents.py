@@ -1,0 +1,118 @@
+"""What the tutorials show works as printed: their blocks run in order, and print what stands below them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness import distributions, plugins
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+def blocks(name):
+    return BLOCK.findall((DOCS / name).read_text(encoding="utf-8"))
+
+
+def commands(text):
+    """Yields each command of a console block with what stands below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield shlex.split(command), output
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
+
+
+class Reader:
+    """Does what a document says, in a folder of its own."""
+
+    def __init__(self, name, folder, install):
+        self.name, self.folder, self.install, self.names, self.printed = name, folder, install, {}, ""
+        self.sources = {}
+
+    def read(self):
+        for language, text in blocks(self.name):
+            getattr(self, language)(text)
+
+    def python(self, text):
+        found = re.match(r"# file: (\S+)\n", text)
+        if found:
+            self.sources[found[1]] = text
+            return
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(text, self.name, "exec"), self.names)
+        self.printed = out.getvalue()
+
+    def output(self, text):
+        assert self.printed == text
+
+    def toml(self, text):
+        project = tomllib.loads(text)["project"]
+        points = project["entry-points"]["harness"]
+        self.install(project["name"], self.sources, entry_points=points, requires=project["dependencies"])
+
+    def console(self, text):
+        for words, output in commands(text):
+            if words[:2] == ["pip", "install"]:
+                self._pip(self.folder / words[-1])
+                continue
+            assert words[0] == "harness"
+            done = run(self.folder, *words[1:], *(["--seeds", "0", "--set", "budget='2 epochs'"] * (words[1] == "run")))
+            assert done.returncode == 0, done.stdout + done.stderr
+            if output:
+                assert done.stdout == output
+
+    def _pip(self, folder):
+        """As ``pip install`` does, without the network that its build would need."""
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        sources = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("harness_*/*.py")}
+        points = project["entry-points"]["harness"]
+        self.install(project["name"], sources, entry_points=points, requires=project["dependencies"])
+
+
+@pytest.mark.parametrize("name", ["add-a-model.md", "add-a-dataset.md", "add-a-metric.md", "wrap-a-model.md"])
+def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, monkeypatch):
+    folder = tmp_path / "anywhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HARNESS_ARTIFACTS", raising=False)
+
+    reader = Reader(name, folder, install_plugin)
+    reader.read()
+
+    for value in list(reader.names.values()):
+        if isinstance(value, type) and getattr(value, "__test__", False) and value.__name__.startswith("Test"):
+            promised = value()._names()["promise"]
+            for promise in promised:
+                with contextlib.suppress(pytest.skip.Exception, pytest.xfail.Exception):
+                    value().test_conforms(promise)
+
+
+@pytest.mark.parametrize("name", ["add-a-model.md", "wrap-a-model.md"])
+def test_a_wrapper_takes_under_thirty_lines(name):
+    for language, text in blocks(name):
+        if language == "python":
+            for body in re.split(r"^(?=class )", text, flags=re.MULTILINE)[1:]:
+                code = [line for line in re.split(r"^\S", body[1:], flags=re.MULTILINE)[0].splitlines() if line.strip()]
+                assert len(code) < 30
+
+
+def test_the_plugins_of_the_documents_are_gone_afterwards():
+    plugins.plugin_manager.cache_clear()
+    distributions.shared_packages.cache_clear()
+    names = {info.name for info in plugins.plugin_manager().plugins}
+    assert not names & {"demo", "stripes", "ink"}
