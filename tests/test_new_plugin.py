@@ -138,6 +138,8 @@ def test_the_templates_are_in_the_wheel(tmp_path):
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     templates = resources.files("harness") / "templates" / "plugin"
-    expected = {f"harness/templates/plugin/{file.name}" for file in templates.iterdir() if file.is_file()}
-    assert expected
+    with resources.as_file(templates) as folder:
+        files = [file.relative_to(folder).as_posix() for file in folder.rglob("*.template")]
+    expected = {f"harness/templates/plugin/{file}" for file in files}
+    assert len(expected) == 8
     assert expected <= names

@@ -160,7 +160,7 @@ def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float,
     with specimen.rng("outside"):
         x = model.inverse(model.sample_prior(num_samples)).flatten(1)
     share = float(((x < 0) | (x >= specimen.spec.levels)).any(1).double().mean())
-    return share, (share * (1 - share) / num_samples) ** 0.5
+    return share, ((share * (1 - share) + 1 / num_samples) / num_samples) ** 0.5  # never quite certain
 
 
 @torch.no_grad()

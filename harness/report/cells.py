@@ -136,7 +136,7 @@ def split_words(leaderboard: Leaderboard, dataset: str) -> str:
                 for name in ("train", "valid", "test")
                 if name in record.num_images
             )
-            sentences[f"{sizes} images. {record.split_protocol}".strip()] = None
+            sentences[f"{sizes} images. {_sentence(record.split_protocol)}".strip()] = None
             contents.add(record.dataset_digest)
     words = " ".join(sentences)
     if len(contents) > 1:
@@ -159,3 +159,7 @@ def missing_section(leaderboard: Leaderboard, board: Board, dataset: str) -> tup
     )
     table = Table(("Model", "Seeds", "Status", "Reason"), tuple(rows)) if rows else None
     return (Section("Missing", "", table, notes),) if rows or notes else ()
+
+
+def _sentence(words: str) -> str:
+    return words if not words or words.endswith(".") else f"{words}."

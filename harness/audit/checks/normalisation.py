@@ -75,7 +75,7 @@ def _weighted(laboratory: Laboratory) -> Iterator[Finding]:
             yield Note(f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range")
         total = float(mean.sum()) + outside
         variance = float(error.square().sum()) + outside_error**2
-        meaning = f"the mean importance weights of all images sum to {total:.4g}, not to 1: {_CAUSES}"
+        meaning = f"the mean importance weights of all images sum to {total:.6g}, not to 1: {_CAUSES}"
         yield Trial.z_test(
             specimen.where, "sum of the mean weights of all images, minus 1", estimate=total - 1,
             standard_error=variance**0.5, unit="of mass", meaning=meaning, rounding=specimen.tolerance(),

@@ -30,6 +30,7 @@ from harness.model import (
 from harness.sampling import Sampler
 
 _SHARED = 64
+_FEWEST_INSIDE = 200
 _WELL_BELOW = 6.0  # standard errors that a bound is lowered by before an image's count is held against it
 _CAUSES = (
     "a temperature, another prior, order or activation than in scoring, a mode or mean taken instead of a draw, "
@@ -73,8 +74,11 @@ def _weighted(laboratory: Laboratory) -> Iterator[Finding]:
         found = True
         if isinstance(specimen.model, Invertible):
             counts = draws_inside(specimen, MOST_SAMPLES)
-            inside = float(mean.sum())
-            yield from _frequencies(f"{specimen.where}, prior and inverse", counts, mean / inside, error / inside)
+            inside, where = float(mean.sum()), f"{specimen.where}, prior and inverse"
+            if int(counts.sum()) >= _FEWEST_INSIDE:
+                yield from _frequencies(where, counts, mean / inside, error / inside)
+            else:
+                yield Note(f"{where}: hardly any of the density's mass lies in the images' range")
         for name, sampler in specimen.model.samplers().items():
             where, counts = (
                 f"{specimen.where}, sampler {name!r}",
