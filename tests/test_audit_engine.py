@@ -175,3 +175,107 @@ def test_positive_weights_are_positive_and_random_ones_keep_the_size_of_signals(
     nn.init.zeros_(layer.weight)
     randomise(layer, gain=1.0, seed=0)
     assert float(layer.weight.detach().std()) == pytest.approx(1 / math.sqrt(400), rel=0.02)
+
+
+class Logistic(harness.Autoregressive):
+    """Logistic regressions on the past; on wide images, ``hidden`` says which of it they do not see."""
+
+    hidden = "nothing"
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        if spec.levels != 2 or spec.channels != 1:
+            raise harness.Unsupported("grey binary images")
+        size = spec.num_dimensions
+        past = torch.ones(size, size).tril(-1)
+        row, column = torch.arange(size) // spec.width, torch.arange(size) % spec.width
+        if size > 64 and self.hidden == "a few":
+            past *= torch.rand(size, size, generator=torch.Generator().manual_seed(0)) > 0.02
+        if size > 64 and self.hidden == "a blind spot":
+            past *= 1 - ((row[:, None] == row[None] + 1) & (column[None] > column[:, None] + 12)).float()
+        self.register_buffer("past", past)
+        self.weight = nn.Parameter(torch.zeros(size, size))
+
+    def conditional_logits(self, images, ordering=0):
+        ones = images.flatten(1).to(self.dtype) @ (self.weight * self.past).T
+        return torch.stack([torch.zeros_like(ones), ones], 1).view(len(images), 2, *self.spec.shape)
+
+    def fit(self, data, trainer):
+        pass
+
+
+class FewUnseen(Logistic):
+    """Random connections are missing."""
+
+    hidden = "a few"
+
+
+class BlindSpot(Logistic):
+    """A few pixels above and to the right are missing: a smaller share than of the random ones."""
+
+    hidden = "a blind spot"
+
+
+def test_a_few_scattered_entries_unseen_on_a_wide_image_are_a_note():
+    [result] = audit(subject(FewUnseen), only=["dependence"]).checks
+    assert result.verdict == "pass"
+    assert any("of the past is never seen" in note for note in result.notes)
+
+
+def test_a_blind_spot_is_a_failure_however_small():
+    [result] = audit(subject(BlindSpot), only=["dependence"]).checks
+    assert result.verdict == "fail"
+    assert "a blind spot above and to the right" in result.meaning
+    assert float(result.meaning.split("%")[0]) < 2
+
+
+class LabelledTable(harness.ExactLikelihood, harness.ClassConditional):
+    """A table a label; ``given`` labels, or all of them."""
+
+    given = None
+    unconditional = (0, 1, 2)
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        if spec.num_classes is None:
+            raise harness.Unsupported("needs labels")
+        self.logits = nn.Parameter(torch.zeros(spec.num_classes, spec.levels, *spec.shape))
+
+    def condition_on(self, labels):
+        view = type(self).__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.given = labels
+        return view
+
+    def _scores(self, images):
+        table = self.logits[list(self.unconditional)].log_softmax(1)
+        values = images.long()[:, None, None].expand(-1, len(table), 1, *self.spec.shape)
+        return table.expand(len(images), *table.shape).gather(2, values).flatten(2).sum(2)
+
+    def log_prob(self, images):
+        if self.given is not None:
+            table = self.logits.log_softmax(1)[self.given]
+            return table.gather(1, images.long()[:, None]).flatten(1).sum(1)
+        return self._scores(images).logsumexp(1) - math.log(len(self.unconditional))
+
+    def sample(self, num_samples):
+        labels = torch.tensor(self.unconditional)[torch.randint(len(self.unconditional), (num_samples,))]
+        probs = self.logits.softmax(1)[labels if self.given is None else self.given]
+        flat = probs.movedim(1, -1).reshape(-1, self.spec.levels)
+        return torch.multinomial(flat, 1).view(num_samples, *self.spec.shape).to(torch.uint8)
+
+    def fit(self, data, trainer):
+        pass
+
+
+class RanksOneLabel(LabelledTable):
+    """Scores log p(x | y = 0) as log p(x)."""
+
+    unconditional = (0,)
+
+
+def test_labels_that_are_marginalised_pass_and_one_labels_score_in_their_place_is_named():
+    assert audit(subject(LabelledTable), only=["labels", "sampling", "normalisation"]).standing == "passed"
+    [result] = audit(subject(RanksOneLabel), only=["labels"]).checks
+    assert result.verdict == "fail"
+    assert "log p(x | y) is ranked as log p(x)" in result.meaning

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli.context import echo, print_json, read_suite
+from harness.selection import VALID_PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +112,9 @@ def _find(options: Context, name: str, suite: str | None, dataset: str | None) -
             f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
             "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
         )
+    if len(trained) > 1:  # of a grid, the configuration that was chosen is the one that has test scores
+        chosen = [record for record in trained if any(not name.startswith(VALID_PREFIX) for name in record.scores)]
+        trained = chosen if len(chosen) == 1 else trained
     if len(trained) > 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")
