@@ -118,4 +118,4 @@ def test_the_plugins_of_the_documents_are_gone_afterwards():
     plugins.plugin_manager.cache_clear()
     distributions.shared_packages.cache_clear()
     names = {info.name for info in plugins.plugin_manager().plugins}
-    assert not names & {"demo", "stripes", "ink"}
+    assert not names & {"demo", "stripes", "ink-difference"}

@@ -63,6 +63,8 @@ def false_alarms(*, audits: int, jobs: int, models: Sequence[str]) -> list[Row]:
         rows.append(row)
         if row["failed"]:
             print(f"{row['model']}, seed {row['seed']}: {row['failed']}", flush=True)
+        if len(rows) % 20 == 0:
+            print(f"{len(rows)} of {audits} audits, {sum(bool(row['failed']) for row in rows)} failed", flush=True)
     failed = sum(bool(row["failed"]) for row in rows)
     upper = float(stats.beta.ppf(0.95, failed + 1, len(rows) - failed))
     print(f"{failed} of {len(rows)} audits of {len(models)} right models failed (below {upper:.2%} at 95 %, "
@@ -84,15 +86,16 @@ def power(*, seeds: int, jobs: int, checks: Sequence[str]) -> list[Row]:
         for seed in range(seeds)
     ]
     seen: dict[tuple[int, float], list[bool]] = defaultdict(list)
-    for number, size, caught in _in_parallel(one_check, tasks, jobs):
-        seen[number, size].append(caught)
     rows: list[Row] = []
-    for number, defect in enumerate(DEFECTS):
-        found = [(size, seen[number, size]) for size in defect.sizes if (number, size) in seen]
-        if found:
-            print(f"{defect.check}: {defect.name}")
-            print("   size  " + "".join(f"{size:>8g}" for size, _ in found))
-            print("   seen  " + "".join(f"{sum(each) / len(each):>8.0%}" for _, each in found), flush=True)
+    for done, (number, size, caught) in enumerate(_in_parallel(one_check, tasks, jobs), 1):
+        seen[number, size].append(caught)
+        if done < len(tasks) and tasks[done][0] == number:
+            continue
+        defect = DEFECTS[number]
+        found = [(size, seen[number, size]) for size in defect.sizes]
+        print(f"{defect.check}: {defect.name} ({done} of {len(tasks)} trials)")
+        print("   size  " + "".join(f"{size:>8g}" for size, _ in found))
+        print("   seen  " + "".join(f"{sum(each) / len(each):>8.0%}" for _, each in found), flush=True)
         rows += [
             {
                 "check": defect.check,

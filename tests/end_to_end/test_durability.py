@@ -155,7 +155,7 @@ def test_weights_that_were_changed_are_not_scored(lab, whole):
 
 
 def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_figures(lab, whole, monkeypatch):
-    monkeypatch.setenv("TINKER_STEP_SECONDS", "0.05")
+    monkeypatch.setenv("TINKER_STEP_SECONDS", "0.2")
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0.1")
     suite = lab.suite(GOOD, metrics='["nll", "ink"]')
     with lab.interrupting(lambda: lab.training("tilted", step=5)):
