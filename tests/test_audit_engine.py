@@ -9,7 +9,8 @@ from torch import nn
 import harness
 from harness.audit import ERROR_RATE, audit
 from harness.audit.checks import CHECKS
-from harness.audit.subject import Laboratory, randomise
+from harness.audit.laboratory import Laboratory
+from harness.audit.weights import randomise
 
 
 class Table(harness.Autoregressive):

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.audit.engine import ERROR_RATE, Check, audit
-    from harness.audit.subject import Laboratory, Specimen, Subject
+    from harness.audit.laboratory import Laboratory
+    from harness.audit.subject import Specimen, Subject
     from harness.audit.trial import NotApplicable, Note, Trial
     from harness.audit.verdict import AUDIT_VERSION, AuditReport, CheckResult
 
 _LAZY = {
     "harness.audit.engine": ("ERROR_RATE", "Check", "audit"),
-    "harness.audit.subject": ("Laboratory", "Specimen", "Subject"),
+    "harness.audit.laboratory": ("Laboratory",),
+    "harness.audit.subject": ("Specimen", "Subject"),
     "harness.audit.trial": ("NotApplicable", "Note", "Trial"),
     "harness.audit.verdict": ("AUDIT_VERSION", "AuditReport", "CheckResult"),
 }

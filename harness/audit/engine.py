@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.audit.subject import Laboratory, Subject, capability_of
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Subject, capability_of
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.audit.verdict import AuditReport, CheckResult, Standing
 from harness.model import ExactLikelihood, Unsupported, VariationalBound

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from harness.audit.effort import flops
 from harness.audit.estimates import log_weights
-from harness.audit.subject import SHRINKS, Laboratory, Specimen
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.audit.weights import SHRINKS
 from harness.metric import check_samples
 from harness.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 

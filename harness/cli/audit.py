@@ -9,7 +9,6 @@ import importlib.util
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, print_json, print_table
+from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.audit import AuditReport, CheckResult
@@ -123,7 +122,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
 
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
-    own = dict(map(_setting, changes))
+    own = dict(map(parse_setting, changes))
     model_class, name, hyperparameters, trained_on = _find(options, model)
     given = {**hyperparameters, **own}
     dataset = dataset if dataset is not None or size is not None else trained_on
@@ -233,16 +232,6 @@ def _size(text: str) -> ImageSpec:
         raise ValueError(f"--size {text!r}: write height x width x channels x levels, such as 28x28x1x2")
     height, width, channels, levels = map(int, parts)
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
 
 
 def _as_toml(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.cli.context import echo, print_json, read_suite
+from harness.cli.context import echo, parse_setting, print_json, read_suite
 from harness.selection import VALID_PREFIX
 
 if TYPE_CHECKING:
@@ -137,19 +136,9 @@ def _from_file(
     data = load_dataset(options.plugins, dataset, DataFolder.resolve(options.data))
     where = choose_device(device)
     with isolated_rng(_SEED, where):
-        trained = model_class(data.spec, **resolve(model_class, dict(map(_setting, changes)))).to(where)
+        trained = model_class(data.spec, **resolve(model_class, dict(map(parse_setting, changes)))).to(where)
     load_weights(Path(weights), trained)
     return f"{model} with {weights}", trained, data
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
 
 
 def _some(images: Tensor, number: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,6 +112,17 @@ def read_suite(name: str) -> Suite:
     from harness.suite import Suite
 
     return Suite.read(suite_path(name))
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Reads ``HYPERPARAMETER=VALUE``, the value as in TOML or, where it is none, as text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
 
 
 def print_json(value: Any) -> None:

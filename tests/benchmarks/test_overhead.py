@@ -16,6 +16,7 @@ title = "Overhead"
 datasets = ["digits-binary"]
 seeds = {list(range(RUNS))}
 metrics = ["nll", "parameters-training", "fit-seconds"]
+audit = false
 [[models]]
 name = "independent-pixels"
 """

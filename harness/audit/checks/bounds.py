@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.audit.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
-from harness.audit.subject import Laboratory, Specimen
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 

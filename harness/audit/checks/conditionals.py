@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.audit.subject import Laboratory, Specimen
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import Autoregressive
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.audit.estimates import has_own_elbo, log_weights
-from harness.audit.subject import Laboratory, Specimen, State, probe
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Specimen, State, probe
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.checkpoint import load_weights, save_weights
 from harness.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import describe
-from harness.audit.subject import Laboratory, Specimen
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.metric import check_samples
 from harness.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Inference, Invertible, VariationalBound

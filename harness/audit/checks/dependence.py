@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from harness.audit.effort import flops
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import WIDE
-from harness.audit.subject import Laboratory, Specimen, State
+from harness.audit.subject import Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import Autoregressive
 from harness.spec import ImageSpec

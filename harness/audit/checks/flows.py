@@ -11,8 +11,9 @@ from torch import Tensor
 
 from harness.audit.estimates import MOST_SAMPLES, sample_counts
 from harness.audit.frequencies import same_distribution, smallest_total_variation
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
-from harness.audit.subject import Laboratory, Specimen, State
+from harness.audit.subject import Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import Invertible
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from harness.audit.effort import flops
 from harness.audit.estimates import num_steps
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import WIDE, describe
-from harness.audit.subject import Laboratory, Specimen
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.metric import check_samples
 from harness.model import Autoregressive, Unsupported

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.audit.estimates import each_image_once
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
-from harness.audit.subject import Laboratory
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.metric import Evaluation
 from harness.model import ExactLikelihood, VariationalBound

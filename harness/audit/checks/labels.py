@@ -10,8 +10,9 @@ from scipy import optimize
 from torch import Tensor
 
 from harness.audit.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
+from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
-from harness.audit.subject import Laboratory, Specimen, in_batches
+from harness.audit.subject import Specimen, in_batches
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 from harness.spec import ImageSpec

@@ -8,8 +8,9 @@ import torch
 
 from harness.audit.effort import flops
 from harness.audit.estimates import bound_estimates, mass_outside, weight_estimates
+from harness.audit.laboratory import Laboratory
 from harness.audit.own_samples import by_own_samples
-from harness.audit.subject import Laboratory, Specimen, State
+from harness.audit.subject import Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 

@@ -17,7 +17,8 @@ from harness.audit.estimates import (
     weight_estimates,
 )
 from harness.audit.frequencies import chi_square, smallest_total_variation, total_variation
-from harness.audit.subject import Laboratory, Specimen
+from harness.audit.laboratory import Laboratory
+from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.model import (
     Autoregressive,
