@@ -1,6 +1,6 @@
 """Faults, injected: each is one clear line and a record, every other run is finished, the board is complete."""
 
-from __future__ import annotations
+from __future__ import shutil
 
 import errno
 import os
@@ -158,8 +158,13 @@ def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_fig
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0.2")
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0.1")
     suite = lab.suite(GOOD, metrics='["nll", "ink"]')
-    with lab.interrupting(lambda: lab.training("tilted", step=5)):
-        assert lab.harness("run", suite, "--jobs", "1").code == 130
+    for _ in range(3):  # on a machine that is busy, the training can be over before it is interrupted
+        with lab.interrupting(lambda: lab.training("tilted", step=5)):
+            code = lab.harness("run", suite, "--jobs", "1").code
+        if code == 130:
+            break
+        shutil.rmtree(lab.artifacts)
+    assert code == 130
     state = lab.folder(lab.record("tilted")).state
     assert load_state(state)["step"] >= 5
     state.write_bytes(state.read_bytes()[:-100])
