@@ -1,9 +1,8 @@
 """Faults, injected: each is one clear line and a record, every other run is finished, the board is complete."""
 
-from __future__ import shutil
-
 import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 
