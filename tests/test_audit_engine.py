@@ -117,9 +117,19 @@ def test_a_verdict_says_what_where_how_much_and_what_is_likely_wrong():
 
 def test_what_a_models_code_raises_is_a_verdict():
     report = audit(subject(Crashing))
-    assert report.standing == "failed" or report.result("contract").verdict == "not applicable"
-    text = report.model_dump_json()
-    assert "weights of layer 3" in text
+    assert report.standing == "failed"
+    assert report.result("contract").verdict == "fail"
+    assert "weights of layer 3" in report.result("contract").meaning
+
+
+def test_a_model_that_refuses_every_space_is_not_failed_but_cannot_be_checked():
+    def refuse(spec):
+        raise harness.Unsupported("64x64 images alone")
+
+    report = audit(harness.Subject("refuses", refuse))
+    assert not report.failed
+    assert report.standing == "not enumerated"
+    assert "64x64 images alone" in report.result("contract").meaning
 
 
 def test_a_model_that_takes_no_small_space_is_not_enumerated_but_checked_at_its_size():

@@ -82,6 +82,13 @@ class Laboratory:
         for spec in self.small or self.wide or filter(None, [self.full]):
             base = self._base(spec)
             return self.specimen(spec, "fitted" if isinstance(base, Model) and needs_fit(base) else "initial")
+        self.require_a_space()
+        raise AssertionError("a space was found after all")
+
+    def require_a_space(self) -> None:
+        """Raises ``NotApplicable``, with the reasons, where the model takes no space that was tried."""
+        if self.small or self.wide or self.full is not None:
+            return
         reasons = [f"{describe(spec)}: {why}" for spec, why in {**self.crashed, **self.refused}.items()]
         raise NotApplicable("the model takes no sample space that was tried; " + "; ".join(reasons[:3]))
 

@@ -83,7 +83,7 @@ def audit_command(
     asked = _asked(options, model, changes, size, dataset)
     only = None if checks is None else _names(checks)
     report = _audit(asked, only, seed, progress=not json and sys.stderr.isatty())
-    if not report.spaces and not report.failed:
+    if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
         print_json(report.model_dump(mode="json"))

@@ -26,7 +26,7 @@ _DRAWS = 128
 
 
 def _spaces(laboratory: Laboratory) -> tuple[ImageSpec, ...]:
-    laboratory.any_specimen  # noqa: B018 (raises with the reason where the model takes no space)
+    laboratory.require_a_space()
     return laboratory.some(2)
 
 

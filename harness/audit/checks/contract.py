@@ -21,10 +21,16 @@ _QUANTITY = "promises broken"
 
 def contract(laboratory: Laboratory) -> Iterator[Finding]:
     """Yields one trial a specimen: whether everything that its model promises has the right form."""
-    laboratory.any_specimen  # noqa: B018 (raises with the reason where the model takes no space)
     spaces: list[ImageSpec] = [*laboratory.small, *laboratory.wide]
     if laboratory.full is not None:
         spaces.append(laboratory.full)
+    try:
+        laboratory.require_a_space()
+    except NotApplicable as reason:
+        if not laboratory.crashed:
+            raise  # it refuses them all, and says why
+        yield Trial.broken("", str(reason))
+        return
     for specimen in laboratory.specimens("initial", "fitted", spaces=spaces):
         problem = _first_problem(specimen, sampling=specimen.spec in laboratory.small)
         if problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from scipy import stats
@@ -14,7 +15,7 @@ from harness.audit.frequencies import same_distribution, smallest_total_variatio
 from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
 from harness.audit.subject import Specimen, State
-from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.audit.trial import POWER, Finding, NotApplicable, Trial
 from harness.model import Invertible
 
 _IMAGES = 12
@@ -160,13 +161,17 @@ def _stein(specimen: Specimen, model: Invertible, latents: Tensor) -> Iterator[T
         error = values.std(0) / math.sqrt(len(values))
         z = (values.mean(0).abs() / error.clamp_min(1e-300)).nan_to_num(posinf=1e3, nan=1e3)
         worst, count = int(z.argmax()), len(z)
-        error_there = float(error[worst])
         yield Trial.p_value(
             f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {count} latents",
             min(1.0, 2 * count * float(stats.norm.sf(float(z[worst])))),
-            smallest_defect=lambda t, n=count, e=error_there: f"{(stats.norm.isf(t / (2 * n)) + 1.645) * e:.2g}",  # type: ignore[misc]
+            smallest_defect=partial(_smallest, count=count, error=float(error[worst])),
             meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
         )  # fmt: skip
+
+
+def _smallest(threshold: float, *, count: int, error: float) -> str:
+    """What the worst of ``count`` two-sided z-tests sees."""
+    return f"{(stats.norm.isf(threshold / (2 * count)) + stats.norm.isf(1 - POWER)) * error:.2g}"
 
 
 def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Trial:

@@ -26,7 +26,8 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Finding]:
         specimen = laboratory.single(exact)
         known, model = laboratory.known(specimen.spec), specimen.model
         evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
-        score = model.log_prob if isinstance(model, ExactLikelihood) else getattr(model, "elbo")  # noqa: B009
+        assert isinstance(model, ExactLikelihood | VariationalBound)
+        score = model.log_prob if isinstance(model, ExactLikelihood) else model.elbo
         with each_image_once(specimen):
             scores = evaluation.per_image(score, purpose="known entropy")[0]
         truth = known.log_probs[index_of(evaluation.split.images, specimen.spec)]
