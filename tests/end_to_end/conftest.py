@@ -160,6 +160,14 @@ class Lab:
             thread.join()
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Makes Ctrl-C what it is in a terminal: what a shell starts in the background, tests among it, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="package")
 def site(tmp_path_factory):
     """Installs the plugin, for this process and its children, and returns the folder that it is in."""

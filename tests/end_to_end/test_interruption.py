@@ -17,14 +17,6 @@ COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; ma
 MODELS = ["uniform", "tilted"]
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c_interrupts():
-    """Makes Ctrl-C what it is in a terminal: a test runner's worker processes ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(make_lab):
     lab = make_lab()
