@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.code_digest import code_digest
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.hyperparameters import as_json, resolve
@@ -51,6 +52,12 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
     if not (isinstance(found, type) and issubclass(found, Model)):
         raise ValueError(f"model {name!r}: {found!r} is not a subclass of harness.Model")
     return found
+
+
+def drawing_code(plugins: PluginManager, name: str) -> str:
+    """Returns the digest of a registered model's code, that of its samplers included."""
+    entry, _ = plugins.find("model", name)
+    return code_digest(entry.module, plugins.packages(), drawing=True)
 
 
 def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device) -> Model:

@@ -17,7 +17,7 @@ import torch
 
 from harness.checkpoint import load_weights
 from harness.code_digest import code_digest
-from harness.components import build_model, load_dataset, load_metric, load_model_class
+from harness.components import build_model, drawing_code, load_dataset, load_metric, load_model_class
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint
@@ -220,10 +220,12 @@ class Planner:
             metric = self._metric(name)
             if not issubclass(model_class, metric.requires):
                 continue
+            # a metric that asks for no likelihood may look at samples
+            basis = [key, *self._drawing(spec.model)] if metric.requires is Model else [key]
             if metric.stage == "speed":
-                speed.append(Stage(f"{name}@{where}", name, digest_of([key, name, metric.version, "test", where])))
+                speed.append(Stage(f"{name}@{where}", name, digest_of([*basis, name, metric.version, "test", where])))
             else:
-                quality.append(Stage(name, name, digest_of([key, name, metric.version, "test"])))
+                quality.append(Stage(name, name, digest_of([*basis, name, metric.version, "test"])))
         return tuple(quality), tuple(speed)
 
     def look_again(self, planned: PlannedRun) -> PlannedRun:
@@ -327,6 +329,11 @@ class Planner:
             entry, _ = self.plugins.find("model", model)
             self._codes[model] = code_digest(entry.module, self.plugins.packages())
         return self._codes[model]
+
+    def _drawing(self, model: str) -> list[str]:
+        """Returns the digest of the model's code with that of its samplers, where these have code of their own."""
+        drawing = drawing_code(self.plugins, model)
+        return [] if drawing == self._code(model) else [drawing]
 
     def _metric(self, name: str) -> Metric:
         if name not in self._metrics:

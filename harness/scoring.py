@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from harness.components import load_dataset, load_metric, origin_of
+from harness.components import drawing_code, load_dataset, load_metric, origin_of
 from harness.dataset import Dataset
 from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint, hardware
@@ -73,7 +73,12 @@ class Evaluations:
                 feature_folder=artifacts / "features",
                 load_dataset=lambda name: load_dataset(self._plugins, name, self._data_folder),
                 data_folder=self._data_folder,
-                origin=origin_of(self._plugins, self._spec.model, self._spec.hyperparameters, record.code),
+                origin=origin_of(
+                    self._plugins,
+                    self._spec.model,
+                    self._spec.hyperparameters,
+                    drawing_code(self._plugins, self._spec.model),
+                ),
                 audit_folder=artifacts / "audits",
             )
         return self._made[split]

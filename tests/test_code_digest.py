@@ -62,8 +62,8 @@ class Zoo:
     def append(self, name, text):
         self.write(name, (self.root / name).read_text() + text)
 
-    def digest(self, packages=("zoo_layers",)):
-        return code_digest("zoo.model", packages)
+    def digest(self, packages=("zoo_layers",), drawing=False):
+        return code_digest("zoo.model", packages, drawing=drawing)
 
 
 @pytest.fixture
@@ -172,3 +172,17 @@ def test_source_in_a_declared_encoding_is_read(zoo):
     (zoo.root / "zoo/latin.py").write_bytes("# -*- coding: latin-1 -*-\nNAME = 'è'\n".encode("latin-1"))
     os.utime(zoo.root / "zoo/latin.py", (5, 5))
     assert zoo.digest() != before
+
+
+def test_what_samplers_import_counts_for_drawing_alone(zoo):
+    with_samplers = MODEL + "\n    def samplers(self):\n        from zoo.fast import draw\n\n        return draw\n"
+    zoo.write("zoo/model.py", with_samplers)
+    zoo.write("zoo/fast.py", "def draw():\n    return 1\n")
+    before = zoo.digest(), zoo.digest(drawing=True)
+    zoo.write("zoo/fast.py", "def draw():\n    return 2\n")
+    assert zoo.digest() == before[0]
+    assert zoo.digest(drawing=True) != before[1]
+
+
+def test_without_samplers_of_its_own_a_models_code_for_drawing_is_its_code(zoo):
+    assert zoo.digest(drawing=True) == zoo.digest()

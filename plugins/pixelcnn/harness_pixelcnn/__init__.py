@@ -1,0 +1,24 @@
+"""Pixel recurrent and convolutional networks: PixelCNN, Gated PixelCNN, Row LSTM and Diagonal BiLSTM."""
+
+from __future__ import annotations
+
+from harness import ModelEntry, hookimpl
+
+
+@hookimpl
+def register_models() -> list[ModelEntry]:
+    """Returns the models of this package; torch is not imported before one of them is used."""
+    return [
+        ModelEntry(
+            "gated-pixelcnn",
+            "harness_pixelcnn.gated_pixelcnn:GatedPixelCNN",
+            paper="arXiv 1606.05328 (van den Oord et al. 2016)",
+            summary="two stacks of gated masked convolutions, no blind spot; any levels, R before G before B",
+        ),
+        ModelEntry(
+            "gated-pixelcnn-conditional",
+            "harness_pixelcnn.gated_pixelcnn:ConditionalGatedPixelCNN",
+            paper="arXiv 1606.05328 (van den Oord et al. 2016)",
+            summary="Gated PixelCNN with a bias for every class in every layer; the equal mixture without labels",
+        ),
+    ]
