@@ -10,6 +10,12 @@ def register_models() -> list[ModelEntry]:
     """Returns the models of this package; torch is not imported before one of them is used."""
     return [
         ModelEntry(
+            "pixelcnn",
+            "harness_pixelcnn.pixelcnn:PixelCNN",
+            paper="arXiv 1601.06759 (van den Oord, Kalchbrenner & Kavukcuoglu 2016)",
+            summary="one stack of residual masked convolutions, with its blind spot declared; any levels, RGB",
+        ),
+        ModelEntry(
             "gated-pixelcnn",
             "harness_pixelcnn.gated_pixelcnn:GatedPixelCNN",
             paper="arXiv 1606.05328 (van den Oord et al. 2016)",

@@ -1,0 +1,153 @@
+"""PixelCNN: residual masked convolutions (van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness import Autoregressive, Dataset, ImageSpec, Sampler, Split, Trainer, mean_over
+from harness_layers.causal import CausalConv2d, groups_of
+from harness_layers.chunks import in_chunks
+from harness_layers.optimisation import check_positive, descend
+from harness_layers.pixels import entry_log_probs, image_logits, marginal_outputs, num_outputs, scale
+from harness_layers.reach import dependence_by
+
+_FIRST_REACH = 3  # a kernel of 7
+
+
+class ResidualBlock(nn.Module):
+    r"""A residual block of masked convolutions.
+
+    .. math:: h' = h + U relu(K * relu(D relu(h)))
+
+    D is 1x1 from 2P to P maps, K is k x k, U is 1x1 from P to 2P, all of mask B.
+
+    Args:
+        wide: (2P,) int64, the groups of the maps between blocks.
+        narrow: (P,) int64, the groups of the maps inside.
+        kernel: odd, of the convolution inside.
+    """
+
+    def __init__(self, wide: Tensor, narrow: Tensor, *, kernel: int) -> None:
+        super().__init__()
+        reach = kernel // 2
+        self.down = CausalConv2d(wide, narrow, above=0, reach=0, mask="B")
+        self.causal = CausalConv2d(narrow, narrow, above=reach, reach=reach, mask="B")
+        self.up = CausalConv2d(narrow, wide, above=0, reach=0, mask="B")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, 2P, H, W) to the same."""
+        hidden = self.down(x.relu()).relu_()
+        hidden = self.causal(hidden).relu_()
+        result: Tensor = x + self.up(hidden)
+        return result
+
+    def spread(self, reached: Tensor) -> Tensor:
+        """Follows zeros and ones (N, groups, H, W) through the block."""
+        return (reached + self.up.spread(self.causal.spread(self.down.spread(reached)))).clamp(max=1)
+
+
+class PixelCNN(Autoregressive):
+    r"""A product of conditionals by one stack of masked convolutions, in raster order.
+
+    .. math:: p(x) = \prod_k p(x_k | x_{<k})
+
+    A single stack of masked kernels has a blind spot: pixels above, to the right of a slanting line, are never seen,
+    however deep it is. ``dependence`` says which. The channels of a pixel are drawn one after another. Reference:
+    van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
+
+    Args:
+        spec: any sample space.
+        channels: P, the number of maps inside a block; there are twice as many between blocks.
+        layers: residual blocks after the first convolution, whose kernel is 7, of mask A.
+        kernel: odd, of the convolutions inside the blocks.
+        head: maps of the 1x1 layer before the outputs.
+        learning_rate, batch_size: of Adam.
+        max_gradient_norm: where gradients are clipped, in nats an image.
+        validate_every: such as ``1 epoch``.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
+
+    default_budget: ClassVar[str] = "20 epochs"
+
+    def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 7, kernel: int = 3, head: int = 32,
+                 learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
+                 validate_every: str = "1 epoch") -> None:  # fmt: skip
+        super().__init__(spec)
+        check_positive(channels=channels, head=head, learning_rate=learning_rate, batch_size=batch_size)
+        check_positive(max_gradient_norm=max_gradient_norm)
+        if layers < 0:
+            raise ValueError(f"layers must be at least 0, not {layers}")
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel must be an odd number, not {kernel}")
+        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.max_gradient_norm, self.validate_every = max_gradient_norm, validate_every
+        image, wide, narrow, between = (
+            groups_of(count, spec.channels) for count in (spec.channels, 2 * channels, channels, head)
+        )
+        out = torch.arange(spec.channels).repeat_interleave(num_outputs(spec))
+        self.first = CausalConv2d(image, wide, above=_FIRST_REACH, reach=_FIRST_REACH, mask="A")
+        self._blocks = nn.ModuleList(ResidualBlock(wide, narrow, kernel=kernel) for _ in range(layers))
+        self.hidden = CausalConv2d(wide, between, above=0, reach=0, mask="B")
+        self.output = CausalConv2d(between, out, above=0, reach=0, mask="B")
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def blocks(self) -> Sequence[ResidualBlock]:
+        """The residual blocks."""
+        return cast("Sequence[ResidualBlock]", self._blocks)
+
+    def outputs(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, C * O, H, W); there are no labels."""
+        x: Tensor = self.first(scale(images, self.spec.levels, self.dtype))
+        for block in self.blocks:
+            x = block(x)
+        hidden: Tensor = self.hidden(x.relu())
+        output: Tensor = self.output(hidden.relu())
+        return output
+
+    def spread(self, reached: Tensor) -> Tensor:
+        """Follows zeros and ones (N, C, H, W) from the image to the outputs of its channels."""
+        x = self.first.spread(reached)
+        for block in self.blocks:
+            x = block.spread(x)
+        return self.output.spread(self.hidden.spread(x))
+
+    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
+        return image_logits(in_chunks(self.outputs, images, None), self.spec)
+
+    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, C, H, W) nats."""
+        return entry_log_probs(in_chunks(self.outputs, images, None), images, self.spec)
+
+    def dependence(self, ordering: int = 0) -> Tensor | None:
+        """Returns (D, D) bool: all but the blind spot, and what lies beyond the reach of the kernels."""
+        return dependence_by(self.spread, self.spec, self.device)
+
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows`` and ``raster``."""
+        from harness_pixelcnn.pixelcnn_samplers import pixelcnn_samplers
+
+        return pixelcnn_samplers(self, super().samplers()["raster"])
+
+    def fit(self, data: Dataset, trainer: Trainer) -> None:
+        """Maximises the likelihood."""
+        bias = self.output.bias
+        assert bias is not None
+        with torch.no_grad():
+            bias.copy_(marginal_outputs(data.train, self.spec))
+
+        def loss(batch: Split) -> Tensor:
+            return -entry_log_probs(self.outputs(batch.images), batch.images, self.spec).flatten(1).sum(1)
+
+        descend(
+            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
+            max_gradient_norm=self.max_gradient_norm, every=self.validate_every,
+            score=lambda split: -mean_over(split, self.log_prob, batch_size=100),
+        )  # fmt: skip
