@@ -24,6 +24,7 @@ from harness.datasets.folder import DataFolder
 from harness.files import write_atomically
 from harness.grid import image_grid
 from harness.metric import Evaluation
+from harness.model import ClassConditional
 from harness.planning import Artifacts
 from harness.plugins import PluginManager
 from harness.randomness import isolated_rng
@@ -58,6 +59,8 @@ def write_sample_grids(
     rows: Sequence[BoardRow], folder: Path, *, artifacts: Artifacts, plugins: PluginManager, data: DataFolder
 ) -> Grids:
     """Writes a grid of 8 x 8 samples for every row that has trained weights, and one of real test images a dataset.
+
+    A class-conditional model's grid has a row of 8 samples for every class instead.
 
     Args:
         rows: of all datasets.
@@ -144,7 +147,7 @@ def _check_weights(record: RunRecord, artifacts: Artifacts) -> None:
 
 
 def _samples(record: RunRecord, data: Dataset, artifacts: Artifacts, plugins: PluginManager) -> Tensor:
-    """(64, C, H, W) uint8.
+    """(64, C, H, W) uint8, or (8 classes, C, H, W), class by class.
 
     Raises:
         ValueError: the samples are degenerate, or the weights do not fit the model.
@@ -153,6 +156,9 @@ def _samples(record: RunRecord, data: Dataset, artifacts: Artifacts, plugins: Pl
     with isolated_rng(record.spec.seed, device), _threads(record.spec.threads):
         model = build_model(plugins, record.spec, data, device)
         load_weights(artifacts.folder(record.run).weights, model)
+        if isinstance(model, ClassConditional) and data.spec.num_classes:
+            labels = torch.arange(data.spec.num_classes).repeat_interleave(COLUMNS)
+            return model.condition_on(labels).sample(len(labels))
         return Evaluation(model, data, seed=record.spec.seed).samples(NUM_IMAGES)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from harness.plugins import plugin_manager
 from harness.testing import DatasetConformance, MetricConformance, ModelConformance
 
-ELSEWHERE = ("harness-nade", "harness-vae")
+ELSEWHERE = ("harness-multiscale", "harness-nade", "harness-pixelcnn", "harness-vae")
 
 
 def class_name(name):
