@@ -1,0 +1,18 @@
+"""Parallel multiscale autoregressive models: O(log N) network evaluations an image."""
+
+from __future__ import annotations
+
+from harness import ModelEntry, hookimpl
+
+
+@hookimpl
+def register_models() -> list[ModelEntry]:
+    """Returns the models of this package; torch is not imported before one of them is used."""
+    return [
+        ModelEntry(
+            "multiscale",
+            "harness_multiscale.multiscale:Multiscale",
+            paper="arXiv 1703.03664 (Reed et al. 2017)",
+            summary="a small PixelCNN, then doublings whose groups of pixels are drawn all at once",
+        ),
+    ]

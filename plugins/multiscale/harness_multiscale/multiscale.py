@@ -1,0 +1,138 @@
+"""Parallel multiscale autoregressive density estimation (Reed, van den Oord, Kalchbrenner et al. 2017, 1703.03664)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness import Autoregressive, Dataset, ImageSpec, Sampler, Split, Trainer, mean_over
+from harness_layers.chunks import in_chunks
+from harness_layers.gated_stack import GatedStack
+from harness_layers.optimisation import check_positive, descend
+from harness_layers.pixels import entry_log_probs, image_logits, marginal_outputs, num_outputs, scale
+from harness_multiscale.pyramid import Pyramid
+from harness_multiscale.upscaling import GroupNetwork
+
+
+class Multiscale(Autoregressive):
+    r"""A small image drawn pixel by pixel, then doubled again and again, a group of pixels at a time.
+
+    .. math:: p(x) = p(x^{(1)}) \prod_g \prod_{k \in g} p(x_k | x_{groups before g})
+
+    The base image is every 2^d-th pixel of the image, modelled by a Gated PixelCNN. A doubling has three groups: the
+    upper right pixels of all 2 x 2 blocks, the lower left and the lower right ones; pixels of a group are independent
+    given all earlier groups, their channels are drawn one after another. So an image of N pixels takes the base's steps and
+    three a doubling: O(log N). Sides that are no multiple of 2^d are padded at the bottom and at the right; what is padded is
+    no part of the image, costs nothing, and is seen as neither black nor white. Reference: Reed et al. 2017,
+    arXiv 1703.03664, whose second network draws both lower pixels of a block at once.
+
+    Args:
+        spec: any sample space.
+        base: the largest side of the base image, in pixels.
+        base_channels, base_layers: of the base's Gated PixelCNN, see ``gated-pixelcnn``.
+        channels: maps of the residual network of each group.
+        blocks: its residual blocks, of two 3 x 3 convolutions.
+        head: maps of the 1x1 layers before the outputs.
+        learning_rate, batch_size: of Adam.
+        max_gradient_norm: where gradients are clipped, in nats an image.
+        validate_every: such as ``1 epoch``.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
+
+    default_budget: ClassVar[str] = "20 epochs"
+
+    def __init__(self, spec: ImageSpec, *, base: int = 4, base_channels: int = 32, base_layers: int = 4,
+                 channels: int = 32, blocks: int = 4, head: int = 32, learning_rate: float = 3e-3,
+                 batch_size: int = 32, max_gradient_norm: float = 50.0,
+                 validate_every: str = "1 epoch") -> None:  # fmt: skip
+        super().__init__(spec)
+        check_positive(base=base, base_channels=base_channels, channels=channels, head=head)
+        check_positive(learning_rate=learning_rate, batch_size=batch_size, max_gradient_norm=max_gradient_norm)
+        if blocks < 0:
+            raise ValueError(f"blocks must be at least 0, not {blocks}")
+        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.max_gradient_norm, self.validate_every = max_gradient_norm, validate_every
+        self.pyramid = Pyramid.of(spec, base)
+        outputs = num_outputs(spec)
+        self.base = GatedStack(
+            spec.channels, outputs, features=base_channels, layers=base_layers, kernel=3, head=head
+        )  # fmt: skip
+        self._networks = nn.ModuleList(
+            GroupNetwork(
+                spec.channels, outputs, given=len(group.given), features=channels, blocks=blocks, head=head
+            )
+            for group in self.pyramid.groups
+        )  # fmt: skip
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def networks(self) -> Sequence[GroupNetwork]:
+        """The networks of the pyramid's groups, in their order."""
+        return cast("Sequence[GroupNetwork]", self._networks)
+
+    def outputs(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, C * O, H, W), every network once; there are no labels."""
+        pyramid = self.pyramid
+        scaled = pyramid.pad(scale(images, self.spec.levels, self.dtype))
+        base = self.base(pyramid.base.of(scaled).contiguous(memory_format=torch.channels_last))
+        outputs = scaled.new_zeros(len(images), base.shape[1], *scaled.shape[2:])
+        pyramid.base.of(outputs).copy_(base)
+        for group, network in zip(pyramid.groups, self.networks, strict=True):
+            given = torch.cat([grid.of(scaled) for grid in group.given], dim=1)
+            features = network.features(given.contiguous(memory_format=torch.channels_last))
+            group.target.of(outputs).copy_(network.outputs(features, group.target.of(scaled)))
+        return pyramid.crop(outputs)
+
+    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
+        return image_logits(in_chunks(self.outputs, images, None), self.spec)
+
+    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, C, H, W) nats."""
+        return entry_log_probs(in_chunks(self.outputs, images, None), images, self.spec)
+
+    def generation_steps(self, ordering: int = 0) -> Tensor:
+        """Returns (C, H, W) int64: the base image in raster order, then group after group."""
+        return self.pyramid.steps()
+
+    @torch.no_grad()
+    def dependence(self, ordering: int = 0) -> Tensor | None:
+        """Returns (D, D) bool where the reach of the networks is less than all earlier groups, else None."""
+        size, pyramid = self.spec.num_dimensions, self.pyramid
+        reached = pyramid.pad(torch.eye(size, device=self.device).view(size, *self.spec.shape))
+        seen = torch.zeros_like(reached)
+        pyramid.base.of(seen).copy_(self.base.spread(pyramid.base.of(reached)))
+        for group, network in zip(pyramid.groups, self.networks, strict=True):
+            given = torch.cat([grid.of(reached) for grid in group.given], dim=1)
+            group.target.of(seen).copy_(network.spread(given, group.target.of(reached)))
+        found = pyramid.crop(seen).flatten(1).T > 0  # (D, D), from entry j's column to row i
+        steps = self.generation_steps().flatten().to(self.device)
+        return None if torch.equal(found, steps[:, None] > steps[None, :]) else found.contiguous()
+
+    def samplers(self) -> Mapping[str, Sampler]:
+        """Returns ``parallel``, the default, and ``raster``, a pass of all networks a generation step."""
+        from harness_multiscale.parallel import parallel_sampler
+
+        return {"parallel": parallel_sampler(self), "raster": super().samplers()["raster"]}
+
+    def fit(self, data: Dataset, trainer: Trainer) -> None:
+        """Maximises the likelihood."""
+        marginal = marginal_outputs(data.train, self.spec)
+        with torch.no_grad():
+            for output in (self.base.output, *(network.output for network in self.networks)):
+                assert output.bias is not None
+                output.bias.copy_(marginal)
+
+        def loss(batch: Split) -> Tensor:
+            return -entry_log_probs(self.outputs(batch.images), batch.images, self.spec).flatten(1).sum(1)
+
+        descend(
+            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
+            max_gradient_norm=self.max_gradient_norm, every=self.validate_every,
+            score=lambda split: -mean_over(split, self.log_prob, batch_size=100),
+        )  # fmt: skip
