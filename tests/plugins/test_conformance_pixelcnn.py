@@ -9,6 +9,9 @@ SMALL = {
     "pixelcnn": {"channels": 6, "layers": 2, "head": 6},
     "gated-pixelcnn": {"channels": 6, "layers": 2, "head": 6},
     "gated-pixelcnn-conditional": {"channels": 6, "layers": 1, "head": 6},
+    "row-lstm": {"channels": 6, "layers": 1, "head": 6},
+    "diagonal-bilstm": {"channels": 6, "layers": 1, "head": 6},
+    "multiscale": {"base": 2, "base_channels": 6, "base_layers": 1, "channels": 8, "blocks": 1, "head": 6},
 }
 
 for entry in plugin_manager().entries("model"):
