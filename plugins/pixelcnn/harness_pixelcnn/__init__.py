@@ -27,4 +27,16 @@ def register_models() -> list[ModelEntry]:
             paper="arXiv 1606.05328 (van den Oord et al. 2016)",
             summary="Gated PixelCNN with a bias for every class in every layer; the equal mixture without labels",
         ),
+        ModelEntry(
+            "row-lstm",
+            "harness_pixelcnn.row_lstm:RowLSTM",
+            paper="arXiv 1601.06759 (van den Oord, Kalchbrenner & Kavukcuoglu 2016)",
+            summary="LSTMs down the rows of an image, a triangular receptive field; any levels, R before G before B",
+        ),
+        ModelEntry(
+            "diagonal-bilstm",
+            "harness_pixelcnn.diagonal_bilstm:DiagonalBiLSTM",
+            paper="arXiv 1601.06759 (van den Oord, Kalchbrenner & Kavukcuoglu 2016)",
+            summary="LSTMs along both diagonals of an image, which see the whole past; any levels, R before G before B",
+        ),
     ]
