@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness import Noise, Sampler, SamplingTrace
 from harness_layers.chunks import in_chunks
+from harness_layers.compiled import draw_compiled
 from harness_layers.fixed_point import fixed_point_sample
 from harness_layers.gated_rows import GatedRows
 from harness_layers.pixels import image_logits
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def gated_samplers(model: GatedPixelCNN, raster: Sampler) -> Mapping[str, Sampler]:
-    """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows`` and ``raster``.
+    """Returns ``cached``, the default, ``compiled``, ``fixed-point``, ``fixed-point-rows`` and ``raster``.
 
     A mixture over classes draws every image from the class that its noise names as its ordering.
     """
@@ -32,6 +33,14 @@ def gated_samplers(model: GatedPixelCNN, raster: Sampler) -> Mapping[str, Sample
         noise = model.draw_noise(num_samples) if noise is None else noise
         program = GatedRows(network, spec, num_samples, _labels_drawn(model, noise))
         return draw_by_rows(program, spec, noise, known=known, mask=mask, trace=trace)
+
+    @torch.no_grad()
+    def compiled(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
+                 mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+        noise = model.draw_noise(num_samples) if noise is None else noise
+        labels = _labels_drawn(model, noise)
+        drawn = draw_compiled(network, spec, noise, labels, known=known, mask=mask, trace=trace)
+        return cached(num_samples, noise=noise, known=known, mask=mask, trace=trace) if drawn is None else drawn
 
     def fixed_point(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
@@ -50,7 +59,13 @@ def gated_samplers(model: GatedPixelCNN, raster: Sampler) -> Mapping[str, Sample
         program = GatedRows(network, spec, num_samples, _labels_drawn(model, noise))
         return iterate_by_rows(program, spec, noise, known=known, mask=mask, trace=trace)
 
-    return {"cached": cached, "fixed-point": fixed_point, "fixed-point-rows": fixed_point_rows, "raster": raster}
+    return {
+        "cached": cached,
+        "compiled": compiled,
+        "fixed-point": fixed_point,
+        "fixed-point-rows": fixed_point_rows,
+        "raster": raster,
+    }
 
 
 def _labels_drawn(model: GatedPixelCNN, noise: Noise) -> Tensor | None:

@@ -128,6 +128,22 @@ def test_the_fixed_point_needs_fewer_steps_than_there_are_entries_and_counts_the
         assert trace.network_evaluations == trace.sequential_depth
 
 
+def test_the_compiled_sampler_draws_the_images_of_the_cached_one_or_falls_back_to_it():
+    spec = ImageSpec(3, 5, 4, 3, num_classes=3)
+    model = small(ConditionalGatedPixelCNN, spec)
+    noise = model.draw_noise(20)
+    drawn = {name: model.samplers()[name](20, noise=noise) for name in ("cached", "compiled")}
+    with torch.no_grad():
+        logits = model.condition_on(noise.ordering).conditional_logits(drawn["compiled"])
+    best = (logits + noise.gumbel).topk(2, dim=1)
+    assert (
+        torch.equal(best.indices[:, 0].to(torch.uint8), drawn["compiled"])
+        or (best.values[:, 0] - best.values[:, 1])[best.indices[:, 0] != drawn["compiled"]].max() < 1e-5
+    )
+    different = (drawn["cached"] != drawn["compiled"]).flatten(1).any(1)
+    assert different.sum() <= 1  # rounding
+
+
 def test_samples_can_be_changed_in_place_and_take_part_in_a_gradient():
     spec = ImageSpec(1, 4, 4, 2)
     model = small(GatedPixelCNN, spec)
