@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Unsupported,
         VariationalBound,
     )
+    from harness.profiling import Certificate, certify
     from harness.record import RunRecord, ScoreRecord
     from harness.sampling import Noise, Sampler, SamplingTrace, clamp_known
     from harness.spec import Budget, ImageSpec, RunSpec
@@ -55,6 +56,7 @@ _LAZY = {
     "harness.sampling": ("Noise", "Sampler", "SamplingTrace", "clamp_known"),
     "harness.datasets.folder": ("DataFolder",),
     "harness.leaderboard": ("Leaderboard",),
+    "harness.profiling": ("Certificate", "certify"),
     "harness.record": ("RunRecord", "ScoreRecord"),
     "harness.spec": ("Budget", "ImageSpec", "RunSpec"),
     "harness.training": ("Diverged", "Trainer", "mean_over"),
@@ -66,6 +68,7 @@ __all__ = [
     "Autoregressive",
     "BernoulliSplit",
     "Budget",
+    "Certificate",
     "ClassConditional",
     "DataFolder",
     "Dataset",
@@ -98,6 +101,7 @@ __all__ = [
     "Trainer",
     "Unsupported",
     "VariationalBound",
+    "certify",
     "clamp_known",
     "hookimpl",
     "load",

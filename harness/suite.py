@@ -174,6 +174,10 @@ class Suite(BaseModel):
     @classmethod
     def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
         """Makes a suite from a TOML document; ``source`` stands in messages."""
+        if "profile" in content:
+            raise SuiteError(
+                f"{source} is a profile of generation speed: 'harness profile generation --suite {source}' measures it"
+            )
         for key in content:
             if key in _NOT_IN_FILE:
                 raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")

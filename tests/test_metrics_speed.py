@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from harness import Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
+from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
 from harness.metrics import speed
-from harness.profiling import Sweep, Timing
+from harness.profiling import CertificateFailed, Sweep, Timing
 
 SPEC = ImageSpec(1, 2, 2, levels=2)
 
@@ -111,3 +111,43 @@ def test_a_sampler_that_does_not_end_is_watched_for_a_while(monkeypatch):
     score = speed.PeakMemory().evaluate(evaluation(Endless(SPEC)))
     assert score.details["sampling_bytes"] == 1200 + 64 * 1000 * 4
     assert score.protocol["cut off"] == "sampling after 0.05 s"
+
+
+class Certified(Autoregressive):
+    """Fair coins, drawn at once; or their opposite, which no forward pass confirms."""
+
+    def __init__(self, spec, *, lies=False, default="fast"):
+        super().__init__(spec)
+        self.lies, self.default = lies, default
+
+    def conditional_logits(self, images, ordering=0):
+        return torch.zeros(len(images), self.spec.levels, *self.spec.shape)
+
+    def samplers(self):
+        found = {"fast": self._fast, **super().samplers()}
+        return {self.default: found[self.default], **found}
+
+    def _fast(self, num_samples, *, noise=None, known=None, mask=None, trace=None):
+        images = (self.draw_noise(num_samples) if noise is None else noise).gumbel.argmax(1).to(torch.uint8)
+        return 1 - images if self.lies else images
+
+    def fit(self, data, trainer): ...
+
+
+@pytest.mark.parametrize("metric", [speed.SamplingThroughput, speed.SamplingLatency])
+def test_the_speed_of_a_fast_sampler_comes_with_its_certificate(metric):
+    score = metric().evaluate(evaluation(Certified(SPEC)))
+    assert score.protocol["certificate"] == "holds"
+    assert score.details["certificate_entries"] == int(score.protocol["batch size"]) * 4
+    assert score.details["certificate_within_rounding"] == 0
+
+
+@pytest.mark.parametrize("metric", [speed.SamplingThroughput, speed.SamplingLatency])
+def test_a_sampler_that_is_not_confirmed_has_no_speed(metric):
+    with pytest.raises(CertificateFailed, match="Certified's sampler 'fast' are not confirmed by a forward pass"):
+        metric().evaluate(evaluation(Certified(SPEC, lies=True)))
+
+
+def test_the_naive_raster_is_the_definition_and_needs_no_certificate():
+    score = speed.SamplingLatency().evaluate(evaluation(Certified(SPEC, lies=True, default="raster")))
+    assert "certificate" not in score.protocol

@@ -36,8 +36,30 @@ def _quietly(find: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.
 
 
 def _suites(ctx: typer.Context) -> list[str]:
-    named = [path.stem for path in _LEADERBOARDS.glob("*.toml") if path.name not in _NO_SUITES]
-    return [*named, *(path.name for path in Path().glob("*.toml") if path.name not in _NO_SUITES)]
+    return _toml_files(profiles=False)
+
+
+def _profiles(ctx: typer.Context) -> list[str]:
+    return _toml_files(profiles=True)
+
+
+def _toml_files(*, profiles: bool) -> list[str]:
+    """Suites of trainings, or profiles, in the folder of boards by their names and here by their files'."""
+    boards = [path for path in _LEADERBOARDS.glob("*.toml") if path.name not in _NO_SUITES]
+    here = [path for path in Path().glob("*.toml") if path.name not in _NO_SUITES]
+    return [
+        *(path.stem for path in boards if _is_profile(path) == profiles),
+        *(path.name for path in here if _is_profile(path) == profiles),
+    ]
+
+
+def _is_profile(path: Path) -> bool:
+    import tomllib
+
+    try:
+        return "profile" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
@@ -101,6 +123,8 @@ def _in_suites(key: str, suite: str | None = None) -> list[str]:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
+        if "profile" in content:
+            continue
         found = content.get(key, [])
         names += [item["name"] if isinstance(item, dict) else item for item in found]
     return [name for name in names if isinstance(name, str)]
@@ -117,6 +141,7 @@ def _blocked(ctx: typer.Context) -> tuple[str, ...]:
 
 
 suites = _quietly(_suites)
+profiles = _quietly(_profiles)
 models = _quietly(_registered("model"))
 metrics = _quietly(_registered("metric"))
 datasets = _quietly(_registered("dataset"))

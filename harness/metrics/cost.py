@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness import Evaluation, Metric, Model, Score, Unsupported
 from harness.metrics.averages import precision_of
 from harness.observers import TouchedStorages, unique_tensors
 from harness.profiling import default_sampler, scorer
+from harness.profiling.flops import count_flops
 from harness.randomness import derive_seed, isolated_rng
 
 
@@ -57,24 +56,11 @@ class _Flops(Metric):
     stage = "cost"
 
     def _count(self, evaluation: Evaluation, call: Callable[[], object], protocol: dict[str, str]) -> Score:
-        counter = FlopCounterMode(display=False)
-        seed = derive_seed(evaluation.seed, self.name)
-        with torch.no_grad(), isolated_rng(seed, evaluation.device), _unfused(), counter:
-            call()
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device):
+            flops = count_flops(call)
         details = {"batch_size": 1.0}
         protocol = {"batch size": "1", "precision": precision_of(evaluation), **protocol}
-        return Score(float(counter.get_total_flops()), None, "exact", protocol=protocol, details=details)
-
-
-@contextmanager
-def _unfused() -> Iterator[None]:
-    """Keeps torch from fused CPU kernels, such as an LSTM's, which hide the matrix products that they consist of."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
+        return Score(float(flops), None, "exact", protocol=protocol, details=details)
 
 
 class FlopsScoring(_Flops):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from harness import Evaluation, Metric, Model, Score, Unsupported
-from harness.observers import AllocationTally, TimeIsUp, unique_tensors
+from harness import Autoregressive, Evaluation, Metric, Score, Unsupported
 from harness.profiling import (
+    Certificate,
     Sweep,
     Timing,
+    certify,
     default_sampler,
     scorer,
     speed_protocol,
@@ -21,6 +22,8 @@ from harness.profiling import (
     sweep_batch_sizes,
     time_calls,
 )
+from harness.profiling.memory import WorkingMemory, has_statistics, state_bytes, working_memory
+from harness.profiling.passes import RASTER
 from harness.randomness import derive_seed, isolated_rng
 
 MEMORY_BATCH_SIZE = 64
@@ -43,11 +46,20 @@ class _Throughput(Metric):
         """Returns what the protocol says of the function, and the function of a batch size that is timed."""
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all."""
+        """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all.
+
+        Raises:
+            CertificateFailed: what was timed is an autoregressive sampler, and its images are not what its noise gives.
+        """
         protocol, call = self._call(evaluation)
         with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
             sweep = sweep_batch_sizes(call)
-        return throughput_score(sweep, {**_protocol(evaluation), **protocol})
+        score = throughput_score(sweep, {**_protocol(evaluation), **protocol})
+        return _certified(score, self._certificate(evaluation, sweep.best))
+
+    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
+        """Confirms what was timed, where it can be."""
+        return None
 
 
 def throughput_score(sweep: Sweep, protocol: dict[str, str]) -> Score:
@@ -100,6 +112,9 @@ class SamplingThroughput(_Throughput):
     def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         return {"sampler": default_sampler(evaluation.model)}, evaluation.model.sample
 
+    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
+        return _default_certificate(evaluation, self.name, batch_size)
+
 
 class SamplingLatency(Metric):
     """The median of the seconds that it takes the model's default sampler to draw a single image."""
@@ -109,7 +124,11 @@ class SamplingLatency(Metric):
     stage = "speed"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Draws single images for about a second, after a warm-up; the details hold the quartiles."""
+        """Draws single images for about a second, after a warm-up; the details hold the quartiles.
+
+        Raises:
+            CertificateFailed: the model is autoregressive, and its sampler's images are not what its noise gives.
+        """
         model = evaluation.model
         with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
             timing = time_calls(lambda: model.sample(1), max_seconds=1.0)
@@ -119,7 +138,32 @@ class SamplingLatency(Metric):
             "blocks": float(timing.blocks),
         }
         protocol = {**_protocol(evaluation), "sampler": default_sampler(model), "batch size": "1", **_warm_up(timing)}
-        return Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
+        score = Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
+        return _certified(score, _default_certificate(evaluation, self.name, 1))
+
+
+def _default_certificate(evaluation: Evaluation, metric: str, batch_size: int) -> Certificate | None:
+    """Confirms the default sampler of an autoregressive model; a full pass a step is what the others are held to."""
+    model = evaluation.model
+    name = default_sampler(model)
+    if not isinstance(model, Autoregressive) or name == RASTER:
+        return None
+    with isolated_rng(derive_seed(evaluation.seed, metric, "certificate"), evaluation.device), torch.no_grad():
+        noise = model.draw_noise(batch_size)
+        certificate = certify(model, model.samplers()[name](batch_size, noise=noise), noise)
+    certificate.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
+    return certificate
+
+
+def _certified(score: Score, certificate: Certificate | None) -> Score:
+    if certificate is None:
+        return score
+    counts = {
+        "certificate_entries": float(certificate.entries),
+        "certificate_within_rounding": float(certificate.within_rounding),
+    }
+    protocol = {**score.protocol, "certificate": "holds"}
+    return dataclasses.replace(score, protocol=protocol, details={**score.details, **counts})
 
 
 class TrainingThroughput(Metric):
@@ -161,14 +205,6 @@ class TrainingThroughput(Metric):
         return Score(value, None if error is None else value**2 * error, "estimate", None, protocol, details)
 
 
-@dataclass(frozen=True)
-class _Working:
-    """Bytes allocated beyond the model's own, and whether the computation was watched to its end."""
-
-    num_bytes: int
-    finished: bool
-
-
 class PeakMemory(Metric):
     """The model's own bytes plus the most that is allocated at one time while a batch of 64 is drawn, or scored.
 
@@ -184,7 +220,7 @@ class PeakMemory(Metric):
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Returns the larger of the two peaks; the details hold each, and the model's own bytes."""
         model = copy.deepcopy(evaluation.model)  # a sampler that is cut off may leave its caches behind
-        state = sum(t.numel() * t.element_size() for t in unique_tensors(model.state_dict().values()))
+        state = state_bytes(model)
         images = evaluation.split.draw(0).images
         images = images[torch.arange(MEMORY_BATCH_SIZE) % len(images)].to(evaluation.device)
         calls: dict[str, Callable[[], object]] = {"sampling": lambda: model.sample(MEMORY_BATCH_SIZE)}
@@ -193,40 +229,18 @@ class PeakMemory(Metric):
             calls["scoring"] = lambda: score(images)
         except Unsupported:
             pass  # an implicit model only draws
-        peaks: dict[str, _Working] = {}
+        peaks: dict[str, WorkingMemory] = {}
         with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
             for what, call in calls.items():
-                peaks[what] = _peak(call, model)
+                peaks[what] = working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
         details = {f"{what}_bytes": float(state + peak.num_bytes) for what, peak in peaks.items()}
         protocol = {
             **_protocol(evaluation),
             "sampler": default_sampler(model),
             "batch size": str(MEMORY_BATCH_SIZE),
-            "measured by": "allocator" if _has_statistics(evaluation.device) else "storages of operations",
+            "measured by": "allocator" if has_statistics(evaluation.device) else "storages of operations",
         }
         if cut := [what for what, peak in peaks.items() if not peak.finished]:
             protocol["cut off"] = f"{' and '.join(cut)} after {_MEMORY_SECONDS:g} s"
         value = max(details.values())
         return Score(value, None, "estimate", None, protocol, {**details, "state_bytes": float(state)})
-
-
-def _has_statistics(device: torch.device) -> bool:
-    return device.type != "cpu" and hasattr(torch.get_device_module(device), "max_memory_allocated")
-
-
-def _peak(call: Callable[[], object], model: Model) -> _Working:
-    tally, finished = AllocationTally(max_seconds=_MEMORY_SECONDS), True
-    before = 0
-    if _has_statistics(model.device):
-        torch.accelerator.synchronize(model.device)
-        torch.accelerator.reset_peak_memory_stats(model.device)
-        before = torch.accelerator.memory_allocated(model.device)
-    try:
-        with tally:
-            call()
-    except TimeIsUp:
-        finished = False
-    if not _has_statistics(model.device):
-        return _Working(tally.peak_bytes, finished)
-    torch.accelerator.synchronize(model.device)
-    return _Working(torch.accelerator.max_memory_allocated(model.device) - before, finished)

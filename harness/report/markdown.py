@@ -21,9 +21,9 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
 
 
-def to_markdown(document: Document) -> str:
-    """Writes a board."""
-    parts = ["<!-- Generated from records by `harness leaderboard`; edits are lost. -->", f"# {escape(document.title)}"]
+def to_markdown(document: Document, *, origin: str = "records by `harness leaderboard`") -> str:
+    """Writes a board; ``origin`` says, in a comment at its top, what it is made from and by which command."""
+    parts = [f"<!-- Generated from {origin}; edits are lost. -->", f"# {escape(document.title)}"]
     parts += [_paragraph(paragraph) for paragraph in document.introduction]
     for section in document.sections:
         parts += _section(section, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from harness.testing import ModelConformance
 
 SMALL = {"channels": 6, "layers": 2, "head": 6}
@@ -19,4 +21,4 @@ class TestGatedPixelCNN(ModelConformance):
 
 class TestConditionalGatedPixelCNN(ModelConformance):
     model = "gated-pixelcnn-conditional"
-    hyperparameters = {**SMALL, "layers": 1}
+    hyperparameters: ClassVar = {**SMALL, "layers": 1}

@@ -153,15 +153,17 @@ class MADE(Autoregressive):
         return None if torch.equal(seen > 0, past) else seen > 0
 
     def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``raster``; the weights are masked once an image, not once a step."""
+        """Returns ``incremental``, which computes each hidden unit about once an image, and ``raster``."""
+        from harness_nade.made_incremental import made_samplers
+
         raster = super().samplers()["raster"]
 
         def holding(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-            with self._weights_held():
+            with self._weights_held():  # masked once an image, not once a step
                 return raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 
-        return {"raster": holding}
+        return made_samplers(self, holding)
 
     @contextmanager
     def _weights_held(self) -> Iterator[None]:

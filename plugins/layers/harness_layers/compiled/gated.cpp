@@ -1,9 +1,9 @@
 // A raster sample of a gated stack in which every activation is computed once: the vertical stack and its link once a
 // row, the horizontal stack once an entry. Images are shared out to threads; a thread runs a block of images in step.
 //
-// Matrices lie in panels of two vectors: weights as (outputs / PANEL, inputs, PANEL). A gate's tanh and sigmoid halves of
-// VECTOR features are the two vectors of a panel, so that the gate is taken in registers. Features lie as
-// (column, image, feature), zeros left and right of a row: what a kernel sees is one contiguous stretch a column.
+// Matrices lie in panels of two vectors: weights as (outputs / PANEL, inputs, PANEL). The tanh and the sigmoid halves
+// of VECTOR gates are the two vectors of a panel, so that a gate is taken in registers. Features lie as (column, image,
+// feature), zeros left and right of a row: what a kernel sees of a column is one contiguous stretch.
 //
 // Vectors are those of GCC and Clang: no instruction set is named beyond its width. Plain C interface.
 
@@ -61,10 +61,11 @@ static INLINE Vec gate(Vec a, Vec b) {
 }
 
 // ROWS rows of a product with one panel: sum over segments of A (rows `stride` apart) times B, from `start`
+// Not inlined: the constants of `finish` would take registers from the sums.
 template <int ROWS, class Finish>
-static INLINE void tile(const float *const *segments, int64_t count, int64_t depth, int64_t stride, int64_t row,
-                        const float *weights, const float *start, int64_t start_stride, int64_t panel,
-                        const Finish &finish) {
+static __attribute__((noinline)) void tile(const float *const *segments, int64_t count, int64_t depth, int64_t stride,
+                                           int64_t row, const float *weights, const float *start,
+                                           int64_t start_stride, int64_t panel, const Finish &finish) {
     constexpr int CHAINS = ROWS == 1 ? 4 : ROWS <= 3 ? 2 : 1;  // enough independent sums to hide the latency
     Vec sum[CHAINS][ROWS][2];
 #pragma GCC unroll 16
@@ -131,7 +132,7 @@ struct Product {
 #define CASE(ROWS)                                                                                                     \
     case ROWS:                                                                                                         \
         if constexpr (ROWS <= TILE)                                                                                    \
-            tile<ROWS>(segments, count, depth, stride, row, b, begin, start_stride, panel, finish);                             \
+            tile<ROWS>(segments, count, depth, stride, row, b, begin, start_stride, panel, finish);                     \
         break;
                 switch (next - row) {
                     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
@@ -316,10 +317,10 @@ class Block {
                 segments.push_back(patches);
                 product.depth = product.stride = patch;
             } else {
-                for (int64_t j = 0; j < layer.rows; j++)
-                    for (int64_t k = 0; k < columns; k++)
-                        segments.push_back(vertical[d - 1] +
-                                           (slot(y - layer.rows + 1 + j, layer.rows) * padded + k * count + from) * wide);
+                for (int64_t j = 0; j < layer.rows; j++) {
+                    const float *seen = vertical[d - 1] + slot(y - layer.rows + 1 + j, layer.rows) * padded * wide;
+                    for (int64_t k = 0; k < columns; k++) segments.push_back(seen + (k * count + from) * wide);
+                }
                 product.depth = product.stride = wide;
             }
             product.segments = segments.data();
@@ -344,10 +345,11 @@ class Block {
     void gather(int64_t from, int64_t rows, int64_t y) {
         const Layer &layer = net.layers[0];
         const int64_t columns = 2 * layer.reach + 1, size = net.channels;
+        const int64_t line = (width + 2 * layer.reach) * count * size;
         for (int64_t m = 0; m < rows; m++) {
             float *to = patches + m * patch;
             for (int64_t j = 0; j < layer.rows; j++) {
-                const float *seen = image + slot(y - layer.rows + j, layer.rows) * (width + 2 * layer.reach) * count * size;
+                const float *seen = image + slot(y - layer.rows + j, layer.rows) * line;
                 for (int64_t k = 0; k < columns; k++)
                     for (int64_t c = 0; c < size; c++) *to++ = seen[(from + m + k * count) * size + c];
             }
