@@ -126,13 +126,13 @@ struct Product {
         for (int64_t panel = first; panel < last; panel++) {
             const float *b = weights + panel * inputs * PANEL;
             const float *from = start + panel * PANEL;
-                        for (int64_t t = 0; t < tiles; t++) {
+            for (int64_t t = 0; t < tiles; t++) {
                 const int64_t row = rows * t / tiles, next = rows * (t + 1) / tiles;
                 const float *begin = from + row * start_stride;
 #define CASE(ROWS)                                                                                                     \
     case ROWS:                                                                                                         \
         if constexpr (ROWS <= TILE)                                                                                    \
-            tile<ROWS>(segments, count, depth, stride, row, b, begin, start_stride, panel, finish);                     \
+            tile<ROWS>(segments, count, depth, stride, row, b, begin, start_stride, panel, finish);                    \
         break;
                 switch (next - row) {
                     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)

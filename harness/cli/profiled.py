@@ -1,0 +1,123 @@
+"""What a user names to be profiled: a registered model with hyperparameters, or a finished run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.context import parse_setting
+
+if TYPE_CHECKING:
+    from harness.cli.context import Context
+    from harness.model import Model
+    from harness.profiling.generation import Profiled
+    from harness.profiling.profile import ProfiledRow
+    from harness.record import RunRecord
+    from harness.spec import ImageSpec
+
+
+def row_of(options: Context, text: str) -> ProfiledRow:
+    """Reads ``MODEL``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning.
+
+    Raises:
+        ValueError: a name that is neither a model nor a run, or a setting that is none.
+    """
+    from harness.plugins import did_you_mean
+    from harness.profiling.profile import ProfiledRow
+
+    name, colon, settings = text.partition(":")
+    if any(entry.match(name) is not None for entry in options.plugins.entries("model")):
+        if colon and not settings.strip():
+            raise ValueError(f"{text!r}: write MODEL:HYPERPARAMETER=VALUE, several with commas between them")
+        return ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
+    stored = options.store_url is not None or options.artifacts_root.exists()
+    runs = [record.run for record in options.artifacts.store.records()] if stored else []
+    if any(run.startswith(name) for run in runs):
+        if colon:
+            raise ValueError(f"{text!r}: a run has hyperparameters of its own")
+        return ProfiledRow(run=name)
+    models = [entry.name for entry in options.plugins.entries("model")]
+    raise ValueError(f"no model, and no run, {name!r}{did_you_mean(name, [*models, *runs])}")
+
+
+def _parts(settings: str) -> list[str]:
+    """Splits at commas outside of brackets and quotation marks."""
+    parts, depth, quoted = [""], 0, ""
+    for character in settings:
+        if quoted:
+            quoted = "" if character == quoted else quoted
+        elif character in "\"'":
+            quoted = character
+        else:
+            depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part for part in parts if part.strip()]
+
+
+def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
+    """Returns the model that a row names, its weights still to be loaded.
+
+    Raises:
+        ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
+    """
+    if row.run is not None:
+        return _trained(options, row, row.run, device)
+    from harness.components import drawing_code, load_model_class
+    from harness.hyperparameters import as_json, resolve
+    from harness.profiling.generation import Profiled
+
+    assert row.name is not None
+    model_class = load_model_class(options.plugins, row.name)
+    resolve(model_class, row.hyperparameters)
+
+    def make(spec: ImageSpec) -> Model:
+        return model_class(spec, **resolve(model_class, row.hyperparameters))
+
+    return Profiled(
+        row.row_label,
+        row.name,
+        make,
+        as_json(row.hyperparameters),
+        drawing_code(options.plugins, row.name),
+        samplers=row.samplers,
+        sizes=row.sizes,
+    )
+
+
+def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
+    from harness.components import drawing_code
+    from harness.loading import load_model
+    from harness.profiling.generation import Profiled
+
+    record = options.find_run(run)
+    if row.name is not None and row.name != record.spec.model:
+        raise ValueError(f"run {record.run!r} is of the model {record.spec.model!r}, not {row.name!r}")
+    model = load_model(record, options.settings(device=device))
+    value, kind = bits_per_dim_of(record)
+    label = row.label or f"{record.spec.model} ({record.run})"
+    return Profiled(
+        label,
+        record.spec.model,
+        lambda _: model,
+        record.spec.hyperparameters,
+        drawing_code(options.plugins, record.spec.model),
+        spec=dataclasses.replace(model.spec),
+        run=record.run,
+        bits_per_dim=value,
+        likelihood_kind=kind,
+        samplers=row.samplers,
+    )
+
+
+def bits_per_dim_of(record: RunRecord) -> tuple[float | None, str | None]:
+    """Returns a run's bits a dimension and their kind: its exact figure, else its tightest bound; None without any."""
+    from harness.report.likelihood import likelihood_entries
+    from harness.report.rows import rows_of
+
+    [row] = rows_of([record])
+    entries, _ = likelihood_entries([row], list(record.scores), {}, None)
+    values: dict[str, Any] = entries[0].values if entries else {}
+    return values.get("bits_per_dim"), values.get("kind")

@@ -1,0 +1,315 @@
+"""``harness profile``: how fast models draw, tables of it, and traces of what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import typer
+
+from harness.cli import completion
+from harness.cli.context import JSON_OPTION, echo, print_table, suite_path
+from harness.cli.variadic import VariadicCommand
+
+if TYPE_CHECKING:
+    from harness.cli.context import Context
+    from harness.profiling.measurement import Measurement
+    from harness.profiling.profile import GenerationProfile
+    from harness.profiling.tables import MachineTables
+
+STEM = "generation-speed"
+_WHAT = ("fit", "scoring", "sampling")
+
+
+class _GenerationCommand(VariadicCommand):
+    options: ClassVar[tuple[str, ...]] = ("--sizes", "--batch-sizes", "--samplers")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    profile = typer.Typer(
+        name="profile", help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True,
+        rich_markup_mode=None, pretty_exceptions_enable=False,
+    )  # fmt: skip
+    profile.command("generation", cls=_GenerationCommand)(generation)
+    profile.command("report")(report)
+    profile.command("trace")(trace)
+    app.add_typer(profile)
+
+
+def generation(
+    context: typer.Context,
+    models: list[str] = typer.Argument(  # noqa: B008
+        None,
+        metavar="MODELS...",
+        help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
+        autocompletion=completion.audited,
+    ),
+    sizes: list[int] = typer.Option(  # noqa: B008
+        [], "--sizes", min=1, help="Heights of square images: --sizes 8 16 32, or with commas."
+    ),
+    batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),  # noqa: B008
+    samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),  # noqa: B008
+    baseline: str = typer.Option(None, "--baseline", help="The model that others are compared with: name or label."),
+    channels: int = typer.Option(None, "--channels", min=1, help="Channels of the images; 1."),
+    levels: int = typer.Option(None, "--levels", min=2, max=256, help="Levels of an entry; 2."),
+    rounds: int = typer.Option(None, "--rounds", min=1, help="How often each sampler is timed; 5."),
+    threads: int = typer.Option(None, "--threads", min=1, help="Threads; 1."),
+    device: str = typer.Option(None, "--device", help="cpu, cuda, ...; auto takes the accelerator if any."),
+    budget: float = typer.Option(
+        None, "--budget-seconds", min=0.0, help="How long one sampler may take at one size and batch size; 30."
+    ),
+    seed: int = typer.Option(None, "--seed", min=0, help="Of weights that are not trained, and of the noise; 0."),
+    suite: str = typer.Option(
+        None, "--suite", help="Take all of it from this TOML file, and write beside it.",
+        autocompletion=completion.profiles,
+    ),
+    output: str = typer.Option(None, "-o", "--output", help="The folder to write; it is gone on with if it is there."),
+    again: bool = typer.Option(False, "--again", help="Measure what the folder holds anew."),
+    json: bool = JSON_OPTION,
+) -> None:  # fmt: skip
+    """Time every sampler of every model at every size and batch size, each with its certificate."""
+    options: Context = context.obj
+    given: dict[str, Any] = {
+        "sizes": sizes or None, "batch_sizes": batch_sizes or None, "samplers": samplers or None, "baseline": baseline,
+        "channels": channels, "levels": levels, "rounds": rounds, "threads": threads, "device": device,
+        "budget_seconds": budget, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    profile, folder, stem = _profile(options, models or [], suite, given)
+    folder = Path(output) if output else folder
+    from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements, write_measurements
+
+    file = folder / MEASUREMENTS_FILE
+    interrupted = False
+    try:
+        current = _measure(options, profile, file, again=again, quiet=json)
+    except KeyboardInterrupt:
+        interrupted, current = True, []
+    found = read_measurements(file)
+    if not found:
+        if interrupted:
+            raise KeyboardInterrupt
+        return
+    write_measurements(file, found)
+    command = f"harness profile report {suite_path(suite).stem}" if suite else "harness profile report"
+    machines, files = _render(profile, found, stem, command)
+    from harness.profiling.files import write_profile
+
+    write_profile(files, folder)
+    if json:
+        echo(files[f"{stem}.json"].decode().rstrip())
+    else:
+        from harness.cli.profile_tables import print_tables
+
+        print_tables(machines)
+        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *files])}")
+    if interrupted:
+        echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
+        raise typer.Exit(130)
+    _end(current)
+
+
+def report(
+    target: str = typer.Argument(
+        metavar="SUITE", help="A profile's TOML file, or a folder with a measurements.jsonl.",
+        autocompletion=completion.profiles,
+    ),
+    others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),  # noqa: B008
+    baseline: str = typer.Option(None, "--baseline", help="Of a folder: the model that others are compared with."),
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
+) -> None:  # fmt: skip
+    """Make the tables and the plot of a profile again from its measurements."""
+    from harness.profiling.files import check_profile, write_profile
+    from harness.profiling.measurement import (
+        MEASUREMENTS_FILE,
+        merge_measurements,
+        read_measurements,
+        write_measurements,
+    )
+    from harness.profiling.profile import GenerationProfile
+
+    path = Path(target)
+    profile = None
+    if path.is_dir():
+        folder, stem = path, STEM
+        command = "harness profile report"
+    else:
+        path = suite_path(target)
+        profile = GenerationProfile.read(path)
+        folder, stem, command = path.with_suffix(""), path.stem, f"harness profile report {path.stem}"
+        if baseline is not None:
+            raise ValueError(f"--baseline goes with a folder: {path} names its own")
+    file = folder / MEASUREMENTS_FILE
+    if not file.exists():
+        raise ValueError(f"{folder} has no {MEASUREMENTS_FILE}: 'harness profile generation' measures it")
+    found = read_measurements(file)
+    if others:
+        if check:
+            raise ValueError("--check writes nothing, so that nothing can be added")
+        foreign = [_foreign(Path(other)) for other in others]
+        found = merge_measurements([found, *foreign])
+        write_measurements(file, found)
+    machines, files = _render(profile, found, stem, command, baseline=baseline)
+    if not check:
+        for written in write_profile(files, folder):
+            echo(str(written))
+        return
+    differ = check_profile(files, folder)
+    if differ:
+        echo(
+            f"{folder}: {', '.join(differ)} are not what {MEASUREMENTS_FILE} gives; without --check it writes them",
+            err=True,
+        )
+        raise typer.Exit(1)
+    echo(f"{folder}: {len(files)} files are what {MEASUREMENTS_FILE} gives; machines: {len(machines)}")
+
+
+def trace(
+    context: typer.Context,
+    model: str = typer.Argument(
+        help="A model, such as made:hidden=[500], or a finished run.", autocompletion=completion.audited
+    ),
+    what: str = typer.Option("sampling", "--what", metavar="|".join(_WHAT), help="What to watch."),
+    sampler: str = typer.Option(None, "--sampler", help="One of the model's samplers; its default without it."),
+    size: int = typer.Option(28, "--size", min=1, help="Height of square images, for models that are not trained."),
+    channels: int = typer.Option(1, "--channels", min=1, help="Channels of the images."),
+    levels: int = typer.Option(2, "--levels", min=2, max=256, help="Levels of an entry."),
+    batch_size: int = typer.Option(16, "--batch-size", min=1, help="Images at a time; fit has its own."),
+    steps: int = typer.Option(3, "--steps", min=1, help="Of fit: how many steps."),
+    threads: int = typer.Option(1, "--threads", min=1, help="Threads."),
+    device: str = typer.Option("auto", "--device", help="cpu, cuda, ...; auto takes the accelerator if any."),
+    output: str = typer.Option("trace.json", "-o", "--output", help="The file: .json or .json.gz."),
+) -> None:
+    """Write a trace in Chrome's format, for chrome://tracing or ui.perfetto.dev, and print the costliest operators."""
+    import torch
+
+    from harness.cli.profiled import profiled, row_of
+    from harness.environment import choose_device
+    from harness.profiling.generation import NUM_CLASSES
+    from harness.profiling.trace import record_trace
+    from harness.spec import ImageSpec
+
+    options: Context = context.obj
+    if what not in _WHAT:
+        raise ValueError(f"--what {what!r}: it is one of {', '.join(_WHAT)}")
+    if sampler is not None and what != "sampling":
+        raise ValueError("--sampler goes with --what sampling")
+    if not output.endswith((".json", ".json.gz")):
+        raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
+    where = choose_device(device)
+    row = row_of(options, model)
+    chosen = profiled(options, row, device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        made = chosen.make(chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)).to(where).eval()
+        top = record_trace(
+            made, what, Path(output), sampler=sampler, batch_size=batch_size, steps=steps  # type: ignore[arg-type]
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    print_table(["operator", "calls", "own time", "share"], [list(line) for line in top])
+    echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
+
+
+# --- what is asked for ---
+
+
+def _profile(
+    options: Context, models: list[str], suite: str | None, given: dict[str, Any]
+) -> tuple[GenerationProfile, Path, str]:
+    """Returns the profile, its folder, and what its files are called."""
+    from harness.cli.profiled import row_of
+    from harness.profiling.profile import GenerationProfile
+    from harness.spec import digest_of
+
+    if suite is not None:
+        if models:
+            raise ValueError("--suite names the models: give the one or the others")
+        path = suite_path(suite)
+        profile = GenerationProfile.read(path)
+        content = {**profile.model_dump(mode="json"), **given}
+        return GenerationProfile.make(content, source="the options"), path.with_suffix(""), path.stem
+    if not models:
+        raise ValueError("name models to profile, or a profile by --suite; 'harness list models' says which there are")
+    rows = [row_of(options, model).model_dump(mode="json") for model in models]
+    profile = GenerationProfile.make({**given, "models": rows}, source="the options")
+    name = f"profile-{digest_of(profile.model_dump(mode='json'))[:8]}"
+    return profile, options.artifacts_root / "profiles" / name, STEM
+
+
+def _measure(
+    options: Context, profile: GenerationProfile, file: Path, *, again: bool, quiet: bool
+) -> list[Measurement]:
+    """Measures what the file does not hold, line by line; returns what the profile is about, old and new."""
+    from harness.cli.profiled import profiled
+    from harness.environment import choose_device
+    from harness.profiling.generation import GenerationRun
+    from harness.profiling.measurement import append_measurement, read_measurements
+    from harness.profiling.page import outcome_line
+
+    device = choose_device(profile.device)
+    rows = [profiled(options, row, profile.device) for row in profile.models]
+    known = [] if again else read_measurements(file)
+
+    def keep(measurement: Measurement) -> None:
+        append_measurement(file, measurement)
+        if not quiet:
+            echo(outcome_line(measurement), err=True)
+
+    run = GenerationRun(profile, rows, device, known=known, on_measurement=keep)
+    run.check()
+    run.run()
+    for measurement in run.kept:
+        append_measurement(file, measurement)
+    if run.kept and not quiet:
+        echo(f"{len(run.kept)} were measured before, in {file}; --again measures them anew", err=True)
+    return [*run.kept, *run.made]
+
+
+def _end(current: list[Measurement]) -> None:
+    """Ends with an error where nothing could be measured, and with status 1 where something failed."""
+    shown = [item for item in current if item.shown]
+    if current and not shown:
+        first = current[0]
+        raise ValueError(f"nothing could be measured: {first.label}, {first.sampler}: {first.reason}")
+    failed = [item for item in current if item.status.startswith("failed")]
+    if failed:
+        echo(f"{len(failed)} of {len(current)} failed; the reasons are above and in the tables", err=True)
+        raise typer.Exit(1)
+
+
+def _foreign(path: Path) -> list[Measurement]:
+    from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements
+
+    file = path / MEASUREMENTS_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"there are no measurements at {file}")
+    return read_measurements(file)
+
+
+# --- what is said ---
+
+
+def _render(
+    profile: GenerationProfile | None, found: list[Measurement], stem: str, command: str, *, baseline: str | None = None
+) -> tuple[list[MachineTables], dict[str, bytes]]:
+    from harness.profiling.files import render_profile
+    from harness.profiling.tables import tables_of
+
+    title, labels = "Generation speed", list[str]()
+    if profile is not None:
+        title, baseline = profile.title, profile.baseline
+        labels = _labels(profile, found)
+    machines = tables_of(found, labels=labels, baseline=baseline)
+    return machines, render_profile(title, machines, stem=stem, command=command)
+
+
+def _labels(profile: GenerationProfile, found: list[Measurement]) -> list[str]:
+    """The profile's labels in its order; a run without a label is called by what its measurements say."""
+    labels = []
+    for row in profile.models:
+        own = [item.label for item in found if row.run and item.run and item.run.startswith(row.run)]
+        labels += own if row.label is None and own else [row.row_label]
+    return list(dict.fromkeys(labels))

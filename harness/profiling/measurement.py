@@ -1,0 +1,226 @@
+"""Measurement: how fast one sampler of one model was at one size and batch size; a line of ``measurements.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from harness.files import write_atomically
+from harness.profiling.certificate import Certificate
+
+MEASUREMENTS_FILE = "measurements.jsonl"
+VERSION = 1
+
+Status = Literal["done", "skipped", "failed", "failed certificate"]
+CertificateStatus = Literal["holds", "fails", "by definition", "does not apply"]
+
+
+class CertificateCounts(BaseModel):
+    """The certificate of all images that were timed; see ``harness.profiling.Certificate``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: CertificateStatus
+    entries: int = 0
+    mismatches: int = 0
+    within_rounding: int = 0
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> CertificateCounts:
+        """Turns a certificate into what a measurement keeps."""
+        status: CertificateStatus = "holds" if certificate.holds else "fails"
+        return cls(
+            status=status,
+            entries=certificate.entries,
+            mismatches=certificate.mismatches,
+            within_rounding=certificate.within_rounding,
+        )
+
+
+class Measurement(BaseModel):
+    """One sampler of one model at one size and batch size.
+
+    Attributes:
+        cell: digest of what was asked for, the machine included; of two measurements of one cell the later counts.
+        key: digest of the cell, the model's code and how it was measured.
+        label, model, hyperparameters, weights, run: the row. ``weights`` are those of a run, or as initialised.
+        channels, height, width, levels: the sample space.
+        batch_size: images of one call.
+        sampler: its name; ``default``: whether it is the model's default.
+        status, reason: why there is no figure, where there is none.
+        complete: False where it was interrupted between rounds.
+        seconds: of one call, one value a round.
+        calls: how many calls were timed together in each round.
+        warmed_up: False where the first call took so long that it is the measurement.
+        extrapolated_from, full_passes: of a raster that was not drawn to its end: so many of so many full passes were
+            timed, and ``seconds`` are for all of them.
+        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value a round.
+        forward_flops: of that pass.
+        gemm_flops_per_second: the machine's measured peak, float32.
+        network_evaluations, sequential_depth: of one call, means over the calls.
+        peak_memory_bytes: the model's own and what a call allocates; ``memory_cut_off``: it was not watched to its end.
+        certificate: of the images that were timed.
+        bits_per_dim, likelihood_kind: of the run whose weights these are.
+        fingerprint, hardware: the machine; figures of two fingerprints do not compare.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = VERSION
+    cell: str
+    key: str
+    label: str
+    model: str
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    weights: Literal["initial", "trained"] = "initial"
+    run: str | None = None
+    channels: int
+    height: int
+    width: int
+    levels: int
+    batch_size: int
+    sampler: str
+    default: bool = False
+    status: Status = "done"
+    reason: str = ""
+    complete: bool = True
+    seconds: tuple[FiniteFloat, ...] = ()
+    calls: int = 1
+    warmed_up: bool = True
+    extrapolated_from: int | None = None
+    full_passes: int | None = None
+    forward_seconds: tuple[FiniteFloat, ...] = ()
+    forward_flops: int | None = None
+    gemm_flops_per_second: FiniteFloat | None = None
+    network_evaluations: FiniteFloat | None = None
+    sequential_depth: FiniteFloat | None = None
+    peak_memory_bytes: int | None = None
+    memory_cut_off: bool = False
+    certificate: CertificateCounts | None = None
+    bits_per_dim: FiniteFloat | None = None
+    likelihood_kind: str | None = None
+    precision: str = "float32"
+    fingerprint: str
+    hardware: str
+    environment: dict[str, Any] = Field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a figure: it was measured, and its certificate does not fail."""
+        good = self.certificate is not None and self.certificate.status != "fails"
+        return self.status == "done" and bool(self.seconds) and good
+
+    @property
+    def pixels(self) -> int:
+        """Height times width; channels are not counted."""
+        return self.height * self.width
+
+    @property
+    def median_seconds(self) -> float:
+        """The median over rounds of the seconds of one call."""
+        return median(self.seconds)
+
+    @property
+    def quartiles_seconds(self) -> tuple[float, float]:
+        """The quartiles over rounds."""
+        low, high = np.quantile(self.seconds, [0.25, 0.75])
+        return float(low), float(high)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of a call over its seconds."""
+        return self.batch_size / self.median_seconds
+
+    @property
+    def forward_ratio(self) -> float | None:
+        """Seconds of a call over those of one forward pass of as many images, timed in the same rounds."""
+        return self.median_seconds / median(self.forward_seconds) if self.forward_seconds else None
+
+    @property
+    def gemm_fraction(self) -> float | None:
+        """Operations of one forward pass over seconds of a call, as a part of the machine's measured peak.
+
+        An exact sampler that computes each activation once needs the operations of one forward pass and no more.
+        """
+        if self.forward_flops is None or self.gemm_flops_per_second is None:
+            return None
+        return self.forward_flops / self.median_seconds / self.gemm_flops_per_second
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Reads a file of measurements; of each cell the last, in the order in which the cells first appear.
+
+    A last line that was cut off, as when the machine went down while it was written, is left out.
+
+    Raises:
+        ValueError: another line that is not a measurement; the message names the file and the line.
+    """
+    if not path.exists():
+        return []
+    found: dict[str, Measurement] = {}
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            measurement = Measurement.model_validate_json(line)
+        except ValidationError as error:
+            if number == len(lines):  # no line feed follows
+                break
+            raise ValueError(f"{path}, line {number}: not a measurement: {error.errors()[0]['msg']}") from error
+        if measurement.version > VERSION:
+            raise ValueError(f"{path}, line {number}: written by a newer version ({measurement.version})")
+        found[measurement.cell] = measurement
+    return list(found.values())
+
+
+def append_measurement(path: Path, measurement: Measurement) -> None:
+    """Adds a line to a file of measurements; a last line that was cut off before is dropped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = path.read_bytes() if path.exists() else b""
+    if not content.endswith(b"\n") and content:
+        write_atomically(path, content[: content.rfind(b"\n") + 1])
+    with path.open("ab") as file:
+        file.write(_line(measurement))
+
+
+def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
+    """Writes a file anew, one line a measurement."""
+    write_atomically(path, b"".join(map(_line, measurements)))
+
+
+def merge_measurements(files: Sequence[Sequence[Measurement]]) -> list[Measurement]:
+    """Joins files, of several machines too: cells differ by machine, and of one cell the latest measurement counts."""
+    found: dict[str, Measurement] = {}
+    for measurements in files:
+        for measurement in measurements:
+            before = found.get(measurement.cell)
+            if before is None or before.created <= measurement.created:
+                found[measurement.cell] = measurement
+    return list(found.values())
+
+
+def foresee(measured: Sequence[Measurement], pixels: int, batch_size: int) -> tuple[float, Measurement | None]:
+    """Foresees the seconds of a call, proportional to pixels and images, from the nearest smaller measurement.
+
+    Returns:
+        the seconds, and the measurement that they rest on; 0 and None where there is none.
+    """
+    smaller = [item for item in measured if item.pixels <= pixels and item.batch_size <= batch_size]
+    near = max(smaller, key=lambda item: (item.batch_size, item.pixels), default=None)
+    if near is None:
+        return 0.0, None
+    return near.median_seconds * (pixels / near.pixels) * (batch_size / near.batch_size), near
+
+
+def _line(measurement: Measurement) -> bytes:
+    content = measurement.model_dump(mode="json", exclude_defaults=True)
+    return (json.dumps({"version": VERSION, **content}, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,155 @@
+"""A profile of generation speed as a value: which models, sizes, batch sizes and samplers; read from TOML."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; the message names the file, the key and what would be right."""
+
+
+class ProfiledRow(BaseModel):
+    """One ``[[models]]`` table.
+
+    Attributes:
+        name: the model's registered name; of a trained model, what its run says.
+        label: as tables and plots print it; the default is made from name and hyperparameters, or is the run's name.
+        hyperparameters: what differs from the model's defaults.
+        run: a finished run's name or its beginning: its weights, at its size.
+        samplers: those of the profile, where None.
+        sizes: those of the profile, where None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = None
+    label: str | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    run: str | None = None
+    samplers: tuple[str, ...] | None = None
+    sizes: tuple[PositiveInt, ...] | None = None
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> ProfiledRow:
+        if self.name is None and self.run is None:
+            raise ValueError("name a model by 'name', or a trained one by 'run'")
+        if self.run is not None and (self.hyperparameters or self.sizes):
+            raise ValueError("a run has hyperparameters and a size of its own")
+        return self
+
+    @property
+    def row_label(self) -> str:
+        """The row's name."""
+        if self.label is not None:
+            return self.label
+        if self.name is None:
+            return str(self.run)
+        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.hyperparameters.items()))
+        shown = ", ".join(filter(None, [shown, f"run {self.run}" if self.run else ""]))
+        return f"{self.name} ({shown})" if shown else self.name
+
+
+class GenerationProfile(BaseModel):
+    """What ``harness profile generation`` measures.
+
+    Attributes:
+        profile: says that this is no suite of trainings.
+        title: of the tables.
+        models: the rows.
+        sizes: heights of square images, for models that are not trained.
+        batch_sizes: images at a time.
+        samplers: by name; None takes all that a model has.
+        baseline: a label or a model's name, which the others are compared with.
+        channels, levels: of the images.
+        rounds: how often each sampler is timed, all of one size and batch size in turn.
+        threads: of the processor.
+        device: ``cpu``, ``cuda`` or another of torch's names, or ``auto``.
+        budget_seconds: how long one sampler may take at one size and batch size, rounds together.
+        seed: of weights that are not trained, and of the noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Literal["generation"] = "generation"
+    title: str = "Generation speed"
+    models: tuple[ProfiledRow, ...] = Field(min_length=1)
+    sizes: tuple[PositiveInt, ...] = (8, 16, 32)
+    batch_sizes: tuple[PositiveInt, ...] = (1, 16)
+    samplers: tuple[str, ...] | None = None
+    baseline: str | None = None
+    channels: PositiveInt = 1
+    levels: int = Field(default=2, ge=2, le=256)
+    rounds: PositiveInt = 5
+    threads: PositiveInt = 1
+    device: str = "auto"
+    budget_seconds: float = Field(default=30.0, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> GenerationProfile:
+        labels = [row.row_label for row in self.models]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two models are labelled {label!r}; give one of them a label of its own")
+        for name in ("sizes", "batch_sizes", "samplers"):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise ValueError(f"{name} = {list(values)} must name at least one, and none of them twice")
+        known = {*labels, *(row.name for row in self.models)}
+        if self.baseline is not None and self.baseline not in known:
+            raise ValueError(f"baseline {self.baseline!r} is none of the models: {', '.join(labels)}")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> GenerationProfile:
+        """Reads a profile from a TOML file.
+
+        Raises:
+            ProfileError: a missing or malformed file, a suite of trainings, an unknown key, a wrong type.
+        """
+        if not _NAME.fullmatch(path.stem):
+            raise ProfileError(f"profile name {path.stem!r} may hold only letters, digits, hyphens and underscores")
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ProfileError(f"no profile at {path}") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ProfileError(f"{path}: cannot be read as TOML: {error}") from error
+        if not is_profile(content):
+            raise ProfileError(f"{path}: a profile begins with: profile = 'generation'")
+        return cls.make(content, source=str(path))
+
+    @classmethod
+    def make(cls, content: dict[str, Any], *, source: str) -> GenerationProfile:
+        """Makes a profile from plain values; ``source`` stands in messages.
+
+        Raises:
+            ProfileError: an unknown key, a wrong type, a value out of its range.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = first["msg"].removeprefix("Value error, ")
+            raise ProfileError(f"{source}: {f'{where}: ' if where else ''}{what}") from error
+
+
+def is_profile(content: dict[str, Any]) -> bool:
+    """Tells whether a TOML document is a profile, and no suite of trainings."""
+    return "profile" in content
+
+
+def in_order(values: Sequence[int]) -> Iterator[int]:
+    """Yields values from small to large: what takes long comes last, and is foreseen."""
+    yield from sorted(values)

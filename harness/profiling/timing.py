@@ -1,0 +1,244 @@
+"""How fast a model is: calls timed after a warm-up, sweeps over batch sizes in bounded time, and steps of training.
+
+Times are read through ``torch.utils.benchmark.timer``, which waits for the accelerator, and summarised by its
+``Measurement``. Its ``Timer`` is not used: it calls a function several times before it looks at the clock, which a
+sampler of thousands of forward passes cannot afford.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.benchmark import Measurement, TaskSpec, timer
+
+from harness.dataset import Dataset
+from harness.environment import device_name
+from harness.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.randomness import derive_seed, isolated_rng
+from harness.spec import Budget, Precision
+from harness.training import Interrupted, Trainer
+
+Clock = Callable[[], float]
+
+BATCH_SIZES = (1, 4, 16, 64, 256)
+_BLOCKS = 20
+_MIN_BLOCKS = 3
+_ACCELERATOR_BLOCK_SECONDS = 0.02
+_ENDLESS = Budget(1_000_000, "steps")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time of one call.
+
+    Attributes:
+        median_seconds, q25_seconds, q75_seconds: over blocks of calls, a call, in seconds.
+        blocks: how many blocks were timed.
+        calls: how many calls a block has.
+        warmed_up: False where the very first call took so long that it is the measurement.
+    """
+
+    median_seconds: float
+    q25_seconds: float
+    q75_seconds: float
+    blocks: int
+    calls: int = 1
+    warmed_up: bool = True
+
+    @classmethod
+    def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Timing:
+        """Summarises the durations of blocks of ``calls`` calls each, in seconds."""
+        measured = Measurement(calls, list(block_seconds), TaskSpec("call()", "", num_threads=torch.get_num_threads()))
+        quarters = torch.tensor(measured.times, dtype=torch.float64).quantile(torch.tensor([0.25, 0.75]).double())
+        low, high = quarters.tolist()
+        return cls(measured.median, low, high, len(block_seconds), calls, warmed_up)
+
+    @property
+    def standard_error_seconds(self) -> float | None:
+        """The standard error of the median, 1.253 (IQR / 1.349) / sqrt(blocks); None below 3 blocks."""
+        if self.blocks < _MIN_BLOCKS:
+            return None
+        return 1.2533 * (self.q75_seconds - self.q25_seconds) / 1.349 / math.sqrt(self.blocks)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Times by batch size, and the batch sizes that were left out, each with the reason."""
+
+    timings: dict[int, Timing]
+    dropped: dict[int, str]
+
+    @property
+    def best(self) -> int:
+        """The batch size of the highest median throughput."""
+        return max(self.timings, key=lambda size: size / self.timings[size].median_seconds)
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Blocks of consecutive training steps: how long each took, in seconds, and how many images it saw."""
+
+    seconds: tuple[float, ...]
+    images: tuple[float, ...]
+    steps: int
+
+    @property
+    def images_per_second(self) -> tuple[float, ...]:
+        """The throughput of each block."""
+        return tuple(images / seconds for images, seconds in zip(self.images, self.seconds, strict=True))
+
+
+def time_calls(call: Callable[[], object], *, max_seconds: float = 0.25, clock: Clock = timer) -> Timing:
+    """Times a call for about ``max_seconds``, after one call of warm-up and one to see how long it takes.
+
+    A first call longer than ``max_seconds`` is the measurement, alone and not warmed up.
+    """
+    start = clock()
+    call()
+    first = clock() - start
+    if first > max_seconds:
+        return Timing.of([first], warmed_up=False)
+    start = clock()
+    call()
+    calls = max(1, int(max_seconds / _BLOCKS / max(clock() - start, 1e-9)))
+    blocks: list[float] = []
+    while sum(blocks) < max_seconds or len(blocks) < _MIN_BLOCKS:
+        start = clock()
+        for _ in range(calls):
+            call()
+        blocks.append(clock() - start)
+    return Timing.of(blocks, calls=calls)
+
+
+def sweep_batch_sizes(
+    call: Callable[[int], object],
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    point_seconds: float = 0.25,
+    total_seconds: float = 4.0,
+    clock: Clock = timer,
+) -> Sweep:
+    """Times ``call(batch_size)`` for growing batch sizes.
+
+    A batch size is left out, with all larger ones, where one call is expected to take more than what is left of
+    ``total_seconds``. The expectation starts from time proportional to the batch size, and then follows the growth
+    between the last two. The smallest batch size is always measured.
+    """
+    timings: dict[int, Timing] = {}
+    dropped: dict[int, str] = {}
+    began = clock()
+    for size in sorted(batch_sizes):
+        expected, left = _extrapolate(timings, size), total_seconds - (clock() - began)
+        if dropped or (timings and expected > left):
+            dropped[size] = f"a call would take about {expected:.2g} s" if not dropped else "a smaller one was left out"
+            continue
+        try:
+            timings[size] = time_calls(lambda size=size: call(size), max_seconds=point_seconds, clock=clock)  # type: ignore[misc]
+        except torch.OutOfMemoryError:
+            if not timings:
+                raise
+            dropped[size] = "out of memory"
+    return Sweep(timings, dropped)
+
+
+def _extrapolate(timings: dict[int, Timing], size: int) -> float:
+    if not timings:
+        return 0.0
+    sizes = list(timings)
+    last, growth = timings[sizes[-1]].median_seconds, 1.0
+    if len(sizes) > 1:
+        before = timings[sizes[-2]].median_seconds
+        growth = math.log(max(last, 1e-9) / max(before, 1e-9)) / math.log(sizes[-1] / sizes[-2])
+    return last * math.pow(size / sizes[-1], min(1.0, max(0.0, growth)))
+
+
+def scorer(model: Model) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Returns how a model scores (N, C, H, W) uint8 images, name first: ``log_prob`` where there is one, else ``elbo``.
+
+    Raises:
+        Unsupported: the model has neither.
+    """
+    if isinstance(model, ExactLikelihood):
+        return "log_prob", model.log_prob
+    if isinstance(model, VariationalBound):
+        return "elbo", model.elbo
+    raise Unsupported(f"{type(model).__name__} has neither a likelihood nor a bound to score images by")
+
+
+def default_sampler(model: Model) -> str:
+    """Returns the name of the sampler that ``model.sample`` uses."""
+    return next(iter(model.samplers()))
+
+
+def speed_protocol(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """Returns what two speeds must share to be comparable: device, its name, threads, precision."""
+    return {
+        "device": device.type,
+        "device name": device_name(device),
+        "threads": str(torch.get_num_threads()),
+        "precision": str(dtype).removeprefix("torch."),
+    }
+
+
+class _WithoutValidation(Trainer):
+    def validate(self, score: object, *, every: str = "1 epoch") -> None:
+        """Leaves validation out: it is no part of a training step."""
+
+
+def step_seconds(
+    model: Model,
+    data: Dataset,
+    *,
+    max_steps: int = 200,
+    max_seconds: float = 1.5,
+    seed: int = 0,
+    precision: Precision = "float32",
+    clock: Clock = timer,
+) -> StepTimes:
+    """Times the steps of a model's own ``fit`` on a copy of it, without validation, after one step of warm-up.
+
+    What is timed is the first loop over batches, at the start of the schedules; the global random numbers are left as
+    they were. On an accelerator a block of steps is timed at a time, so that waiting for it does not slow it down.
+
+    Args:
+        model: is copied, not changed.
+        data: what it trains on.
+        max_steps, max_seconds: the training stops at the first of the two, counted from the end of the first step; at
+            least one step is timed.
+        seed: of batch order, random data and the model's own random numbers.
+        precision: of the training.
+        clock: gives seconds, once the accelerator is done.
+
+    Raises:
+        Unsupported: ``fit`` takes fewer than two steps, as a closed form does.
+    """
+    copied = copy.deepcopy(model)
+    times: list[tuple[float, int, float]] = []
+    wait = 0.0 if model.device.type == "cpu" else _ACCELERATOR_BLOCK_SECONDS
+    unsynchronised = clock if wait == 0.0 or clock is not timer else time.perf_counter
+
+    def should_stop() -> bool:
+        if times and unsynchronised() - times[-1][0] < wait:
+            return False
+        times.append((clock(), trainer.step, trainer.epochs))
+        return len(times) > 1 and (trainer.step > max_steps or times[-1][0] - times[0][0] >= max_seconds)
+
+    trainer = _WithoutValidation(copied, data, budget=_ENDLESS, seed=seed, precision=precision, should_stop=should_stop)
+    with isolated_rng(derive_seed(seed, "step_seconds"), model.device), contextlib.suppress(Interrupted):
+        copied.fit(data, trainer)
+    if trainer.step == 0:
+        raise Unsupported(f"{type(model).__name__} fits in closed form")
+    if len(times) < 2:
+        raise Unsupported(f"{type(model).__name__} fits in {trainer.step} step, too few to time")
+    pairs = list(itertools.pairwise(times))
+    seconds = tuple(after[0] - before[0] for before, after in pairs)
+    images = tuple((after[2] - before[2]) * len(data.train) for before, after in pairs)
+    return StepTimes(seconds, images, times[-1][1] - times[0][1])
