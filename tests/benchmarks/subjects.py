@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer
 from harness.datasets import register_datasets
 from harness.datasets.folder import DataFolder
 from harness.spec import Budget
+from harness_nade.made import MADE
 from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN
 
 MNIST = ImageSpec(1, 28, 28, 2)
@@ -32,15 +35,31 @@ def gated() -> GatedPixelCNN:
     return model
 
 
-def static_mnist() -> Dataset:
+@cache
+def static_mnist() -> Dataset | None:
+    """The dataset with 500 images to validate on; None where the environment names no data."""
     root = os.environ.get(DATA)
     if not root or not (Path(root) / "binarized-mnist").is_dir():
-        pytest.skip(f"needs the folder binarized-mnist in {DATA}, or the name of a run in {RUN}")
+        return None
     (entry,) = [entry for entry in register_datasets() if entry.name == "mnist-static"]
     data: Dataset = entry.load()(DataFolder(Path(root), offline=True))
-    return data
+    return dataclasses.replace(data, valid=Split(data.valid.images[:500]))
 
 
+def trained_made(hidden: tuple[int, ...]) -> tuple[str, MADE]:
+    """A model after 500 steps; without data, one with large random weights; and which of them it is."""
+    torch.manual_seed(0)
+    model, data = MADE(MNIST, hidden=hidden), static_mnist()
+    if data is not None:
+        model.fit(data, Trainer(model, data, budget=Budget(STEPS, "steps")))
+        return "trained", model.eval()
+    with torch.no_grad():
+        for layer in [*model.layers, model.output]:
+            layer.weight.mul_(6)
+    return "large random weights", model.eval()
+
+
+@cache
 def trained_gated() -> tuple[str, Autoregressive]:
     """The run that the environment names, or a small model after about a minute; and what it is."""
     if RUN in os.environ:
@@ -48,13 +67,14 @@ def trained_gated() -> tuple[str, Autoregressive]:
         assert isinstance(model, Autoregressive)
         return os.environ[RUN], model
     data = static_mnist()
+    if data is None:
+        pytest.skip(f"needs the folder binarized-mnist in {DATA}, or the name of a run in {RUN}")
     torch.manual_seed(0)
     model = GatedPixelCNN(data.spec, channels=16, layers=8, batch_size=16, validate_every=f"{STEPS} steps")
-    few = Dataset(data.name, data.spec, data.train, Split(data.valid.images[:500]), data.test)
-    model.fit(few, Trainer(model, few, budget=Budget(STEPS, "steps")))
+    model.fit(data, Trainer(model, data, budget=Budget(STEPS, "steps")))
     model.eval()
     with torch.no_grad():
-        nats = -model.log_prob(few.valid.images).mean().item()
+        nats = -model.log_prob(data.valid.images).mean().item()
     return f"16 channels x 8 layers, {STEPS} steps on mnist-static, {nats:.0f} nats", model
 
 

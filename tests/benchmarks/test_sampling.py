@@ -9,11 +9,10 @@ from plain import made as plain_made
 from plain import nade as plain_nade
 from plain.raster import naive_raster
 from side_by_side import side_by_side
-from subjects import MNIST, agree, gated, trained_gated
+from subjects import MNIST, agree, gated, trained_gated, trained_made
 
 from harness import SamplingTrace
 from harness.profiling import certify
-from harness_nade.made import MADE
 from harness_nade.nade import NADE
 
 PASSES = {16: 3, 64: 1}  # so many of the naive raster's 784 equal passes are timed
@@ -104,10 +103,9 @@ def test_sequential_depth_of_exact_samplers(sampler, benchmark, say):
 @pytest.mark.parametrize("batch", [16, 64])
 @pytest.mark.parametrize("hidden", [(500,), (500, 500)], ids=["500", "500-500"])
 def test_incremental_sampling_of_made(hidden, batch, benchmark, say):
-    torch.manual_seed(0)
-    model = MADE(MNIST, hidden=hidden).eval()
+    what, model = trained_made(hidden)
     line = against_naive(benchmark, model, plain_made.plain_of(model), "incremental", batch, passes=100)
-    say(f"MADE, 28x28, {hidden} hidden units, batch {batch}: incremental is {line}")
+    say(f"MADE, 28x28, {hidden} hidden units, {what}, batch {batch}: incremental is {line}")
 
 
 @pytest.mark.parametrize("batch", [16, 64])
