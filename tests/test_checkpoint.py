@@ -218,3 +218,36 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_other_file(tmp_path, m
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saved_state_lies_in_memory_as_it_did(tmp_path):
+    state = {
+        "channels last": torch.randn(4, 3, 2, 5).contiguous(memory_format=torch.channels_last),
+        "transposed": torch.randn(3, 4).T,
+        "a part": torch.randn(4, 6)[:, ::2],
+        "contiguous": torch.randn(2, 3),
+    }
+    save_state(tmp_path / "state.safetensors", state)
+    loaded = load_state(tmp_path / "state.safetensors")
+    for name, value in state.items():
+        assert torch.equal(loaded[name], value)
+        if name != "a part":
+            assert loaded[name].stride() == value.stride()
+
+
+def test_adam_goes_on_as_if_uninterrupted_from_saved_state_where_weights_lie_channels_last(tmp_path):
+    def trained(stop):
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(layer.parameters(), lr=0.1, fused=True)
+        for step in range(6):
+            if step == stop:
+                save_state(tmp_path / "state.safetensors", adam.state_dict())
+                adam.load_state_dict(load_state(tmp_path / "state.safetensors"))
+            torch.manual_seed(step)
+            adam.zero_grad()
+            layer(torch.randn(2, 3, 5, 5)).square().sum().backward()
+            adam.step()
+        return layer.weight.detach()
+
+    assert torch.equal(trained(stop=3), trained(stop=None))

@@ -49,7 +49,7 @@ def seen(model):
     change = torch.eye(size, dtype=torch.uint8).view(size, 1, *spec.shape)
     changed = (images + change) % spec.levels  # (D, 12, C, H, W)
     before = model.conditional_logits(images).flatten(2)
-    after = model.conditional_logits(changed.flatten(0, 1)).view(size, 12, spec.levels, size)
+    after = model.conditional_logits(changed.flatten(0, 1)).reshape(size, 12, spec.levels, size)
     return ((after - before).abs() > 1e-14).any(1).any(1).T
 
 
@@ -166,7 +166,7 @@ def test_a_size_that_fits_is_not_padded_and_one_that_does_not_is_padded_below_on
         unit = 2**pyramid.doublings
         tall, wide = pyramid.padded
         assert max(tall, wide) <= base * unit  # the base is at most so large
-        assert max(height, width) > base * unit // 2  # by no more doublings than that takes
+        assert unit == 1 or max(height, width) > base * unit // 2  # by no more doublings than that takes
         assert 0 <= tall - height < unit
         assert 0 <= wide - width < unit
     assert Multiscale(ImageSpec(1, 28, 28, 2), base=7).pyramid.padded == (28, 28)
