@@ -62,7 +62,9 @@ def comparison() -> Image.Image:
     side = _SIZE * _SCALE
     whole = Image.new("RGB", (len(_DEPTHS) * (side + _GAP) + _GAP, 2 * (side + _GAP + _TITLE) + _GAP), (255, 255, 255))
     pen = ImageDraw.Draw(whole)
-    for index, (name, cls) in enumerate((("PixelCNN", PixelCNN), ("Gated PixelCNN", GatedPixelCNN))):
+    classes: tuple[tuple[str, type[PixelCNN] | type[GatedPixelCNN]], ...]
+    classes = (("PixelCNN", PixelCNN), ("Gated PixelCNN", GatedPixelCNN))
+    for index, (name, cls) in enumerate(classes):
         for place, depth in enumerate(_DEPTHS):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
