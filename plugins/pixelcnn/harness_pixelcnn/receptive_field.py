@@ -68,7 +68,8 @@ def comparison() -> Image.Image:
         for place, depth in enumerate(_DEPTHS):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                model = cls(spec, channels=16, layers=depth, kernel=3, head=16).double()
+                model: PixelCNN | GatedPixelCNN = cls(spec, channels=16, layers=depth, kernel=3, head=16)
+                model.double()
                 field = receptive_field(model, middle, middle)[0]
             left, top = _GAP + place * (side + _GAP), _GAP + index * (side + _GAP + _TITLE)
             pen.text((left, top + 4), f"{name}, {depth} layers after the first", fill=(0, 0, 0))
