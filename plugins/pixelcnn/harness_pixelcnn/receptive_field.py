@@ -62,13 +62,15 @@ def comparison() -> Image.Image:
     side = _SIZE * _SCALE
     whole = Image.new("RGB", (len(_DEPTHS) * (side + _GAP) + _GAP, 2 * (side + _GAP + _TITLE) + _GAP), (255, 255, 255))
     pen = ImageDraw.Draw(whole)
-    classes: tuple[tuple[str, type[PixelCNN] | type[GatedPixelCNN]], ...]
-    classes = (("PixelCNN", PixelCNN), ("Gated PixelCNN", GatedPixelCNN))
-    for index, (name, cls) in enumerate(classes):
+    for index, name in enumerate(("PixelCNN", "Gated PixelCNN")):
         for place, depth in enumerate(_DEPTHS):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                model: PixelCNN | GatedPixelCNN = cls(spec, channels=16, layers=depth, kernel=3, head=16)
+                model: PixelCNN | GatedPixelCNN
+                if name == "PixelCNN":
+                    model = PixelCNN(spec, channels=16, layers=depth, kernel=3, head=16)
+                else:
+                    model = GatedPixelCNN(spec, channels=16, layers=depth, kernel=3, head=16)
                 model.double()
                 field = receptive_field(model, middle, middle)[0]
             left, top = _GAP + place * (side + _GAP), _GAP + index * (side + _GAP + _TITLE)
