@@ -94,7 +94,7 @@ def test_a_known_entry_that_was_flipped_is_caught(drawn):
     images[2, 1, 2, 3] = 1
     found = certify(model, images, noise, known=known, mask=mask)
     assert found.known_changed == 1
-    with pytest.raises(CertificateFailed, match=r"sampler 'x': 1 known entries were changed"):
+    with pytest.raises(CertificateFailed, match=r"sampler 'x': .*1 known entries were changed"):
         found.require("sampler 'x'")
 
 
