@@ -117,7 +117,7 @@ _ADVANTAGE_NOTES = (
 
 
 def headline(tables: MachineTables) -> str:
-    """Returns the advantage over the cached baseline at the largest setting, of trained models if any are, in words."""
+    """Returns the advantage over the cached baseline at the largest setting, of the fastest trained model if any is trained."""
     usable = [item for item in tables.advantages if item.over_cached is not None and item.cached is not None]
     if not usable:
         return ""
@@ -125,7 +125,7 @@ def headline(tables: MachineTables) -> str:
         usable,
         key=lambda item: (
             item.measurement.weights == "trained", item.measurement.pixels, item.measurement.batch_size,
-            item.measurement.default,
+            item.measurement.default, item.over_cached or 0.0,
         ),
     )  # fmt: skip
     item, cached = best.measurement, best.cached
