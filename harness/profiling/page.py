@@ -117,7 +117,7 @@ _ADVANTAGE_NOTES = (
 
 
 def headline(tables: MachineTables) -> str:
-    """Returns the advantage over the cached baseline at the largest setting, of the fastest trained model if any is trained."""
+    """Returns the advantage over the cached baseline at the largest setting, of trained models if any are."""
     usable = [item for item in tables.advantages if item.over_cached is not None and item.cached is not None]
     if not usable:
         return ""
