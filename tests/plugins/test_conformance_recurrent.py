@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.testing import ModelConformance
 
-SMALL = {"channels": 6, "layers": 1, "head": 6}
+# with fewer units, more of what is far away is too faint to be seen
+SMALL = {"channels": 16, "layers": 1}
 
 
 class TestRowLSTM(ModelConformance):
