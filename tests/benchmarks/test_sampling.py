@@ -41,7 +41,7 @@ def against_naive(benchmark, model, plain, sampler, batch, *, passes):
 
 
 def with_compiled(model):
-    from harness_layers.compiled.library import CompilationError, load_library
+    from harness_layers.compiled.compilation import CompilationError, load_library
     from harness_layers.compiled.sampler import SOURCE
 
     if "compiled" not in model.samplers():

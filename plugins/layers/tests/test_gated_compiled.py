@@ -15,8 +15,8 @@ from torch import Tensor
 
 from harness import ImageSpec, Noise, SamplingTrace, clamp_known
 from harness.sampling import raster_sample
-from harness_layers.compiled import draw_compiled, library, sampler
-from harness_layers.compiled.library import CompilationError, load_library
+from harness_layers.compiled import compilation, draw_compiled, sampler
+from harness_layers.compiled.compilation import CompilationError, load_library
 from harness_layers.gated_stack import GatedStack
 from harness_layers.pixels import image_logits, num_outputs, scale
 
@@ -28,7 +28,7 @@ TINY = 'extern "C" int answer(void) { return 42; }\n'
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder of these tests' own."""
     try:
-        library._compiler()
+        compilation._compiler()
     except CompilationError as error:
         pytest.skip(str(error))
     return tmp_path_factory.mktemp("kernels")
@@ -243,7 +243,7 @@ def kept(tmp_path: Path) -> list[Path]:
 def test_what_is_compiled_is_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_library(tiny).answer() == 42
     (file,) = kept(tmp_path)
-    monkeypatch.setattr(library, "_build", None)  # not called again
+    monkeypatch.setattr(compilation, "_build", None)  # not called again
     assert load_library(tiny).answer() == 42
     assert kept(tmp_path) == [file]
 
@@ -261,7 +261,7 @@ def test_a_kept_file_that_was_cut_short_is_made_again(tiny: Path, tmp_path: Path
     file.unlink()  # it is loaded
     file.write_bytes(whole[: len(whole) // 2])
     assert load_library(tiny).answer() == 42
-    assert library._whole(file, file.name.rsplit("-", 1)[0]) is not None
+    assert compilation._whole(file, file.name.rsplit("-", 1)[0]) is not None
 
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(
@@ -277,7 +277,7 @@ def test_a_compiler_that_does_not_know_the_processor_is_asked_for_plain_code(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapper = tmp_path / "plain"
-    real = library._compiler()[0]
+    real = compilation._compiler()[0]
     wrapper.write_text(
         f'#!/bin/sh\nfor a in "$@"; do case "$a" in -m*) echo "error: $a" >&2; exit 1;; esac; done\nexec {real} "$@"\n'
     )
@@ -287,7 +287,7 @@ def test_a_compiler_that_does_not_know_the_processor_is_asked_for_plain_code(
 
 
 def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(tiny: Path, tmp_path: Path) -> None:
-    origin = importlib.util.find_spec("harness_layers.compiled.library")
+    origin = importlib.util.find_spec("harness_layers.compiled.compilation")
     assert origin is not None
     assert origin.origin is not None
     code = (  # the module alone: an import of torch would take longer than the compilation
@@ -311,7 +311,7 @@ def test_plain_code_for_any_processor_draws_the_same(
     kernels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapper = tmp_path / "plain"  # vectors of 4: other panels, other tiles
-    real = shutil.which(library._compiler()[0])
+    real = shutil.which(compilation._compiler()[0])
     wrapper.write_text(f'#!/bin/sh\nfor a in "$@"; do case "$a" in -m*) exit 1;; esac; done\nexec {real} "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("CXX", str(wrapper))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness import ImageSpec, Noise, SamplingTrace
-from harness_layers.compiled.library import CACHE, SWITCH, CompilationError, load_library
+from harness_layers.compiled.compilation import CACHE, SWITCH, CompilationError, load_library
 from harness_layers.compiled.packing import NetworkStruct, checked, packed_for, pointer
 from harness_layers.gated_stack import GatedStack
 from harness_layers.rowwise import check_known
