@@ -1,1 +1,3 @@
-"""What knows nothing of models, data or runs: files, text, downloads. Imports nothing else of the harness."""
+"""What knows nothing of models, runs and boards: files, text, numbers, devices, the environment."""
+
+from __future__ import annotations
