@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from dataclasses import replace
@@ -13,11 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import harness
-from harness import DataFolder, Dataset, Evaluation, ImageSpec, Model, Split, Unsupported
+from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
 from harness.checkpoint import CheckpointError
 from harness.datasets.digits import digits
-from harness.datasets.folder import DataCorrupt, DataUnavailable
 from harness.features import inception, inception_weights, lenet, loading, store
 from harness.features.inception import Inception, InceptionFeatures, preprocess
 from harness.features.inception_weights import load_inception
@@ -328,7 +327,7 @@ def test_a_pickle_that_is_not_the_official_file_is_never_looked_into(tmp_path, m
 def test_official_weights_are_read_by_the_unpickler_of_tensors_alone(tmp_path, monkeypatch):
     torch.save({"x": DataFolder(tmp_path)}, tmp_path / "given.pth")  # an object, not tensors
     monkeypatch.setenv("HARNESS_INCEPTION", str(tmp_path / "given.pth"))
-    digest = harness.datasets.remote.sha256_hex((tmp_path / "given.pth").read_bytes())
+    digest = hashlib.sha256((tmp_path / "given.pth").read_bytes()).hexdigest()
     monkeypatch.setattr(inception_weights, "OFFICIAL", replace(inception_weights.OFFICIAL, sha256=digest))
     with pytest.raises(Exception, match="Weights only load failed"):
         load_inception(None)
