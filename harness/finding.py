@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.comparison import NotComparable, Side
-from harness.plugins import did_you_mean
+from harness.names import did_you_mean
 from harness.record import RunRecord
 from harness.report.rows import BoardRow, PerImage
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.plugins import did_you_mean
+from harness.names import did_you_mean
 
 
 class HyperparameterError(ValueError):

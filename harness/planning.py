@@ -16,8 +16,7 @@ from typing import Literal
 import torch
 
 from harness.checkpoint import load_weights
-from harness.code_digest import code_digest
-from harness.components import build_model, drawing_code, load_dataset, load_metric, load_model_class
+from harness.components import build_model, load_dataset, load_metric, load_model_class, model_code
 from harness.dataset import Dataset
 from harness.environment import choose_device, fingerprint
 from harness.executors.base import Stage
@@ -326,13 +325,12 @@ class Planner:
 
     def _code(self, model: str) -> str:
         if model not in self._codes:
-            entry, _ = self.plugins.find("model", model)
-            self._codes[model] = code_digest(entry.module, self.plugins.packages())
+            self._codes[model] = model_code(self.plugins, model)
         return self._codes[model]
 
     def _drawing(self, model: str) -> list[str]:
         """Returns the digest of the model's code with that of its samplers, where these have code of their own."""
-        drawing = drawing_code(self.plugins, model)
+        drawing = model_code(self.plugins, model, drawing=True)
         return [] if drawing == self._code(model) else [drawing]
 
     def _metric(self, name: str) -> Metric:

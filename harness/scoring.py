@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from harness.components import drawing_code, load_dataset, load_metric, origin_of
+from harness.components import load_dataset, load_metric, model_code, origin_of
 from harness.dataset import Dataset
 from harness.environment import choose_device, fingerprint, hardware
 from harness.executors.base import Stage
@@ -67,7 +67,7 @@ class Evaluations:
                     self._plugins,
                     self._spec.model,
                     self._spec.hyperparameters,
-                    drawing_code(self._plugins, self._spec.model),
+                    model_code(self._plugins, self._spec.model, drawing=True),
                 ),
                 audit_folder=artifacts / "audits",
             )

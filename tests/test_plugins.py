@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.entries import EntryError
-from harness.plugins import NameConflict, PluginManager, UnknownName, did_you_mean
+from harness.names import did_you_mean
+from harness.plugins import NameConflict, PluginManager, UnknownName
 
 GOOD = """
     from harness import ModelEntry, hookimpl

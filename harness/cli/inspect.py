@@ -37,7 +37,7 @@ def sample(
 
     from harness.grid import save_grid
     from harness.loading import load_model
-    from harness.plugins import did_you_mean
+    from harness.names import did_you_mean
 
     options: Context = context.obj
     if Path(output).suffix.lower() != ".png":
