@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.new_plugin import KINDS, NewPluginError, class_of, package_of, write_plugin
-from harness.plugins import plugin_manager
+from harness.discovery.manager import plugin_manager
+from harness.testing.scaffold import KINDS, NewPluginError, class_of, package_of, write_plugin
 
 
 def harness(folder, *arguments):

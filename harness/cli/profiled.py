@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.cli.context import Context
-    from harness.model import Model
+    from harness.interface.model import Model
+    from harness.interface.spec import ImageSpec
     from harness.profiling.generation import Profiled
     from harness.profiling.profile import ProfiledRow
-    from harness.record import RunRecord
-    from harness.spec import ImageSpec
+    from harness.records.record import RunRecord
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
@@ -25,8 +25,8 @@ def row_of(options: Context, text: str) -> ProfiledRow:
     Raises:
         ValueError: a name that is neither a model nor a run, or a setting that is none.
     """
-    from harness.names import did_you_mean
     from harness.profiling.profile import ProfiledRow
+    from harness.support.names import did_you_mean
 
     name, colon, settings = text.partition(":")
     if name.endswith(".py"):
@@ -77,8 +77,8 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
     """
     if row.run is not None:
         return _trained(options, row, row.run, device)
-    from harness.components import load_model_class, model_code
-    from harness.hyperparameters import as_json, resolve
+    from harness.discovery.hyperparameters import as_json, resolve
+    from harness.discovery.loading import load_model_class, model_code
     from harness.profiling.generation import Profiled
 
     assert row.name is not None
@@ -101,9 +101,9 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
 
 
 def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
-    from harness.components import model_code
-    from harness.loading import load_model
+    from harness.discovery.loading import model_code
     from harness.profiling.generation import Profiled
+    from harness.running.loading import load_model
 
     record = options.find_run(run)
     if row.name is not None and row.name != record.spec.model:

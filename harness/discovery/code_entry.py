@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.distributions import describe_error
-from harness.entries import Entry, EntryError
-from harness.names import did_you_mean
+from harness.discovery.distributions import describe_error
+from harness.interface.entries import Entry, EntryError
+from harness.support.names import did_you_mean
 
 _NAME = re.compile(r"([^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 _CHANGED = "__harness_changed__"

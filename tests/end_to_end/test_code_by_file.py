@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.components import load_model_class
 from harness.discovery import code_entry
-from harness.plugins import plugin_manager
+from harness.discovery.loading import load_model_class
+from harness.discovery.manager import plugin_manager
 
 MODEL = '''
 import math
