@@ -38,7 +38,7 @@ class _TimedTrainer(Trainer):
     @property
     def validation_interval(self) -> int | None:
         """Steps between two validations."""
-        return self._validation_interval(max(1, round(self.step / self.epochs)))
+        return self._validation_interval(self._loop.steps_an_epoch)
 
     def _run_validation(self) -> None:
         start = timer()

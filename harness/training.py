@@ -24,13 +24,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from harness.checkpoint import load_state, put_weights, save_state, save_weights, write_atomically
+from harness.checkpoint import load_state, put_weights, save_state, write_atomically
 from harness.dataset import Dataset, Split
 from harness.randomness import derive_seed, generator, isolated_rng, rng_states, set_rng_states
 from harness.spec import Budget, Precision
@@ -91,6 +92,29 @@ class FitSummary:
     valid_step: int | None
 
 
+@dataclass(frozen=True)
+class _Loop:
+    """One loop over batches.
+
+    Attributes:
+        start: the step at which it began.
+        steps_an_epoch: batches an epoch.
+        epochs: what earlier loops did, in epochs.
+        before: what they spent of the budget, in steps of this loop.
+        total: the whole budget, in steps of this loop.
+    """
+
+    start: int
+    steps_an_epoch: int
+    epochs: Fraction
+    before: Fraction | int
+    total: int
+
+    def epochs_at(self, step: int) -> Fraction:
+        """Returns how many epochs were done by a step."""
+        return self.epochs + Fraction(step - self.start, self.steps_an_epoch)
+
+
 @torch.no_grad()
 def mean_over(split: Split, per_image: Callable[[Tensor], Tensor], *, batch_size: int = 500) -> float:
     """Returns the mean over a split of a function from (B, C, H, W) uint8 to (B,); random data count all draws."""
@@ -111,7 +135,7 @@ class Trainer:
         budget: in epochs or steps (minutes are turned into steps before).
         seed: of batch order and random data.
         precision: ``float32``, ``float64``, or ``bfloat16`` by autocast.
-        folder: where state, snapshots and curves go; None keeps nothing.
+        folder: where state and curves go; None keeps nothing.
         checkpoint_seconds: how often the state is saved.
         should_stop: asked after every step; True saves the state and raises ``Interrupted``.
         on_progress: called about twice a second.
@@ -133,14 +157,14 @@ class Trainer:
         self.model, self.data, self.budget, self.seed, self.precision = model, data, budget, seed, precision
         own = getattr(model, "device", torch.device("cpu"))
         self.device: torch.device = next((tensor.device for tensor in model.parameters()), own)
-        self.step, self.total_steps, self.epochs = 0, 1, 0.0
+        self.step, self.total_steps = 0, 1
+        self._loop = _Loop(0, 1, Fraction(0), 0, 1)
         self._folder, self._checkpoint_seconds = folder, checkpoint_seconds
         self._should_stop, self._on_progress = should_stop, on_progress
         self._tracked: dict[str, Stateful] = {}
         self._validation: tuple[Callable[[Split], float], Budget] | None = None
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._phase = 0
-        self._writer = _tensorboard(folder)
         self._seconds_before, self._started = 0.0, time.monotonic()
         self._saved_at = self._reported_at = self._started
         self._reported_step = 0
@@ -148,6 +172,9 @@ class Trainer:
         self._curve: dict[str, tuple[Tensor, int]] = {}
         self._last_loss: float | None = None
         self._resume = load_state(self._state_file) if folder is not None and self._state_file.exists() else None
+        if folder is not None and self._resume is None:
+            (folder / "curves.jsonl").unlink(missing_ok=True)  # of a training that was never saved
+        self._writer = _tensorboard(folder)
 
     @property
     def _state_file(self) -> Path:
@@ -157,7 +184,12 @@ class Trainer:
     @property
     def fraction(self) -> float:
         """The fraction of the budget spent, in [0, 1], for schedules; 0 before the first batch."""
-        return min(1.0, self.step / self.total_steps)
+        return min(1.0, float(self._loop.before + self.step - self._loop.start) / self._loop.total)
+
+    @property
+    def epochs(self) -> float:
+        """The number of passes over the training split so far."""
+        return float(self._loop.epochs_at(self.step))
 
     @property
     def seconds(self) -> float:
@@ -192,7 +224,8 @@ class Trainer:
         """Yields shuffled batches of a split on the model's device until the budget is spent.
 
         Every image is seen once an epoch; an epoch's last batch may be smaller; random data are redrawn each epoch.
-        A step is one batch. A second loop in the same ``fit`` goes on with what the first left of the budget.
+        A step is one batch. A second loop in the same ``fit`` goes on with what the first left of the budget. When a
+        loop ends, or is left by ``break``, a model that validates has its best weights.
 
         Args:
             split: (N, C, H, W) uint8 images.
@@ -204,30 +237,41 @@ class Trainer:
         self._phase += 1
         batch_size = min(batch_size, len(split))
         steps_an_epoch = math.ceil(len(split) / batch_size)
-        self.total_steps = self.budget.num_steps(steps_an_epoch)
-        end, start = math.ceil(until * self.total_steps), self.step
+        total = self.budget.num_steps(steps_an_epoch)
+        if self._resume is not None and self._phase < self._resume["phase"]:
+            return
         if self._resume is not None:
-            if self._phase < self._resume["phase"]:
-                return
-            start = self._restore(self._resume)
+            start, epochs = self._restore(self._resume)
+        else:
+            start, epochs = self.step, self._loop.epochs_at(self.step)
+        before = start if self.budget.unit == "steps" else epochs * steps_an_epoch
+        self._loop = loop = _Loop(start, steps_an_epoch, epochs, before, total)
+        self.total_steps = start + math.ceil(total - before)
+        end = start + math.ceil(math.ceil(until * total) - before)
         every = self._validation_interval(steps_an_epoch)
         order, images, epoch = torch.empty(0, dtype=torch.int64), split, -1
-        while self.step < end:
-            wanted, position = divmod(self.step - start, steps_an_epoch)
-            if wanted != epoch:
-                epoch = wanted
-                shuffle = generator(self.seed, "batches", self._phase, epoch)
-                order = torch.randperm(len(split), generator=shuffle)
-                images = self._resident(split.draw(epoch))
-            index = order[position * batch_size : (position + 1) * batch_size].to(images.images.device)
-            self.model.train()
-            yield images.take(index).to(self.device)
-            self.step += 1
-            self.epochs += 1 / steps_an_epoch
-            if every is not None and (self.step % every == 0 or self.step == end):
-                self._run_validation()
-            self._after_step(start)
-        self._check_losses()
+        try:
+            while self.step < end:
+                wanted, position = divmod(self.step - loop.start, steps_an_epoch)
+                if wanted != epoch:
+                    epoch = wanted
+                    shuffle = generator(self.seed, "batches", self._phase, epoch)
+                    order = torch.randperm(len(split), generator=shuffle)
+                    images = self._resident(split.draw(epoch))
+                index = order[position * batch_size : (position + 1) * batch_size].to(images.images.device)
+                self.model.train()
+                yield images.take(index).to(self.device)
+                self.step += 1
+                if every is not None and (self.step % every == 0 or self.step == end):
+                    self._run_validation()
+                self._after_step()
+            self._check_losses()
+        except GeneratorExit:
+            self._put_best_weights()
+            raise
+        self._put_best_weights()
+
+    def _put_best_weights(self) -> None:
         if self._best is not None:
             put_weights(self._best[2], self.model, source="the best weights on the validation split")
 
@@ -246,13 +290,9 @@ class Trainer:
         if len(self._losses) >= 50 or self.device.type == "cpu":
             self._check_losses()
 
-    def snapshot(self) -> None:
-        """Saves the weights of this step beside the checkpoint: a point on the learning curve."""
-        if self._folder is not None:
-            save_weights(self._folder / "snapshots" / f"step-{self.step:08d}.safetensors", self.model)
-
     def summary(self) -> FitSummary:
         """Returns what came out of the training so far."""
+        self._check_losses()  # a loop that was left by ``break`` has not looked at its last ones
         valid, step = (None, None) if self._best is None else self._best[:2]
         return FitSummary(
             self.step, round(self.epochs, 6), self.seconds, "last" if valid is None else "best-on-valid", valid, step
@@ -292,7 +332,7 @@ class Trainer:
             raise Diverged(f"the loss is {losses[first].item()} near step {self.step - len(losses) + first + 2}")
         self._last_loss = losses.mean().item()
 
-    def _after_step(self, start: int) -> None:
+    def _after_step(self) -> None:
         if self.step % max(1, self.total_steps // 500) == 0 and self._curve:
             self._check_losses()
             means = {name: (total / count).item() for name, (total, count) in self._curve.items()}
@@ -300,13 +340,13 @@ class Trainer:
             self._write_curve(means)
         now = time.monotonic()
         if now - self._reported_at > 0.5:
-            speed = (self.step - max(start, self._reported_step)) / (now - self._reported_at)
+            speed = (self.step - max(self._loop.start, self._reported_step)) / (now - self._reported_at)
             best = None if self._best is None else self._best[0]
             self._on_progress(Progress(self.step, self.total_steps, self._last_loss, speed, best))
             self._reported_at, self._reported_step = now, self.step
         stop = self._should_stop()
         if self._folder is not None and (stop or now - self._saved_at > self._checkpoint_seconds):
-            self._save(start)
+            self._save()
         if stop:
             raise Interrupted(f"stopped at step {self.step} of {self.total_steps}")
 
@@ -325,14 +365,14 @@ class Trainer:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         write_atomically(file, "".join(kept).encode())
 
-    def _save(self, start: int) -> None:
+    def _save(self) -> None:
         self._check_losses()
         best = None if self._best is None else list(self._best)
         state = {
             "phase": self._phase,
-            "phase_start": start,
+            "phase_start": self._loop.start,
+            "epochs_before": list(self._loop.epochs.as_integer_ratio()),
             "step": self.step,
-            "epochs": self.epochs,
             "seconds": self.seconds,
             "model": dict(self.model.state_dict()),
             "best": best,
@@ -343,7 +383,8 @@ class Trainer:
         save_state(self._state_file, state)
         self._saved_at = time.monotonic()
 
-    def _restore(self, state: dict[str, Any]) -> int:
+    def _restore(self, state: dict[str, Any]) -> tuple[int, Fraction]:
+        """Takes a saved state; returns the step at which its loop began, and the epochs before that."""
         self._resume = None
         put_weights(state["model"], self.model, source=str(self._state_file))
         if sorted(state["tracked"]) != sorted(self._tracked):
@@ -355,11 +396,11 @@ class Trainer:
             score, step, weights = state["best"]
             self._best = (score, step, {name: value.to(self.device) for name, value in weights.items()})
         self._curve = {name: (total.to(self.device), count) for name, (total, count) in state["curve"].items()}
-        self.step, self.epochs, self._seconds_before = state["step"], state["epochs"], state["seconds"]
+        self.step, self._seconds_before = state["step"], state["seconds"]
         self._started = time.monotonic()
         self._reported_step = self.step
         self._forget_curve_after(self.step)
-        return int(state["phase_start"])
+        return int(state["phase_start"]), Fraction(*state["epochs_before"])
 
 
 def _tensorboard(folder: Path | None) -> Any:
