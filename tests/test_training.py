@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.checkpoint import load_state
-from harness.dataset import BernoulliSplit, Dataset, Split
-from harness.spec import Budget, ImageSpec
-from harness.training import Diverged, Interrupted, Trainer, mean_over
+from harness.interface.dataset import BernoulliSplit, Dataset, Split
+from harness.interface.spec import Budget, ImageSpec
+from harness.interface.training import Diverged, Interrupted, Trainer, mean_over
+from harness.support.checkpoint import load_state
 
 NUM_TRAIN, BATCH, STEPS_AN_EPOCH = 23, 5, 5
 
