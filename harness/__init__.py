@@ -5,116 +5,102 @@ The public names below load when they are used: ``import harness`` imports no to
 
 from __future__ import annotations
 
+import ast
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.entries import DatasetEntry, ExecutorEntry, MetricEntry, ModelEntry
-from harness.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from harness.api import load, run
-    from harness.audit import AuditReport, Subject
-    from harness.dataset import BernoulliSplit, Dataset, Split
-    from harness.datasets.folder import DataFolder
-    from harness.leaderboard import Leaderboard
-    from harness.metric import DegenerateSamples, Evaluation, Metric, NonFiniteScore, Score
-    from harness.model import (
-        Autoregressive,
-        ClassConditional,
-        ExactLikelihood,
-        ImportanceWeighted,
-        Inference,
-        Invertible,
-        LatentVariable,
-        Model,
-        Unsupported,
-        VariationalBound,
+# isort: off
+if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so does ``__getattr__`` below
+    # what a plugin registers
+    from harness.hookspecs import hookimpl as hookimpl
+    from harness.entries import (
+        DatasetEntry as DatasetEntry,
+        ExecutorEntry as ExecutorEntry,
+        MetricEntry as MetricEntry,
+        ModelEntry as ModelEntry,
     )
-    from harness.profiling import Certificate, certify
-    from harness.record import RunRecord, ScoreRecord
-    from harness.sampling import Noise, Sampler, SamplingTrace, clamp_known
-    from harness.spec import Budget, ImageSpec, RunSpec
-    from harness.training import Diverged, Trainer, mean_over
 
-_LAZY = {
-    "harness.api": ("load", "run"),
-    "harness.audit": ("AuditReport", "Subject"),
-    "harness.dataset": ("BernoulliSplit", "Dataset", "Split"),
-    "harness.metric": ("DegenerateSamples", "Evaluation", "Metric", "NonFiniteScore", "Score"),
-    "harness.model": (
-        "Autoregressive",
-        "ClassConditional",
-        "ExactLikelihood",
-        "ImportanceWeighted",
-        "Inference",
-        "Invertible",
-        "LatentVariable",
-        "Model",
-        "Unsupported",
-        "VariationalBound",
-    ),
-    "harness.sampling": ("Noise", "Sampler", "SamplingTrace", "clamp_known"),
-    "harness.datasets.folder": ("DataFolder",),
-    "harness.leaderboard": ("Leaderboard",),
-    "harness.profiling": ("Certificate", "certify"),
-    "harness.record": ("RunRecord", "ScoreRecord"),
-    "harness.spec": ("Budget", "ImageSpec", "RunSpec"),
-    "harness.training": ("Diverged", "Trainer", "mean_over"),
-}
-_HOME = {name: module for module, names in _LAZY.items() for name in names}
+    # datasets
+    from harness.spec import ImageSpec as ImageSpec
+    from harness.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
+    from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
+    from harness.interface.remote_file import (
+        CanonicalDigest as CanonicalDigest,
+        DataCorrupt as DataCorrupt,
+        RemoteFile as RemoteFile,
+    )
 
-__all__ = [
-    "AuditReport",
-    "Autoregressive",
-    "BernoulliSplit",
-    "Budget",
-    "Certificate",
-    "ClassConditional",
-    "DataFolder",
-    "Dataset",
-    "DatasetEntry",
-    "DegenerateSamples",
-    "Diverged",
-    "Evaluation",
-    "ExactLikelihood",
-    "ExecutorEntry",
-    "ImageSpec",
-    "ImportanceWeighted",
-    "Inference",
-    "Invertible",
-    "LatentVariable",
-    "Leaderboard",
-    "Metric",
-    "MetricEntry",
-    "Model",
-    "ModelEntry",
-    "Noise",
-    "NonFiniteScore",
-    "RunRecord",
-    "RunSpec",
-    "Sampler",
-    "SamplingTrace",
-    "Score",
-    "ScoreRecord",
-    "Split",
-    "Subject",
-    "Trainer",
-    "Unsupported",
-    "VariationalBound",
-    "certify",
-    "clamp_known",
-    "hookimpl",
-    "load",
-    "mean_over",
-    "run",
-]
+    # models, what they promise, and their training
+    from harness.model import (
+        Autoregressive as Autoregressive,
+        ClassConditional as ClassConditional,
+        ExactLikelihood as ExactLikelihood,
+        ImportanceWeighted as ImportanceWeighted,
+        Inference as Inference,
+        Invertible as Invertible,
+        LatentVariable as LatentVariable,
+        Model as Model,
+        Unsupported as Unsupported,
+        VariationalBound as VariationalBound,
+    )
+    from harness.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
+
+    # samplers
+    from harness.sampling import (
+        Noise as Noise,
+        Sampler as Sampler,
+        SamplingTrace as SamplingTrace,
+        clamp_known as clamp_known,
+    )
+    from harness.profiling import Certificate as Certificate, certify as certify
+
+    # metrics
+    from harness.metric import (
+        DegenerateSamples as DegenerateSamples,
+        Evaluation as Evaluation,
+        Metric as Metric,
+        NonFiniteScore as NonFiniteScore,
+        Score as Score,
+    )
+    from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
+
+    # executors
+    from harness.executors.base import (
+        Ended as Ended,
+        Executor as Executor,
+        Handle as Handle,
+        Job as Job,
+        Stage as Stage,
+    )
+
+    # what a user does: run, load, audit, rank
+    from harness.spec import Budget as Budget, RunSpec as RunSpec
+    from harness.api import load as load, run as run
+    from harness.audit import AuditReport as AuditReport, Subject as Subject
+    from harness.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
+    from harness.leaderboard import Leaderboard as Leaderboard
+# isort: on
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'harness' has no attribute {name!r}")
+def _read_list() -> dict[str, str]:
+    """Returns the module of every public name, as the list above says."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_MODULES = _read_list()
+__all__ = sorted(_MODULES)
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that this knows
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return getattr(importlib.import_module(_MODULES[name]), name)
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -9,8 +9,8 @@ import torch
 
 from harness.code_digest import code_digest
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder
 from harness.hyperparameters import as_json, resolve
+from harness.interface.data_folder import DataFolder
 from harness.metric import Metric, Origin
 from harness.model import Model
 from harness.plugins import PluginManager

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.devices import DeviceTokens
-from harness.executors.base import INTERRUPTED, Executor, Handle
+from harness.executors.base import INTERRUPTED, Executor, Handle, Job, Stage
 from harness.failures import failure_from
 from harness.ingest import Ingest
 from harness.interrupts import Interrupts
@@ -25,8 +25,7 @@ from harness.postmortem import count_oom_kills, failure_of
 from harness.record import Failure, RunRecord
 from harness.reporter import Reporter
 from harness.run_folder import RunFolder
-from harness.runner import Job
-from harness.scoring import Stage, failed_score
+from harness.scoring import failed_score
 from harness.store import StoreError
 
 _POLL_SECONDS = 0.05

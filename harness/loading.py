@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness.checkpoint import load_weights
 from harness.components import build_model, load_dataset
 from harness.coordinator import Settings
-from harness.datasets.folder import DataFolder
 from harness.environment import choose_device
+from harness.interface.data_folder import DataFolder
 from harness.model import Model
 from harness.plugins import plugin_manager
 from harness.randomness import isolated_rng

@@ -19,8 +19,8 @@ from harness.spec import ImageSpec
 from harness.training import FitSummary
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
-    from harness.features.network import FeatureNetwork
+    from harness.interface.data_folder import DataFolder
+    from harness.interface.feature_network import FeatureNetwork
 
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28

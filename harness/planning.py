@@ -19,9 +19,10 @@ from harness.checkpoint import load_weights
 from harness.code_digest import code_digest
 from harness.components import build_model, drawing_code, load_dataset, load_metric, load_model_class
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint
+from harness.executors.base import Stage
 from harness.hyperparameters import as_json, resolve
+from harness.interface.data_folder import DataFolder
 from harness.metric import Metric
 from harness.model import Model, Unsupported
 from harness.names import is_plain_name, slug
@@ -29,7 +30,6 @@ from harness.plugins import PluginManager
 from harness.randomness import isolated_rng
 from harness.record import FAILURES, Failure, RunRecord, ScoreRecord, identity_of
 from harness.run_folder import RunFolder
-from harness.scoring import Stage
 from harness.selection import VALID_PREFIX
 from harness.spec import Budget, RunSpec, digest_of
 from harness.store import Store, is_store_of

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +20,23 @@ from harness.calibration import calibrate_steps
 from harness.checkpoint import load_weights, save_weights
 from harness.components import build_model, load_dataset
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, describe_environment
+from harness.executors.base import Job
 from harness.failures import failure_from
 from harness.files import write_atomically
-from harness.limits import Limits
+from harness.interface.data_folder import DataFolder
 from harness.model import Model, Unsupported
 from harness.plugins import PluginManager
 from harness.randomness import derive_seed
 from harness.record import Failure, FitRecord
 from harness.run_folder import RunFolder
-from harness.scoring import Evaluations, Stage, score
+from harness.scoring import Evaluations, score
 from harness.spec import Budget, RunSpec
 from harness.training import FitSummary, Interrupted, Progress, Trainer
 
 log = logging.getLogger("harness")
 
 CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a child process is told.
-
-    Attributes:
-        folder: the run's; ``run.json`` is in it.
-        stages: the figures wanted.
-        data_folder: where the data are.
-        blocked: plugins that are not imported.
-        device: the device to work on; None: the one that the run asks for.
-        limits: what it may take; the executor sees to it.
-    """
-
-    folder: Path
-    stages: tuple[Stage, ...] = ()
-    data_folder: Path | None = None
-    blocked: tuple[str, ...] = ()
-    device: str | None = None
-    limits: Limits = field(default_factory=Limits)
 
 
 def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> None:

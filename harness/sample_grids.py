@@ -20,9 +20,9 @@ from torch import Tensor
 from harness.checkpoint import load_weights
 from harness.components import build_model, load_dataset
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder
 from harness.files import write_atomically
 from harness.grid import image_grid
+from harness.interface.data_folder import DataFolder
 from harness.metric import Evaluation
 from harness.model import ClassConditional
 from harness.planning import Artifacts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +12,11 @@ from safetensors.numpy import save
 
 from harness.components import drawing_code, load_dataset, load_metric, origin_of
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder
 from harness.environment import choose_device, fingerprint, hardware
+from harness.executors.base import Stage
 from harness.failures import failure_from
 from harness.files import write_atomically
+from harness.interface.data_folder import DataFolder
 from harness.metric import Evaluation, Metric, Score
 from harness.model import Model, Unsupported
 from harness.plugins import PluginManager
@@ -27,16 +27,6 @@ from harness.spec import RunSpec
 from harness.training import FitSummary
 
 log = logging.getLogger("harness")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
-
-    name: str
-    metric: str
-    key: str
-    split: Literal["test", "valid"] = "test"
 
 
 class Evaluations:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import pkgutil
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from harness.entries import Entry
@@ -45,13 +47,27 @@ def _find(module: str) -> ModuleSpec | None:
         spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(top)
         name = top
         for part in rest:
-            if spec is None or spec.submodule_search_locations is None:
+            if spec is None:
                 return None
             name = f"{name}.{part}"
-            spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+            spec = _find_in(name, spec.submodule_search_locations or [])
     except (ImportError, AttributeError, ValueError):
         return None
     return spec
+
+
+def _find_in(name: str, folders: Iterable[str]) -> ModuleSpec | None:
+    """Finds a module in its package's folders; ``PathFinder`` would ask for the imported parent of a namespace."""
+    portions = list[str]()
+    for folder in folders:
+        finder = pkgutil.get_importer(folder)
+        spec = None if finder is None else finder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec
+        portions += (spec and spec.submodule_search_locations) or []
+    namespace = ModuleSpec(name, None, is_package=True)
+    namespace.submodule_search_locations = portions
+    return namespace if portions else None
 
 
 def _binds(source: Path, name: str) -> bool:

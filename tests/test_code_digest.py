@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+import harness
 from harness.code_digest import code_digest
 
 MODEL = '''
@@ -61,6 +65,11 @@ class Zoo:
 
     def append(self, name, text):
         self.write(name, (self.root / name).read_text() + text)
+
+    def replace(self, name, old, new):
+        text = (self.root / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
 
     def digest(self, packages=("zoo_layers",), drawing=False):
         return code_digest("zoo.model", packages, drawing=drawing)
@@ -142,16 +151,120 @@ def test_undoing_a_change_restores_the_digest(zoo):
     assert zoo.digest() == before
 
 
-def test_the_same_code_under_another_module_name_has_another_digest(zoo):
-    zoo.write("zoo/twin.py", MODEL)
-    assert code_digest("zoo.twin", ["zoo_layers"]) != zoo.digest()
-
-
-def test_the_trainers_code_is_part_of_every_digest(zoo, monkeypatch, tmp_path):
+def test_a_model_whose_module_is_renamed_keeps_its_digest(zoo):
     before = zoo.digest()
-    zoo.write("trainer.py", "TRAINER = 1\n")
-    monkeypatch.setattr("harness.code_digest._CORE", ("trainer",))
+    zoo.write("zoo/twin.py", MODEL)
+    zoo.write("zoo/cycle.py", FILES["zoo/cycle.py"].replace("model", "twin"))
+    assert code_digest("zoo.twin", ["zoo_layers"]) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "importers"),
+    [
+        ("zoo/helper.py", "zoo/tools.py", {"zoo/model.py": ("zoo.helper", "zoo.tools")}),
+        ("zoo/cycle.py", "zoo/rounds.py", {"zoo/model.py": ("import cycle", "import rounds")}),
+        ("zoo/deeper.py", "zoo/below/here.py", {"zoo/cycle.py": (".deeper", ".below.here")}),
+        ("zoo/parts/inner.py", "zoo/inner.py", {"zoo/parts/__init__.py": (".inner", "..inner"),
+                                                "zoo/inner.py": ("from ..", "from .")}),
+        ("zoo_layers/masks.py", "zoo/masks.py", {"zoo/model.py": ("from zoo_layers", "from zoo")}),
+    ],
+)  # fmt: skip
+def test_a_module_that_is_renamed_with_its_importers_keeps_the_digest(zoo, old, new, importers):
+    before = zoo.digest()
+    zoo.write(new, FILES[old])
+    (zoo.root / old).unlink()
+    for name, words in importers.items():
+        zoo.replace(name, *words)
+    assert zoo.digest() == before
+
+
+@pytest.mark.parametrize(
+    ("imported", "used"),
+    [
+        ("import zoo.helper", "zoo.helper.scale(1)"),
+        ("import zoo.helper as h", "h.scale(1)"),
+        ("from zoo import helper", "helper.scale(1)"),
+        ("from . import helper as h", "h.scale(1)"),
+    ],
+)
+def test_however_a_module_is_named_where_it_is_used_its_content_counts(zoo, imported, used):
+    zoo.write("zoo/model.py", f"{imported}\nX = {used}\n")
+    before = zoo.digest()
+    zoo.write("zoo/renamed.py", FILES["zoo/helper.py"])
+    (zoo.root / "zoo/helper.py").unlink()
+    zoo.replace("zoo/model.py", "helper", "renamed")
+    assert zoo.digest() == before
+    zoo.replace("zoo/renamed.py", "2 * x", "3 * x")
     assert zoo.digest() != before
+
+
+def test_the_same_name_from_a_module_of_other_content_changes_the_digest(zoo):
+    zoo.write("zoo/other.py", "def scale(x):\n    return x\n")
+    zoo.append("zoo/model.py", "\nfrom zoo import other\n")
+    before = zoo.digest()
+    zoo.replace("zoo/model.py", "zoo.helper import scale", "zoo.other import scale")
+    zoo.replace("zoo/model.py", "import other", "import helper")
+    assert zoo.digest() != before
+
+
+def test_another_name_from_the_same_module_changes_the_digest(zoo):
+    before = zoo.digest()
+    zoo.replace("zoo/model.py", "import scale", "import shift as scale")
+    assert zoo.digest() != before
+
+
+def test_the_order_of_imports_is_layout(zoo):
+    before = zoo.digest()
+    zoo.replace(
+        "zoo/model.py",
+        "from zoo.helper import scale\nfrom . import cycle",
+        "from . import cycle\nfrom zoo.helper import scale",
+    )
+    assert zoo.digest() == before
+
+
+def test_another_package_of_somebody_elses_changes_the_digest(zoo):
+    before = zoo.digest()
+    zoo.replace("zoo/model.py", "import torch", "import jax as torch")
+    assert zoo.digest() != before
+
+
+@pytest.mark.parametrize("line", ["from harness.model import Model", "from harness.interface.model import Model"])
+def test_where_the_core_keeps_a_name_does_not_matter(zoo, line):
+    zoo.append("zoo/model.py", "\nfrom harness import Model\n")
+    before = zoo.digest()
+    zoo.replace("zoo/model.py", "from harness import Model", line)
+    assert zoo.digest() == before
+
+
+def test_imports_for_type_checkers_do_not_count(zoo):
+    zoo.append("zoo/model.py", "\nfrom typing import TYPE_CHECKING\n")
+    before = zoo.digest()
+    zoo.append("zoo/model.py", "\nif TYPE_CHECKING:\n    from zoo import unrelated\n")
+    changed = zoo.digest()
+    zoo.append("zoo/unrelated.py", "B = 2\n")
+    assert zoo.digest() == changed == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("", "", True),
+        ("            self.step += 1\n", "            # one batch\n            self.step += 1\n", True),
+        ("            self.step += 1\n", "            self.step += 2\n", False),
+    ],
+    ids=["moved", "moved, and a comment", "a changed line"],
+)
+def test_the_training_loop_counts_by_its_content(zoo, monkeypatch, old, new, same):
+    before = zoo.digest()
+    text = Path(inspect.getfile(harness.Trainer)).read_text(encoding="utf-8")
+    assert old in text
+    zoo.write("moved_training.py", text.replace(old, new))
+    monkeypatch.setattr(harness, "Trainer", importlib.import_module("moved_training").Trainer, raising=False)
+    try:
+        assert (zoo.digest() == before) is same
+    finally:
+        del sys.modules["moved_training"]
 
 
 def test_nothing_is_imported(zoo):

@@ -11,9 +11,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from harness import BernoulliSplit, Dataset
+from harness import BernoulliSplit, DataFolder, Dataset
 from harness.datasets import register_datasets
-from harness.datasets.folder import DataFolder
 from harness.datasets.mnist import NUM_DRAWS
 
 ENTRIES = {entry.name: entry for entry in register_datasets()}
@@ -57,7 +56,7 @@ def splits(data):
 
 def test_neither_listing_the_datasets_nor_the_data_folder_imports_torch_or_scikit_learn():
     code = (
-        "import sys, harness.datasets as d, harness.datasets.folder; d.register_datasets(); "
+        "import sys, harness.datasets as d, harness.interface.data_folder; d.register_datasets(); "
         "print({'torch', 'sklearn'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

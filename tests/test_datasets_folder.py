@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.datasets.folder import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
-from harness.datasets.remote import CanonicalDigest
+from harness import CanonicalDigest, DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.files import write_atomically
 
 CONTENT = b"the content of a file\n" * 1000
@@ -90,7 +89,6 @@ def test_a_local_file_is_read_gzipped_or_not(folder, packed):
     name = "set/file.gz" if packed else "set/file"
     write_atomically(folder.path / name, gzip.compress(CONTENT) if packed else CONTENT)
     assert folder.read(remote()) == CONTENT
-    assert folder.fetch(remote()) == folder.path / name
 
 
 def test_the_data_folder_goes_before_the_cache_folder(folder):
@@ -104,7 +102,7 @@ def test_a_missing_file_is_not_found(folder):
 
 
 def test_a_download_with_the_right_digest_is_kept_as_it_was_served(folder, server):
-    assert folder.fetch(remote(f"{server.address}/file.gz")) == folder.path / "set/file.gz"
+    assert folder.read(remote(f"{server.address}/file.gz")) == CONTENT
     assert gzip.decompress((folder.path / "set/file.gz").read_bytes()) == CONTENT
     assert files_under(folder.path) == ["set/file.gz"]
 
@@ -189,7 +187,8 @@ def test_a_write_that_fails_leaves_neither_the_file_nor_a_part_of_it(tmp_path, m
 def test_an_unwritable_data_folder_sends_downloads_to_the_cache(folder, server):
     # A file where the subfolder should be is as unwritable as a read-only disk, even for root.
     write_atomically(folder.path / "set", b"")
-    assert folder.fetch(remote(f"{server.address}/file")) == folder.fallback / "set/file"
+    assert folder.read(remote(f"{server.address}/file")) == CONTENT
+    assert folder.find("set/file") == folder.fallback / "set/file"
 
 
 def test_two_unwritable_folders_are_an_error_that_names_both(folder, server):

@@ -13,9 +13,9 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from harness import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.datasets.amat import parse_amat, sorted_lines_sha256
 from harness.datasets.cifar import CIFAR10, CifarFiles, cifar_dataset, read_members
-from harness.datasets.folder import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.datasets.frey import parse_frey
 from harness.datasets.idx import parse_idx
 from harness.datasets.mnist import IdxFiles, dynamic_dataset, idx_dataset

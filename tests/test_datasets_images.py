@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.datasets.folder import DataFolder
+from harness import DataFolder
 from harness.datasets.image_files import list_images, read_images
 from harness.datasets.images import images
 

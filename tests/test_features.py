@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +14,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import harness
-from harness import DataFolder, Dataset, Evaluation, ImageSpec, Model, Split, Unsupported
+from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
 from harness.checkpoint import CheckpointError
 from harness.datasets.digits import digits
-from harness.datasets.folder import DataCorrupt, DataUnavailable
 from harness.features import inception, inception_weights, lenet, loading, store
 from harness.features.inception import Inception, InceptionFeatures, preprocess
 from harness.features.inception_weights import load_inception
 from harness.features.lenet import LeNetFeatures, TrainedLeNet, new_lenet, train_lenet
 from harness.features.loading import load_network
+from harness.features.network import weights_digest
 from harness.features.pixels import Pixels
 from harness.features.store import lenet_file, stored_lenet
 
+BOARDS = Path(__file__).parent.parent / "leaderboards"
 CPU = torch.device("cpu")
 
 
@@ -112,6 +114,27 @@ def test_features_do_not_depend_on_how_many_images_go_through_at_once(data, trai
     together = network(data.test.images[:40], data.spec)
     alone = torch.cat([network(image[None], data.spec) for image in data.test.images[:40]])
     torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
+
+
+def test_the_classifier_of_digits_comes_with_the_package_and_is_never_trained(tmp_path, data, untrained):
+    network = load_network("lenet", evaluation_of(data, feature_folder=tmp_path))
+    assert untrained == []
+    assert list(tmp_path.iterdir()) == []
+    assert network.digest.startswith("95ccbe7050772d21")  # as the committed boards say
+
+
+@pytest.mark.parametrize("file", sorted(store.SHIPPED.iterdir()), ids=lambda file: file.stem)
+def test_a_shipped_classifier_is_one_that_a_committed_board_names(file):
+    digest = weights_digest(load_file(file))
+    boards = (BOARDS / name / "sample-quality.md" for name in ("digits", "mnist"))
+    assert any(f"network digest: {digest[:16]}" in board.read_text(encoding="utf-8") for board in boards)
+
+
+def test_training_by_the_recipe_gives_the_shipped_classifier_but_for_rounding(data, trained):
+    shipped = stored_lenet(data, store.SHIPPED)
+    assert trained.test_accuracy == pytest.approx(shipped.test_accuracy, abs=0.01)
+    images = data.test.images.float() / 16
+    torch.testing.assert_close(trained.net(images), shipped.net(images), rtol=0.05, atol=0.5)
 
 
 def test_a_stored_classifier_is_trained_once_and_gives_the_same_features(tmp_path, untrained):
@@ -304,7 +327,7 @@ def test_a_pickle_that_is_not_the_official_file_is_never_looked_into(tmp_path, m
 def test_official_weights_are_read_by_the_unpickler_of_tensors_alone(tmp_path, monkeypatch):
     torch.save({"x": DataFolder(tmp_path)}, tmp_path / "given.pth")  # an object, not tensors
     monkeypatch.setenv("HARNESS_INCEPTION", str(tmp_path / "given.pth"))
-    digest = harness.datasets.remote.sha256_hex((tmp_path / "given.pth").read_bytes())
+    digest = hashlib.sha256((tmp_path / "given.pth").read_bytes()).hexdigest()
     monkeypatch.setattr(inception_weights, "OFFICIAL", replace(inception_weights.OFFICIAL, sha256=digest))
     with pytest.raises(Exception, match="Weights only load failed"):
         load_inception(None)

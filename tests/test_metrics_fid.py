@@ -14,6 +14,7 @@ from harness import (
     DataFolder,
     Dataset,
     Evaluation,
+    FeatureNetwork,
     ImageSpec,
     Model,
     NonFiniteScore,
@@ -22,7 +23,6 @@ from harness import (
 )
 from harness import metric as metric_module
 from harness.datasets.digits import digits, digits_binary
-from harness.features.network import FeatureNetwork
 from harness.metric import DegenerateSamples
 from harness.metrics.sample_quality import FID, KID
 from harness.plugins import PluginManager

@@ -17,11 +17,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from harness import DataFolder, DataUnavailable, RemoteFile
 from harness.cli import app
-from harness.datasets.download import DownloadFailed, download
-from harness.datasets.folder import DataFolder, DataUnavailable
 from harness.datasets.image_files import read_images
-from harness.datasets.remote import RemoteFile
 from harness.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.names import is_plain_name, printable, slug
 from harness.planning import Artifacts
@@ -29,6 +27,7 @@ from harness.record import Failure, RunRecord, ScoreRecord, identity_of
 from harness.run_folder import RunFolder
 from harness.spec import RunSpec, digest_of
 from harness.suite import Suite, SuiteError
+from harness.support.download import DownloadFailed, download
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").glob("*/harness_*/**/*.py")])
@@ -291,7 +290,7 @@ def test_content_of_another_digest_is_refused_and_nothing_is_left(address, tmp_p
 
 
 def test_a_download_that_never_ends_is_given_up(address, monkeypatch):
-    monkeypatch.setattr("harness.datasets.download._MAX_BYTES", 3)
+    monkeypatch.setattr("harness.support.download._MAX_BYTES", 3)
     with pytest.raises(DownloadFailed, match="more than 3 bytes"):
         download(f"{address}/x", timeout_seconds=5)
 

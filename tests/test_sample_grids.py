@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from harness import DataFolder
 from harness.checkpoint import save_weights
 from harness.components import build_model, load_dataset
-from harness.datasets.folder import DataFolder
 from harness.grid import image_grid
 from harness.metric import Evaluation
 from harness.planning import Artifacts

@@ -219,7 +219,7 @@ def _import_module(name: str) -> Any:
 
 def _spec_of(options: Context, dataset: str) -> ImageSpec:
     from harness.components import load_dataset
-    from harness.datasets.folder import DataFolder
+    from harness.interface.data_folder import DataFolder
 
     return load_dataset(options.plugins, dataset, DataFolder.resolve(options.data)).spec
 

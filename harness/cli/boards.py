@@ -96,7 +96,7 @@ def export(
 
 
 def _export_grids(options: Context, suite: Suite, archive: Archive, folder: Path) -> None:
-    from harness.datasets.folder import DataFolder
+    from harness.interface.data_folder import DataFolder
     from harness.report.pictures import FOLDER
     from harness.report.rows import rows_of
     from harness.sample_grids import write_sample_grids

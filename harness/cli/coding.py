@@ -84,7 +84,7 @@ def _from_store(
     options: Context, model: str, suite: str | None, dataset: str | None, device: str
 ) -> tuple[str, Model, Dataset]:
     from harness.components import load_dataset
-    from harness.datasets.folder import DataFolder
+    from harness.interface.data_folder import DataFolder
     from harness.loading import load_model
 
     record = _find(options, model, suite, dataset)
@@ -125,9 +125,9 @@ def _from_file(
 ) -> tuple[str, Model, Dataset]:
     from harness.checkpoint import load_weights
     from harness.components import load_dataset, load_model_class
-    from harness.datasets.folder import DataFolder
     from harness.environment import choose_device
     from harness.hyperparameters import resolve
+    from harness.interface.data_folder import DataFolder
     from harness.randomness import isolated_rng
 
     if dataset is None:

@@ -59,8 +59,8 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     import torch
 
     from harness.components import load_dataset
-    from harness.datasets.folder import DataFolder
     from harness.environment import choose_device, describe_environment, fingerprint
+    from harness.interface.data_folder import DataFolder
 
     options: Context = context.obj
     device = choose_device("auto")
@@ -114,7 +114,7 @@ def clean(
     json: bool = JSON_OPTION,
 ) -> None:
     """Say what runs and caches hold, and remove what no suite refers to."""
-    from harness.datasets.folder import cache_folder
+    from harness.interface.data_folder import cache_folder
 
     options: Context = context.obj
     store, runs_root = options.artifacts.store, options.artifacts_root / "runs"

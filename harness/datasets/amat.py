@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
-
-from harness.datasets.remote import sha256_hex
 
 
 def parse_amat(content: bytes, *, num_values: int, name: str) -> npt.NDArray[np.uint8]:
@@ -43,4 +43,4 @@ def sorted_lines_sha256(content: bytes) -> str:
     lines = content.split(b"\n")
     if lines and not lines[-1]:
         lines.pop()
-    return sha256_hex(b"".join(line + b"\n" for line in sorted(lines)))
+    return hashlib.sha256(b"".join(line + b"\n" for line in sorted(lines))).hexdigest()

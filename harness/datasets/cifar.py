@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 import zlib
@@ -12,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import Dataset, ImageSpec
-from harness.datasets.remote import CanonicalDigest, RemoteFile, sha256_hex
+from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile
 from harness.datasets.splits import make_split
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")
@@ -75,9 +75,8 @@ class CifarFiles:
         names = tuple(self.members)
 
         def compute(content: bytes) -> str:
-            return _joint_digest(
-                {name: sha256_hex(data) for name, data in read_members(content, names, num_bytes=self._size).items()}
-            )
+            members = read_members(content, names, num_bytes=self._size)
+            return _joint_digest({name: hashlib.sha256(data).hexdigest() for name, data in members.items()})
 
         canonical = CanonicalDigest("the digests of its batch files", compute, _joint_digest(self.members))
         return RemoteFile("cifar10/cifar-10-binary.tar.gz", self.urls, self.archive_sha256, canonical)
@@ -102,7 +101,7 @@ class CifarFiles:
 
 
 def _joint_digest(digests: Mapping[str, str]) -> str:
-    return sha256_hex("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode())
+    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 CIFAR10 = CifarFiles(

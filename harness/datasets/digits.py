@@ -11,7 +11,7 @@ from harness import Dataset, ImageSpec, Split
 from harness.datasets.splits import Images, split_by_content
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 BINARY_THRESHOLD = 8
 _NUM_VALID, _NUM_TEST, _SEED = 180, 360, 0

@@ -8,7 +8,7 @@ from harness import Dataset
 from harness.datasets.mnist import IdxFiles, idx_dataset
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 FASHION = IdxFiles.at(
     "fashion-mnist",

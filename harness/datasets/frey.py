@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy.io import loadmat
 
-from harness import Dataset, ImageSpec
-from harness.datasets.remote import CanonicalDigest, RemoteFile, sha256_hex
+from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile
 from harness.datasets.splits import Images, split_by_content
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 _NUM_VALID, _NUM_TEST, _SEED = 196, 196, 0
 _HEIGHT, _WIDTH = 28, 20
@@ -41,7 +41,7 @@ def parse_frey(content: bytes, *, name: str) -> Images:
 
 def _sorted_frames_sha256(content: bytes) -> str:
     frames = parse_frey(content, name="the file")
-    return sha256_hex(b"".join(sorted(frame.tobytes() for frame in frames)))
+    return hashlib.sha256(b"".join(sorted(frame.tobytes() for frame in frames))).hexdigest()
 
 
 # A MATLAB file carries the date of its writing: only the pixels can be verified.

@@ -11,7 +11,7 @@ from harness.datasets.npz import ImageArchive, read_npz
 from harness.datasets.splits import split_by_content
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 MINIMUM = 10
 _SEED = 0

@@ -19,7 +19,7 @@ from harness import Dataset, ImageSpec, Split
 from harness.datasets.markov_tree import MarkovTree
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 _NUM_TRAIN, _NUM_VALID, _NUM_TEST, _SEED = 10_000, 2_000, 5_000, 0
 _MOST_ROW_STATES = 2**12

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness import BernoulliSplit, Dataset, ImageSpec
+from harness import BernoulliSplit, Dataset, ImageSpec, RemoteFile
 from harness.datasets.idx import parse_idx
-from harness.datasets.remote import RemoteFile
 from harness.datasets.splits import Images, Labels, make_split
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 NUM_DRAWS = 5
 _SEEDS = {"train": 1, "valid": 2, "test": 3}

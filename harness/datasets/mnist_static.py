@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import Dataset, ImageSpec, Split
+from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile, Split
 from harness.datasets.amat import parse_amat, sorted_lines_sha256
-from harness.datasets.remote import CanonicalDigest, RemoteFile
 from harness.datasets.splits import make_split
 
 if TYPE_CHECKING:
-    from harness.datasets.folder import DataFolder
+    from harness import DataFolder
 
 _BASE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist"
 

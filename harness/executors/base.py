@@ -1,15 +1,47 @@
-"""What an executor is: it starts a job somewhere and can be asked how it goes."""
+"""What an executor is, and what it is given: it starts a job somewhere and can be asked how it goes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from harness.runner import Job
+from harness.limits import Limits
 
 INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
 NO_SPACE = 74  # of one that could not write its results, not even why
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
+
+    name: str
+    metric: str
+    key: str
+    split: Literal["test", "valid"] = "test"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child process is told.
+
+    Attributes:
+        folder: the run's; ``run.json`` is in it.
+        stages: the figures wanted.
+        data_folder: where the data are.
+        blocked: plugins that are not imported.
+        device: the device to work on; None: the one that the run asks for.
+        limits: what it may take; the executor sees to it.
+    """
+
+    folder: Path
+    stages: tuple[Stage, ...] = ()
+    data_folder: Path | None = None
+    blocked: tuple[str, ...] = ()
+    device: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.executors.base import INTERRUPTED, NO_SPACE, Ended, Executor, Handle
+from harness.executors.base import INTERRUPTED, NO_SPACE, Ended, Executor, Handle, Job
 from harness.executors.watch import Watch, family, kill_all
 from harness.limits import Limits
 from harness.run_folder import RunFolder
-from harness.runner import Job, execute
+from harness.runner import execute
 from harness.training import Interrupted
 
 # All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import ImageSpec, Unsupported
-from harness.features.network import FeatureNetwork, weights_digest
+from harness import FeatureNetwork, ImageSpec, Unsupported
+from harness.features.network import weights_digest
 
 NUM_FEATURES = 2048
 SIDE = 299

@@ -12,9 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from harness import DataFolder
+from harness import DataFolder, RemoteFile
 from harness.checkpoint import CheckpointError, put_weights
-from harness.datasets.remote import RemoteFile
 from harness.features.inception import Inception
 
 VARIABLE = "HARNESS_INCEPTION"

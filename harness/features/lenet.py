@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import Dataset, ImageSpec, Split, Unsupported
-from harness.features.network import FeatureNetwork, refuse_other_shape, weights_digest
+from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported
+from harness.features.network import refuse_other_shape, weights_digest
 from harness.randomness import derive_seed, generator, isolated_rng
 
 NUM_FEATURES = 84

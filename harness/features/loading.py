@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.features.lenet import LeNetFeatures
-from harness.features.network import FeatureNetwork, default_feature_folder, refuse_other_shape
+from harness.features.network import default_feature_folder, refuse_other_shape
 from harness.features.pixels import Pixels
 
 if TYPE_CHECKING:
-    from harness import Dataset, Evaluation
+    from harness import Dataset, Evaluation, FeatureNetwork
 
 LENET = "lenet"
 

@@ -1,9 +1,8 @@
-"""The interface of a feature network, and what all of them need."""
+"""What all feature networks need."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,37 +10,6 @@ import platformdirs
 from torch import Tensor
 
 from harness import ImageSpec, Unsupported
-
-
-class FeatureNetwork(ABC):
-    """A fixed map from images to vectors.
-
-    Attributes:
-        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
-        num_features: D.
-        digest: names the map: networks of one digest give the same features. SHA-256 of the weights, in hexadecimal,
-            or ``none`` where there are none.
-    """
-
-    name: str
-    num_features: int
-    digest: str
-
-    @abstractmethod
-    def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
-        """Maps (N, C, H, W) uint8, on any device, to (N, D) float32 or float64; images go through in batches.
-
-        Raises:
-            Unsupported: the network is for images of another shape than the spec's.
-        """
-
-    def protocol(self) -> dict[str, str]:
-        """Returns what makes two figures with this network comparable."""
-        return {
-            "features": f"{self.name}, {self.num_features} dimensions",
-            "network digest": self.digest[:16],
-            "resize": "none",
-        }
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:

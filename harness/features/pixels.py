@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from harness import ImageSpec
-from harness.features.network import FeatureNetwork
+from harness import FeatureNetwork, ImageSpec
 
 
 class Pixels(FeatureNetwork):

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.profiling.measurement import Measurement
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.csv import to_csv
+from harness.support.digits import significant_digits
 
 COLUMNS = {
     "fingerprint": "string", "hardware": "string", "label": "string", "model": "string", "weights": "string",
@@ -44,11 +45,10 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
         }  # fmt: skip
     if item.shown:
         low, high = item.quartiles_seconds
-        forward = item.median_seconds / item.forward_ratio if item.forward_ratio else None
         values |= {
             "seconds": item.median_seconds, "seconds_q25": low, "seconds_q75": high, "rounds": len(item.seconds),
             "calls_a_round": item.calls, "images_per_second": item.images_per_second,
-            "latency_seconds": tables.latency_of(item), "forward_seconds": forward,
+            "latency_seconds": tables.latency_of(item), "forward_seconds": item.forward_median_seconds,
             "forward_ratio": item.forward_ratio, "sequential_depth": item.sequential_depth,
             "network_evaluations": item.network_evaluations, "peak_memory_bytes": item.peak_memory_bytes,
             "gemm_fraction": item.gemm_fraction, "extrapolated_from_passes": item.extrapolated_from,
@@ -110,7 +110,8 @@ def _advantage_values(advantage: Advantage) -> dict[str, Any]:
     beside = cached or advantage.naive
     return {
         "label": item.label, "sampler": item.sampler, "height": item.height, "width": item.width,
-        "batch_size": item.batch_size, "seconds_an_image": item.median_seconds / item.batch_size,
+        "batch_size": item.batch_size,
+        "seconds_an_image": significant_digits(item.median_seconds / item.batch_size),
         "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
         "baseline": None if beside is None else beside.label,
         "baseline_sampler": None if cached is None else cached.sampler,

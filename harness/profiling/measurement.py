@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from harness.files import write_atomically
 from harness.profiling.certificate import Certificate
+from harness.support.digits import significant_digits
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
@@ -124,24 +125,30 @@ class Measurement(BaseModel):
 
     @property
     def median_seconds(self) -> float:
-        """The median over rounds of the seconds of one call."""
-        return median(self.seconds)
+        """The median over rounds of the seconds of one call; this and what follows have ten significant digits."""
+        return significant_digits(median(self.seconds))
 
     @property
     def quartiles_seconds(self) -> tuple[float, float]:
         """The quartiles over rounds."""
         low, high = np.quantile(self.seconds, [0.25, 0.75])
-        return float(low), float(high)
+        return significant_digits(low), significant_digits(high)
 
     @property
     def images_per_second(self) -> float:
         """Images of a call over its seconds."""
-        return self.batch_size / self.median_seconds
+        return significant_digits(self.batch_size / self.median_seconds)
+
+    @property
+    def forward_median_seconds(self) -> float | None:
+        """The median over rounds of the seconds of one forward pass of as many images."""
+        return significant_digits(median(self.forward_seconds)) if self.forward_seconds else None
 
     @property
     def forward_ratio(self) -> float | None:
         """Seconds of a call over those of one forward pass of as many images, timed in the same rounds."""
-        return self.median_seconds / median(self.forward_seconds) if self.forward_seconds else None
+        forward = self.forward_median_seconds
+        return None if forward is None else significant_digits(self.median_seconds / forward)
 
     @property
     def gemm_fraction(self) -> float | None:
@@ -151,7 +158,7 @@ class Measurement(BaseModel):
         """
         if self.forward_flops is None or self.gemm_flops_per_second is None:
             return None
-        return self.forward_flops / self.median_seconds / self.gemm_flops_per_second
+        return significant_digits(self.forward_flops / self.median_seconds / self.gemm_flops_per_second)
 
 
 def read_measurements(path: Path) -> list[Measurement]:

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from harness.support.digits import significant_digits
+
 SMALLEST_SIZE = 16
 CONFIDENCE = 0.95
+_DECIMALS = 9  # of what is fitted: an exponent of 1 has ten digits then, and what is zero but for rounding is zero
 _Floats = npt.NDArray[np.float64]
 
 
@@ -73,8 +76,8 @@ def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw |
     if freedom > 0:
         deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
         reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * deviation
-        low, high = slope - reach, slope + reach
-    return PowerLaw(slope, low, high, math.sqrt(float(np.square(residuals).mean())), len(x))
+        low, high = _rounded(slope - reach), _rounded(slope + reach)
+    return PowerLaw(_rounded(slope), low, high, _rounded(math.sqrt(float(np.square(residuals).mean()))), len(x))
 
 
 def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None:
@@ -87,12 +90,16 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     fitted = intercept + slope * np.log2(x)
     error = math.inf
     if (fitted > 0).all():
-        error = math.sqrt(float(np.square(np.log(y) - np.log(fitted)).mean()))
-    logarithmic = LogarithmicLaw(intercept, slope, error, len(x))
+        error = _rounded(math.sqrt(float(np.square(np.log(y) - np.log(fitted)).mean())))
+    logarithmic = LogarithmicLaw(_rounded(intercept), _rounded(slope), error, len(x))
     nearer: Literal["power", "logarithmic"] | None = None
-    if len(x) > 2 and abs(error - power.relative_error) > 1e-9:
+    if len(x) > 2 and error != power.relative_error:
         nearer = "logarithmic" if error < power.relative_error else "power"
     return Growth(power, logarithmic, nearer)
+
+
+def _rounded(value: float) -> float:
+    return significant_digits(round(value, _DECIMALS))
 
 
 def _line(x: _Floats, y: _Floats) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from harness.profiling.measurement import Measurement
 from harness.profiling.passes import RASTER
 from harness.profiling.scaling import SMALLEST_SIZE, Growth, PowerLaw, fit_growth, fit_power_law
+from harness.support.digits import significant_digits
 
 CACHED = "cached"
 
@@ -42,12 +43,15 @@ class Advantage:
     @property
     def over_cached(self) -> float | None:
         """The baseline's seconds, cached, over the measurement's: the headline."""
-        return None if self.cached is None else self.cached.median_seconds / self.measurement.median_seconds
+        return self._over(self.cached)
 
     @property
     def over_naive(self) -> float | None:
         """The baseline's seconds, naive, over the measurement's."""
-        return None if self.naive is None else self.naive.median_seconds / self.measurement.median_seconds
+        return self._over(self.naive)
+
+    def _over(self, other: Measurement | None) -> float | None:
+        return None if other is None else significant_digits(other.median_seconds / self.measurement.median_seconds)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 
 from harness.components import load_dataset
 from harness.dataset import Dataset
-from harness.datasets.folder import DataFolder, DataUnavailable
 from harness.entries import EntryError
+from harness.interface.data_folder import DataFolder, DataUnavailable
 from harness.plugins import plugin_manager
 from harness.testing.conformance import Broken, Inapplicable
 

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 import harness
-from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer
+from harness import Autoregressive, DataFolder, Dataset, ImageSpec, Split, Trainer
 from harness.datasets import register_datasets
-from harness.datasets.folder import DataFolder
 from harness.spec import Budget
 from harness_nade.made import MADE
 from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN

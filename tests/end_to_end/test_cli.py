@@ -8,8 +8,8 @@ import json
 import pytest
 from PIL import Image
 
-from harness.datasets import folder as data_folder
-from harness.datasets.download import DownloadFailed
+from harness.interface import data_folder
+from harness.support.download import DownloadFailed
 
 
 def suite_of(lab):

@@ -13,11 +13,6 @@ class DataCorrupt(ValueError):
     """A file whose content is not what it should be. The message names the file, both digests and the remedy."""
 
 
-def sha256_hex(content: bytes) -> str:
-    """Returns the SHA-256 of ``content`` in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
-
-
 @dataclass(frozen=True)
 class CanonicalDigest:
     """A digest that ignores what does not matter about a file, such as the order of its rows.
@@ -87,7 +82,7 @@ class RemoteFile:
         Raises:
             DataCorrupt: neither digest is the expected one.
         """
-        found = sha256_hex(content)
+        found = hashlib.sha256(content).hexdigest()
         if found == self.sha256 or (self.canonical is not None and self.canonical.accepts(content)):
             return
         expected = [] if self.sha256 is None else [self.sha256]

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.datasets.download import DownloadFailed, Progress, download
-from harness.datasets.remote import DataCorrupt, RemoteFile
 from harness.files import write_atomically
-
-__all__ = ["DataCorrupt", "DataFolder", "DataUnavailable", "RemoteFile"]
+from harness.interface.remote_file import DataCorrupt, RemoteFile
+from harness.support.download import DownloadFailed, Progress, download
 
 VARIABLE = "HARNESS_DATA"
 
@@ -70,19 +68,6 @@ class DataFolder:
                     if candidate.is_file():
                         return candidate
         return None
-
-    def fetch(self, remote: RemoteFile) -> Path:
-        """Returns where ``remote`` is, downloading it if need be; its content is verified.
-
-        Raises:
-            DataUnavailable: it is not there, and cannot be downloaded.
-            DataCorrupt: it is there, and its content is wrong.
-        """
-        self.read(remote)
-        path = self.find(remote.path)
-        if path is None:
-            raise DataUnavailable(f"{remote.path} vanished from {self.path} while it was read: try again")
-        return path
 
     def read(self, remote: RemoteFile) -> bytes:
         """Returns the unpacked content of ``remote``, verified; downloads it if need be.
