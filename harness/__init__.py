@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 # isort: off
 if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so does ``__getattr__`` below
     # what a plugin registers
-    from harness.hookspecs import hookimpl as hookimpl
-    from harness.entries import (
+    from harness.interface.hooks import hookimpl as hookimpl
+    from harness.interface.entries import (
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
         MetricEntry as MetricEntry,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     )
 
     # datasets
-    from harness.spec import ImageSpec as ImageSpec
-    from harness.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
+    from harness.interface.spec import ImageSpec as ImageSpec
+    from harness.interface.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
     from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
     from harness.interface.remote_file import (
         CanonicalDigest as CanonicalDigest,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     )
 
     # models, what they promise, and their training
-    from harness.model import (
+    from harness.interface.model import (
         Autoregressive as Autoregressive,
         ClassConditional as ClassConditional,
         ExactLikelihood as ExactLikelihood,
@@ -44,10 +44,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         Unsupported as Unsupported,
         VariationalBound as VariationalBound,
     )
-    from harness.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
+    from harness.interface.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
 
     # samplers
-    from harness.sampling import (
+    from harness.interface.sampling import (
         Noise as Noise,
         Sampler as Sampler,
         SamplingTrace as SamplingTrace,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.profiling import Certificate as Certificate, certify as certify
 
     # metrics
-    from harness.metric import (
+    from harness.interface.metric import (
         DegenerateSamples as DegenerateSamples,
         Evaluation as Evaluation,
         Metric as Metric,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
 
     # executors
-    from harness.executors.base import (
+    from harness.interface.executor import (
         Ended as Ended,
         Executor as Executor,
         Handle as Handle,
@@ -75,11 +75,11 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     )
 
     # what a user does: run, load, audit, rank
-    from harness.spec import Budget as Budget, RunSpec as RunSpec
+    from harness.interface.spec import Budget as Budget, RunSpec as RunSpec
     from harness.api import load as load, run as run
     from harness.audit import AuditReport as AuditReport, Subject as Subject
-    from harness.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
-    from harness.leaderboard import Leaderboard as Leaderboard
+    from harness.records.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
+    from harness.boards.leaderboard import Leaderboard as Leaderboard
 # isort: on
 
 

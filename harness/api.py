@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness import coordinator
-from harness.coordinator import Settings
-from harness.loading import load_model
-from harness.model import Model
-from harness.planning import Artifacts
-from harness.record import RunRecord
-from harness.spec import RunSpec
+from harness.interface.model import Model
+from harness.interface.spec import RunSpec
+from harness.records.record import RunRecord
+from harness.running import coordinator
+from harness.running.coordinator import Settings
+from harness.running.loading import load_model
+from harness.running.planning import Artifacts
 
 
 def _settings(artifacts: str | Path | None, data: str | Path | None, device: str) -> Settings:

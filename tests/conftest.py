@@ -19,9 +19,10 @@ from urllib.parse import quote
 
 import pytest
 
-from harness import distributions, plugins
-from harness.record import RunRecord, ScoreRecord
-from harness.spec import RunSpec
+from harness.discovery import distributions
+from harness.discovery import manager as plugins
+from harness.interface.spec import RunSpec
+from harness.records.record import RunRecord, ScoreRecord
 
 
 def _forget_caches():

@@ -10,7 +10,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from harness.archive import (
+from harness.boards.leaderboard import Leaderboard
+from harness.interface.spec import RunSpec
+from harness.records.archive import (
     PER_IMAGE_FILE,
     RECORDS_FILE,
     ArchiveError,
@@ -21,12 +23,10 @@ from harness.archive import (
     shorten_paths,
     without_paths,
 )
-from harness.leaderboard import Leaderboard
-from harness.planning import Artifacts
-from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report import render_boards
-from harness.spec import RunSpec
-from harness.suite import Suite
+from harness.running.planning import Artifacts
+from harness.suites.suite import Suite
 
 SUITE = Suite.parse(
     {
@@ -170,7 +170,7 @@ def test_a_lost_file_of_scores_stops_the_export(lab: Lab, tmp_path: Path) -> Non
             'File "/home/u/venv/lib/python3.12/site-packages/torch/nn/x.py", line 3',
             'File "site-packages/torch/nn/x.py", line 3',
         ),
-        ('File "/home/u/code/harness/harness/runner.py", line 3', 'File "harness/runner.py", line 3'),
+        ('File "/home/u/code/harness/harness/running/worker.py", line 3', 'File "harness/running/worker.py", line 3'),
         ('File "/home/u/code/plugins/nade/harness_nade/made.py"', 'File "plugins/nade/harness_nade/made.py"'),
         ('File "/home/u/harness_mine/made.py"', 'File "harness_mine/made.py"'),
         ('File "/usr/lib/python3.12/json/decoder.py"', 'File "decoder.py"'),

@@ -12,7 +12,7 @@ from harness.audit.frequencies import chi_square, same_distribution, smallest_to
 from harness.audit.known import KnownDistribution
 from harness.audit.spaces import SMALL, all_images, digits, index_of, num_images
 from harness.audit.trial import POWER, Trial
-from harness.spec import ImageSpec
+from harness.interface.spec import ImageSpec
 
 
 def draw_counts(probs, total, seed):

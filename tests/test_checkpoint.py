@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.checkpoint import (
+from harness.support.checkpoint import (
     CheckpointError,
     load_state,
     load_weights,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.code_digest import code_digest
+from harness.discovery.code_digest import code_digest
 
 MODEL = '''
 """A model."""
@@ -229,7 +229,7 @@ def test_another_package_of_somebody_elses_changes_the_digest(zoo):
     assert zoo.digest() != before
 
 
-@pytest.mark.parametrize("line", ["from harness.model import Model", "from harness.interface.model import Model"])
+@pytest.mark.parametrize("line", ["from harness.elsewhere import Model", "from harness.interface.model import Model"])
 def test_where_the_core_keeps_a_name_does_not_matter(zoo, line):
     zoo.append("zoo/model.py", "\nfrom harness import Model\n")
     before = zoo.digest()

@@ -10,14 +10,15 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.archive import Archive, write_archive
+from harness.boards.comparison import NotComparable, Side, compare_rows
+from harness.boards.lookup import NotFound, Source, find_pair
+from harness.boards.statistics import ScoreMatrix, compare
 from harness.cli import app
-from harness.comparison import NotComparable, Side, compare_rows
-from harness.finding import NotFound, Source, find_pair
-from harness.record import RunRecord, ScoreRecord, identity_of
+from harness.interface.spec import RunSpec
+from harness.records.archive import Archive, write_archive
+from harness.records.record import RunRecord, ScoreRecord, identity_of
 from harness.report.rows import BoardRow, rows_of
-from harness.spec import RunSpec, digest_of
-from harness.statistics import ScoreMatrix, compare
+from harness.support.digest import digest_of
 
 IMAGES = np.arange(100, 140, dtype=np.int64)
 
@@ -326,7 +327,7 @@ def test_a_row_of_another_archive_is_named_by_its_path(lab):
 def test_runs_of_the_store_are_compared_by_their_images(tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
-    from harness.planning import Artifacts
+    from harness.running.planning import Artifacts
 
     monkeypatch.chdir(tmp_path)
     artifacts, runs = Artifacts(tmp_path / "lab"), []

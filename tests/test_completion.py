@@ -12,9 +12,10 @@ import pytest
 import typer
 
 from harness.cli import completion
-from harness.record import RunRecord, identity_of
-from harness.spec import RunSpec, digest_of
-from harness.store import Store
+from harness.interface.spec import RunSpec
+from harness.records.record import RunRecord, identity_of
+from harness.records.store import Store
+from harness.support.digest import digest_of
 
 MAIN = "from harness.cli import main; import sys; sys.argv[0] = 'harness'; main()"
 

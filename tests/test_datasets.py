@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from harness import BernoulliSplit, DataFolder, Dataset
-from harness.datasets import register_datasets
-from harness.datasets.mnist import NUM_DRAWS
+from harness.builtin.datasets import register_datasets
+from harness.builtin.datasets.mnist import NUM_DRAWS
 
 ENTRIES = {entry.name: entry for entry in register_datasets()}
 SIZES = {
@@ -56,7 +56,7 @@ def splits(data):
 
 def test_neither_listing_the_datasets_nor_the_data_folder_imports_torch_or_scikit_learn():
     code = (
-        "import sys, harness.datasets as d, harness.interface.data_folder; d.register_datasets(); "
+        "import sys, harness.builtin.datasets as d, harness.interface.data_folder; d.register_datasets(); "
         "print({'torch', 'sklearn'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import CanonicalDigest, DataCorrupt, DataFolder, DataUnavailable, RemoteFile
-from harness.files import write_atomically
+from harness.support.files import write_atomically
 
 CONTENT = b"the content of a file\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

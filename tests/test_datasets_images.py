@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from harness import DataFolder
-from harness.datasets.image_files import list_images, read_images
-from harness.datasets.images import images
+from harness.builtin.datasets.image_files import list_images, read_images
+from harness.builtin.datasets.images import images
 
 
 @pytest.fixture

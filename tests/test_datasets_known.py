@@ -8,9 +8,9 @@ from scipy import stats
 
 from harness import ImageSpec
 from harness.audit.spaces import all_images, index_of
-from harness.datasets import known, register_datasets
-from harness.datasets.known import Ising, KnownDataset, NoisyTemplates, TreeField, spanning_tree
-from harness.datasets.markov_tree import MarkovTree
+from harness.builtin.datasets import known, register_datasets
+from harness.builtin.datasets.known import Ising, KnownDataset, NoisyTemplates, TreeField, spanning_tree
+from harness.builtin.datasets.markov_tree import MarkovTree
 
 SMALL = {
     "ising": Ising(ImageSpec(1, 4, 3, 2), coupling=0.5, field=0.2),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import distributions, plugins
+from harness.discovery import distributions
+from harness.discovery import manager as plugins
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)

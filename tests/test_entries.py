@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.entries import DatasetEntry, Entry, EntryError, ExecutorEntry, MetricEntry, ModelEntry
+from harness.interface.entries import DatasetEntry, Entry, EntryError, ExecutorEntry, MetricEntry, ModelEntry
 
 
 class Thing:

@@ -15,16 +15,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
-from harness.checkpoint import CheckpointError
-from harness.datasets.digits import digits
-from harness.features import inception, inception_weights, lenet, loading, store
-from harness.features.inception import Inception, InceptionFeatures, preprocess
-from harness.features.inception_weights import load_inception
-from harness.features.lenet import LeNetFeatures, TrainedLeNet, new_lenet, train_lenet
-from harness.features.loading import load_network
-from harness.features.network import weights_digest
-from harness.features.pixels import Pixels
-from harness.features.store import lenet_file, stored_lenet
+from harness.builtin.datasets.digits import digits
+from harness.builtin.features import inception, inception_weights, lenet, loading, store
+from harness.builtin.features.inception import Inception, InceptionFeatures, preprocess
+from harness.builtin.features.inception_weights import load_inception
+from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, new_lenet, train_lenet
+from harness.builtin.features.loading import load_network
+from harness.builtin.features.network import weights_digest
+from harness.builtin.features.pixels import Pixels
+from harness.builtin.features.store import lenet_file, stored_lenet
+from harness.support.checkpoint import CheckpointError
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.grid import image_grid, save_grid
-from harness.spec import ImageSpec
+from harness.interface.image_grid import image_grid, save_grid
+from harness.interface.spec import ImageSpec
 
 
 def images(spec, number, seed=0):

@@ -7,8 +7,8 @@ import inspect
 import pluggy
 import pytest
 
-from harness import hookspecs
-from harness.plugins import PluginManager
+from harness.discovery.manager import PluginManager
+from harness.interface import hooks as hookspecs
 
 OBSERVERS = {"run_started": ["spec"], "run_finished": ["record"]}
 

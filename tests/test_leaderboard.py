@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.leaderboard import Leaderboard
-from harness.published import PublishedFigure
-from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.published import PublishedFigure
+from harness.boards.statistics import ScoreMatrix, compare_all, holm, rank, rank_intervals
+from harness.interface.spec import RunSpec
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report import check_boards, render_boards, write_boards
 from harness.report.csv import to_csv
 from harness.report.markdown import escape
 from harness.report.values import fixed, seconds, short, significant, with_spread
-from harness.spec import RunSpec
-from harness.statistics import ScoreMatrix, compare_all, holm, rank, rank_intervals
-from harness.suite import Suite
+from harness.suites.suite import Suite
 
 NUM_IMAGES = 200
 IMAGES = np.random.default_rng(7).integers(-(2**62), 2**62, NUM_IMAGES)
@@ -442,7 +442,7 @@ def test_random_data_show_the_share_of_the_draws() -> None:
 
 
 def test_boards_are_built_without_torch() -> None:
-    code = "import sys, harness.leaderboard, harness.report, harness.archive; sys.exit('torch' in sys.modules)"
+    code = "import sys, harness.boards.leaderboard, harness.report; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

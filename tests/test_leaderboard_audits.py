@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.leaderboard import Leaderboard
-from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.boards.leaderboard import Leaderboard
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report import render_boards
 from harness.report.audits import audit_of, audit_of_score
-from harness.suite import Suite
+from harness.suites.suite import Suite
 
 WRONG = {
     "check": "normalisation", "verdict": "fail", "where": "3x3, 2 levels, random weights",

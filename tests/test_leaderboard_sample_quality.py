@@ -17,17 +17,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.archive import Archive, write_archive
-from harness.leaderboard import BOARDS, Leaderboard
-from harness.published import PublishedFigure, load_published
-from harness.record import FAILURES, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.boards.leaderboard import BOARDS, Leaderboard
+from harness.boards.published import PublishedFigure, load_published
+from harness.boards.statistics import compare_seeds, holm, rank
+from harness.records.archive import Archive, write_archive
+from harness.records.record import FAILURES, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report import check_boards, render_boards, write_boards
 from harness.report.csv import to_csv
 from harness.report.pictures import picture_names
 from harness.report.sample_quality import QualityFigure
 from harness.report.seed_ranking import Replicates, rank_replicates
-from harness.statistics import compare_seeds, holm, rank
-from harness.suite import Suite
+from harness.suites.suite import Suite
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "published.toml"
 PROTOCOL = {

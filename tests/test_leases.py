@@ -13,9 +13,9 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from harness import leases
-from harness.leases import Holder, Leases
-from harness.store import Store, StoreError
+from harness.records.store import Store, StoreError
+from harness.running import leases
+from harness.running.leases import Holder, Leases
 
 SECONDS = 60.0
 
@@ -254,8 +254,8 @@ def test_of_many_that_race_for_one_name_exactly_one_wins(make, store_url, is_fre
 
 CHILD = """
 import sys
-from harness.leases import Leases
-from harness.store import Store
+from harness.running.leases import Leases
+from harness.records.store import Store
 mine = Leases(Store(sys.argv[1]), 60)
 print("ready", flush=True)
 for line in sys.stdin:

@@ -27,7 +27,7 @@ def command(*arguments):
     "code",
     [
         "import harness; dir(harness)",
-        "from harness.plugins import PluginManager; PluginManager()",
+        "from harness.discovery.manager import PluginManager; PluginManager()",
         command("list"),
         command("plugins"),
         command("run", "--help"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.devices import DeviceTokens
-from harness.limits import Limits
-from harness.suite import Suite, SuiteError
+from harness.suites.suite import Suite, SuiteError
+from harness.support.devices import DeviceTokens
+from harness.support.limits import Limits
 
 SUITE = {"title": "T", "datasets": ["digits"], "models": [{"name": "uniform"}]}
 

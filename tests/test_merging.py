@@ -12,15 +12,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from harness.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
+from harness.boards.leaderboard import Leaderboard
 from harness.cli import app
-from harness.foreign import ForeignArchive, read_foreign
-from harness.leaderboard import Leaderboard
-from harness.merging import MergeConflicts, merge, write_merged
-from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
+from harness.records.merging import MergeConflicts, merge, write_merged
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.untrusted import ForeignArchive, read_foreign
 from harness.report.files import render_boards
-from harness.spec import digest_of
-from harness.suite import Suite
+from harness.suites.suite import Suite
+from harness.support.digest import digest_of
 
 SUITE_TEXT = """
 title = "T"
@@ -536,7 +536,7 @@ def test_a_write_that_fails_leaves_the_old_archive(lab, suite, monkeypatch):
         raise OSError("disk full")
 
     before = snapshot(lab)
-    monkeypatch.setattr("harness.merging.write_archive", fail)
+    monkeypatch.setattr("harness.records.merging.write_archive", fail)
     with pytest.raises(OSError, match="disk full"):
         write_merged(merged.archive, lab / "tiny")
     assert snapshot(lab) == before

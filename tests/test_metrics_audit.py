@@ -12,11 +12,11 @@ from filelock import FileLock
 
 import harness
 from harness.audit import AuditReport, Check, Trial, checks
-from harness.components import origin_of_class
-from harness.metric import Evaluation
-from harness.metrics import audit as audit_metric
-from harness.metrics.audit import Audit
-from harness.spec import ImageSpec
+from harness.builtin.metrics import audit as audit_metric
+from harness.builtin.metrics.audit import Audit
+from harness.discovery.loading import origin_of_class
+from harness.interface.metric import Evaluation
+from harness.interface.spec import ImageSpec
 
 SPEC = ImageSpec(1, 2, 2, 2)
 

@@ -9,8 +9,8 @@ from scipy.special import logsumexp
 from torch.distributions import MultivariateNormal, Normal
 
 from harness import Dataset, Evaluation, ImageSpec, ImportanceWeighted, MetricEntry, NonFiniteScore, Split
-from harness.metrics import register_metrics
-from harness.metrics.bounds import IWAE, BitsPerDimBound, NegativeELBO
+from harness.builtin.metrics import register_metrics
+from harness.builtin.metrics.bounds import IWAE, BitsPerDimBound, NegativeELBO
 
 SPEC = ImageSpec(1, 2, 2, levels=256)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from harness import Dataset, Evaluation, ExactLikelihood, ImageSpec, Model, Split, Unsupported, VariationalBound
-from harness.metrics.cost import FitSeconds, FlopsSampling, FlopsScoring, ParametersSampling, ParametersTraining
-from harness.training import FitSummary
+from harness.builtin.metrics.cost import FitSeconds, FlopsSampling, FlopsScoring, ParametersSampling, ParametersTraining
+from harness.interface.training import FitSummary
 
 SPEC = ImageSpec(1, 2, 3, levels=256)
 ENCODER, DECODER = 6 * 5 + 5, 5 * 7 + 7 + 7 * 6 + 6

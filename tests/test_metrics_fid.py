@@ -21,11 +21,11 @@ from harness import (
     Split,
     Unsupported,
 )
-from harness import metric as metric_module
-from harness.datasets.digits import digits, digits_binary
-from harness.metric import DegenerateSamples
-from harness.metrics.sample_quality import FID, KID
-from harness.plugins import PluginManager
+from harness.builtin.datasets.digits import digits, digits_binary
+from harness.builtin.metrics.sample_quality import FID, KID
+from harness.discovery.manager import PluginManager
+from harness.interface import metric as metric_module
+from harness.interface.metric import DegenerateSamples
 
 SPEC = ImageSpec(1, 2, 2, levels=4)
 
@@ -102,7 +102,7 @@ def test_samples_are_drawn_once_for_all_metrics(data):
 
 def test_features_are_computed_once_for_all_metrics(data, monkeypatch):
     evaluation, calls = Evaluation(Noisy(data.spec), data), []
-    from harness.features.pixels import Pixels
+    from harness.builtin.features.pixels import Pixels
 
     def counted(self, images, spec):
         calls.append(len(images))

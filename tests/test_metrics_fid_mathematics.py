@@ -9,10 +9,10 @@ import pytest
 import scipy.linalg
 import torch
 
-from harness.metrics import kernel_distance as kernels
-from harness.metrics.frechet import distance_of_sets, frechet_distance, frechet_error
-from harness.metrics.kernel_distance import kernel_distance, kernel_errors
-from harness.metrics.resampling import Effort, Halves, jackknife_error
+from harness.builtin.metrics import kernel_distance as kernels
+from harness.builtin.metrics.frechet import distance_of_sets, frechet_distance, frechet_error
+from harness.builtin.metrics.kernel_distance import kernel_distance, kernel_errors
+from harness.builtin.metrics.resampling import Effort, Halves, jackknife_error
 
 
 def draw(num, dimensions, *, seed, shift=0.0, mixing=None):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from harness import BernoulliSplit, Dataset, Evaluation, ExactLikelihood, ImageSpec, NonFiniteScore, Split
-from harness.metrics.likelihood import NLL, BitsPerDim
-from harness.plugins import plugin_manager
+from harness.builtin.metrics.likelihood import NLL, BitsPerDim
+from harness.discovery.manager import plugin_manager
 
 BINARY = ImageSpec(1, 2, 2, levels=2)
 
@@ -142,6 +142,6 @@ def test_every_registered_metric_loads_under_the_name_it_is_registered_by():
     names = ["iwae-5000" if entry.name == "iwae" else entry.name for entry in manager.entries("metric")]
     for name in names:
         entry, arguments = manager.find("metric", name)
-        if entry.module.startswith("harness.metrics"):
+        if entry.module.startswith("harness.builtin.metrics"):
             assert entry.load()(**arguments).name == name
     assert {"nll", "bits-per-dim", "negative-elbo", "iwae-5000", "active-units", "peak-memory"} <= set(names)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
-from harness.metrics import speed
+from harness.builtin.metrics import speed
 from harness.profiling import CertificateFailed, Sweep, Timing
 
 SPEC = ImageSpec(1, 2, 2, levels=2)

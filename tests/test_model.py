@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from harness.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Inference, Model, Unsupported
-from harness.sampling import SamplingTrace
-from harness.spec import ImageSpec
+from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Inference, Model, Unsupported
+from harness.interface.sampling import SamplingTrace
+from harness.interface.spec import ImageSpec
 
 SPEC = ImageSpec(1, 2, 2, 2)
 

@@ -1,4 +1,4 @@
-"""All pairs at once against the plain formulation: ``harness.statistics`` a pair at a time."""
+"""All pairs at once against the plain formulation: ``harness.boards.statistics`` a pair at a time."""
 
 import itertools
 from types import SimpleNamespace
@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness.boards.statistics import ScoreMatrix, compare, compare_seeds, rank
 from harness.report.pair_tests import compare_pairs
 from harness.report.ranking import ALPHA, rank_figures
-from harness.statistics import ScoreMatrix, compare, compare_seeds, rank
 
 IMAGES = np.arange(60) * 7 - 100
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.entries import EntryError
-from harness.plugins import NameConflict, PluginManager, UnknownName, did_you_mean
+from harness.discovery.manager import NameConflict, PluginManager, UnknownName, did_you_mean
+from harness.interface.entries import EntryError
 
 GOOD = """
     from harness import ModelEntry, hookimpl
@@ -199,20 +199,23 @@ def test_a_target_that_does_not_exist_is_listed_and_fails_by_its_name_when_used(
         ("nowhere_at_all:Thing", "model 'gone': there is no module 'nowhere_at_all'"),
         ("aa_bad:Gone", "model 'gone': module 'aa_bad' has no attribute 'Gone'"),
         ("aa_bad.deeper:Thing", "model 'gone': there is no module 'aa_bad.deeper'"),
-        ("harness.grid:save_grids", "model 'gone': module 'harness.grid' has no attribute 'save_grids'"),
-        ("harness.grid:save_grid", None),
-        ("harness.metrics.bounds:IWAE", None),
+        (
+            "harness.interface.image_grid:save_grids",
+            "model 'gone': module 'harness.interface.image_grid' has no attribute 'save_grids'",
+        ),
+        ("harness.interface.image_grid:save_grid", None),
+        ("harness.builtin.metrics.bounds:IWAE", None),
     ],
 )
 def test_targets_are_checked_by_their_source(install_bad, monkeypatch, target, message):
     manager = install_bad(registering(f'return [ModelEntry("gone", "{target}")]'))
-    for name in ("harness.grid", "harness.metrics.bounds"):
+    for name in ("harness.interface.image_grid", "harness.builtin.metrics.bounds"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     manager.check_targets()
     manager.check_targets()
     found = [problem.message for info in manager.plugins for problem in info.problems]
     assert found == ([] if message is None else [message])
-    assert not {"harness.grid", "harness.metrics.bounds"} & sys.modules.keys()
+    assert not {"harness.interface.image_grid", "harness.builtin.metrics.bounds"} & sys.modules.keys()
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import time
 import psutil
 import pytest
 
-from harness.executors.base import Ended
-from harness.executors.watch import Watch, family, kill_all, resident_bytes
-from harness.limits import Limits
-from harness.postmortem import failure_of
+from harness.builtin.executors.watch import Watch, family, kill_all, resident_bytes
+from harness.interface.executor import Ended
+from harness.running.postmortem import failure_of
+from harness.support.limits import Limits
 
 CRASH = "import faulthandler, ctypes; faulthandler.enable()\ndef innermost(): ctypes.string_at(0)\ninnermost()"
 ASKED = (

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from harness import Dataset, ImageSpec, Model, Split, Unsupported
-from harness.calibration import calibrate_steps
 from harness.profiling import Timing, step_seconds, sweep_batch_sizes, time_calls
+from harness.running.calibration import calibrate_steps
 
 SPEC = ImageSpec(1, 2, 2, levels=2)
 

@@ -6,8 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import harness.published
-from harness.published import CONVERSIONS, TAGS, MeasuredFigure, PublishedFigure, load_published, tolerance, verdict
+import harness.boards.published
+from harness.boards.published import (
+    CONVERSIONS,
+    TAGS,
+    MeasuredFigure,
+    PublishedFigure,
+    load_published,
+    tolerance,
+    verdict,
+)
 
 PATH = Path(__file__).parents[1] / "leaderboards" / "published.toml"
 FIGURES = load_published(PATH)
@@ -328,7 +336,7 @@ def test_a_higher_inception_score_is_better(value, judgement):
 
 
 def test_published_figures_import_no_torch():
-    tree = ast.parse(Path(harness.published.__file__).read_text())
+    tree = ast.parse(Path(harness.boards.published.__file__).read_text())
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert {name for name in names if str(name).startswith(("torch", "harness"))} == {"harness.statistics"}
+    assert {name for name in names if str(name).startswith(("torch", "harness"))} == {"harness.boards.statistics"}

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from harness.randomness import derive_seed, generator, isolated_rng, rng_states, set_rng_states
+from harness.support.randomness import derive_seed, generator, isolated_rng, rng_states, set_rng_states
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import harness
-from harness.suite import Suite
+from harness.suites.suite import Suite
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from harness.names import slug
-from harness.record import Failure, FitRecord
-from harness.run_folder import RunFolder
+from harness.records.record import Failure, FitRecord
+from harness.records.run_folder import RunFolder
+from harness.support.names import slug
 
 FIT = FitRecord(steps=3, epochs=0.5, seconds=1.0, checkpoint="last", weights_sha256="w")
 

@@ -18,16 +18,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness import DataFolder, DataUnavailable, RemoteFile
+from harness.builtin.datasets.image_files import read_images
 from harness.cli import app
-from harness.datasets.image_files import read_images
-from harness.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
-from harness.names import is_plain_name, printable, slug
-from harness.planning import Artifacts
-from harness.record import Failure, RunRecord, ScoreRecord, identity_of
-from harness.run_folder import RunFolder
-from harness.spec import RunSpec, digest_of
-from harness.suite import Suite, SuiteError
+from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
+from harness.interface.spec import RunSpec
+from harness.records.record import Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.run_folder import RunFolder
+from harness.running.planning import Artifacts
+from harness.suites.suite import Suite, SuiteError
+from harness.support.digest import digest_of
 from harness.support.download import DownloadFailed, download
+from harness.support.names import is_plain_name, printable, slug
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").glob("*/harness_*/**/*.py")])
@@ -40,9 +41,9 @@ UNPICKLING_MODULES = {
 CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 LOADERS = {"torch.load", "torch.hub.load", "torch.jit.load", "np.load", "numpy.load", "os.system", "os.popen"}
 ALLOWED = {
-    ("harness/datasets/npz.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
+    ("harness/builtin/datasets/npz.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
     (
-        "harness/features/inception_weights.py",
+        "harness/builtin/features/inception_weights.py",
         "torch.load(io.BytesIO(verified), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
 }

@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 
 from harness import DataFolder
-from harness.checkpoint import save_weights
-from harness.components import build_model, load_dataset
-from harness.grid import image_grid
-from harness.metric import Evaluation
-from harness.planning import Artifacts
-from harness.plugins import plugin_manager
-from harness.record import FitRecord, RunRecord, identity_of
+from harness.discovery.loading import build_model, load_dataset
+from harness.discovery.manager import plugin_manager
+from harness.interface.image_grid import image_grid
+from harness.interface.metric import Evaluation
+from harness.interface.spec import ImageSpec
+from harness.records.record import FitRecord, RunRecord, identity_of
 from harness.report.rows import rows_of
-from harness.sample_grids import NUM_IMAGES, grid_png, write_sample_grids
-from harness.spec import ImageSpec
-from harness.suite import Suite
+from harness.running.planning import Artifacts
+from harness.running.sample_grids import NUM_IMAGES, grid_png, write_sample_grids
+from harness.suites.suite import Suite
+from harness.support.checkpoint import save_weights
 
 CPU = torch.device("cpu")
 

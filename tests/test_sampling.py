@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.model import Autoregressive
-from harness.sampling import Noise, SamplingTrace, clamp_known, raster_sample
-from harness.spec import ImageSpec
+from harness.interface.model import Autoregressive
+from harness.interface.sampling import Noise, SamplingTrace, clamp_known, raster_sample
+from harness.interface.spec import ImageSpec
 
 SPEC = ImageSpec(1, 2, 2, 2)
 COLOUR = ImageSpec(2, 1, 2, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.selection import best_configuration, validation_losses
+from harness.records.selection import best_configuration, validation_losses
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from harness.spec import Budget, ImageSpec, RunSpec, digest_of
+from harness.interface.spec import Budget, ImageSpec, RunSpec
+from harness.support.digest import digest_of
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
@@ -161,6 +162,6 @@ def test_numbers_that_json_does_not_have_get_no_digest(value):
 
 
 def test_importing_the_package_and_its_specs_imports_no_torch():
-    code = "import sys, harness, harness.spec, harness.hookspecs, harness.entries; print('torch' in sys.modules)"
+    code = "import sys, harness, harness.interface.spec, harness.interface.hooks; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

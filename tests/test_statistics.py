@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import harness.statistics
-from harness.statistics import (
+import harness.boards.statistics
+from harness.boards.statistics import (
     Comparison,
     RankInterval,
     ScoreMatrix,
@@ -446,7 +446,7 @@ def test_variance_of_draws_needs_two_draws_of_two_images(shape):
 
 
 def test_the_statistics_import_neither_torch_nor_pandas_nor_the_rest_of_the_harness():
-    tree = ast.parse(Path(harness.statistics.__file__).read_text())
+    tree = ast.parse(Path(harness.boards.statistics.__file__).read_text())
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not {str(name).partition(".")[0] for name in names} & {"torch", "pandas", "harness"}

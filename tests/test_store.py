@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from safetensors.numpy import save
 
-from harness.archive import ArchiveError, collect
-from harness.planning import Artifacts
-from harness.record import Failure, FitRecord, RunRecord, identity_of
-from harness.spec import RunSpec
-from harness.store import SCHEMA_VERSION, Store, StoreError, is_store_of
-from harness.suite import Suite
+from harness.interface.spec import RunSpec
+from harness.records.archive import ArchiveError, collect
+from harness.records.record import Failure, FitRecord, RunRecord, identity_of
+from harness.records.store import SCHEMA_VERSION, Store, StoreError, is_store_of
+from harness.running.planning import Artifacts
+from harness.suites.suite import Suite
 
 
 @pytest.fixture
@@ -258,7 +258,9 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(store_url):
 
 def _in_two_processes(code, *arguments):
     """Runs code in two processes at once, and returns what each wrote on standard error."""
-    script = f"import sys\nfrom harness.store import Store\nprint('ready', flush=True)\nsys.stdin.readline()\n{code}"
+    script = (
+        f"import sys\nfrom harness.records.store import Store\nprint('ready', flush=True)\nsys.stdin.readline()\n{code}"
+    )
     command = [sys.executable, "-c", script, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     children = [subprocess.Popen(command, **pipes) for _ in range(2)]

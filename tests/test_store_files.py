@@ -14,8 +14,8 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from harness.leases import Leases
-from harness.store import SCHEMA_VERSION, Store, StoreError
+from harness.records.store import SCHEMA_VERSION, Store, StoreError
+from harness.running.leases import Leases
 
 # what version 1 wrote, to the letter
 VERSION_1 = """
@@ -121,7 +121,7 @@ def test_a_new_store_has_no_backup(tmp_path):
 def test_processes_that_migrate_one_store_at_once_all_succeed(old_store):
     script = """
 import sys
-from harness.store import Store
+from harness.records.store import Store
 print("ready", flush=True)
 sys.stdin.readline()
 store = Store(sys.argv[1])
@@ -144,7 +144,7 @@ def test_a_migration_that_fails_leaves_version_1(old_store, monkeypatch):
         connection.execute(sa.text("CREATE TABLE half (a TEXT)"))
         connection.execute(sa.text("nonsense"))
 
-    monkeypatch.setattr("harness.store_schema._STEPS", {1: fail})
+    monkeypatch.setattr("harness.records.store_schema._STEPS", {1: fail})
     with pytest.raises(StoreError, match="syntax error"):
         Store.in_folder(old_store)
     assert rows_of(old_store / "store.sqlite", "meta") == [("schema", "1")]

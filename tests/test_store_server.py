@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.environment import describe_environment
-from harness.planning import Artifacts
-from harness.store import Store, StoreError
-from harness.store_schema import SCHEMA_VERSION
+from harness.records.store import Store, StoreError
+from harness.records.store_schema import SCHEMA_VERSION
+from harness.running.planning import Artifacts
+from harness.support.environment import describe_environment
 
 SECRET = "s3cret/@:? %pass"
 CODED = "s3cret%2F%40%3A%3F%20%25pass"
@@ -309,7 +309,7 @@ def test_the_command_that_a_record_keeps_has_no_password(monkeypatch, arguments)
 def test_the_arguments_of_child_processes_have_no_password(tmp_path):
     code = """
 import psutil
-from harness.executors import local
+from harness.builtin.executors import local
 local._PRELOAD.clear()
 local.LocalExecutor()
 children = psutil.Process().children(recursive=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.suite import Suite, SuiteError
+from harness.suites.suite import Suite, SuiteError
 
 EXAMPLE = """
 title = "MNIST, static binarization"

@@ -11,8 +11,8 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Subject, capability_of
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
 from harness.audit.verdict import AuditReport, CheckResult, Standing
-from harness.model import ExactLikelihood, Unsupported, VariationalBound
-from harness.randomness import derive_seed, isolated_rng
+from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
+from harness.support.randomness import derive_seed, isolated_rng
 
 ERROR_RATE = 1e-3
 """With what probability a right model fails any check at all."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from harness.audit.effort import flops
 from harness.audit.spaces import index_of
 from harness.audit.subject import Specimen
-from harness.metric import check_samples
-from harness.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
-from harness.sampling import Sampler
+from harness.interface.metric import check_samples
+from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
+from harness.interface.sampling import Sampler
 
 WEIGHT_ROWS = 2**16
 """Importance weights of all images together."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from harness.audit.spaces import all_images, describe
-from harness.dataset import Dataset, Split
-from harness.randomness import generator
-from harness.spec import ImageSpec
+from harness.interface.dataset import Dataset, Split
+from harness.interface.spec import ImageSpec
+from harness.support.randomness import generator
 
 _COUPLING = 0.35
 _FIELD = 0.8

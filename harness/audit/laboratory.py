@@ -13,12 +13,12 @@ from harness.audit.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, describe, n
 from harness.audit.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
 from harness.audit.trial import NotApplicable
 from harness.audit.weights import SHRINKS, make_gentle, make_lopsided, randomise
-from harness.checkpoint import put_weights
-from harness.dataset import Dataset, Split
-from harness.model import ImportanceWeighted, Model, Unsupported
-from harness.randomness import derive_seed, generator, isolated_rng
-from harness.spec import Budget, ImageSpec
-from harness.training import Trainer
+from harness.interface.dataset import Dataset, Split
+from harness.interface.model import ImportanceWeighted, Model, Unsupported
+from harness.interface.spec import Budget, ImageSpec
+from harness.interface.training import Trainer
+from harness.support.checkpoint import put_weights
+from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes

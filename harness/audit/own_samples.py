@@ -19,8 +19,8 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
 from harness.audit.weights import SHRINKS
-from harness.metric import check_samples
-from harness.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
+from harness.interface.metric import check_samples
+from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _MOST, _FEWEST, _SEARCH = 4000, 400, 250
 _FITTED = 10_000  # samples that r is taken from, where they cost little

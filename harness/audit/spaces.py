@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.spec import ImageSpec
+from harness.interface.spec import ImageSpec
 
 LARGEST = 2**16
 """Images of the largest space that is enumerated."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.audit.spaces import all_images, describe
-from harness.model import (
+from harness.interface.model import (
     Autoregressive,
     ClassConditional,
     ExactLikelihood,
@@ -22,8 +22,8 @@ from harness.model import (
     Model,
     VariationalBound,
 )
-from harness.randomness import derive_seed, generator, isolated_rng
-from harness.spec import ImageSpec
+from harness.interface.spec import ImageSpec
+from harness.support.randomness import derive_seed, generator, isolated_rng
 
 State = Literal["initial", "random", "strong", "positive", "gentle", "shrunk", "lopsided", "fitted"]
 

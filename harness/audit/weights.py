@@ -7,9 +7,9 @@ import math
 import torch
 
 from harness.audit.trial import NotApplicable
-from harness.model import ImportanceWeighted, Model
-from harness.observers import TouchedStorages
-from harness.randomness import derive_seed, generator
+from harness.interface.model import ImportanceWeighted, Model
+from harness.support.observers import TouchedStorages
+from harness.support.randomness import derive_seed, generator
 
 SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
 """Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``."""

@@ -22,9 +22,9 @@ from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, pr
 if TYPE_CHECKING:
     from harness.audit import AuditReport, CheckResult
     from harness.cli.context import Context
-    from harness.metric import Origin
-    from harness.model import Model
-    from harness.spec import ImageSpec
+    from harness.interface.metric import Origin
+    from harness.interface.model import Model
+    from harness.interface.spec import ImageSpec
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
 
@@ -118,7 +118,7 @@ def _audit(asked: _Asked, only: Sequence[str] | None, seed: int, *, progress: bo
 
 
 def _asked(options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None) -> _Asked:
-    from harness.components import origin_of_class
+    from harness.discovery.loading import origin_of_class
 
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
@@ -140,7 +140,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
 
 def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
     from harness.audit.spaces import describe
-    from harness.model import Unsupported
+    from harness.interface.model import Unsupported
 
     with contextlib.suppress(RuntimeError, TypeError, AttributeError, LookupError):  # defects: the audit names them
         try:
@@ -151,8 +151,8 @@ def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
 
 def _find(options: Context, model: str) -> tuple[type[Model], str, dict[str, Any], str | None]:
     """Returns a model's class, its name, and, of a run, its hyperparameters and dataset."""
-    from harness.components import load_model_class
-    from harness.plugins import did_you_mean
+    from harness.discovery.loading import load_model_class
+    from harness.discovery.manager import did_you_mean
 
     if ":" in model:
         return _from_code(model), model, {}, None
@@ -178,8 +178,8 @@ def _from_code(text: str) -> type[Model]:
     Raises:
         ValueError: no such file, module or class, or its code cannot be imported.
     """
-    from harness.model import Model
-    from harness.plugins import did_you_mean
+    from harness.discovery.manager import did_you_mean
+    from harness.interface.model import Model
 
     where, _, name = text.rpartition(":")
     path = Path(where)
@@ -218,14 +218,14 @@ def _import_module(name: str) -> Any:
 
 
 def _spec_of(options: Context, dataset: str) -> ImageSpec:
-    from harness.components import load_dataset
+    from harness.discovery.loading import load_dataset
     from harness.interface.data_folder import DataFolder
 
     return load_dataset(options.plugins, dataset, DataFolder.resolve(options.data)).spec
 
 
 def _size(text: str) -> ImageSpec:
-    from harness.spec import ImageSpec
+    from harness.interface.spec import ImageSpec
 
     parts = text.split("x")
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
@@ -244,7 +244,7 @@ def _as_toml(value: Any) -> str:
 
 def _names(text: str) -> list[str]:
     from harness.audit.checks import CHECKS
-    from harness.plugins import did_you_mean
+    from harness.discovery.manager import did_you_mean
 
     known = [check.name for check in CHECKS]
     names = [name.strip() for name in text.split(",") if name.strip()]

@@ -11,9 +11,9 @@ from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, fail, print_json, suite_path
 
 if TYPE_CHECKING:
-    from harness.archive import Archive
     from harness.cli.context import Context
-    from harness.suite import Suite
+    from harness.records.archive import Archive
+    from harness.suites.suite import Suite
 
 PUBLISHED_FILE = "published.toml"
 
@@ -35,11 +35,11 @@ def leaderboard(
     json: bool = JSON_OPTION,
 ) -> None:
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
-    from harness.archive import RECORDS_FILE, read_archive
-    from harness.leaderboard import Leaderboard, check_boards, write_boards
-    from harness.published import load_published
+    from harness.boards.leaderboard import Leaderboard, check_boards, write_boards
+    from harness.boards.published import load_published
+    from harness.records.archive import RECORDS_FILE, read_archive
     from harness.report.pictures import FOLDER
-    from harness.suite import Suite
+    from harness.suites.suite import Suite
 
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
@@ -80,9 +80,9 @@ def export(
     ),
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
-    from harness.archive import write_archive
+    from harness.records.archive import write_archive
     from harness.report.sample_quality import is_sample_quality
-    from harness.suite import Suite
+    from harness.suites.suite import Suite
 
     path = suite_path(suite)
     chosen, folder = Suite.read(path), Path(output) if output else path.with_suffix("")
@@ -99,7 +99,7 @@ def _export_grids(options: Context, suite: Suite, archive: Archive, folder: Path
     from harness.interface.data_folder import DataFolder
     from harness.report.pictures import FOLDER
     from harness.report.rows import rows_of
-    from harness.sample_grids import write_sample_grids
+    from harness.running.sample_grids import write_sample_grids
 
     grids = write_sample_grids(
         rows_of(archive.records, suite),
@@ -123,8 +123,8 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     Raises:
         StaleRecords: some are of code, data or metrics that have changed since.
     """
-    from harness.archive import collect
-    from harness.coordinator import plan_suite
+    from harness.records.archive import collect
+    from harness.running.coordinator import plan_suite
 
     planned = [run for row in plan_suite(suite, options.settings()) for run in row.runs()]
     keys = {run.record.identity: run.record.key for run in planned}

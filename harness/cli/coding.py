@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli.context import echo, parse_setting, print_json, read_suite
-from harness.selection import VALID_PREFIX
+from harness.records.selection import VALID_PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.audit.coding import Receipt
     from harness.cli.context import Context
-    from harness.coding import Receipt
-    from harness.dataset import Dataset
-    from harness.model import Model
-    from harness.record import RunRecord
+    from harness.interface.dataset import Dataset
+    from harness.interface.model import Model
+    from harness.records.record import RunRecord
 
 _SEED = 0
 
@@ -55,7 +55,7 @@ def code(
     Raises:
         ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
     """
-    from harness.coding import code_images
+    from harness.audit.coding import code_images
 
     if number < 1:
         raise ValueError(f"--code {number}: at least one image is needed")
@@ -68,7 +68,7 @@ def code(
     images = _some(data.test.draw(0).images, number)
     receipt, content = code_images(trained, images, progress=_progress if sys.stderr.isatty() else _no_progress)
     if output is not None:
-        from harness.files import write_atomically
+        from harness.support.files import write_atomically
 
         write_atomically(Path(output), content)
     if json:
@@ -83,9 +83,9 @@ def code(
 def _from_store(
     options: Context, model: str, suite: str | None, dataset: str | None, device: str
 ) -> tuple[str, Model, Dataset]:
-    from harness.components import load_dataset
+    from harness.discovery.loading import load_dataset
     from harness.interface.data_folder import DataFolder
-    from harness.loading import load_model
+    from harness.running.loading import load_model
 
     record = _find(options, model, suite, dataset)
     trained = load_model(record, options.settings(device=device))
@@ -123,12 +123,12 @@ def _find(options: Context, name: str, suite: str | None, dataset: str | None) -
 def _from_file(
     options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
 ) -> tuple[str, Model, Dataset]:
-    from harness.checkpoint import load_weights
-    from harness.components import load_dataset, load_model_class
-    from harness.environment import choose_device
-    from harness.hyperparameters import resolve
+    from harness.discovery.hyperparameters import resolve
+    from harness.discovery.loading import load_dataset, load_model_class
     from harness.interface.data_folder import DataFolder
-    from harness.randomness import isolated_rng
+    from harness.support.checkpoint import load_weights
+    from harness.support.environment import choose_device
+    from harness.support.randomness import isolated_rng
 
     if dataset is None:
         raise ValueError("--weights needs --dataset, whose test images are coded")
@@ -166,7 +166,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def _in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:
-    from harness.coding import HEADER_BYTES, TOLERANCE
+    from harness.audit.coding import HEADER_BYTES, TOLERANCE
 
     kept = "" if output is None else f", kept in {output}"
     back = "returns the same images" if receipt.decoded_equal else "DOES NOT return the images"

@@ -12,16 +12,16 @@ import typer
 from harness.cli import completion
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, print_json, print_table, suite_path
-from harness.names import printable
+from harness.support.names import printable
 
 if TYPE_CHECKING:
-    from harness.archive import PerImage
+    from harness.boards.comparison import Difference, RowComparison, Side
+    from harness.boards.lookup import Source
     from harness.cli.context import Context
-    from harness.comparison import Difference, RowComparison, Side
-    from harness.finding import Source
-    from harness.merging import Preference
-    from harness.planning import Artifacts
-    from harness.suite import Suite
+    from harness.records.archive import PerImage
+    from harness.records.merging import Preference
+    from harness.running.planning import Artifacts
+    from harness.suites.suite import Suite
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
 
@@ -52,8 +52,8 @@ def compare(
     json: bool = JSON_OPTION,
 ) -> None:
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
-    from harness.comparison import NotComparable, compare_rows
-    from harness.finding import NotFound, find_pair
+    from harness.boards.comparison import NotComparable, compare_rows
+    from harness.boards.lookup import NotFound, find_pair
 
     options: Context = context.obj
     metrics = [name.strip() for item in metric for name in item.split(",") if name.strip()]
@@ -99,10 +99,10 @@ def merge(
     json: bool = JSON_OPTION,
 ) -> None:
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
-    from harness.archive import RECORDS_FILE, Archive, read_archive
-    from harness.foreign import read_foreign
-    from harness.merging import MergeConflicts, merge, write_merged
-    from harness.suite import Suite
+    from harness.records.archive import RECORDS_FILE, Archive, read_archive
+    from harness.records.merging import MergeConflicts, merge, write_merged
+    from harness.records.untrusted import read_foreign
+    from harness.suites.suite import Suite
 
     if prefer not in (None, *completion.PREFERENCES):
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
@@ -150,7 +150,7 @@ def merge(
 
 def _split(name: str) -> tuple[list[Source], str]:
     """Parts ``ARCHIVE:NAME``, and reads the archive; a label may hold colons of its own."""
-    from harness.archive import RECORDS_FILE
+    from harness.records.archive import RECORDS_FILE
 
     for index, character in enumerate(name):
         if character == ":" and "\0" not in name:
@@ -161,8 +161,8 @@ def _split(name: str) -> tuple[list[Source], str]:
 
 
 def _archive_source(path: Path) -> Source:
-    from harness.finding import Source
-    from harness.foreign import read_foreign
+    from harness.boards.lookup import Source
+    from harness.records.untrusted import read_foreign
     from harness.report.rows import rows_of
 
     archive = read_foreign(path).archive
@@ -171,9 +171,9 @@ def _archive_source(path: Path) -> Source:
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.archive import RECORDS_FILE
     from harness.cli.boards import PUBLISHED_FILE
-    from harness.suite import Suite, SuiteError
+    from harness.records.archive import RECORDS_FILE
+    from harness.suites.suite import Suite, SuiteError
 
     if suite is not None:
         path = suite_path(suite)
@@ -191,9 +191,9 @@ def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> 
 
 
 def _suite_source(options: Context, suite: Suite, path: Path, *, from_store: bool) -> Source:
-    from harness.archive import RECORDS_FILE, read_archive
+    from harness.boards.lookup import Source
     from harness.cli.boards import collect_from_store
-    from harness.finding import Source
+    from harness.records.archive import RECORDS_FILE, read_archive
     from harness.report.rows import rows_of
 
     archived = (path.with_suffix("") / RECORDS_FILE).exists() and not from_store
@@ -204,7 +204,7 @@ def _suite_source(options: Context, suite: Suite, path: Path, *, from_store: boo
 
 def _store_source(options: Context) -> Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
-    from harness.finding import Source
+    from harness.boards.lookup import Source
     from harness.report.rows import rows_of
 
     records = options.artifacts.store.records()

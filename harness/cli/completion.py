@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from harness.plugins import Kind
+    from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
 KINDS = ("datasets", "models", "metrics", "executors")
@@ -64,7 +64,7 @@ def _is_profile(path: Path) -> bool:
 
 def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
     def find(ctx: typer.Context) -> list[str]:
-        from harness.plugins import plugin_manager
+        from harness.discovery.manager import plugin_manager
 
         entries = plugin_manager(_blocked(ctx)).entries(kind)
         # A family of names, such as iwae-K, is offered as the suites write it.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from harness.names import printable
+from harness.support.names import printable
 
 if TYPE_CHECKING:
-    from harness.coordinator import Settings
-    from harness.planning import Artifacts
-    from harness.plugins import PluginManager
-    from harness.record import RunRecord
-    from harness.suite import Suite
+    from harness.discovery.manager import PluginManager
+    from harness.records.record import RunRecord
+    from harness.running.coordinator import Settings
+    from harness.running.planning import Artifacts
+    from harness.suites.suite import Suite
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON, for scripts.")
 
@@ -51,7 +51,7 @@ class Context:
         Raises:
             ValueError: ``-p`` blocks something that is not installed, or is built in.
         """
-        from harness.plugins import did_you_mean, plugin_manager
+        from harness.discovery.manager import did_you_mean, plugin_manager
 
         manager = plugin_manager(self.blocked)
         found = {info.name: info.blocked for info in manager.plugins}
@@ -65,7 +65,7 @@ class Context:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact folder, and the store."""
-        from harness.planning import Artifacts
+        from harness.running.planning import Artifacts
 
         return Artifacts(self.artifacts_root, self.store_url)
 
@@ -77,13 +77,13 @@ class Context:
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
-        from harness.coordinator import Settings
+        from harness.running.coordinator import Settings
 
         return Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
 
     def find_run(self, prefix: str) -> RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
-        from harness.plugins import did_you_mean
+        from harness.discovery.manager import did_you_mean
 
         records = self.artifacts.store.records()
         found = [record for record in records if record.run == prefix] or [
@@ -109,7 +109,7 @@ def suite_path(name: str) -> Path:
 
 def read_suite(name: str) -> Suite:
     """Reads a suite given by path or by name."""
-    from harness.suite import Suite
+    from harness.suites.suite import Suite
 
     return Suite.read(suite_path(name))
 

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.context import JSON_OPTION, print_json, print_table
-from harness.names import is_plain_name
+from harness.support.names import is_plain_name
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
@@ -35,9 +35,9 @@ def sample(
     """Draw images from a trained model and write them as a PNG grid."""
     import torch
 
-    from harness.grid import save_grid
-    from harness.loading import load_model
-    from harness.plugins import did_you_mean
+    from harness.discovery.manager import did_you_mean
+    from harness.interface.image_grid import save_grid
+    from harness.running.loading import load_model
 
     options: Context = context.obj
     if Path(output).suffix.lower() != ".png":
@@ -58,9 +58,9 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     """Say what this machine offers: device, versions, data found, free disk, broken plugins."""
     import torch
 
-    from harness.components import load_dataset
-    from harness.environment import choose_device, describe_environment, fingerprint
+    from harness.discovery.loading import load_dataset
     from harness.interface.data_folder import DataFolder
+    from harness.support.environment import choose_device, describe_environment, fingerprint
 
     options: Context = context.obj
     device = choose_device("auto")

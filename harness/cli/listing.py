@@ -8,11 +8,11 @@ import typer
 
 from harness.cli import completion
 from harness.cli.context import JSON_OPTION, print_json, print_table
-from harness.names import printable
+from harness.support.names import printable
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
-    from harness.plugins import Kind
+    from harness.discovery.manager import Kind
 
 _KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "executor")
 
@@ -31,7 +31,7 @@ def list_entries(
     json: bool = JSON_OPTION,
 ) -> None:
     """List the datasets, models and metrics that are installed."""
-    from harness.plugins import did_you_mean
+    from harness.discovery.manager import did_you_mean
 
     options: Context = context.obj
     if kind is not None and kind.rstrip("s") not in _KINDS:

@@ -35,7 +35,7 @@ def new_plugin(
     json: bool = JSON_OPTION,
 ) -> None:
     """Write the package of a plugin: a working model to start from, its tests, and a suite that trains it."""
-    from harness.new_plugin import write_plugin
+    from harness.testing.scaffold import write_plugin
 
     options: Context = context.obj
     written = write_plugin(name, options.plugins, kind=kind, directory=None if directory is None else Path(directory))

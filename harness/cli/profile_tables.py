@@ -9,10 +9,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.names import printable
 from harness.profiling.page import advantage_table, growth_table, headline, settings_of, speed_table
 from harness.profiling.tables import MachineTables
 from harness.report.values import NOTHING, Table
+from harness.support.names import printable
 
 _WIDEST = 1000
 

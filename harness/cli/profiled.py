@@ -9,11 +9,11 @@ from harness.cli.context import parse_setting
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
-    from harness.model import Model
+    from harness.interface.model import Model
+    from harness.interface.spec import ImageSpec
     from harness.profiling.generation import Profiled
     from harness.profiling.profile import ProfiledRow
-    from harness.record import RunRecord
-    from harness.spec import ImageSpec
+    from harness.records.record import RunRecord
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
@@ -22,7 +22,7 @@ def row_of(options: Context, text: str) -> ProfiledRow:
     Raises:
         ValueError: a name that is neither a model nor a run, or a setting that is none.
     """
-    from harness.plugins import did_you_mean
+    from harness.discovery.manager import did_you_mean
     from harness.profiling.profile import ProfiledRow
 
     name, colon, settings = text.partition(":")
@@ -65,8 +65,8 @@ def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
     """
     if row.run is not None:
         return _trained(options, row, row.run, device)
-    from harness.components import drawing_code, load_model_class
-    from harness.hyperparameters import as_json, resolve
+    from harness.discovery.hyperparameters import as_json, resolve
+    from harness.discovery.loading import drawing_code, load_model_class
     from harness.profiling.generation import Profiled
 
     assert row.name is not None
@@ -88,9 +88,9 @@ def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
 
 
 def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
-    from harness.components import drawing_code
-    from harness.loading import load_model
+    from harness.discovery.loading import drawing_code
     from harness.profiling.generation import Profiled
+    from harness.running.loading import load_model
 
     record = options.find_run(run)
     if row.name is not None and row.name != record.spec.model:

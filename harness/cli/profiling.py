@@ -185,10 +185,10 @@ def trace(
     import torch
 
     from harness.cli.profiled import profiled, row_of
-    from harness.environment import choose_device
+    from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
     from harness.profiling.trace import record_trace
-    from harness.spec import ImageSpec
+    from harness.support.environment import choose_device
 
     options: Context = context.obj
     if what not in _WHAT:
@@ -222,7 +222,7 @@ def _profile(
     """Returns the profile, its folder, and what its files are called."""
     from harness.cli.profiled import row_of
     from harness.profiling.profile import GenerationProfile
-    from harness.spec import digest_of
+    from harness.support.digest import digest_of
 
     if suite is not None:
         if models:
@@ -244,10 +244,10 @@ def _measure(
 ) -> list[Measurement]:
     """Measures what the file does not hold, line by line; returns what the profile is about, old and new."""
     from harness.cli.profiled import profiled
-    from harness.environment import choose_device
     from harness.profiling.generation import GenerationRun
     from harness.profiling.measurement import append_measurement, read_measurements
     from harness.profiling.page import outcome_line
+    from harness.support.environment import choose_device
 
     device = choose_device(profile.device)
     rows = [profiled(options, row, profile.device) for row in profile.models]

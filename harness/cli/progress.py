@@ -15,11 +15,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.names import printable
-from harness.plugins import Problem
-from harness.record import FAILURES, RunRecord
+from harness.discovery.manager import Problem
+from harness.records.record import FAILURES, RunRecord
 from harness.report.audits import AUDIT, audit_of_score
-from harness.reporter import Reporter
+from harness.running.reporter import Reporter
+from harness.support.names import printable
 
 
 class ConsoleReporter(Reporter):

@@ -15,9 +15,9 @@ from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
-    from harness.planning import PlannedRow, PlannedRun
-    from harness.record import RunRecord
-    from harness.suite import Suite
+    from harness.records.record import RunRecord
+    from harness.running.planning import PlannedRow, PlannedRun
+    from harness.suites.suite import Suite
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +64,7 @@ def run(
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
-    from harness.coordinator import plan_suite, run_suite
+    from harness.running.coordinator import plan_suite, run_suite
 
     options: Context = context.obj
     chosen = read_suite(suite)
@@ -76,10 +76,10 @@ def run(
     if no_audit:
         chosen = chosen.model_copy(update={"audit": False})
     if device != "auto":
-        from harness.environment import choose_device
+        from harness.support.environment import choose_device
 
         choose_device(device)
-    from harness.limits import Limits
+    from harness.support.limits import Limits
 
     run_settings = options.settings(
         device=device,
@@ -213,7 +213,7 @@ def status(
     """Tell what the store holds, or how far a suite is."""
     options: Context = context.obj
     if suite is not None:
-        from harness.coordinator import plan_suite
+        from harness.running.coordinator import plan_suite
 
         _print_plan(plan_suite(read_suite(suite), options.settings()), json)
         return

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.files import write_atomically
 from harness.interface.remote_file import DataCorrupt, RemoteFile
 from harness.support.download import DownloadFailed, Progress, download
+from harness.support.files import write_atomically
 
 VARIABLE = "HARNESS_DATA"
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from harness.spec import ImageSpec
+from harness.interface.spec import ImageSpec
 
 
 class FeatureNetwork(ABC):

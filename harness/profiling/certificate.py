@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.model import Autoregressive
-from harness.sampling import Noise
+from harness.interface.model import Autoregressive
+from harness.interface.sampling import Noise
 
 ROUNDING = 1e-5
 

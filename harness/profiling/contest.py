@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.model import Autoregressive, Model
+from harness.interface.model import Autoregressive, Model
+from harness.interface.sampling import Noise, Sampler, SamplingTrace
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.flops import count_flops
 from harness.profiling.measurement import CertificateCounts
@@ -19,8 +20,7 @@ from harness.profiling.passes import RASTER, extrapolated, first_steps, full_pas
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.rounds import Contender, run_rounds, warm_up
 from harness.profiling.timing import Clock
-from harness.randomness import derive_seed, generator, isolated_rng
-from harness.sampling import Noise, Sampler, SamplingTrace
+from harness.support.randomness import derive_seed, generator, isolated_rng
 
 _MEMORY_SECONDS = 2.0
 Draw = Callable[[Noise | None, SamplingTrace], Tensor]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.files import write_atomically
 from harness.profiling.canvas import to_png, to_svg
 from harness.profiling.chart import draw_chart
 from harness.profiling.documents import to_profile_csv, to_profile_json
 from harness.profiling.page import to_profile_markdown
 from harness.profiling.tables import MachineTables
+from harness.support.files import write_atomically
 
 
 def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, command: str) -> dict[str, bytes]:

@@ -10,16 +10,17 @@ from typing import Any, Literal
 import torch
 from torch.utils.benchmark import timer
 
-from harness.environment import describe_environment, fingerprint, hardware
-from harness.model import Model, Unsupported
+from harness.interface.model import Model, Unsupported
+from harness.interface.spec import ImageSpec
 from harness.profiling.contest import Contest, Entrant
 from harness.profiling.flops import gemm_peak
 from harness.profiling.measurement import Measurement, Status, foresee
 from harness.profiling.passes import RASTER
 from harness.profiling.profile import GenerationProfile, in_order
 from harness.profiling.timing import Clock
-from harness.randomness import derive_seed, isolated_rng
-from harness.spec import ImageSpec, digest_of
+from harness.support.digest import digest_of
+from harness.support.environment import describe_environment, fingerprint, hardware
+from harness.support.randomness import derive_seed, isolated_rng
 
 NUM_CLASSES = 10  # for models that need labels
 

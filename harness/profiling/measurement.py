@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from harness.files import write_atomically
 from harness.profiling.certificate import Certificate
 from harness.support.digits import significant_digits
+from harness.support.files import write_atomically
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.model import Model
-from harness.observers import AllocationTally, TimeIsUp, unique_tensors
+from harness.interface.model import Model
+from harness.support.observers import AllocationTally, TimeIsUp, unique_tensors
 
 
 @dataclass(frozen=True)

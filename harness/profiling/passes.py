@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from harness.model import Autoregressive
-from harness.sampling import Noise
+from harness.interface.model import Autoregressive
+from harness.interface.sampling import Noise
 
 RASTER = "raster"
 FEWEST_PASSES = 2

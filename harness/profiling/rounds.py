@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import timer
 
+from harness.interface.sampling import Noise, SamplingTrace
 from harness.profiling.certificate import Certificate
 from harness.profiling.timing import Clock
-from harness.sampling import Noise, SamplingTrace
 
 _BLOCK_SECONDS = 0.02
 _MOST_CALLS = 1000

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Measurement, TaskSpec, timer
 
-from harness.dataset import Dataset
-from harness.environment import device_name
-from harness.model import ExactLikelihood, Model, Unsupported, VariationalBound
-from harness.randomness import derive_seed, isolated_rng
-from harness.spec import Budget, Precision
-from harness.training import Interrupted, Trainer
+from harness.interface.dataset import Dataset
+from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.interface.spec import Budget, Precision
+from harness.interface.training import Interrupted, Trainer
+from harness.support.environment import device_name
+from harness.support.randomness import derive_seed, isolated_rng
 
 Clock = Callable[[], float]
 

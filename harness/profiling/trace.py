@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from harness.dataset import Dataset, Split
-from harness.files import write_atomically
-from harness.model import Model
+from harness.interface.dataset import Dataset, Split
+from harness.interface.model import Model
 from harness.profiling.timing import default_sampler, scorer, step_seconds
-from harness.randomness import generator, isolated_rng
+from harness.support.files import write_atomically
+from harness.support.randomness import generator, isolated_rng
 
 What = Literal["fit", "scoring", "sampling"]
 _IMAGES = 256

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from harness.record import FAILURES, RunRecord, ScoreRecord
+from harness.records.record import FAILURES, RunRecord, ScoreRecord
 
 AUDIT = "audit"
 Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.boards.statistics import RankInterval
 from harness.report.audits import AUDIT_COLUMNS
 from harness.report.likelihood import BOUND, protocol, training_values
 from harness.report.ranking import Ranks, rank_figures
 from harness.report.rows import BoardRow, Figure, PerImage, figure_of
-from harness.statistics import RankInterval
 
 _FIRST = {
     "dataset": "string", "rank_best": "Int64", "rank_worst": "Int64", "label": "string", "model": "string",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from harness.published import PublishedFigure
+from harness.boards.published import PublishedFigure
 from harness.report.bounds import BoundsEntry
 from harness.report.likelihood import LikelihoodEntry, protocol, training_values
 from harness.report.rows import BoardRow, Figure, status_of
 from harness.report.values import KIND_SIGNS, NOTHING, Section, Table, count, fixed, seconds, short, with_spread
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Board, Leaderboard
+    from harness.boards.leaderboard import Board, Leaderboard
 
 
 def label_cell(row: BoardRow) -> str:

@@ -46,7 +46,7 @@ from harness.report.values import (
 )
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Board, Leaderboard
+    from harness.boards.leaderboard import Board, Leaderboard
 
 
 def board_document(leaderboard: Leaderboard, board: Board, pictures: Collection[str] = ()) -> Document:

@@ -9,14 +9,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.files import write_atomically
 from harness.report.csv import to_csv
 from harness.report.documents import board_document
 from harness.report.markdown import to_markdown
 from harness.report.pictures import FOLDER
+from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Leaderboard
+    from harness.boards.leaderboard import Leaderboard
 
 _ALL = ("likelihood", "bounds", "throughput", "sample-quality")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from harness.record import ScoreRecord
+from harness.records.record import ScoreRecord
 from harness.report.rows import BoardRow, Figure, PerImage, figure_of
 from harness.report.values import KIND_SIGNS, fixed, nats_decimals, with_spread
 

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from harness.published import MeasuredFigure, PublishedFigure, Verdict, verdict
-from harness.record import RunRecord
+from harness.boards.published import MeasuredFigure, PublishedFigure, Verdict, verdict
+from harness.records.record import RunRecord
 from harness.report.audits import AUDIT_COLUMNS
 from harness.report.gap import GAP_COLUMNS, gap_of, gap_values
 from harness.report.ranking import Ranks, rank_figures

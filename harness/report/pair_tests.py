@@ -1,4 +1,4 @@
-"""The tests of ``harness.statistics.compare`` and ``compare_seeds`` on all pairs of a column at once.
+"""The tests of ``harness.boards.statistics.compare`` and ``compare_seeds`` on all pairs of a column at once.
 
 A board of K rows has K (K - 1) / 2 pairs. With m_i (N,) a row's means over seeds on one set of images, the variance
 over images of every difference comes from the Gram matrix of the centred means,
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from harness.statistics import ROUNDING, Basis, ScoreMatrix, pair_images
+from harness.boards.statistics import ROUNDING, Basis, ScoreMatrix, pair_images
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -185,7 +185,7 @@ def _centred(*sides: _Rows) -> list[_Rows]:
 
 
 def _test(a: _Rows, b: _Rows, alpha: float) -> _Tested:
-    """Tests A rows against B; see ``harness.statistics.compare``."""
+    """Tests A rows against B; see ``harness.boards.statistics.compare``."""
     rounding = ROUNDING * np.maximum(a.largest[:, None], b.largest)  # (A, B), as all below
     difference = a.mean[:, None] - b.mean
     number_a, number_b = np.broadcast_arrays(a.number[:, None], b.number)

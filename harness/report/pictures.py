@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from harness.names import slug
-from harness.record import RunRecord
+from harness.records.record import RunRecord
 from harness.report.rows import BoardRow
 from harness.report.sample_quality import is_sample_quality
 from harness.report.values import Picture
+from harness.support.names import slug
 
 FOLDER = "samples"
 REAL = "real test images"

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.published import PublishedFigure
+from harness.boards.published import PublishedFigure
 from harness.report.audits import audit_notes
 from harness.report.cells import label_cell, missing_section, parameters_cell, split_words, training_cell
 from harness.report.pictures import pictures_of
@@ -24,7 +24,7 @@ from harness.report.sample_quality import (
 from harness.report.values import NOTHING, Section, Table, count, fixed, interval, uncertainty, with_spread
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Leaderboard
+    from harness.boards.leaderboard import Leaderboard
 
 _KID_SCALE = 1000
 _DECIMALS = (2, 4)

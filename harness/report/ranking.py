@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.boards.statistics import Basis, RankInterval
 from harness.report.pair_tests import compare_pairs
 from harness.report.rows import Figure
-from harness.statistics import Basis, RankInterval
 
 ALPHA = 0.05
 
@@ -54,13 +54,13 @@ class Ranks:
 def rank_figures(figures: Sequence[Figure]) -> Ranks:
     """Ranks figures of one quantity, lower is better: on scores per image where both have them, else on seeds.
 
-    As ``harness.statistics.rank`` does of all pairs of ``compare`` and ``compare_seeds``, in arrays.
+    As ``harness.boards.statistics.rank`` does of all pairs of ``compare`` and ``compare_seeds``, in arrays.
     """
     tests = compare_pairs(figures, alpha=ALPHA)
     kinds = np.array([figure.kind for figure in figures], dtype=object)
     claimed = tests.rejected(ALPHA)
     lower, higher = tests.lower[claimed], tests.higher[claimed]
-    # ``harness.statistics.better``: equal kinds by value; a bound proves a value above it wrong, and no other mixture.
+    # ``statistics.better``: equal kinds by value; a bound proves a value above it wrong, and no other mixture.
     proven = (kinds[lower] == kinds[higher]) | ((kinds[lower] == "upper bound") & (kinds[higher] == "exact"))
     won = np.bincount(lower[proven], minlength=len(figures)).tolist()
     lost = np.bincount(higher[proven], minlength=len(figures)).tolist()

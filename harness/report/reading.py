@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.published import TAGS
+from harness.boards.published import TAGS
 from harness.report.audits import OF_SAMPLES
 from harness.report.ranking import ALPHA
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.record import FAILURES, RunRecord, ScoreRecord, identity_of
+from harness.boards.statistics import Kind, ScoreMatrix, pair_images, summary
+from harness.records.record import FAILURES, RunRecord, ScoreRecord, identity_of
+from harness.records.selection import best_configuration
 from harness.report.audits import RowAudit, audit_of
-from harness.selection import best_configuration
-from harness.statistics import Kind, ScoreMatrix, pair_images, summary
-from harness.suite import Role, Suite, SuiteModel
+from harness.suites.suite import Role, Suite, SuiteModel
 
 _Cause = tuple[str, str, str | None]  # status, reason, metric
 _NO_FIGURE = {"likelihood": "no likelihood", "bounds": "no bound", "sample-quality": "no sample quality"}

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.published import PublishedFigure
-from harness.record import FAILURES, RunRecord, ScoreRecord
+from harness.boards.published import PublishedFigure
+from harness.boards.statistics import RankInterval
+from harness.records.record import FAILURES, RunRecord, ScoreRecord
 from harness.report.audits import AUDIT_COLUMNS
 from harness.report.rows import BoardRow
 from harness.report.seed_ranking import Replicates, SeedRanks, rank_replicates
-from harness.statistics import RankInterval
 
 _METRIC = re.compile(r"(fid|kid)(-.+)?")
 _PUBLISHED = ("fid", "inception-score")

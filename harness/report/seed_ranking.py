@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from harness.boards.statistics import RankInterval
 from harness.report.pair_tests import PairTests, compare_pairs
 from harness.report.ranking import ALPHA
-from harness.statistics import RankInterval
 
 Floats = npt.NDArray[np.float64]
 SeedBasis = Literal["seeds", "resampling"]
@@ -73,7 +73,7 @@ class SeedRanks:
 def rank_replicates(rows: Sequence[Replicates]) -> SeedRanks:
     """Ranks K rows: from 1 + the number proven better to K - the number proven worse.
 
-    Two rows of several seeds each are compared as ``harness.statistics.compare_seeds`` does. If a row has one seed,
+    Two rows of several seeds each are compared as ``statistics.compare_seeds`` does. If a row has one seed,
     the test is z = difference / sqrt(e_1^2 + e_2^2) with the resampling standard errors e. Both hold the error of the
     reference images, which all rows share: its covariance is left out, so that z is too small rather than too large.
     Holm's (1979) method over all pairs keeps the chance of any false claim at ``ALPHA``.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.record import ScoreRecord
+from harness.records.record import ScoreRecord
 from harness.report.rows import BoardRow
 
 RATES = {

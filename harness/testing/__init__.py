@@ -27,7 +27,7 @@ from harness.testing.metrics import MetricConformance
 from harness.testing.models import ModelConformance
 
 if TYPE_CHECKING:
-    from harness.dataset import Dataset
+    from harness.interface.dataset import Dataset
 
 __all__ = ["Conformance", "DatasetConformance", "Lab", "MetricConformance", "ModelConformance"]
 
@@ -43,7 +43,7 @@ def harness_lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def harness_tiny_dataset() -> Dataset:
     """Three templates with noise, 4x4, two levels, labelled: something that a model can learn in a second."""
-    from harness.spec import ImageSpec
+    from harness.interface.spec import ImageSpec
     from harness.testing.tiny import tiny_dataset
 
     return tiny_dataset(ImageSpec(1, 4, 4, 2, num_classes=3))

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harness.dataset import Dataset
-from harness.model import Autoregressive, ImportanceWeighted, Inference
-from harness.spec import ImageSpec
-from harness.training import Trainer
+from harness.interface.dataset import Dataset
+from harness.interface.model import Autoregressive, ImportanceWeighted, Inference
+from harness.interface.spec import ImageSpec
+from harness.interface.training import Trainer
 
 _SPREAD = 1.2
 

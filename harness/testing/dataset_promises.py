@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.components import load_dataset
-from harness.dataset import Dataset
-from harness.entries import EntryError
+from harness.discovery.loading import load_dataset
+from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder, DataUnavailable
-from harness.plugins import plugin_manager
+from harness.interface.dataset import Dataset
+from harness.interface.entries import EntryError
 from harness.testing.conformance import Broken, Inapplicable
 
 _SPLITS = ("train", "valid", "test")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.coordinator import Settings
-    from harness.leaderboard import Leaderboard
-    from harness.record import RunRecord
-    from harness.suite import Suite
+    from harness.boards.leaderboard import Leaderboard
+    from harness.records.record import RunRecord
+    from harness.running.coordinator import Settings
+    from harness.suites.suite import Suite
 
 
 class Lab:
@@ -37,7 +37,7 @@ class Lab:
         Raises:
             ValueError: the suite cannot be used: an unknown name, a wrong hyperparameter, missing data.
         """
-        from harness.coordinator import run_suite
+        from harness.running.coordinator import run_suite
 
         self._suite = self._parse(suite)
         return run_suite(self._suite, self._settings).records
@@ -59,9 +59,9 @@ class Lab:
         Raises:
             ValueError: none was.
         """
-        from harness.archive import collect
-        from harness.coordinator import plan_suite
-        from harness.leaderboard import Leaderboard
+        from harness.boards.leaderboard import Leaderboard
+        from harness.records.archive import collect
+        from harness.running.coordinator import plan_suite
 
         if self._suite is None:
             raise ValueError("run a suite before you ask for its board")
@@ -78,13 +78,13 @@ class Lab:
 
     @cached_property
     def _settings(self) -> Settings:
-        from harness.coordinator import Settings
-        from harness.planning import Artifacts
+        from harness.running.coordinator import Settings
+        from harness.running.planning import Artifacts
 
         return Settings(Artifacts(self.root / "artifacts"), jobs=1, device="cpu", redo_stale=True)
 
     def _parse(self, suite: str | Mapping[str, Any]) -> Suite:
-        from harness.suite import Suite
+        from harness.suites.suite import Suite
 
         content = tomllib.loads(suite) if isinstance(suite, str) else dict(suite)
         return Suite.parse({"title": "lab", "seeds": [0], **content}, name="lab", source="harness_lab")

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 
 from harness.audit.spaces import SMALL
-from harness.components import load_metric
-from harness.entries import EntryError
-from harness.hyperparameters import resolve
-from harness.metric import Evaluation, Metric, Score
-from harness.model import Model
-from harness.plugins import plugin_manager
-from harness.randomness import isolated_rng
-from harness.spec import Budget, ImageSpec
+from harness.discovery.hyperparameters import resolve
+from harness.discovery.loading import load_metric
+from harness.discovery.manager import plugin_manager
+from harness.interface.entries import EntryError
+from harness.interface.metric import Evaluation, Metric, Score
+from harness.interface.model import Model
+from harness.interface.spec import Budget, ImageSpec
+from harness.interface.training import Trainer
+from harness.support.randomness import isolated_rng
 from harness.testing.coins import Coins
 from harness.testing.conformance import Broken, Inapplicable
 from harness.testing.model_promises import class_of
 from harness.testing.tiny import tiny_dataset
-from harness.training import Trainer
 
 _KINDS = ("exact", "upper bound", "lower bound", "estimate")
 _STAGES = ("quality", "cost", "speed")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.testing.conformance import Conformance, outcome_of, required
 
 if TYPE_CHECKING:
-    from harness.model import Model
+    from harness.interface.model import Model
 
 
 class MetricConformance(Conformance):

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from harness.audit.spaces import FULL, LARGER, SMALL, WIDE, describe
-from harness.components import load_metric, load_model_class
-from harness.dataset import Dataset
-from harness.entries import EntryError
-from harness.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
-from harness.metric import Evaluation, check_samples
-from harness.model import Model, Unsupported
-from harness.plugins import plugin_manager
-from harness.randomness import derive_seed, isolated_rng
-from harness.spec import Budget, ImageSpec
+from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
+from harness.discovery.loading import load_metric, load_model_class
+from harness.discovery.manager import plugin_manager
+from harness.interface.dataset import Dataset
+from harness.interface.entries import EntryError
+from harness.interface.metric import Evaluation, check_samples
+from harness.interface.model import Model, Unsupported
+from harness.interface.spec import Budget, ImageSpec
+from harness.interface.training import Interrupted, Trainer
+from harness.support.randomness import derive_seed, isolated_rng
 from harness.testing.conformance import Broken, Inapplicable
 from harness.testing.tiny import tiny_dataset
-from harness.training import Interrupted, Trainer
 
 _STEPS, _STOP = 7, 3
 _METRICS = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound", "iwae-5")

@@ -14,8 +14,8 @@ from harness.testing.conformance import Conformance, Outcome, outcome_of, requir
 
 if TYPE_CHECKING:
     from harness.audit import AuditReport, CheckResult, Subject
-    from harness.model import Model
-    from harness.spec import ImageSpec
+    from harness.interface.model import Model
+    from harness.interface.spec import ImageSpec
 
 _KEEP_TOGETHER = ("no", "loadscope", "loadfile")
 
@@ -77,7 +77,7 @@ class ModelConformance(Conformance):
 
     def _subject(self) -> Subject:
         from harness.audit import Subject
-        from harness.hyperparameters import resolve
+        from harness.discovery.hyperparameters import resolve
         from harness.testing.model_promises import class_of
 
         cls = class_of(self.model)

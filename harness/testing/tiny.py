@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from harness.dataset import Dataset, Split
-from harness.randomness import generator
-from harness.spec import ImageSpec
+from harness.interface.dataset import Dataset, Split
+from harness.interface.spec import ImageSpec
+from harness.support.randomness import generator
 
 _TEMPLATES = 3
 _NOISE = 0.15

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness import ImageSpec, Model, Noise, Sampler
-from harness.sampling import raster_sample
+from harness.interface.sampling import raster_sample
 
 
 @dataclass(frozen=True)

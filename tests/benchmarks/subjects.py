@@ -13,8 +13,8 @@ from torch import nn
 
 import harness
 from harness import Autoregressive, DataFolder, Dataset, ImageSpec, Split, Trainer
-from harness.datasets import register_datasets
-from harness.spec import Budget
+from harness.builtin.datasets import register_datasets
+from harness.interface.spec import Budget
 from harness_nade.made import MADE
 from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN
 

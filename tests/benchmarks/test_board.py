@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.archive import Archive, read_archive, write_archive
-from harness.leaderboard import Leaderboard, write_boards
-from harness.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.spec import RunSpec, digest_of
-from harness.suite import Suite
+from harness.boards.leaderboard import Leaderboard, write_boards
+from harness.interface.spec import RunSpec
+from harness.records.archive import Archive, read_archive, write_archive
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.suites.suite import Suite
+from harness.support.digest import digest_of
 
 COSTS = ("parameters-sampling", "parameters-training", "flops-scoring", "flops-sampling", "fit-seconds")
 SPEEDS = ("training-throughput", "scoring-throughput", "sampling-throughput", "sampling-latency", "peak-memory")

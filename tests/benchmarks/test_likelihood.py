@@ -10,7 +10,7 @@ from side_by_side import Ratio, side_by_side
 from subjects import MNIST, agree, gated
 
 from harness import Dataset, Split, Trainer
-from harness.spec import Budget
+from harness.interface.spec import Budget
 
 ROUNDS = 5
 

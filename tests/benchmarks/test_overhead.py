@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness.planning import Artifacts
+from harness.running.planning import Artifacts
 
 RUNS = 20
 SUITE = f"""

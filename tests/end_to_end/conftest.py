@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, distributions, plugins
-from harness.planning import Artifacts
+from harness import cli
+from harness.discovery import distributions
+from harness.discovery import manager as plugins
+from harness.running.planning import Artifacts
 
 TINKER = Path(__file__).with_name("tinker")
 
@@ -230,4 +232,4 @@ def no_children(monkeypatch):
     def start(self, job):
         pytest.fail(f"a child was started for {job.folder.name}")
 
-    monkeypatch.setattr("harness.executors.local.LocalExecutor.start", start)
+    monkeypatch.setattr("harness.builtin.executors.local.LocalExecutor.start", start)

@@ -11,10 +11,10 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from harness import Autoregressive
+from harness.audit.coding import CodedFile, decode
 from harness.cli.coding import code
 from harness.cli.context import Context
-from harness.coding import CodedFile, decode
-from harness.loading import load_model
+from harness.running.loading import load_model
 
 pytest.importorskip("constriction", reason="constriction is not installed")
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness.checkpoint import load_state
+from harness.support.checkpoint import load_state
 
 GOOD = ["tilted", "uniform"]
 
@@ -170,7 +170,7 @@ def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_fig
 
 
 def test_what_a_full_disk_does_not_take_of_a_failure_is_in_the_store(lab, monkeypatch):
-    from harness.run_folder import RunFolder
+    from harness.records.run_folder import RunFolder
 
     write = RunFolder._write
 
@@ -216,7 +216,7 @@ def test_a_store_that_is_locked_for_a_while_loses_nothing(lab, whole, monkeypatc
     suite = lab.suite(GOOD, metrics='["nll", "ink"]')
     lab.done("run", suite, "--only", "uniform")
     monkeypatch.setenv("HARNESS_STORE_TIMEOUT", "0.1")
-    monkeypatch.setattr("harness.ingest.Ingest._put_all", _locked_twice(lab))
+    monkeypatch.setattr("harness.running.ingest.Ingest._put_all", _locked_twice(lab))
     answer = lab.done("run", suite)
     assert lab.figures() == whole
     [line] = [line for line in answer.err.splitlines() if "locked" in line]
@@ -224,7 +224,7 @@ def test_a_store_that_is_locked_for_a_while_loses_nothing(lab, whole, monkeypatc
 
 
 def _locked_twice(lab):
-    from harness.ingest import Ingest
+    from harness.running.ingest import Ingest
 
     put, count = Ingest._put_all, iter(range(100))
 

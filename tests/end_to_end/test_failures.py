@@ -72,7 +72,7 @@ def test_what_failed_is_tried_again_when_asked_alone(ruins, site, monkeypatch):
 
     before, kept = lab.times(), untouched()
     with monkeypatch.context() as patch:
-        patch.setattr("harness.executors.local.LocalExecutor.start", None)
+        patch.setattr("harness.builtin.executors.local.LocalExecutor.start", None)
         assert lab.harness("run", suite).code == 1
     assert lab.times() == before
     assert list(lab.states(suite).values()).count("failed") == 6

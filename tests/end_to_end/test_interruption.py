@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness.checkpoint import load_state
+from harness.support.checkpoint import load_state
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
 MODELS = ["uniform", "tilted"]
@@ -112,7 +112,7 @@ def test_a_budget_in_minutes_is_measured_once_and_stays_the_same_steps_after_an_
 
 
 def test_a_child_stopped_from_outside_leaves_an_interrupted_run_and_a_failing_command(lab, slow, monkeypatch):
-    from harness.executors.local import LocalExecutor
+    from harness.builtin.executors.local import LocalExecutor
 
     start = LocalExecutor.start
 

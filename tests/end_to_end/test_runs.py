@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.environment import choose_device, fingerprint
+from harness.support.environment import choose_device, fingerprint
 
 
 def test_a_new_suite_is_planned_as_missing_and_after_its_run_as_hit(lab):
@@ -134,7 +134,7 @@ def test_a_run_whose_code_changed_is_stale_until_it_is_asked_for(lab, site):
 def test_a_figure_of_an_older_version_of_its_metric_is_stale_until_it_is_asked_for(lab, monkeypatch):
     suite = lab.suite(["uniform"])
     lab.done("run", suite)
-    from harness.metrics.likelihood import NLL
+    from harness.builtin.metrics.likelihood import NLL
 
     monkeypatch.setattr(NLL, "version", "next")
     [run] = lab.states(suite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from harness.plugins import plugin_manager
+from harness.discovery.manager import plugin_manager
 from harness.testing import DatasetConformance, MetricConformance, ModelConformance
 
 ELSEWHERE = ("harness-multiscale", "harness-nade", "harness-pixelcnn", "harness-vae")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.plugins import plugin_manager
+from harness.discovery.manager import plugin_manager
 from harness.testing import ModelConformance
 
 for entry in plugin_manager().entries("model"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.plugins import plugin_manager
+from harness.discovery.manager import plugin_manager
 
 
 def test_models_of_families_that_name_theirs_are_all_named():

@@ -15,7 +15,7 @@ from harness.audit.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo,
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
-from harness.model import ExactLikelihood, ImportanceWeighted, VariationalBound
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _REPEATS = {1: 512, 5: 128, 50: 16}

@@ -10,7 +10,7 @@ import torch
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Trial
-from harness.model import Autoregressive
+from harness.interface.model import Autoregressive
 
 _IMAGES = 64
 

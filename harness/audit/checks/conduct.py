@@ -13,11 +13,11 @@ from harness.audit.estimates import has_own_elbo, log_weights
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen, State, probe
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.checkpoint import load_weights, save_weights
-from harness.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
-from harness.randomness import derive_seed
-from harness.sampling import Sampler
-from harness.spec import ImageSpec
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
+from harness.interface.sampling import Sampler
+from harness.interface.spec import ImageSpec
+from harness.support.checkpoint import load_weights, save_weights
+from harness.support.randomness import derive_seed
 
 _IMAGES = 9
 _SAMPLES = 16

@@ -11,9 +11,16 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import describe
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.metric import check_samples
-from harness.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Inference, Invertible, VariationalBound
-from harness.spec import ImageSpec
+from harness.interface.metric import check_samples
+from harness.interface.model import (
+    Autoregressive,
+    ExactLikelihood,
+    ImportanceWeighted,
+    Inference,
+    Invertible,
+    VariationalBound,
+)
+from harness.interface.spec import ImageSpec
 
 _IMAGES = 5
 _QUANTITY = "promises broken"

@@ -17,8 +17,8 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import WIDE
 from harness.audit.subject import Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.model import Autoregressive
-from harness.spec import ImageSpec
+from harness.interface.model import Autoregressive
+from harness.interface.spec import ImageSpec
 
 _ORDERINGS = 3
 _CONTEXTS = 40  # a unit that is dead in one is alive in another

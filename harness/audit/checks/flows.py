@@ -16,7 +16,7 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
 from harness.audit.subject import Specimen, State
 from harness.audit.trial import POWER, Finding, NotApplicable, Trial
-from harness.model import Invertible
+from harness.interface.model import Invertible
 
 _IMAGES = 12
 _STATES: tuple[State, ...] = ("initial", "random", "strong", "fitted")

@@ -18,9 +18,9 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import WIDE, describe
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.metric import check_samples
-from harness.model import Autoregressive, Unsupported
-from harness.sampling import Noise
+from harness.interface.metric import check_samples
+from harness.interface.model import Autoregressive, Unsupported
+from harness.interface.sampling import Noise
 
 _FEWEST, _MOST = 8, 128
 _FLOPS = 1.5e11

@@ -10,7 +10,7 @@ from scipy import stats
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.model import ImportanceWeighted
+from harness.interface.model import ImportanceWeighted
 
 _WEIGHTS, _CALLS = 64, 200
 _IMAGES, _IMAGES_AT_FULL_SIZE = 4, 1

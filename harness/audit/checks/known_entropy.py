@@ -12,8 +12,8 @@ from harness.audit.estimates import each_image_once
 from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
 from harness.audit.trial import Finding, NotApplicable, Trial
-from harness.metric import Evaluation
-from harness.model import ExactLikelihood, VariationalBound
+from harness.interface.metric import Evaluation
+from harness.interface.model import ExactLikelihood, VariationalBound
 
 
 def known_entropy(laboratory: Laboratory) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import index_of
 from harness.audit.subject import Specimen, in_batches
 from harness.audit.trial import Finding, NotApplicable, Trial
-from harness.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
-from harness.spec import ImageSpec
+from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
+from harness.interface.spec import ImageSpec
 
 _MIXED = 60
 _SAMPLES = 6_000

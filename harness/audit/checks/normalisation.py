@@ -12,7 +12,7 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.own_samples import by_own_samples
 from harness.audit.subject import Specimen, State
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")
 _FLOPS = 3e10  # of a dear model, some states on some spaces are left out

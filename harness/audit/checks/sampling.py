@@ -20,7 +20,7 @@ from harness.audit.frequencies import chi_square, smallest_total_variation, tota
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen
 from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.model import (
+from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
     ImportanceWeighted,
@@ -28,7 +28,7 @@ from harness.model import (
     Unsupported,
     VariationalBound,
 )
-from harness.sampling import Sampler
+from harness.interface.sampling import Sampler
 
 _SHARED = 64
 _FEWEST_INSIDE = 200

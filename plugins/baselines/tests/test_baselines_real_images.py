@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 import harness
-from harness.checkpoint import load_weights, save_weights
-from harness.datasets.digits import digits
-from harness.metrics.sample_quality import FID, KID
+from harness.builtin.datasets.digits import digits
+from harness.builtin.metrics.sample_quality import FID, KID
+from harness.support.checkpoint import load_weights, save_weights
 from harness_baselines.gaussian import Gaussian
 from harness_baselines.real_images import TestImages, TrainingImages
 from harness_baselines.uniform import Uniform

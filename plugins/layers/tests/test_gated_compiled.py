@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness import ImageSpec, Noise, SamplingTrace, clamp_known
-from harness.sampling import raster_sample
+from harness.interface.sampling import raster_sample
 from harness_layers.compiled import compilation, draw_compiled, sampler
 from harness_layers.compiled.compilation import CompilationError, load_library
 from harness_layers.gated_stack import GatedStack

@@ -20,7 +20,7 @@ from harness import (
     Trainer,
     Unsupported,
 )
-from harness.sampling import raster_sample
+from harness.interface.sampling import raster_sample
 
 from .autoregressive import MADE
 from .common import categorical_draw, centred, fit_by_gradient, log_normal, pick

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness import Noise, Split
-from harness.sampling import raster_sample
+from harness.interface.sampling import raster_sample
 
 from .conditional import ConditionalGAN, ConditionalMADE, ConditionalVAE
 from .registry import wrong

@@ -1,0 +1,295 @@
+"""Published figures: what papers print, where it was read, and whether ours reproduces it.
+
+``published.toml`` has one table a figure, keyed by a slug that a suite's ``published = "made-2hl-32-masks"`` names.
+``printed`` is what the paper prints, digit for digit; ``value`` is what we compare with, after a named conversion of
+unit or sign. A figure that nobody looked up carries the tag ``?`` and is never shown as verified.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.boards.statistics import Kind
+
+Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
+Tag = Literal["P", "C", "2", "L", "?"]
+
+TAGS: Mapping[Tag, str] = {
+    "P": "read in the paper's own text",
+    "C": "read in the authors' code",
+    "2": "read in another paper or reprint",
+    "L": "read in the lecture 'Generative Models II' (Courville, 2017)",
+    "?": "from memory, unverified",
+}
+
+NUM_DIMENSIONS: Mapping[str, int] = {
+    "mnist": 784,
+    "mnist-static": 784,
+    "mnist-dynamic": 784,
+    "fashion-mnist": 784,
+    "cifar10": 3072,
+    "imagenet32": 3072,
+    "imagenet64": 12288,
+    "celeba": 12288,
+}
+
+_HIGHER_IS_BETTER = {"inception-score"}
+
+
+def identity(printed: float, num_dimensions: int) -> float:
+    """Leaves what is printed as it is."""
+    return printed
+
+
+def negate(printed: float, num_dimensions: int) -> float:
+    """Converts a log-likelihood, or a lower bound on one, to a negative log-likelihood or an upper bound on one."""
+    return -printed
+
+
+def nats_in_unit_interval_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
+    """Converts log p of dequantized 8-bit data scaled to [0, 1], in nats an image: 8 - printed / (D ln 2)."""
+    return 8 - printed / (num_dimensions * math.log(2))
+
+
+def nats_in_symmetric_interval_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
+    """Converts log p of dequantized 8-bit data scaled to [-1, 1], in nats an image: 7 - printed / (D ln 2)."""
+    return 7 - printed / (num_dimensions * math.log(2))
+
+
+def bits_per_cifar10_pixel_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
+    """Converts log p of unit-variance data, in bits a three-channel pixel: log2(64.15) - printed / 3.
+
+    64.15 is the standard deviation of CIFAR-10's pixels (Sohl-Dickstein et al. 2015, arXiv 1503.03585, and its code).
+    """
+    return math.log2(64.15) - printed / 3
+
+
+CONVERSIONS: Mapping[str, Callable[[float, int], float]] = {
+    "identity": identity,
+    "negate": negate,
+    "nats-in-unit-interval-to-bits-per-dim": nats_in_unit_interval_to_bits_per_dim,
+    "nats-in-symmetric-interval-to-bits-per-dim": nats_in_symmetric_interval_to_bits_per_dim,
+    "bits-per-cifar10-pixel-to-bits-per-dim": bits_per_cifar10_pixel_to_bits_per_dim,
+}
+
+
+class PublishedFigure(BaseModel):
+    """One printed figure.
+
+    Attributes:
+        slug: its name in ``published.toml``.
+        label: the model as the table names it.
+        dataset: our name of the dataset, preprocessing included.
+        metric: our name of the metric; K is part of ``iwae-K``. ``nll`` where the source does not say how it estimates.
+        kind: what the figure is of the quantity, by the model's nature, however a table prints it.
+        value: in the metric's unit, after ``conversion``.
+        printed: the source's digits.
+        unit: of ``printed``.
+        conversion: a key of ``CONVERSIONS``.
+        tags: how we know: keys of ``TAGS``.
+        verified: False exactly where a tag is ``?``.
+        split: which images; None where the source does not say or the metric has none.
+        model: our name of the model; None where the row stands for no model of ours.
+        arxiv: the id of the model's paper.
+        source: where the figure is printed, as far as known.
+        standard_deviation, over: the printed spread, and over what it is; only one over trainings enters a verdict.
+        hyperparameters: those that define the row, by our names.
+        epochs: how long it was trained; None where not known.
+        protocol: in words, for what depends on it, such as a FID: features, sample counts, reference, which checkpoint.
+        notes: traps.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    label: str = Field(min_length=1)
+    dataset: str
+    metric: str = Field(pattern=r"^(nll|bits-per-dim|negative-elbo|iwae-[1-9][0-9]*|fid|inception-score)$")
+    kind: Kind
+    value: float = Field(allow_inf_nan=False)
+    printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
+    unit: str = Field(min_length=1)
+    conversion: str = "identity"
+    tags: tuple[Tag, ...] = Field(min_length=1, strict=False)  # TOML has lists
+    verified: bool
+    split: Literal["train", "valid", "test"] | None = None
+    model: str | None = None
+    arxiv: str | None = Field(default=None, pattern=r"^[0-9]{4}\.[0-9]{4,5}$")
+    source: str | None = None
+    standard_deviation: float | None = Field(default=None, gt=0)
+    over: Literal["trainings", "splits"] | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    epochs: float | None = Field(default=None, gt=0)
+    protocol: str | None = None
+    notes: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dataset not in NUM_DIMENSIONS:
+            raise ValueError(f"dataset {self.dataset!r} is not one of {', '.join(NUM_DIMENSIONS)}")
+        if self.conversion not in CONVERSIONS:
+            raise ValueError(f"conversion {self.conversion!r} is not one of {', '.join(CONVERSIONS)}")
+        if self.verified == ("?" in self.tags):
+            raise ValueError(f"verified = {str(self.verified).lower()} contradicts the tags {', '.join(self.tags)}")
+        if self.over is not None and self.standard_deviation is None:
+            raise ValueError(f"over = {self.over!r} needs a standard_deviation")
+        converted = self.convert(float(self.printed))
+        if self.value != round(converted, _num_decimals(repr(self.value))):
+            raise ValueError(f"value {self.value} is not {self.conversion} of {self.printed}, which is {converted:.6g}")
+        return self
+
+    def convert(self, printed: float) -> float:
+        """Returns ``conversion`` of a number in the printed unit."""
+        return CONVERSIONS[self.conversion](printed, NUM_DIMENSIONS[self.dataset])
+
+    @property
+    def half_digit(self) -> float:
+        """Half a unit of the last printed digit, in the unit of ``value``, and what rounding ``value`` added."""
+        half, printed = 0.5 * 10.0 ** -_num_decimals(self.printed), float(self.printed)
+        rounding = abs(self.value - self.convert(printed))
+        return rounding + abs(self.convert(printed + half) - self.convert(printed - half)) / 2
+
+
+def _num_decimals(number: str) -> int:
+    return len(number.partition(".")[2])
+
+
+def load_published(path: Path) -> dict[str, PublishedFigure]:
+    """Reads ``published.toml``: {slug: figure}, in the file's order.
+
+    Raises:
+        ValueError: no TOML, or a figure with an unknown key, an unknown tag, a missing field, or a value that its
+            conversion does not give; the message names the file, every such figure and field.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    figures, problems = {}, []
+    for slug, table in tables.items():
+        if not isinstance(table, dict) or "slug" in table:
+            problems.append(f"{slug}: must be a table [{slug}] without a key 'slug'")
+            continue
+        try:
+            figures[slug] = PublishedFigure(slug=slug, **table)
+        except ValidationError as error:
+            problems += [f"{slug}: {_explain(item['loc'], item['msg'], item['input'])}" for item in error.errors()]
+    if problems:
+        raise ValueError(f"{path}: " + "; ".join(problems))
+    return figures
+
+
+def _explain(location: tuple[int | str, ...], message: str, given: Any) -> str:
+    if not location:
+        return message.removeprefix("Value error, ")
+    if message == "Extra inputs are not permitted":
+        return f"unknown key {location[0]!r}: the keys are {', '.join(PublishedFigure.model_fields)}"
+    value = "" if isinstance(given, dict) else f", not {given!r}"
+    return f"{location[0]}: {message}{value}"
+
+
+@dataclass(frozen=True)
+class MeasuredFigure:
+    """Our row, as far as a verdict needs it.
+
+    Attributes:
+        model, dataset, metric, split, kind: as in our records.
+        value: the mean over seeds, in the metric's unit.
+        standard_deviation: over seeds, None for one seed.
+        hyperparameters: all of them, defaults included.
+        epochs: how long we trained, None where a closed form has no epochs.
+    """
+
+    model: str
+    dataset: str
+    metric: str
+    split: str
+    kind: Kind
+    value: float
+    standard_deviation: float | None = None
+    hyperparameters: Mapping[str, Any] | None = None
+    epochs: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a published figure here, and why."""
+
+    judgement: Judgement
+    reason: str
+
+
+def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
+    """Returns how far we may be off and still reproduce a figure, in the metric's unit.
+
+    The larger of half the last printed digit and 2 sqrt(sd^2 + sd'^2), with our standard deviation over seeds, and the
+    published one where it is over trainings. The standard error over test images has no part in it: both figures are
+    of the same images, so that most of it cancels.
+    """
+    theirs = published.standard_deviation if published.over == "trainings" else None
+    spread = math.hypot(ours.standard_deviation or 0.0, theirs or 0.0)
+    return max(published.half_digit, 2 * spread)
+
+
+def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
+    """Says whether ours reproduces a published figure.
+
+    - ``not comparable``: model, dataset, metric (K included), split, kind, or a hyperparameter that defines the row
+      differ, or the source does not say.
+    - ``reproduced``: ours is at most ``tolerance`` worse. Better counts, and the reason says so.
+    - ``under-trained``: ours is worse, and trained for fewer epochs than the published row.
+    - ``not reproduced``: ours is worse otherwise; the reason says so where the published training length is unknown.
+    """
+    difference = _difference(ours, published)
+    if difference is not None:
+        return Verdict("not comparable", difference)
+    judgement, reason = _judge(ours, published)
+    return Verdict(judgement, reason if published.verified else f"{reason}; the published figure is unverified")
+
+
+def _difference(ours: MeasuredFigure, published: PublishedFigure) -> str | None:
+    if published.split is None and published.metric != "inception-score":
+        return "the source does not say which split"
+    for field in ("model", "dataset", "metric", "split", "kind"):
+        mine, theirs = getattr(ours, field), getattr(published, field)
+        if theirs is not None and mine != theirs:
+            return f"{field}: ours is {mine}, the published one {theirs}"
+    mine = ours.hyperparameters or {}
+    for name, value in published.hyperparameters.items():
+        if name not in mine:
+            return f"hyperparameter {name}: ours does not state it, the published one is {value}"
+        if _plain(mine[name]) != _plain(value):
+            return f"hyperparameter {name}: ours is {_plain(mine[name])}, the published one {_plain(value)}"
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and lists are one: TOML has lists."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _judge(ours: MeasuredFigure, published: PublishedFigure) -> tuple[Judgement, str]:
+    sign = -1 if published.metric in _HIGHER_IS_BETTER else 1
+    allowed, worse = tolerance(ours, published), sign * (ours.value - published.value)
+    digits = f"{ours.value:.4g} against {published.value:g}"
+    # The printed digits are decimal, ours binary: a difference of exactly half a digit must not fail by rounding.
+    if worse <= allowed * (1 + 1e-9) + 1e-12:
+        if worse < -allowed:
+            return (
+                "reproduced",
+                f"{digits}: better than published by {-worse:.2g}, beyond the tolerance of {allowed:.2g}",
+            )
+        return "reproduced", f"{digits}: within the tolerance of {allowed:.2g}"
+    reason = f"{digits}: worse by {worse:.2g}, tolerance {allowed:.2g}"
+    if ours.epochs is not None and published.epochs is None:
+        return "not reproduced", f"{reason}; published training length unknown"
+    if ours.epochs is not None and published.epochs is not None and ours.epochs < published.epochs * (1 - 1e-6):
+        return "under-trained", f"{reason}; {ours.epochs:g} epochs against {published.epochs:g}"
+    return "not reproduced", reason

@@ -1,0 +1,1 @@
+"""What is registered through the same hooks as anyone's: datasets, metrics, boards, figures, executors."""

@@ -1,0 +1,144 @@
+"""CIFAR-10 from its official binary archive: read in place, nothing is unpickled and nothing extracted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile
+from harness.builtin.datasets.splits import make_split
+
+if TYPE_CHECKING:
+    from harness import DataFolder
+
+_ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+_SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")
+
+
+def read_members(archive: bytes, names: tuple[str, ...], *, num_bytes: int) -> dict[str, bytes]:
+    """Returns the content of the members called ``names`` of a gzipped tar archive, whatever their folder.
+
+    Only regular files of exactly ``num_bytes`` are read, and only into memory: a hostile archive can neither write
+    outside a folder nor fill the memory.
+
+    Raises:
+        ValueError: no such archive, a member is missing or has another size.
+    """
+    members: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name not in names or not member.isfile():
+                    continue
+                if member.size != num_bytes:
+                    raise ValueError(f"archive member {member.name} has {member.size} bytes, expected {num_bytes}")
+                file = tar.extractfile(member)
+                members[name] = b"" if file is None else file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"not a complete gzipped tar archive: {error}") from error
+    missing = [name for name in names if name not in members]
+    if missing:
+        raise ValueError(f"the archive lacks {', '.join(missing)}")
+    return members
+
+
+@dataclass(frozen=True)
+class CifarFiles:
+    """The official binary version of CIFAR-10.
+
+    Attributes:
+        members: the SHA-256 of each batch file, training batches in order, the test batch last.
+        archive_sha256: the digest of the official archive as it is served.
+        urls: where the archive is.
+        rows: images a batch.
+        num_valid: how many of the training images, from the end, are the validation split.
+    """
+
+    members: Mapping[str, str]
+    archive_sha256: str
+    urls: tuple[str, ...]
+    rows: int = 10_000
+    num_valid: int = 5_000
+
+    @property
+    def archive(self) -> RemoteFile:
+        """The archive: accepted as it is served, or packed anew with the same batch files."""
+        names = tuple(self.members)
+
+        def compute(content: bytes) -> str:
+            members = read_members(content, names, num_bytes=self._size)
+            return _joint_digest({name: hashlib.sha256(data).hexdigest() for name, data in members.items()})
+
+        canonical = CanonicalDigest("the digests of its batch files", compute, _joint_digest(self.members))
+        return RemoteFile("cifar10/cifar-10-binary.tar.gz", self.urls, self.archive_sha256, canonical)
+
+    def read(self, folder: DataFolder) -> dict[str, bytes]:
+        """Returns the content of each batch file: of the unpacked folder if it is complete, else of the archive.
+
+        Raises:
+            DataUnavailable, DataCorrupt: see ``DataFolder.read``.
+        """
+        unpacked = {}
+        for name, digest in self.members.items():
+            path = next((f"{sub}/{name}" for sub in _SUBFOLDERS if folder.find(f"{sub}/{name}") is not None), None)
+            if path is None:
+                return read_members(folder.read(self.archive), tuple(self.members), num_bytes=self._size)
+            unpacked[name] = RemoteFile(path, (), digest)
+        return {name: folder.read(file) for name, file in unpacked.items()}
+
+    @property
+    def _size(self) -> int:
+        return self.rows * _ROW
+
+
+def _joint_digest(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
+
+
+CIFAR10 = CifarFiles(
+    members={
+        "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+    },
+    archive_sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+)
+
+
+def cifar_dataset(name: str, folder: DataFolder, files: CifarFiles) -> Dataset:
+    """Returns the dataset in ``files``: the last ``num_valid`` training images are the validation split."""
+    rows = {name: np.frombuffer(data, np.uint8).reshape(-1, _ROW) for name, data in files.read(folder).items()}
+    *batches, test = (rows[member] for member in files.members)
+    train = np.concatenate(batches)
+    cut = len(train) - files.num_valid
+    parts = {
+        split: make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0])
+        for split, part in (("train", train[:cut]), ("valid", train[cut:]), ("test", test))
+    }
+    protocol = (
+        f"the official test batch; of the training batches, in the files' order, the first {cut:,} images train "
+        f"and the last {files.num_valid:,} valid"
+    )
+    return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), **parts, split_protocol=protocol)
+
+
+def cifar10(folder: DataFolder) -> Dataset:
+    """Returns CIFAR-10 (Krizhevsky 2009): 32x32 RGB, 256 levels, ten classes, 45,000 / 5,000 / 10,000.
+
+    The archive's authors publish its MD5, c32a1d4ab5d03f1284b67883e8d87530; its SHA-256 and the batch files' are
+    those that TensorFlow Datasets and torchvision for Ruby publish. They were not recomputed here from the data.
+    """
+    return cifar_dataset("cifar10", folder, CIFAR10)

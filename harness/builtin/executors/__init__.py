@@ -1,0 +1,18 @@
+"""Where runs are executed; built in: a fresh child process a run on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.interface.entries import ExecutorEntry
+from harness.interface.hooks import hookimpl
+
+
+@hookimpl
+def register_executors() -> Sequence[ExecutorEntry]:
+    """Registers the executors of the core."""
+    return [
+        ExecutorEntry(
+            "local", "harness.builtin.executors.local:LocalExecutor", summary="a child process a run, on this machine"
+        )
+    ]

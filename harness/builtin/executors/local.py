@@ -1,0 +1,172 @@
+"""The local executor: a fresh child process a run, forked from a server that has torch loaded but has never computed.
+
+The server keeps a start cheap and every child clean: no CUDA context, no thread pool and no state is inherited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.builtin.executors.watch import Watch, family, kill_all
+from harness.interface.executor import INTERRUPTED, NO_SPACE, Ended, Executor, Handle, Job
+from harness.interface.training import Interrupted
+from harness.records.run_folder import RunFolder
+from harness.running.worker import execute
+from harness.support.limits import Limits
+
+# All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.
+_PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "torch.utils.benchmark",
+    "torch.utils.flop_counter",
+    "torch.utils.tensorboard",
+    "scipy.stats",
+    "sklearn.datasets",
+    "harness.running.worker",
+    "harness.builtin.executors.local",
+]
+
+
+_STACK_SIGNAL = signal.SIGUSR1
+_STACK_SECONDS = 0.3
+_GRACE_SECONDS = 5.0
+_SERVER_GONE = 255  # what multiprocessing says then
+
+
+class LocalExecutor(Executor):
+    """Runs jobs on this machine, and ends those that take more than their limits."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOAD)
+        with _without_main(), _without_interrupts():
+            forkserver.ensure_running()
+
+    def start(self, job: Job) -> Handle:
+        """Starts a job in a child process; its output goes to the run's log."""
+        process = self._context.Process(target=_child, args=(job, dict(os.environ), Path.cwd()), name=job.folder.name)
+        with _without_main():
+            process.start()
+        return _LocalHandle(process, job.limits)
+
+
+class _LocalHandle(Handle):
+    def __init__(self, process: BaseProcess, limits: Limits) -> None:
+        assert process.pid is not None
+        self._process, self._watch = process, Watch(process.pid, limits)
+        self._ended: Ended | None = None
+
+    def exit_code(self) -> int | None:
+        code = self._process.exitcode
+        if code == _SERVER_GONE:
+            self.kill()  # somebody killed the fork server: nobody can tell any more how this child ends
+            return -signal.SIGKILL
+        if code is None and self._ended is None and (verdict := self._watch.verdict()) is not None:
+            self._ended = verdict
+            self._ask_for_stack()
+            self.kill()
+            self._process.join(_GRACE_SECONDS)
+            code = self._process.exitcode
+        return code
+
+    def ended(self) -> Ended | None:
+        return self._ended
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        assert self._process.pid is not None
+        kill_all(family(self._process.pid))
+
+    def _ask_for_stack(self) -> None:
+        """Lets the child write, where it can, what it was doing; it may be deep inside a library."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, _STACK_SIGNAL)
+            self._process.join(_STACK_SECONDS)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keeps a child from importing the caller's main script again: it needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Starts the server, and so its children, deaf to Ctrl-C from the beginning: the coordinator decides what it means.
+
+    A process that ignores a signal hands that on to what it executes. Only the main thread may set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+
+
+def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> None:
+    # The server has what the caller had when it started; variables and folder may have changed since.
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(working_folder)
+    folder = RunFolder(job.folder)
+    descriptor = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    faulthandler.enable(file=descriptor)
+    faulthandler.register(_STACK_SIGNAL, file=descriptor)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    with FileLock(str(folder.lock)):
+        try:
+            execute(job, should_stop=stop.is_set)
+        except Interrupted as error:
+            logging.getLogger("harness").info("interrupted: %s", error)
+            os._exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            os._exit(NO_SPACE)
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    """Ends the child soon after its coordinator: it saves its state if it trains, and is gone within seconds."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    stop.set()
+    time.sleep(10)
+    os._exit(INTERRUPTED)

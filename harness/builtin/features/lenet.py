@@ -1,0 +1,177 @@
+"""A small classifier, trained once on a labelled dataset by a fixed recipe: features that know what the images show.
+
+After LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998), whose penultimate layer also has 84 units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported
+from harness.builtin.features.network import refuse_other_shape, weights_digest
+from harness.support.randomness import derive_seed, generator, isolated_rng
+
+NUM_FEATURES = 84
+RECIPE = "1"
+"""Names the architecture and the training below: another recipe needs another number, and gives other networks."""
+
+_SIZES = range(8, 33)
+_BATCH = 64
+_LEARNING_RATE = 4e-3
+_WEIGHT_DECAY = 1e-2
+_IMAGES_SEEN = 100_000
+_EPOCHS = range(2, 41)
+_FEATURE_BATCH = 500
+
+
+class LeNet(nn.Module):
+    """Two convolutions and two linear layers; the features are tanh units, none of which is ever dead.
+
+    Images are scaled to [0, 1] by their number of levels: a network trained on 256 levels takes binary images.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.convolution1 = nn.Conv2d(channels, 8, 5, padding=2)
+        self.convolution2 = nn.Conv2d(8, 16, 5, padding=2)
+        self.penultimate = nn.Linear(16 * (height // 4) * (width // 4), NUM_FEATURES)
+        self.classes = nn.Linear(NUM_FEATURES, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) in [0, 1] to (N, 84)."""
+        hidden = functional.relu(functional.max_pool2d(self.convolution1(images), 2))  # (N, 8, H/2, W/2)
+        hidden = functional.relu(functional.max_pool2d(self.convolution2(hidden), 2))  # (N, 16, H/4, W/4)
+        return torch.tanh(self.penultimate(hidden.flatten(1)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) in [0, 1] to (N, num_classes) logits."""
+        return torch.as_tensor(self.classes(functional.dropout(self.features(images), 0.2, self.training)))
+
+
+@dataclass(frozen=True)
+class TrainedLeNet:
+    """A classifier and how well it does.
+
+    Attributes:
+        net: the classifier, on the CPU.
+        shape: (C, H, W) of the images that it is for.
+        test_accuracy: the fraction of the test split's images that it names rightly.
+    """
+
+    net: LeNet
+    shape: tuple[int, int, int]
+    test_accuracy: float
+
+
+class LeNetFeatures(FeatureNetwork):
+    """The penultimate activations, (N, 84) float32, of a classifier trained on ``dataset``."""
+
+    num_features = NUM_FEATURES
+
+    def __init__(self, dataset: str, trained: TrainedLeNet, device: torch.device) -> None:
+        self.name = f"lenet-{dataset}"
+        self.digest = weights_digest(trained.net.state_dict())
+        self._trained, self._net, self._device = trained, trained.net.to(device).eval(), device
+
+    def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, 84) float32."""
+        refuse_other_shape(self.name, self._trained.shape, spec)
+        with torch.no_grad():
+            parts = [
+                self._net.features(_scaled(batch.to(self._device), spec)).cpu()
+                for batch in torch.split(images, _FEATURE_BATCH)
+            ]
+        return torch.cat(parts)
+
+    def protocol(self) -> dict[str, str]:
+        """Returns the accuracy as well."""
+        return {**super().protocol(), "test accuracy": f"{100 * self._trained.test_accuracy:.2f} %"}
+
+
+def _scaled(images: Tensor, spec: ImageSpec) -> Tensor:
+    return images.to(torch.float32) / (spec.levels - 1)
+
+
+def check_trainable(data: Dataset) -> int:
+    """Returns the number of classes.
+
+    Raises:
+        Unsupported: no labels, a single class, or images that the recipe is not for.
+    """
+    spec, name = data.spec, f"lenet-{data.name}"
+    labelled = data.train.labels is not None and data.test.labels is not None
+    if spec.num_classes is None or not labelled:
+        raise Unsupported(f"{name}: dataset {data.name!r} has no labels to train a classifier on; name one that has")
+    if spec.num_classes < 2:
+        raise Unsupported(f"{name}: dataset {data.name!r} has a single class, a classifier needs two")
+    if spec.height not in _SIZES or spec.width not in _SIZES:
+        raise Unsupported(
+            f"{name}: the classifier is for images of {_SIZES[0]}x{_SIZES[0]} to {_SIZES[-1]}x{_SIZES[-1]}, "
+            f"these are of {spec.height}x{spec.width}"
+        )
+    return spec.num_classes
+
+
+def new_lenet(data: Dataset) -> LeNet:
+    """Returns an untrained classifier of the right shapes."""
+    return LeNet(*data.spec.shape, check_trainable(data))
+
+
+def train_lenet(data: Dataset) -> TrainedLeNet:
+    """Trains a classifier on ``data.train`` by the fixed recipe: AdamW, one cycle of the learning rate, no choices.
+
+    On the CPU, with one thread and seeds of its own, so that one machine always finds the same weights. The number of
+    epochs shows the network about 100,000 images, at least 2 and at most 40 epochs.
+
+    Raises:
+        Unsupported: as ``check_trainable``.
+    """
+    check_trainable(data)
+    epochs = min(max(round(_IMAGES_SEEN / len(data.train)), _EPOCHS[0]), _EPOCHS[-1])
+    steps = epochs * math.ceil(len(data.train) / _BATCH)
+    with one_thread(), isolated_rng(derive_seed(0, "lenet", RECIPE), torch.device("cpu")), torch.enable_grad():
+        net = new_lenet(data)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
+        net.train()
+        for epoch in range(epochs):
+            split = data.train.draw(epoch)
+            assert split.labels is not None
+            order = torch.randperm(len(split), generator=generator(0, "lenet order", epoch))
+            for index in torch.split(order, _BATCH):
+                logits = net(_scaled(split.images[index].cpu(), data.spec))
+                loss = functional.cross_entropy(logits, split.labels[index].cpu())
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+        net.eval()
+        return TrainedLeNet(net, data.spec.shape, _accuracy(net, data.test.draw(0), data.spec))
+
+
+@torch.no_grad()
+def _accuracy(net: LeNet, split: Split, spec: ImageSpec) -> float:
+    assert split.labels is not None
+    right = 0
+    for index in torch.split(torch.arange(len(split)), _FEATURE_BATCH):
+        logits = net(_scaled(split.images[index].cpu(), spec))
+        right += int((logits.argmax(1) == split.labels[index].cpu()).sum())
+    return right / len(split)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs its body on one thread: sums are added up in one order, whatever the run's number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,112 @@
+"""What a model costs: learned numbers and floating-point operations, whatever the machine; the time of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from harness import Evaluation, Metric, Model, Score, Unsupported
+from harness.builtin.metrics.averages import precision_of
+from harness.profiling import default_sampler, scorer
+from harness.profiling.flops import count_flops
+from harness.support.observers import TouchedStorages, unique_tensors
+from harness.support.randomness import derive_seed, isolated_rng
+
+
+class ParametersTraining(Metric):
+    """The number of floating-point entries of the model's ``state_dict``; tied tensors count once."""
+
+    name = "parameters-training"
+    unit = "parameters"
+    stage = "cost"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Counts the entries; exact."""
+        entries = unique_tensors(evaluation.model.state_dict().values())
+        return Score(float(sum(tensor.numel() for tensor in entries if tensor.is_floating_point())), None, "exact")
+
+
+class ParametersSampling(Metric):
+    """The number of floating-point entries of those ``state_dict`` tensors that are read while two images are drawn.
+
+    A tensor counts whole as soon as one operation reads any part of the memory that it lives in.
+    """
+
+    name = "parameters-sampling"
+    unit = "parameters"
+    stage = "cost"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Draws two images and counts what was read; exact."""
+        model, touched = evaluation.model, TouchedStorages()
+        state = unique_tensors(model.state_dict().values())
+        seed = derive_seed(evaluation.seed, self.name)
+        with isolated_rng(seed, evaluation.device), torch.no_grad(), touched:
+            model.sample(2)
+        used = [tensor for tensor in state if tensor.is_floating_point() and tensor in touched]
+        protocol = {"sampler": default_sampler(model)}
+        return Score(float(sum(tensor.numel() for tensor in used)), None, "exact", protocol=protocol)
+
+
+class _Flops(Metric):
+    """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
+
+    unit = "FLOPs"
+    stage = "cost"
+
+    def _count(self, evaluation: Evaluation, call: Callable[[], object], protocol: dict[str, str]) -> Score:
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device):
+            flops = count_flops(call)
+        details = {"batch_size": 1.0}
+        protocol = {"batch size": "1", "precision": precision_of(evaluation), **protocol}
+        return Score(float(flops), None, "exact", protocol=protocol, details=details)
+
+
+class FlopsScoring(_Flops):
+    """The floating-point operations of scoring one image, at batch 1: ``log_prob``, or one draw of the bound."""
+
+    name = "flops-scoring"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Scores the split's first image.
+
+        Raises:
+            Unsupported: the model has neither a likelihood nor a bound.
+        """
+        function, call = scorer(evaluation.model)
+        images = evaluation.split.draw(0).images[:1].to(evaluation.device)
+        return self._count(evaluation, lambda: call(images), {"function": function})
+
+
+class FlopsSampling(_Flops):
+    """The floating-point operations of drawing one image, at batch 1, by the model's default sampler."""
+
+    name = "flops-sampling"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Draws one image."""
+        model = evaluation.model
+        return self._count(evaluation, lambda: model.sample(1), {"sampler": default_sampler(model)})
+
+
+class FitSeconds(Metric):
+    """The seconds spent in ``fit``, validation and resumptions included."""
+
+    name = "fit-seconds"
+    unit = "s"
+    stage = "cost"
+    requires = Model
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Reads the figure from the training's summary.
+
+        Raises:
+            Unsupported: nothing was trained.
+        """
+        fit = evaluation.fit
+        if fit is None:
+            raise Unsupported("nothing was trained: the weights come from a checkpoint")
+        details = {"steps": float(fit.steps), "epochs": fit.epochs}
+        protocol = {"device": evaluation.device.type, "threads": str(torch.get_num_threads())}
+        return Score(fit.seconds, None, "estimate", protocol=protocol, details=details)

@@ -1,0 +1,246 @@
+"""Speed on this machine: images a second, seconds an image, bytes; estimated after a warm-up, in bounded time."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+
+from harness import Autoregressive, Evaluation, Metric, Score, Unsupported
+from harness.profiling import (
+    Certificate,
+    Sweep,
+    Timing,
+    certify,
+    default_sampler,
+    scorer,
+    speed_protocol,
+    step_seconds,
+    sweep_batch_sizes,
+    time_calls,
+)
+from harness.profiling.memory import WorkingMemory, has_statistics, state_bytes, working_memory
+from harness.profiling.passes import RASTER
+from harness.support.randomness import derive_seed, isolated_rng
+
+MEMORY_BATCH_SIZE = 64
+_MEMORY_SECONDS = 2.0
+
+
+def _protocol(evaluation: Evaluation) -> dict[str, str]:
+    return speed_protocol(evaluation.device, evaluation.model.dtype)
+
+
+class _Throughput(Metric):
+    """Images a second at the best of several batch sizes; the details hold median and quartiles at each."""
+
+    unit = "images/s"
+    higher_is_better = True
+    stage = "speed"
+
+    @abstractmethod
+    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+        """Returns what the protocol says of the function, and the function of a batch size that is timed."""
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all.
+
+        Raises:
+            CertificateFailed: what was timed is an autoregressive sampler, and its images are not what its noise gives.
+        """
+        protocol, call = self._call(evaluation)
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            sweep = sweep_batch_sizes(call)
+        score = throughput_score(sweep, {**_protocol(evaluation), **protocol})
+        return _certified(score, self._certificate(evaluation, sweep.best))
+
+    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
+        """Confirms what was timed, where it can be."""
+        return None
+
+
+def throughput_score(sweep: Sweep, protocol: dict[str, str]) -> Score:
+    """Turns a sweep into the score of its best batch size, in images a second."""
+    details: dict[str, float] = {}
+    for size, timing in sweep.timings.items():
+        details[f"batch_{size}_median"] = size / timing.median_seconds
+        details[f"batch_{size}_q25"] = size / timing.q75_seconds
+        details[f"batch_{size}_q75"] = size / timing.q25_seconds
+        details[f"batch_{size}_blocks"] = float(timing.blocks)
+    best = sweep.timings[sweep.best]
+    value = sweep.best / best.median_seconds
+    error = best.standard_error_seconds
+    protocol = {**protocol, "batch size": str(sweep.best), **_warm_up(best)}
+    if sweep.dropped:
+        protocol["not measured"] = "; ".join(f"batch size {size}: {reason}" for size, reason in sweep.dropped.items())
+    # the relative error of a rate is that of the time
+    return Score(
+        value, None if error is None else value * error / best.median_seconds, "estimate", None, protocol, details
+    )
+
+
+def _warm_up(timing: Timing) -> dict[str, str]:
+    return {"warm-up": "one call" if timing.warmed_up else "none, a call takes too long"}
+
+
+class ScoringThroughput(_Throughput):
+    """Images a second through ``log_prob``, or through one draw of the bound where there is no likelihood."""
+
+    name = "scoring-throughput"
+
+    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+        function, score = scorer(evaluation.model)
+        images = evaluation.split.draw(0).images[:256].to(evaluation.device)
+        batches: dict[int, torch.Tensor] = {}
+
+        def call(size: int) -> object:
+            if size not in batches:
+                batches[size] = images[torch.arange(size, device=images.device) % len(images)]
+            return score(batches[size])
+
+        return {"function": function}, call
+
+
+class SamplingThroughput(_Throughput):
+    """Images a second drawn by the model's default sampler."""
+
+    name = "sampling-throughput"
+
+    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+        return {"sampler": default_sampler(evaluation.model)}, evaluation.model.sample
+
+    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
+        return _default_certificate(evaluation, self.name, batch_size)
+
+
+class SamplingLatency(Metric):
+    """The median of the seconds that it takes the model's default sampler to draw a single image."""
+
+    name = "sampling-latency"
+    unit = "s"
+    stage = "speed"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Draws single images for about a second, after a warm-up; the details hold the quartiles.
+
+        Raises:
+            CertificateFailed: the model is autoregressive, and its sampler's images are not what its noise gives.
+        """
+        model = evaluation.model
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            timing = time_calls(lambda: model.sample(1), max_seconds=1.0)
+        details = {
+            "q25_seconds": timing.q25_seconds,
+            "q75_seconds": timing.q75_seconds,
+            "blocks": float(timing.blocks),
+        }
+        protocol = {**_protocol(evaluation), "sampler": default_sampler(model), "batch size": "1", **_warm_up(timing)}
+        score = Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
+        return _certified(score, _default_certificate(evaluation, self.name, 1))
+
+
+def _default_certificate(evaluation: Evaluation, metric: str, batch_size: int) -> Certificate | None:
+    """Confirms the default sampler of an autoregressive model; a full pass a step is what the others are held to."""
+    model = evaluation.model
+    name = default_sampler(model)
+    if not isinstance(model, Autoregressive) or name == RASTER:
+        return None
+    with isolated_rng(derive_seed(evaluation.seed, metric, "certificate"), evaluation.device), torch.no_grad():
+        noise = model.draw_noise(batch_size)
+        certificate = certify(model, model.samplers()[name](batch_size, noise=noise), noise)
+    certificate.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
+    return certificate
+
+
+def _certified(score: Score, certificate: Certificate | None) -> Score:
+    if certificate is None:
+        return score
+    counts = {
+        "certificate_entries": float(certificate.entries),
+        "certificate_within_rounding": float(certificate.within_rounding),
+    }
+    protocol = {**score.protocol, "certificate": "holds"}
+    return dataclasses.replace(score, protocol=protocol, details={**score.details, **counts})
+
+
+class TrainingThroughput(Metric):
+    """Images a second through the steps of the model's own ``fit``, validation left out, at its own batch size."""
+
+    name = "training-throughput"
+    unit = "images/s"
+    higher_is_better = True
+    stage = "speed"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Trains a copy of the model for up to 200 steps or a second and a half.
+
+        Raises:
+            Unsupported: ``fit`` has no steps to time, as a closed form has none.
+        """
+        double = evaluation.model.dtype is torch.float64
+        times = step_seconds(
+            evaluation.model,
+            evaluation.data,
+            seed=evaluation.seed,
+            precision="float64" if double else "float32",
+        )
+        an_image = Timing.of(
+            [seconds / images for seconds, images in zip(times.seconds, times.images, strict=True)],
+        )
+        value, error = 1 / an_image.median_seconds, an_image.standard_error_seconds
+        details = {
+            "q25": 1 / an_image.q75_seconds,
+            "q75": 1 / an_image.q25_seconds,
+            "blocks": float(an_image.blocks),
+            "steps": float(times.steps),
+        }
+        protocol = {
+            **_protocol(evaluation),
+            "batch size": f"{sum(times.images) / times.steps:.4g}",
+            "warm-up": "one step",
+        }
+        return Score(value, None if error is None else value**2 * error, "estimate", None, protocol, details)
+
+
+class PeakMemory(Metric):
+    """The model's own bytes plus the most that is allocated at one time while a batch of 64 is drawn, or scored.
+
+    On an accelerator the allocator's own peak is read. On a CPU the storages that operations return are added up while
+    they live, which leaves out scratch space inside one kernel; the resident set is not used, it never shrinks. The
+    computation is watched for two seconds at most: a sampler of many steps repeats itself.
+    """
+
+    name = "peak-memory"
+    unit = "bytes"
+    stage = "speed"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Returns the larger of the two peaks; the details hold each, and the model's own bytes."""
+        model = copy.deepcopy(evaluation.model)  # a sampler that is cut off may leave its caches behind
+        state = state_bytes(model)
+        images = evaluation.split.draw(0).images
+        images = images[torch.arange(MEMORY_BATCH_SIZE) % len(images)].to(evaluation.device)
+        calls: dict[str, Callable[[], object]] = {"sampling": lambda: model.sample(MEMORY_BATCH_SIZE)}
+        try:
+            score = scorer(model)[1]
+            calls["scoring"] = lambda: score(images)
+        except Unsupported:
+            pass  # an implicit model only draws
+        peaks: dict[str, WorkingMemory] = {}
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            for what, call in calls.items():
+                peaks[what] = working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
+        details = {f"{what}_bytes": float(state + peak.num_bytes) for what, peak in peaks.items()}
+        protocol = {
+            **_protocol(evaluation),
+            "sampler": default_sampler(model),
+            "batch size": str(MEMORY_BATCH_SIZE),
+            "measured by": "allocator" if has_statistics(evaluation.device) else "storages of operations",
+        }
+        if cut := [what for what, peak in peaks.items() if not peak.finished]:
+            protocol["cut off"] = f"{' and '.join(cut)} after {_MEMORY_SECONDS:g} s"
+        value = max(details.values())
+        return Score(value, None, "estimate", None, protocol, {**details, "state_bytes": float(state)})

@@ -1,0 +1,83 @@
+"""A model's hyperparameters: read off its constructor, checked by type, completed with defaults."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.discovery.manager import did_you_mean
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter that the model does not have, or a value of the wrong type."""
+
+
+def parameters_of(model: type) -> dict[str, inspect.Parameter]:
+    """Returns the keyword-only parameters of a model's constructor.
+
+    Raises:
+        HyperparameterError: the constructor is not ``(self, spec, *, name: type = default, ...)``.
+    """
+    found = dict(inspect.signature(model).parameters)
+    found.pop("spec", None)
+    for name, parameter in found.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise HyperparameterError(f"{model.__name__}: constructor argument {name!r} must be keyword-only")
+        if parameter.annotation is inspect.Parameter.empty or parameter.default is inspect.Parameter.empty:
+            raise HyperparameterError(f"{model.__name__}: hyperparameter {name!r} needs an annotation and a default")
+    return found
+
+
+def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all hyperparameters of a model as its constructor takes them: ``given``, checked, over the defaults.
+
+    Types are checked strictly ("5" is no integer, 1.5 is none either), except that a list stands for a tuple.
+
+    Raises:
+        HyperparameterError: an unknown name (with the nearest known ones), or a value of the wrong type.
+    """
+    known = parameters_of(model)
+    for name in given:
+        if name not in known:
+            raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
+    resolved = {}
+    for name, parameter in known.items():
+        if name not in given:
+            resolved[name] = parameter.default
+            continue
+        try:
+            resolved[name] = TypeAdapter(_type_of(model, parameter)).validate_json(
+                json.dumps(given[name], allow_nan=False), strict=True
+            )
+        except (ValidationError, TypeError, ValueError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            wanted = inspect.formatannotation(parameter.annotation).strip("'")
+            raise HyperparameterError(
+                f"{model.__name__}: hyperparameter {name} = {given[name]!r} is not a {wanted}: {reason}"
+            ) from error
+    return resolved
+
+
+def _type_of(model: type, parameter: inspect.Parameter) -> Any:
+    """Returns a parameter's type; other parameters' annotations may be names that only a type checker imports."""
+    scope = getattr(inspect.getattr_static(model, "__init__"), "__globals__", {})
+    one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(one, globalns=scope)[parameter.name]
+    except NameError as error:
+        raise HyperparameterError(
+            f"{model.__name__}: the annotation of hyperparameter {parameter.name!r} cannot be evaluated: {error}"
+        ) from error
+
+
+def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns hyperparameters as JSON holds them (tuples become lists)."""
+    content = json.loads(json.dumps(dict(hyperparameters)))
+    assert isinstance(content, dict)
+    return content

@@ -1,0 +1,303 @@
+"""The plugin manager: discovery, isolation and look-up. Imports no torch and no concrete dataset, model or metric.
+
+Each installed distribution announces its plugins in the entry-point group ``harness``. One that is broken never takes
+the others down: what is wrong with it is kept as a ``Problem`` and said by ``harness plugins``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import re
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import pluggy
+
+from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
+from harness.discovery.targets import missing_target
+from harness.interface import hooks as hookspecs
+from harness.interface.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry
+
+BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
+Kind = Literal["dataset", "model", "metric", "executor"]
+_ENTRY_TYPES: dict[Kind, type[Entry]] = {
+    "dataset": DatasetEntry,
+    "model": ModelEntry,
+    "metric": MetricEntry,
+    "executor": ExecutorEntry,
+}
+
+
+class UnknownName(ValueError):
+    """A name that no installed plugin registers."""
+
+
+class NameConflict(ValueError):
+    """A name that two distributions register."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a plugin: one line, and the traceback where there is one."""
+
+    message: str
+    traceback: str | None = None
+
+
+@dataclass
+class PluginInfo:
+    """An installed plugin: its name, where it comes from, what it registers, and what is wrong with it."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    blocked: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, as messages name it."""
+        return f"{self.distribution} {self.version}".strip()
+
+
+@dataclass(frozen=True)
+class _Registered:
+    entry: Entry
+    plugin: PluginInfo
+
+
+class PluginManager:
+    """Finds the installed plugins and keeps what they register.
+
+    Args:
+        entry_points: what is installed; the default asks ``importlib.metadata``.
+        blocked: names of plugins that are not imported, besides those in ``HARNESS_DISABLE_PLUGINS``.
+        built_in: modules of the core that register through the same hooks.
+    """
+
+    def __init__(
+        self,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        *,
+        blocked: Iterable[str] = (),
+        built_in: Sequence[str] = ("harness.builtin.datasets", "harness.builtin.metrics", "harness.builtin.executors"),
+    ) -> None:
+        self.plugins: list[PluginInfo] = []
+        self._blocked = {*blocked, *filter(None, os.environ.get(BLOCK_VARIABLE, "").replace(",", " ").split())}
+        self._names: dict[Kind, dict[str, list[_Registered]]] = {kind: {} for kind in _ENTRY_TYPES}
+        self._disputed: dict[Kind, set[str]] = {kind: set() for kind in _ENTRY_TYPES}
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for module in built_in:
+            info = PluginInfo(module.rpartition(".")[2], OWN, _own_version(), module)
+            self._add(info, importlib.metadata.EntryPoint(info.name, module, GROUP))
+        points, unreadable = (entry_points, []) if entry_points is not None else installed()
+        for name, error in unreadable:
+            problem = Problem(f"entry_points.txt cannot be read: {describe_error(error)}")
+            self.plugins.append(PluginInfo(name, name, "", "", problems=[problem]))
+        for point in sorted(points, key=lambda point: (point.name, name_of(point.dist))):
+            self._discover(point)
+        for kind in _ENTRY_TYPES:
+            self._collect(kind)
+            self._find_conflicts(kind)
+
+    def _discover(self, point: importlib.metadata.EntryPoint) -> None:
+        info = PluginInfo(point.name, name_of(point.dist), version_of(point.dist), point.value)
+        twin = next((other for other in self.plugins if other.name == info.name), None)
+        if point.name in self._blocked:
+            info.blocked = True
+            self.plugins.append(info)
+        elif twin is not None and (twin.distribution, twin.value) == (info.distribution, info.value):
+            return  # the same entry point, found twice on the path
+        elif twin is not None:
+            info.problems.append(
+                Problem(f"plugin name {info.name!r} is taken by {twin.source}; uninstall one of the two, or block it")
+            )
+            self.plugins.append(info)
+        else:
+            self._add(info, point)
+
+    def _add(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
+        self.plugins.append(info)
+        try:
+            plugin = point.load()
+        except (Exception, SystemExit) as error:
+            info.problems.append(
+                Problem(f"import of {point.value!r} failed: {describe_error(error)}", traceback.format_exc())
+            )
+            return
+        # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
+        other = self._manager.get_name(plugin)
+        if other is not None:
+            info.problems.append(Problem(f"{point.value!r} is registered already, by plugin {other!r}"))
+            return
+        try:
+            self._manager.register(plugin, name=info.name)
+            self._manager.check_pending()
+            if not self._manager.get_hookcallers(plugin):
+                info.problems.append(Problem(f"{point.value!r} has no hook: is @harness.hookimpl missing?"))
+        except pluggy.PluginValidationError as error:
+            # pluggy leaves the plugin half registered, and its bad hook would fail every later check
+            self._forget(plugin)
+            info.problems.append(Problem(_explain_validation(str(error))))
+        except (Exception, SystemExit) as error:
+            self._forget(plugin)
+            info.problems.append(Problem(f"registration failed: {describe_error(error)}", traceback.format_exc()))
+
+    def _forget(self, plugin: object) -> None:
+        if self._manager.is_registered(plugin):
+            self._manager.unregister(plugin)
+        for name, caller in list(vars(self._manager.hook).items()):
+            if not caller.has_spec():
+                delattr(self._manager.hook, name)
+
+    def _collect(self, kind: Kind) -> None:
+        hook = getattr(self._manager.hook, f"register_{kind}s")
+        for implementation in sorted(hook.get_hookimpls(), key=lambda item: str(item.plugin_name)):
+            info = next(info for info in self.plugins if info.name == implementation.plugin_name and not info.blocked)
+            where = f"register_{kind}s()"
+            try:
+                answer = implementation.function()
+                if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
+                    answer = list(answer)
+            except (Exception, SystemExit) as error:
+                info.problems.append(Problem(f"{where} failed: {describe_error(error)}", traceback.format_exc()))
+                continue
+            if not isinstance(answer, list):
+                info.problems.append(Problem(f"{where} returned {answer!r:.80}, not a list of {kind} entries"))
+                continue
+            for entry in answer:
+                if not isinstance(entry, _ENTRY_TYPES[kind]):
+                    info.problems.append(
+                        Problem(f"{where} returned {entry!r:.80}, which is not a harness.{_ENTRY_TYPES[kind].__name__}")
+                    )
+                    continue
+                info.entries.append(entry)
+                self._names[kind].setdefault(entry.name, []).append(_Registered(entry, info))
+
+    def _claims(self, kind: Kind, name: str) -> list[_Registered]:
+        """Returns all that a name as a suite writes it could mean."""
+        groups = self._names[kind].values()
+        return [item for group in groups if any(one.entry.match(name) is not None for one in group) for item in group]
+
+    def _find_conflicts(self, kind: Kind) -> None:
+        for name, found in sorted(self._names[kind].items()):
+            claims = found if len(found) > 1 else self._claims(kind, name)
+            if len(claims) > 1:
+                self._disputed[kind].add(name)
+                problem = Problem(f"{kind} {name!r} is registered by {_sources(claims)}")
+                for info in self.plugins:
+                    if any(claim.plugin is info for claim in claims):
+                        info.problems.append(problem)
+
+    def check_targets(self) -> None:
+        """Adds a problem for every target whose code is not there; reads sources, imports nothing."""
+        for info in self.plugins:
+            known = {problem.message for problem in info.problems}
+            missing = [missing_target(entry) for entry in info.entries]
+            info.problems += [Problem(message) for message in missing if message is not None and message not in known]
+
+    def entries(self, kind: Kind) -> list[Entry]:
+        """Returns the usable entries of one kind, by name; names that two plugins claim are left out."""
+        disputed = self._disputed[kind]
+        return [found[0].entry for name, found in sorted(self._names[kind].items()) if name not in disputed]
+
+    def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
+        """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
+
+        Raises:
+            UnknownName: nothing of that name is installed; the message says what is close, and what is broken.
+            NameConflict: two plugins claim it; the message names both distributions.
+        """
+        claims = self._claims(kind, name)
+        if len(claims) > 1:
+            raise NameConflict(f"{kind} {name!r} is registered by {_sources(claims)}; uninstall or block one of them")
+        if claims:
+            return claims[0].entry, claims[0].entry.match(name) or {}
+        known = [entry.display_name for entry in self.entries(kind)]
+        raise UnknownName(f"unknown {kind} {name!r}{did_you_mean(name, known)}{self._broken_hint()}")
+
+    def load(self, kind: Kind, name: str) -> Any:
+        """Imports and returns the target of a name, without calling it."""
+        return self.find(kind, name)[0].load()
+
+    def provider(self, kind: Kind, name: str) -> PluginInfo:
+        """Returns the plugin that registers a name."""
+        entry, _ = self.find(kind, name)
+        return self.provider_of(kind, entry)
+
+    def provider_of(self, kind: Kind, entry: Entry) -> PluginInfo:
+        """Returns the plugin that registers an entry."""
+        return self._names[kind][entry.name][0].plugin
+
+    def packages(self) -> frozenset[str]:
+        """Returns the top-level packages whose source belongs to a plugin.
+
+        They are those that entries and entry points name, and those of the distributions that a plugin requires and
+        that themselves require the harness: layers that several plugins share.
+        """
+        tops = {entry.module.partition(".")[0] for info in self.plugins for entry in info.entries}
+        for info in self.plugins:
+            if info.entries and info.distribution != OWN:
+                tops |= {re.split(r"[.:\s]", info.value)[0], *shared_packages(info.distribution)}
+        return frozenset(tops - {"harness"})
+
+    def notify(self, hook: Literal["run_started", "run_finished"], **arguments: Any) -> list[Problem]:
+        """Calls the observers one by one; what one raises is returned as a problem and stops neither run nor others."""
+        problems = []
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            try:
+                implementation.function(*[arguments[name] for name in implementation.argnames])
+            except (Exception, SystemExit) as error:
+                message = f"{implementation.plugin_name}: {hook} failed: {describe_error(error)}"
+                problems.append(Problem(message, traceback.format_exc()))
+        return problems
+
+    def _broken_hint(self) -> str:
+        broken = [info.name for info in self.plugins if info.problems]
+        blocked = [info.name for info in self.plugins if info.blocked]
+        parts = [f"broken plugins: {', '.join(broken)} (see 'harness plugins')"] if broken else []
+        parts += [f"blocked plugins: {', '.join(blocked)}"] if blocked else []
+        return f"; {'; '.join(parts)}" if parts else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
+    return f" (there are: {', '.join(names)})" if names else " (none is installed)"
+
+
+@lru_cache(maxsize=8)
+def plugin_manager(blocked: tuple[str, ...] = ()) -> PluginManager:
+    """Returns the process's plugin manager for one blocklist."""
+    return PluginManager(blocked=blocked)
+
+
+def _explain_validation(message: str) -> str:
+    line = " ".join(message.split())
+    if "unknown hook" in line:
+        name = line.split("unknown hook ", 1)[1].split("'")[1]
+        hooks = [hook for hook in vars(hookspecs) if hook.startswith(("register_", "run_"))]
+        return f"unknown hook {name!r}{did_you_mean(name, hooks)}"
+    return line
+
+
+def _sources(claims: Iterable[_Registered]) -> str:
+    return " and ".join(f"{claim.plugin.source} (plugin {claim.plugin.name!r})" for claim in claims)
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version(OWN)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,130 @@
+"""Split and Dataset: images as integers, with the official split and a digest of the content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.interface.spec import ImageSpec
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split.
+
+    Attributes:
+        images: (N, C, H, W) uint8, values in {0, ..., levels - 1}.
+        labels: (N,) int64, or None.
+        num_draws: how many fixed draws stand for this split when it is scored: 1 unless the data are random.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    num_draws: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be (N, C, H, W) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
+        if self.labels is not None and (self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64):
+            raise ValueError(
+                f"labels must be ({len(self.images)},) int64, not {tuple(self.labels.shape)} {self.labels.dtype}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, index: int) -> Split:
+        """Returns the seeded draw number ``index`` of random data; a split of fixed images returns itself."""
+        return self
+
+    def take(self, index: Tensor) -> Split:
+        """Returns the images (and labels) at ``index``, (M,) int64, as a split of fixed images."""
+        return Split(self.images[index], None if self.labels is None else self.labels[index])
+
+    def to(self, device: torch.device | str) -> Split:
+        """Returns the same split on another device."""
+        if self.images.device == torch.device(device):
+            return self
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, images=self.images.to(device), labels=labels)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of shapes and content, in hexadecimal."""
+        sha = hashlib.sha256(repr((tuple(self.images.shape), self.num_draws)).encode())
+        sha.update(self.images.cpu().contiguous().numpy().data)
+        if self.labels is not None:
+            sha.update(self.labels.cpu().contiguous().numpy().data)
+        return sha.hexdigest()
+
+    def image_digests(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Returns (N,) int64: eight bytes of each image's SHA-256, by which paired tests recognise an image."""
+        rows = self.images.cpu().contiguous().flatten(1).numpy()
+        heads = [hashlib.sha256(row.data).digest()[:8] for row in rows]
+        return np.frombuffer(b"".join(heads), dtype="<i8").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class BernoulliSplit(Split):
+    """Grey images whose pixels are redrawn as zero or one at every draw (Salakhutdinov & Murray 2008).
+
+    ``images`` holds the intensities, 0 to 255: the probability of a one is intensity / 255. Scoring code takes
+    ``draw(k)`` for k in range(num_draws); training takes a new draw an epoch.
+    """
+
+    seed: int = field(default=0, kw_only=True)
+
+    def draw(self, index: int) -> Split:
+        """Returns binary images: draw number ``index``, the same for the same seed and index, whatever the device."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        uniform = torch.rand(self.images.shape, generator=generator)
+        images = (uniform < self.images.cpu().to(torch.float32) / 255).to(torch.uint8)
+        return Split(images.to(self.images.device), self.labels)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the intensities, the labels, the seed and the number of draws."""
+        return hashlib.sha256(f"{super().digest()} {self.seed}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset; its preprocessing is part of its name.
+
+    Attributes:
+        name: as in a suite: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three datasets.
+        spec: the sample space.
+        train, valid, test: the splits; ``test`` is the official one where there is one.
+        split_protocol: one sentence on where the splits come from.
+    """
+
+    name: str
+    spec: ImageSpec
+    train: Split
+    valid: Split
+    test: Split
+    split_protocol: str = ""
+
+    def __post_init__(self) -> None:
+        expected = (self.spec.channels, self.spec.height, self.spec.width)
+        for name in ("train", "valid", "test"):
+            split = getattr(self, name)
+            if tuple(split.images.shape[1:]) != expected:
+                raise ValueError(
+                    f"dataset {self.name!r}: {name} images are {tuple(split.images.shape[1:])}, "
+                    f"the spec says {expected}"
+                )
+            if len(split) == 0:
+                raise ValueError(f"dataset {self.name!r}: the {name} split is empty")
+            if not isinstance(split, BernoulliSplit) and int(split.images.max()) >= self.spec.levels:
+                raise ValueError(
+                    f"dataset {self.name!r}: {name} holds the value {int(split.images.max())}, "
+                    f"the spec allows 0 to {self.spec.levels - 1}"
+                )
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the spec and of the content of all three splits, in hexadecimal."""
+        parts = [repr(self.spec), self.train.digest(), self.valid.digest(), self.test.digest()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""What a plugin registers: a name, where its code is, and one line that says what it is.
+
+An entry names its target as a string, ``"package.module:Attribute"``, which is imported when the entry is used. So
+listing what is installed imports no model code and no torch. An object (a class or a function) is accepted as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class EntryError(ValueError):
+    """An entry that cannot be used: a malformed name or target, or a target that does not exist."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing.
+
+    Attributes:
+        name: what a suite calls it: lower-case words and digits joined by single hyphens.
+        target: ``"package.module:Attribute"``, or the object itself.
+        summary: one line for ``harness list``.
+        paper: where it was published: authors and year, or an arXiv id.
+        pattern: for a family of names such as ``iwae-5000``: a regular expression that a whole name must match; its
+            named groups are passed to the target as keyword arguments (strings).
+        usage: how a name of such a family is written, for listings and messages, such as ``iwae-K``.
+    """
+
+    name: str
+    target: str | Callable[..., Any]
+    summary: str = ""
+    paper: str | None = None
+    pattern: str | None = None
+    usage: str | None = None
+
+    kind: ClassVar[str] = "entry"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise EntryError(
+                f"{self.kind} name {self.name!r} is not made of lower-case letters and digits joined by single hyphens"
+            )
+        if isinstance(self.target, str):
+            if not _TARGET.fullmatch(self.target):
+                raise EntryError(
+                    f"{self.kind} {self.name!r}: target {self.target!r} is not of the form 'package.module:Attribute'"
+                )
+        elif not callable(self.target):
+            raise EntryError(
+                f"{self.kind} {self.name!r}: target {self.target!r} is neither 'package.module:Attribute' nor callable"
+            )
+        for field in ("summary", "paper", "pattern", "usage"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                raise EntryError(f"{self.kind} {self.name!r}: {field} {value!r} is not a string")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise EntryError(f"{self.kind} {self.name!r}: pattern {self.pattern!r}: {error}") from error
+
+    @property
+    def display_name(self) -> str:
+        """The name as a user writes it: ``usage`` where the entry stands for a family of names."""
+        return self.usage or self.name
+
+    @property
+    def module(self) -> str:
+        """The name of the module that defines the target."""
+        if isinstance(self.target, str):
+            return self.target.partition(":")[0]
+        return str(self.target.__module__)
+
+    @property
+    def attribute(self) -> str:
+        """The name of the target inside its module."""
+        if isinstance(self.target, str):
+            return self.target.partition(":")[2]
+        return str(getattr(self.target, "__qualname__", repr(self.target)))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
+        if self.pattern is None:
+            return {} if name == self.name else None
+        found = re.fullmatch(self.pattern, name)
+        return None if found is None else {key: value for key, value in found.groupdict().items() if value is not None}
+
+    def load(self) -> Any:
+        """Imports and returns the target.
+
+        Raises:
+            EntryError: the module cannot be imported, or has no such attribute.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        try:
+            module = importlib.import_module(self.module)
+        except (Exception, SystemExit) as error:
+            raise EntryError(
+                f"{self.kind} {self.name!r}: cannot import {self.module!r}: {type(error).__name__}: {error}"
+            ) from error
+        try:
+            return getattr(module, self.attribute)
+        except AttributeError as error:
+            raise EntryError(
+                f"{self.kind} {self.name!r}: module {self.module!r} has no attribute {self.attribute!r}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class DatasetEntry(Entry):
+    """A dataset. The target is called as ``target(folder, **groups)`` with a ``harness.DataFolder``."""
+
+    kind: ClassVar[str] = "dataset"
+
+
+@dataclass(frozen=True)
+class ModelEntry(Entry):
+    """A model. The target is a subclass of ``harness.Model``."""
+
+    kind: ClassVar[str] = "model"
+
+
+@dataclass(frozen=True)
+class MetricEntry(Entry):
+    """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``."""
+
+    kind: ClassVar[str] = "metric"
+
+
+@dataclass(frozen=True)
+class ExecutorEntry(Entry):
+    """An executor. The target is a subclass of ``harness.interface.executor.Executor``."""
+
+    kind: ClassVar[str] = "executor"

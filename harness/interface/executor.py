@@ -1,0 +1,86 @@
+"""What an executor is, and what it is given: it starts a job somewhere and can be asked how it goes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from harness.support.limits import Limits
+
+INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
+NO_SPACE = 74  # of one that could not write its results, not even why
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
+
+    name: str
+    metric: str
+    key: str
+    split: Literal["test", "valid"] = "test"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child process is told.
+
+    Attributes:
+        folder: the run's; ``run.json`` is in it.
+        stages: the figures wanted.
+        data_folder: where the data are.
+        blocked: plugins that are not imported.
+        device: the device to work on; None: the one that the run asks for.
+        limits: what it may take; the executor sees to it.
+    """
+
+    folder: Path
+    stages: tuple[Stage, ...] = ()
+    data_folder: Path | None = None
+    blocked: tuple[str, ...] = ()
+    device: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why an executor ended a job itself: which limit, and what was found, in words."""
+
+    status: Literal["timed-out", "out-of-memory"]
+    message: str
+
+
+class Handle(ABC):
+    """A started job."""
+
+    @abstractmethod
+    def exit_code(self) -> int | None:
+        """Returns the exit status once the job has ended (negative: killed by that signal), None while it runs.
+
+        It is asked many times a second, and is where an executor enforces the job's limits.
+        """
+
+    def ended(self) -> Ended | None:
+        """Returns why the executor ended the job, None if it did not."""
+        return None
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Asks the job to save its state and to end."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends the job at once."""
+
+
+class Executor(ABC):
+    """Starts jobs. Results come back through the runs' folders alone, so an executor needs only to share those."""
+
+    @abstractmethod
+    def start(self, job: Job) -> Handle:
+        """Starts a job in a fresh process."""
+
+    def close(self) -> None:  # noqa: B027 (optional)
+        """Releases what the executor holds."""

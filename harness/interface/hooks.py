@@ -1,0 +1,59 @@
+"""The hook specifications: what a plugin may register, and what it may observe.
+
+A plugin is a module (or any object) registered through the entry-point group ``harness`` that implements some of these
+with ``@harness.hookimpl``. Everything built in goes through the same hooks. A plugin named ``kde``, whole::
+
+    import harness
+
+    @harness.hookimpl
+    def register_models():
+        return [harness.ModelEntry("kde", "harness_kde:KDE", summary="a Gaussian on every training image")]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from harness.interface.entries import DatasetEntry, ExecutorEntry, MetricEntry, ModelEntry
+
+if TYPE_CHECKING:
+    from harness.interface.spec import RunSpec
+    from harness.records.record import RunRecord
+
+PROJECT = "harness"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_datasets() -> Sequence[DatasetEntry]:  # type: ignore[empty-body]
+    """Returns the datasets that this plugin adds."""
+
+
+@hookspec
+def register_models() -> Sequence[ModelEntry]:  # type: ignore[empty-body]
+    """Returns the models that this plugin adds."""
+
+
+@hookspec
+def register_metrics() -> Sequence[MetricEntry]:  # type: ignore[empty-body]
+    """Returns the metrics that this plugin adds."""
+
+
+@hookspec
+def register_executors() -> Sequence[ExecutorEntry]:  # type: ignore[empty-body]
+    """Returns the executors that this plugin adds: where and how the child processes of a suite run."""
+
+
+@hookspec
+def run_started(spec: RunSpec) -> None:
+    """Called in the coordinating process before a run's first stage starts. For experiment trackers."""
+
+
+@hookspec
+def run_finished(record: RunRecord) -> None:
+    """Called in the coordinating process with a run's record, whatever its status, once it is stored."""

@@ -1,0 +1,287 @@
+"""Metric, Score and Evaluation: what is measured on a trained model, and what it takes for two figures to compare."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from harness.interface.dataset import Dataset, Split
+from harness.interface.model import Model
+from harness.interface.spec import ImageSpec
+from harness.interface.training import FitSummary
+from harness.support.randomness import derive_seed, isolated_rng
+
+if TYPE_CHECKING:
+    from harness.interface.data_folder import DataFolder
+    from harness.interface.feature_network import FeatureNetwork
+
+SAMPLE_BATCH = 250
+FEATURE_CACHE_BYTES = 2**28
+
+_SAYS_NON_FINITE = re.compile(
+    # torch.bernoulli speaks of the range of p_in when it is given NaN
+    r"\bnans?\b|\binfs?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0",
+    re.IGNORECASE,
+)
+
+ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
+
+
+class NonFiniteScore(ValueError):
+    """A per-image score was NaN or infinite. It is never averaged away."""
+
+
+class DegenerateSamples(ValueError):
+    """A model's samples say nothing: they are all one image, or it cannot draw for NaN or infinity. Says which."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure.
+
+    Attributes:
+        value: in the metric's unit.
+        standard_error: over test images (or repetitions, for speeds), None where it has no meaning.
+        kind: what the value is of the quantity that the metric's name promises.
+        per_image: (N,) float64 in test-set order, for paired tests, or None.
+        protocol: what makes two figures comparable, as text: K, number of samples, precision, device, ...
+        details: further figures of the same measurement, such as quartiles or a batch-size sweep.
+    """
+
+    value: float
+    standard_error: float | None
+    kind: ScoreKind
+    per_image: Tensor | None = None
+    protocol: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """A way to measure a model.
+
+    Class attributes:
+        name: as a suite writes it; a metric of a family, such as ``iwae-5000``, sets it when it is made.
+        unit: what ``Score.value`` counts.
+        higher_is_better: which way is up.
+        requires: the capability that a model must derive from; others are recorded as skipped.
+        version: part of the cache key: change it whenever a figure would change.
+        stage: ``quality`` and ``cost`` figures do not depend on the hardware; ``speed`` figures do, are measured
+            alone on the machine, for the first seed only.
+        can_choose: whether the configurations of a grid may be compared by it.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool = False
+    requires: type = Model
+    version: str = "1"
+    stage: ClassVar[Literal["quality", "cost", "speed"]] = "quality"
+    can_choose: ClassVar[bool] = True
+
+    @abstractmethod
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Measures ``evaluation.model`` on ``evaluation.split``."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a model was made: enough to make it again, untrained, for any sample space.
+
+    Attributes:
+        name: the model's registered name.
+        construct: makes it; raises ``Unsupported`` for a space that it cannot do.
+        hyperparameters: all of them, as JSON holds them.
+        changed: those that differ from the model's defaults.
+        code: the digest of its code.
+    """
+
+    name: str
+    construct: Callable[[ImageSpec], Model]
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+
+class Evaluation:
+    """A trained model, ready to be measured: on its device, in evaluation mode, under seeds of its own.
+
+    Metrics that share an evaluation share its samples, and the features of samples and reference.
+
+    Args:
+        model: the trained model.
+        data: its dataset.
+        split: which split is scored, ``test`` or ``valid``.
+        fit: what is known of the training.
+        seed: the run's seed; every computation derives its own from it.
+        batch_size: images at a time.
+        feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
+        load_dataset: loads another dataset by its name, for feature networks that learn from one.
+        data_folder: where pretrained feature networks are looked for; None: the default data folder.
+        origin: how the model was made, where that is known.
+        audit_folder: where audits are kept, so that runs of one model share one; None: they are not kept.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        *,
+        split: Literal["test", "valid"] = "test",
+        fit: FitSummary | None = None,
+        seed: int = 0,
+        batch_size: int = 250,
+        feature_folder: Path | None = None,
+        load_dataset: Callable[[str], Dataset] | None = None,
+        data_folder: DataFolder | None = None,
+        origin: Origin | None = None,
+        audit_folder: Path | None = None,
+    ) -> None:
+        self.model, self.data, self.fit, self.seed, self.batch_size = model.eval(), data, fit, seed, batch_size
+        self.split_name = split
+        self.split: Split = data.test if split == "test" else data.valid
+        self.device = model.device
+        self.feature_folder, self.load_dataset, self.data_folder = feature_folder, load_dataset, data_folder
+        self.origin, self.audit_folder = origin, audit_folder
+        self._samples: list[Tensor] = []
+        self._features: dict[tuple[str, str], Tensor] = {}
+        self._networks: dict[str, FeatureNetwork] = {}
+
+    def samples(self, num_samples: int) -> Tensor:
+        """Returns (num_samples, C, H, W) uint8 on the CPU: the model's own draws, the same for every metric.
+
+        They are drawn once, ``SAMPLE_BATCH`` at a time, each batch under a seed of its own: fewer samples are the
+        first of more. A model with a true attribute ``draws_jointly``, whose draws depend on one another as those
+        without replacement do, is called once for all of them.
+
+        Raises:
+            DegenerateSamples: all samples are the same image, or the model's output is NaN or infinite.
+            ValueError: the model returned something else than images of its spec.
+        """
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+        while (have := sum(map(len, self._samples))) < num_samples:
+            if self.model.draws_jointly:
+                self._samples = [self._draw(num_samples, 0)]
+            else:
+                self._samples.append(self._draw(SAMPLE_BATCH, have // SAMPLE_BATCH))
+        samples = torch.cat(self._samples)[:num_samples]
+        if num_samples > 1 and bool((samples == samples[0]).all()):
+            raise DegenerateSamples(f"all {num_samples} samples are the same image")
+        return samples
+
+    def _draw(self, num_samples: int, batch: int) -> Tensor:
+        name = type(self.model).__name__
+        try:
+            with torch.no_grad(), isolated_rng(derive_seed(self.seed, "samples", batch), self.device):
+                images = self.model.sample(num_samples)
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            if _SAYS_NON_FINITE.search(str(error)):
+                raise DegenerateSamples(f"{name}.sample cannot draw: {error}") from error
+            raise
+        return check_samples(images, num_samples, self.model)
+
+    def features(self, network: FeatureNetwork, images: Tensor, key: str) -> Tensor:
+        """Returns a network's features of images, computed once for each key.
+
+        At most ``FEATURE_CACHE_BYTES`` are kept, the latest; what is not kept is computed again.
+
+        Args:
+            network: the feature network.
+            images: (N, C, H, W) uint8 of the model's spec.
+            key: names the images, such as ``samples 10000``; the same key must mean the same images.
+
+        Returns:
+            (N, num_features) floating-point, on the CPU.
+
+        Raises:
+            NonFiniteScore: a feature is NaN or infinite.
+            ValueError: the network returned another shape.
+        """
+        where = (network.digest, key)
+        if where in self._features:
+            return self._features[where]
+        found = network(images, self.data.spec).cpu()
+        if found.shape != (len(images), network.num_features):
+            raise ValueError(
+                f"{network.name}: expected ({len(images)}, {network.num_features}) features, got {tuple(found.shape)}"
+            )
+        if not bool(torch.isfinite(found).all()):
+            raise NonFiniteScore(f"{network.name}: the features of {key} are not all finite")
+        self._features[where] = found
+        while sum(kept.nbytes for kept in self._features.values()) > FEATURE_CACHE_BYTES:
+            del self._features[next(iter(self._features))]
+        return found
+
+    def network(self, name: str, make: Callable[[], FeatureNetwork]) -> FeatureNetwork:
+        """Returns the feature network called ``name``, made at its first use."""
+        if name not in self._networks:
+            self._networks[name] = make()
+        return self._networks[name]
+
+    def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
+        """Applies a function to the whole split.
+
+        Args:
+            function: maps (B, C, H, W) uint8 on the model's device to (B,).
+            purpose: names the stream of random numbers, so that no metric depends on another having run.
+            batch_size: images at a time, where the function needs fewer than the evaluation's.
+
+        Returns:
+            (num_draws, N) float64 on the CPU; one row unless the data are random.
+
+        Raises:
+            NonFiniteScore: an image's score is NaN or infinite; the message names the first such image.
+            ValueError: the function returned another shape.
+        """
+        size = batch_size or self.batch_size
+        rows = []
+        with torch.no_grad(), isolated_rng(derive_seed(self.seed, self.split_name, purpose), self.device):
+            for draw in range(self.split.num_draws):
+                images = self.split.draw(draw).images
+                parts = []
+                for start in range(0, len(images), size):
+                    batch = images[start : start + size].to(self.device)
+                    values = function(batch)
+                    if values.shape != (len(batch),):
+                        raise ValueError(
+                            f"{purpose}: expected {len(batch)} values, one an image, got {tuple(values.shape)}"
+                        )
+                    parts.append(values.double().cpu())
+                row = torch.cat(parts)
+                if not bool(torch.isfinite(row).all()):
+                    bad = (~torch.isfinite(row)).nonzero().flatten()
+                    raise NonFiniteScore(
+                        f"{purpose}: {len(bad)} of {len(row)} images score {row[bad[0]].item()}, "
+                        f"the first is image {int(bad[0])}"
+                    )
+                rows.append(row)
+        return torch.stack(rows)
+
+
+def check_samples(images: object, num_samples: int, model: Model) -> Tensor:
+    """Returns what ``model.sample(num_samples)`` gave, on the CPU, if it is what it should be.
+
+    Raises:
+        DegenerateSamples: floating-point numbers that are NaN or infinite.
+        ValueError: anything else than (num_samples, C, H, W) uint8 below the spec's levels; the message says what.
+    """
+    name, spec = type(model).__name__, model.spec
+    if not isinstance(images, Tensor):
+        raise ValueError(f"{name}.sample must return a tensor, not {type(images).__name__}")
+    if images.is_floating_point() and not bool(torch.isfinite(images).all()):
+        raise DegenerateSamples(f"{name}.sample returned NaN or infinity")
+    if images.dtype != torch.uint8 or images.shape != (num_samples, *spec.shape):
+        raise ValueError(
+            f"{name}.sample must return {(num_samples, *spec.shape)} uint8, not {tuple(images.shape)} "
+            f"{str(images.dtype).removeprefix('torch.')}"
+        )
+    if int(images.max()) >= spec.levels:
+        raise ValueError(f"{name}.sample drew the value {int(images.max())}, the spec allows 0 to {spec.levels - 1}")
+    return images.cpu()

@@ -1,0 +1,115 @@
+"""What is to be done, as values: the sample space, a training budget, one run."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Precision = Literal["float32", "bfloat16", "float64"]
+Hyperparameter = bool | int | float | str | list[Any]
+
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(epoch|step|minute)s?\s*")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The sample space {0, ..., levels-1}^(channels, height, width).
+
+    Attributes:
+        channels, height, width: the shape of an image; the number of dimensions D is their product.
+        levels: 2 binary, 17 digits, 256 8-bit; at most 256.
+        num_classes: how many classes the labels name, None without labels.
+    """
+
+    channels: int
+    height: int
+    width: int
+    levels: int
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 2 <= self.levels <= 256:
+            raise ValueError(f"levels must be from 2 to 256, not {self.levels}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.channels, self.height, self.width)
+
+    @property
+    def num_dimensions(self) -> int:
+        """D = C * H * W."""
+        return self.channels * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training: epochs, steps (one batch each) or minutes. Minutes become steps once, by a calibration."""
+
+    amount: float
+    unit: Literal["epochs", "steps", "minutes"]
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Reads ``"20 epochs"``, ``"10000 steps"`` or ``"60 minutes"``.
+
+        Raises:
+            ValueError: anything else, or an amount that is not positive, or a fraction of a step.
+        """
+        found = _BUDGET.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise ValueError(f"budget {text!r} is not of the form '20 epochs', '10000 steps' or '60 minutes'")
+        amount, unit = float(found[1]), found[2] + "s"
+        if amount <= 0:
+            raise ValueError(f"budget {text!r} must be positive")
+        if unit == "steps" and amount != int(amount):
+            raise ValueError(f"budget {text!r} is not a whole number of steps")
+        return cls(amount, unit)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{Decimal(repr(self.amount)).normalize():f} {self.unit}"
+
+    def num_steps(self, steps_an_epoch: int) -> int:
+        """Returns the number of steps for a loop of ``steps_an_epoch`` batches an epoch.
+
+        Raises:
+            ValueError: a budget in minutes, which a calibration has to turn into steps first.
+        """
+        if self.unit == "minutes":
+            raise ValueError("a budget in minutes has to be calibrated into steps first")
+        steps = self.amount if self.unit == "steps" else self.amount * steps_an_epoch
+        return max(1, math.ceil(steps - 1e-9))
+
+
+class RunSpec(BaseModel):
+    """One run: a model with its hyperparameters, a dataset, a budget, a seed, and what to measure.
+
+    ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
+    ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    dataset: str
+    metrics: tuple[str, ...] = ()
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    budget: str | None = None
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    precision: Precision = "float32"
+    threads: int = Field(default=1, ge=1)
+    device: str = "auto"
+    checkpoint: str | None = None
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_parses(cls, value: str | None) -> str | None:
+        return None if value is None else str(Budget.parse(value))

@@ -1,0 +1,325 @@
+"""A suite's results as two files that a board is rebuilt from: ``records.jsonl`` and ``per-image.safetensors``.
+
+One record is one line of JSON. Scores per image are float32, which is finer than any figure that is printed, under the
+name that the record gives them; the int64 identities of the images are kept once for all arrays that share them, under
+``images/DIGEST``. Neither file says when or where it was written: the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_bytes
+from safetensors.numpy import load_file, save
+
+from harness.records.record import RECORD_VERSION, Failure, RunRecord, ScoreRecord, identity_of
+from harness.support.files import write_atomically
+
+if TYPE_CHECKING:
+    from harness.running.planning import Artifacts
+    from harness.suites.suite import Suite
+
+RECORDS_FILE = "records.jsonl"
+PER_IMAGE_FILE = "per-image.safetensors"
+
+PerImage = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+_METADATA = "genharness"
+_QUOTED_PATH = re.compile(r"""(["'])((?:/|[A-Za-z]:\\)[^"'\n]*)\1""")
+_BARE_PATH = re.compile(
+    r"""(?<![\w/.~:-])(?:file://)?(?:~?/(?:[^\s/"'<>|:,;()\[\]]+/)+|[A-Za-z]:\\)[^\s"'<>|:,;()\[\]]*"""
+)
+
+
+class StaleRecords(ValueError):
+    """Results of code or data that have changed since; they do not go into a committed table."""
+
+
+class ArchiveError(ValueError):
+    """An archive that cannot be read; the message names the file, and the line."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Records, and scores per image.
+
+    Attributes:
+        records: in the order of the suite's rows, then seeds.
+        per_image: by a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images.
+            Loaded when asked for.
+    """
+
+    records: tuple[RunRecord, ...]
+    per_image: Mapping[str, PerImage]
+
+
+def export(
+    suite: Suite,
+    artifacts: Artifacts,
+    out_folder: Path,
+    *,
+    current_keys: Mapping[str, str],
+    stale_scores: Collection[str] = (),
+) -> list[Path]:
+    """Writes the results of a suite, of all configurations of its grids, and whatever their status is.
+
+    Args:
+        suite: says which runs.
+        artifacts: where runs and store live.
+        out_folder: the suite's folder; the two files are put there.
+        current_keys: by identity, the key that its run has today.
+        stale_scores: ``run/score`` names of figures that an older version of a metric computed.
+
+    Returns:
+        The two files.
+
+    Raises:
+        StaleRecords: the only record of a run has another key than today's, or one of its scores is stale.
+        ArchiveError: a record names scores per image that are not in the run's folder.
+    """
+    return write_archive(collect(suite, artifacts, current_keys=current_keys, stale_scores=stale_scores), out_folder)
+
+
+def collect(
+    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
+) -> Archive:
+    """Returns what ``export`` writes."""
+    specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
+    identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
+    found: dict[str, dict[str, RunRecord]] = {}
+    for record in artifacts.store.records(identities=identities):
+        found.setdefault(record.identity, {})[record.key] = record
+    records, stale = [], []
+    for identity in identities:
+        candidates = found.get(identity, {})
+        if current_keys.get(identity) in candidates:
+            records.append(candidates[current_keys[identity]])
+        else:
+            stale += [record.run for record in candidates.values()]
+    kept = {f"{record.run}/{name}" for record in records for name in record.scores}
+    stale += sorted(kept & set(stale_scores))
+    if stale:
+        raise StaleRecords(
+            f"code, data or metrics have changed since: {', '.join(stale)}; "
+            f"`harness run {suite.name or 'SUITE'} --redo-stale` does them again"
+        )
+    sources: dict[str, Path] = {}
+    for record in records:
+        for name, score in record.scores.items():
+            if score.per_image is not None:
+                sources[score.per_image] = artifacts.folder(record.run).per_image_file(name)
+    load = _from_runs(sources, artifacts.store.array)
+    return Archive(tuple(without_paths(record) for record in records), _Loaded(sorted(sources), load))
+
+
+def write_archive(archive: Archive, folder: Path) -> list[Path]:
+    """Writes the two files, atomically each, and returns them."""
+    lines = [
+        json.dumps(record.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+        for record in archive.records
+    ]
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    images_of: dict[str, str] = {}
+    for reference in sorted(archive.per_image):
+        scores, images = archive.per_image[reference]
+        digest = hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16]
+        arrays[reference], images_of[reference] = scores.astype(np.float32), digest
+        arrays.setdefault(f"images/{digest}", images)
+    # One key: the order of several in the header is not fixed.
+    metadata = {_METADATA: json.dumps({"version": RECORD_VERSION, "images": images_of}, sort_keys=True)}
+    files = {
+        RECORDS_FILE: "".join(f"{line}\n" for line in lines).encode(),
+        PER_IMAGE_FILE: save({name: arrays[name] for name in sorted(arrays)}, metadata=metadata),
+    }
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in files]
+
+
+def read_archive(folder: Path) -> Archive:
+    """Reads what ``export`` wrote.
+
+    Raises:
+        ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record
+            whose scores per image are missing.
+    """
+    file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ArchiveError(f"{file}: cannot be read: {_one_line(error)}") from error
+    records: dict[str, RunRecord] = {}
+    with _no_garbage():
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            record = _parse(line, where := f"{file}:{number}")
+            if record.run in records:
+                raise ArchiveError(f"{where}: the run {record.run!r} stands twice")
+            for name, score in record.scores.items():
+                if score.per_image is not None and score.per_image not in per_image:
+                    raise ArchiveError(f"{where}: {PER_IMAGE_FILE} lacks {score.per_image!r}, the scores of {name!r}")
+            records[record.run] = record
+    return Archive(tuple(records.values()), per_image)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Pauses the search for cycles: records have none, and looking through all of them takes twice their time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse(line: bytes, where: str) -> RunRecord:
+    try:
+        record = RunRecord.model_validate_json(line)
+        if record.version == RECORD_VERSION:
+            return record
+    except ValidationError:
+        pass  # what follows is slower, says what is wrong, and takes the lone surrogates that JSON may hold
+    try:
+        content = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{where}: cannot be read: {_one_line(error)}") from error
+    except ValueError as error:
+        raise ArchiveError(f"{where}: not JSON: {error}") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != RECORD_VERSION:
+        raise ArchiveError(f"{where}: a record of version {version!r}; this genharness reads version {RECORD_VERSION}")
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ArchiveError(f"{where}: not a record: {field}: {first['msg']}") from error
+
+
+class _Loaded(Mapping[str, PerImage]):
+    """Arrays that are loaded when they are asked for."""
+
+    def __init__(self, names: Sequence[str], load: Callable[[str], PerImage]) -> None:
+        self._names, self._load = dict.fromkeys(names), load
+
+    def __getitem__(self, name: str) -> PerImage:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._load(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # the inherited one loads the arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _from_runs(sources: Mapping[str, Path], stored: Callable[[str], bytes | None]) -> Callable[[str], PerImage]:
+    def load(reference: str) -> PerImage:
+        elsewhere = None if sources[reference].exists() else stored(reference)
+        try:
+            arrays = load_file(sources[reference]) if elsewhere is None else load_bytes(elsewhere)
+            return _pair(arrays["per_image"], arrays["images"], reference)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ArchiveError(f"{sources[reference]}: no scores of {reference!r}: {_one_line(error)}") from error
+
+    return load
+
+
+def _open_per_image(file: Path) -> Mapping[str, PerImage]:
+    try:
+        tensors: Any = safe_open(file, framework="numpy")
+        description = json.loads((tensors.metadata() or {})[_METADATA])
+        images_of: dict[str, str] = description["images"]
+        names = set(tensors.keys())
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(f"{file}: cannot be read as scores per image: {_one_line(error)}") from error
+    images: dict[str, npt.NDArray[np.int64]] = {}
+
+    def load(reference: str) -> PerImage:
+        digest = images_of[reference]
+        if digest not in images:
+            images[digest] = tensors.get_tensor(f"images/{digest}")
+        return _pair(tensors.get_tensor(reference), images[digest], f"{file}: {reference}")
+
+    return _Loaded([name for name in sorted(images_of) if {name, f"images/{images_of[name]}"} <= names], load)
+
+
+def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> PerImage:
+    """Rounds scores to float32 wherever they come from: a board is the same from a store and from an archive."""
+    if scores.ndim != 1 or scores.shape != images.shape or images.dtype != np.int64:
+        raise ArchiveError(f"{where}: {scores.shape} scores for {images.shape} images of type {images.dtype}")
+    return scores.astype(np.float32).astype(np.float64), images
+
+
+def without_paths(record: RunRecord) -> RunRecord:
+    """Returns a record in which no text tells where on which machine it was made.
+
+    Of a path in a message or traceback, what is left begins at ``site-packages``, ``plugins`` or ``harness*``, or is
+    the file's name alone; of one in the command, the name.
+    """
+    environment = dict(record.environment)
+    if isinstance(environment.get("command"), str):
+        words = environment["command"].split()
+        environment["command"] = " ".join(re.sub(r"[^\s=]*[/\\](?=[^/\\])", "", word.rstrip("/\\")) for word in words)
+    return record.model_copy(
+        update={
+            "environment": environment,
+            "failure": _failure_without_paths(record.failure),
+            "reason": None if record.reason is None else shorten_paths(record.reason),
+            "scores": {name: _score_without_paths(score) for name, score in record.scores.items()},
+        }
+    )
+
+
+def _score_without_paths(score: ScoreRecord) -> ScoreRecord:
+    return score.model_copy(update={"failure": _failure_without_paths(score.failure)})
+
+
+def _failure_without_paths(failure: Failure | None) -> Failure | None:
+    if failure is None:
+        return None
+    traceback = None if failure.traceback is None else shorten_paths(failure.traceback)
+    return failure.model_copy(update={"message": shorten_paths(failure.message), "traceback": traceback})
+
+
+def shorten_paths(text: str) -> str:
+    """Returns a text with the machine's part of every absolute path cut off."""
+    text = text.replace(str(Path.home()) + "/", "~/")
+    text = _QUOTED_PATH.sub(lambda found: f"{found[1]}{_short(found[2])}{found[1]}", text)
+    return _BARE_PATH.sub(lambda found: _short(found[0]), text)
+
+
+def _short(path: str) -> str:
+    parts = [part for part in re.split(r"[/\\]", path) if part]
+    for is_root in (lambda part: part == "site-packages", lambda part: part == "plugins", _is_ours):
+        roots = [index for index, part in enumerate(parts[:-1]) if is_root(part)]
+        if roots:
+            return "/".join(parts[roots[-1] :])
+    return parts[-1] if parts else path
+
+
+def _is_ours(part: str) -> bool:
+    return part.startswith("harness")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

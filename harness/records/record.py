@@ -1,0 +1,151 @@
+"""RunRecord: everything that is known of one run, as a value that goes to JSON and back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+
+from harness.interface.spec import RunSpec
+from harness.support.digest import digest_of
+
+FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
+RunStatus = Literal[
+    "pending", "running", "done", "interrupted", "skipped",
+    "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate",
+]  # fmt: skip
+ScoreStatus = Literal[
+    "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
+]  # fmt: skip
+FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
+
+RECORD_VERSION = 1
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Failure(_Value):
+    """What stopped a stage, as far as it can be known.
+
+    Attributes:
+        stage: ``set-up``, ``fit``, or a figure's name.
+        status: ``failed``: an exception; ``killed``: by a signal, or gone before its work was done; ``out-of-memory``:
+            over the limit, or the allocator said so; ``timed-out``; ``diverged``: a loss that was not finite;
+            ``degenerate``: samples that cannot be scored.
+        type: the exception's type, ``Died`` where there is none, ``Unsupported`` for what a model cannot do.
+        message: in one line.
+        traceback: of the exception.
+        signal: that ended the process, such as ``SIGKILL``.
+        stack: the Python stack that ``faulthandler`` wrote when the process crashed, or was about to be killed.
+        log: the last lines of the log, where there is no traceback.
+    """
+
+    stage: str
+    type: str
+    message: str
+    traceback: str | None = None
+    status: FailureStatus = "failed"
+    signal: str | None = None
+    stack: str | None = None
+    log: str | None = None
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether somebody ended the process from outside: then the same command goes on from the saved state."""
+        return self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+
+    @field_validator("message", "traceback", "stack", "log", mode="before")
+    @classmethod
+    def _is_unicode(cls, value: Any) -> Any:
+        """Undecodable file names put lone surrogates into messages, which no database takes."""
+        return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+class FitRecord(_Value):
+    """What came out of a training; see ``harness.interface.training.FitSummary``."""
+
+    steps: int
+    epochs: float
+    seconds: float
+    checkpoint: str
+    valid_score: FiniteFloat | None = None
+    valid_step: int | None = None
+    calibrated_steps: int | None = None
+    weights_sha256: str
+
+
+class ScoreRecord(_Value):
+    """One figure; see ``harness.Score``. ``per_image`` names its array of per-image scores, if it has one.
+
+    Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
+    """
+
+    metric: str
+    key: str
+    status: ScoreStatus = "done"
+    stage: Literal["quality", "cost", "speed"] = "quality"
+    unit: str = ""
+    higher_is_better: bool = False
+    value: FiniteFloat | None = None
+    standard_error: FiniteFloat | None = None
+    kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
+    num_images: int | None = None
+    per_image: str | None = None
+    protocol: dict[str, str] = Field(default_factory=dict)
+    details: dict[str, FiniteFloat] = Field(default_factory=dict)
+    fingerprint: str = ""
+    hardware: str = ""
+    seconds: float | None = None
+    failure: Failure | None = None
+
+
+class RunRecord(_Value):
+    """One run.
+
+    Attributes:
+        run: the run's name, unique in a store: model, dataset, seed and the head of ``key``.
+        key: digest of all that determines the training.
+        identity: digest of what was asked for alone; two records of one identity and different keys: one is stale.
+        spec: what was asked for.
+        hyperparameters: all of them, defaults included.
+        provider: the plugin's distribution and version.
+        code: digest of the model's code.
+        dataset_digest: digest of the dataset's content.
+        split_protocol: where the splits come from.
+        num_images: images in the train, valid and test splits.
+        status: of the whole run; a run with a failed score has failed.
+        fit, scores: the stages' results.
+        failure: what stopped it.
+        reason: why it was skipped.
+        configurations_tried: from how many this one was chosen on the validation split.
+        environment: machine and software of the training.
+        created: when it was last written, ISO 8601, UTC.
+    """
+
+    version: int = RECORD_VERSION
+    run: str
+    key: str
+    identity: str
+    spec: RunSpec
+    hyperparameters: dict[str, Any]
+    provider: str
+    code: str
+    dataset_digest: str
+    split_protocol: str = ""
+    num_images: dict[str, int] = Field(default_factory=dict)
+    image_shape: tuple[int, int, int, int] | None = None
+    status: RunStatus
+    fit: FitRecord | None = None
+    scores: dict[str, ScoreRecord] = Field(default_factory=dict)
+    failure: Failure | None = None
+    reason: str | None = None
+    configurations_tried: int = 1
+    environment: dict[str, Any] = Field(default_factory=dict)
+    created: str = ""
+
+
+def identity_of(spec: RunSpec) -> str:
+    """Returns the digest of what determines a training as asked for: all of the spec but metrics and device."""
+    return digest_of(spec.model_dump(mode="json", exclude={"metrics", "device"}))

@@ -1,0 +1,264 @@
+"""A run's own folder: what a worker leaves there, file by file, and the record that it adds up to.
+
+    run.json               what the run is (a record without results), written before it starts
+    log.txt                everything that the child process printed
+    progress.json          where a running stage stands
+    training.safetensors   the trainer's state, while it trains
+    model.safetensors      the weights; fit.json beside it, written last, says that the training is complete
+    scores/NAME.json       one file a figure, and NAME.safetensors with its per-image scores
+    failure.json           what stopped the run, if something did
+
+Every file is written atomically. The store is made from these folders, never the other way round. A file that is
+damaged all the same, by a full disk or by hand, counts as not there, so that its stage is done again; ``damage`` says
+which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
+from harness.support.files import safetensors_problem, write_atomically
+from harness.support.names import slug
+
+_T = TypeVar("_T")
+
+
+class NewerRecord(ValueError):
+    """A run that a newer version of the harness wrote: it is neither read nor replaced."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """What the child process printed."""
+        return self.path / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works on the run."""
+        return self.path / ".lock"
+
+    def score_file(self, name: str) -> Path:
+        """Returns where the score ``name`` (a metric, or ``metric@fingerprint``) is kept."""
+        return self.path / "scores" / f"{slug(name)}.json"
+
+    def per_image_file(self, name: str) -> Path:
+        """Returns where its per-image scores are kept."""
+        return self.score_file(name).with_suffix(".safetensors")
+
+    def begin(self, record: RunRecord) -> None:
+        """Writes what the run is."""
+        self._write("run.json", record.model_dump(mode="json"))
+
+    def description(self) -> RunRecord | None:
+        """Returns what ``begin`` wrote, or None."""
+        return self._parsed("run.json", RunRecord.model_validate)
+
+    def fit(self) -> FitRecord | None:
+        """Returns the training's result once it is complete, None before."""
+        found = self._finished_fit()
+        return None if found is None else found[0]
+
+    @property
+    def state(self) -> Path:
+        """The trainer's state."""
+        return self.path / "training.safetensors"
+
+    def has_state(self) -> bool:
+        """Whether a training can go on from a saved state."""
+        return safetensors_problem(self.state) is None
+
+    def _finished_fit(self) -> tuple[FitRecord, dict[str, Any]] | None:
+        found = self._parsed("fit.json", _fit_and_environment)
+        return None if found is None or safetensors_problem(self.weights) is not None else found
+
+    def write_fit(self, fit: FitRecord, environment: Mapping[str, Any]) -> None:
+        """Marks the training as complete; the weights are there already."""
+        self._write("fit.json", {"fit": fit.model_dump(mode="json"), "environment": dict(environment)})
+
+    def score(self, name: str) -> ScoreRecord | None:
+        """Returns a score, or None."""
+        return self._parsed_score(f"scores/{slug(name)}.json")
+
+    def _parsed_score(self, name: str) -> ScoreRecord | None:
+        score = self._parsed(name, ScoreRecord.model_validate)
+        if score is None or score.per_image is None:
+            return score
+        return score if safetensors_problem((self.path / name).with_suffix(".safetensors")) is None else None
+
+    def write_score(self, name: str, score: ScoreRecord) -> None:
+        """Writes a score; its per-image file is there already."""
+        self._write(f"scores/{slug(name)}.json", score.model_dump(mode="json"))
+
+    def failure(self) -> Failure | None:
+        """Returns what stopped the run, or None."""
+        return self._parsed("failure.json", Failure.model_validate)
+
+    def write_failure(self, failure: Failure) -> None:
+        """Notes what stopped the run."""
+        self._write("failure.json", failure.model_dump(mode="json"))
+
+    def forget_failures(self) -> None:
+        """Removes what failed, so that it is tried again; what a model cannot do stays."""
+        scores = (self.path / "scores").glob("*.json")
+        self.forget(failure=True, scores=[file.stem for file in scores])
+
+    def forget(self, *, failure: bool = False, temporary_failure: bool = False, scores: Iterable[str] = ()) -> None:
+        """Removes results that are to be had again.
+
+        Args:
+            failure: what stopped the run, unless it is something that the model cannot do.
+            temporary_failure: what stopped the run, if somebody ended it from outside.
+            scores: of these, the ones that failed.
+        """
+        found = self.failure()
+        wanted = found is not None and (failure or (temporary_failure and found.is_temporary))
+        if found is not None and wanted and found.type != "Unsupported":
+            (self.path / "failure.json").unlink()
+        for name in scores:
+            score = self.score(name)
+            if score is not None and score.status in FAILURES:
+                self.score_file(name).unlink()
+
+    def damage(self) -> dict[Path, str]:
+        """Returns what cannot be used, and why: files that are cut off, or are not what they should be."""
+        found: dict[Path, str] = {}
+        parsers: dict[str, Callable[[dict[str, Any]], object]] = {
+            "run.json": RunRecord.model_validate,
+            "fit.json": _fit_and_environment,
+            "failure.json": Failure.model_validate,
+        }
+        scores = [f"scores/{file.name}" for file in sorted((self.path / "scores").glob("*.json"))]
+        for name in (*parsers, *scores):
+            try:
+                self._parse(name, parsers.get(name, ScoreRecord.model_validate))
+            except ValueError as error:
+                found[self.path / name] = str(error)
+        whole = [self.weights] if (self.path / "fit.json").exists() else []
+        whole += [self.state] if self.state.exists() else []
+        for name in scores:
+            score = None if self.path / name in found else self._parsed(name, ScoreRecord.model_validate)
+            if score is not None and score.per_image is not None:
+                whole.append((self.path / name).with_suffix(".safetensors"))
+        for file in whole:
+            if (problem := safetensors_problem(file)) is not None:
+                found[file] = problem
+        return found
+
+    def set_damage_aside(self) -> None:
+        """Renames what cannot be used to ``NAME.damaged``: it is done again, and can still be looked at."""
+        for file in self.damage():
+            with contextlib.suppress(FileNotFoundError):
+                file.replace(file.with_name(f"{file.name}.damaged"))
+
+    def remove(self) -> None:
+        """Deletes the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_progress(self, **values: Any) -> None:
+        """Says where the running stage stands."""
+        self._write("progress.json", values)
+
+    def progress(self) -> dict[str, Any]:
+        """Returns what ``write_progress`` said last."""
+        return self._parsed("progress.json", dict) or {}
+
+    def collect(self) -> RunRecord:
+        """Returns the record that the folder's files add up to."""
+        record = self.description()
+        if record is None:
+            raise FileNotFoundError(f"{self.path}: no run.json: not the folder of a run")
+        fit, failure = self._finished_fit(), self.failure()
+        scores = {}
+        for file in sorted((self.path / "scores").glob("*.json")):
+            found = self._parsed_score(f"scores/{file.name}")
+            if found is not None:
+                scores[file.stem] = found
+        status: RunStatus = "pending"
+        if failure is not None:
+            status = "skipped" if failure.type == "Unsupported" else failure.status
+        elif fit is not None:
+            failed = [score.status for score in scores.values() if score.status in FAILURES]
+            status = failed[0] if len(set(failed)) == 1 else "failed" if failed else "done"
+        elif self.state.exists() or self.log.exists():
+            status = "interrupted"
+        return record.model_copy(
+            update={
+                "status": status,
+                "fit": None if fit is None else fit[0],
+                "environment": {} if fit is None else fit[1],
+                "scores": scores,
+                "failure": failure,
+                "reason": failure.message if failure is not None and status == "skipped" else None,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+
+    def _write(self, name: str, content: Any) -> None:
+        write_atomically(self.path / name, json.dumps(content, indent=1, sort_keys=True).encode())
+
+    def _parsed(self, name: str, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+        """Returns what a file holds, None if it is not there or cannot be used."""
+        try:
+            return self._parse(name, parse)
+        except NewerRecord:
+            raise
+        except ValueError:
+            return None
+
+    def _parse(self, name: str, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+        """Returns what a file holds, None if it is not there.
+
+        Raises:
+            ValueError: it cannot be used; the message says why in a few words.
+        """
+        try:
+            content = json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError("it is not JSON") from error
+        try:
+            if not isinstance(content, dict):
+                raise TypeError("it is no JSON object")
+            if content.get("version", RECORD_VERSION) > RECORD_VERSION:
+                raise NewerRecord(
+                    f"{self.path / name} is a record of version {content['version']}, this genharness knows "
+                    f"{RECORD_VERSION}: update genharness"
+                )
+            return parse(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
+
+
+def _fit_and_environment(content: dict[str, Any]) -> tuple[FitRecord, dict[str, Any]]:
+    return FitRecord.model_validate(content["fit"]), dict(content["environment"])

@@ -1,0 +1,251 @@
+"""Leases: several coordinators on one store share its work. A lease is a name that one of them holds at a time.
+
+A holder counts up its ``beat``. Nobody compares clocks: an observer takes a lease over if it has seen the same beat
+for the whole lease time on its own monotonic clock, or at once if the holder was a process of this machine that is
+gone. (Gray and Cheriton, 1989, with the beat in place of synchronised clocks.)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from harness.records.store import Store, StoreError
+from harness.records.store_schema import leases as _leases
+
+DEFAULT_SECONDS = 60.0
+_VARIABLE = "HARNESS_LEASE_SECONDS"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        host: the machine's name.
+        pid: the process there.
+    """
+
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    owner: str
+    host: str
+    machine: str
+    pid: int
+    started: str
+    beat: int
+
+
+@dataclass
+class _Watch:
+    """Since when an observer has seen the same beat.
+
+    Attributes:
+        row: what it saw.
+        looked_at: its clock then.
+        seconds: for how long it has seen it. A gap between two looks counts for half the lease time at most: an
+            observer that was suspended has watched nothing, and a holder that slept beside it may beat yet.
+    """
+
+    row: _Row
+    looked_at: float
+    seconds: float = 0.0
+
+
+class Leases:
+    """The leases of one coordinator; for one thread, which calls ``beat`` often.
+
+    Args:
+        store: where they are kept.
+        seconds: for how long a holder may be silent; None takes ``HARNESS_LEASE_SECONDS``, or 60.
+        clock: a monotonic clock, in seconds.
+
+    Raises:
+        ValueError: a lease time that is no positive number.
+    """
+
+    def __init__(self, store: Store, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = _seconds() if seconds is None else seconds
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"leases of {self.seconds} seconds: a positive number, such as 60")
+        self._store, self._clock = store, clock
+        self._me = _Row(uuid.uuid4().hex, socket.gethostname()[:255], machine(), os.getpid(), started(os.getpid()), 0)
+        self._held: set[str] = set()
+        self._lost: set[str] = set()
+        self._unreleased: set[str] = set()
+        self._watches: dict[str, _Watch] = {}
+        self._beaten_at = self._next_beat = self._clock()
+
+    def try_acquire(self, name: str) -> bool:
+        """Takes a lease that is free, or whose holder is gone or silent; tells whether it is ours now.
+
+        Raises:
+            StoreError: the store does not answer; should the lease be ours all the same, ``release`` gives it back.
+        """
+        now = self._clock()
+        self._unreleased.discard(name)  # it is wanted again
+        if not self._held and not self._unreleased:
+            self._beaten_at, self._next_beat = now, now + self.seconds / 4
+
+        def acquire(connection: sa.Connection) -> _Row | None:
+            found = _find(connection, name)
+            if found is None:
+                self._store.insert_new(connection, _leases, {"name": name, **vars(self._me)})
+            elif self._may_take_over(name, found, now):
+                # exactly one of several observers finds what it has seen
+                seen = (_leases.c.name == name, _leases.c.owner == found.owner, _leases.c.beat == found.beat)
+                connection.execute(_leases.update().where(*seen).values(**{**vars(self._me), "beat": found.beat + 1}))
+            else:
+                return found
+            return _find(connection, name)
+
+        row = self._store.transact(lambda connection: _find(connection, name), write=False)
+        if row is None or self._may_take_over(name, row, now):
+            row = self._store.transact(acquire)
+        if row is not None and row.owner == self._me.owner:
+            self._held.add(name)
+            self._watches.pop(name, None)
+            return True
+        if name in self._held:
+            self._held.discard(name)
+            self._lost.add(name)
+        if row is not None:
+            self._watch(name, row, now)
+        return False
+
+    def holder(self, name: str) -> Holder | None:
+        """Returns who holds a lease, or None."""
+        row = self._store.transact(lambda connection: _find(connection, name), write=False)
+        return None if row is None else Holder(row.host, row.pid)
+
+    def beat(self) -> set[str]:
+        """Says, when it is time, that the holder of our leases is alive; returns those that others have taken over.
+
+        Raises:
+            StoreError: the store does not answer. It is asked again soon; until then the leases are thought to be ours.
+        """
+        now = self._clock()
+        lost, self._lost = self._lost, set()
+        is_due = not self._beaten_at <= now < self._next_beat
+        if not is_due or not (self._held or self._unreleased):
+            return lost
+        self._beaten_at, self._next_beat = now, now + self.seconds / 16  # should it fail
+        ours = _leases.c.owner == self._me.owner
+        unwanted = sorted(self._unreleased)
+
+        def write(connection: sa.Connection) -> set[str]:
+            for name in unwanted:
+                connection.execute(_leases.delete().where(_leases.c.name == name, ours))
+            connection.execute(_leases.update().where(ours).values(beat=_leases.c.beat + 1))
+            return set(connection.scalars(sa.select(_leases.c.name).where(ours)))
+
+        try:
+            kept = self._store.transact(write)
+        except StoreError:
+            self._lost = lost
+            raise
+        self._next_beat = now + self.seconds / 4
+        self._unreleased.clear()
+        lost |= self._held - kept
+        self._held &= kept
+        return lost
+
+    def release(self, name: str) -> None:
+        """Gives a lease back, if it is ours; while the store does not answer, with a later ``beat``."""
+        self._held.discard(name)
+        self._watches.pop(name, None)
+        ours = (_leases.c.name == name, _leases.c.owner == self._me.owner)
+        try:
+            self._store.transact(lambda connection: connection.execute(_leases.delete().where(*ours)))
+        except StoreError as error:
+            if not error.transient:
+                raise
+            self._unreleased.add(name)
+
+    def release_all(self) -> None:
+        """Gives all leases back; what a store that is away keeps, others take over when this process is gone."""
+        self._held.clear()
+        self._watches.clear()
+        ours = _leases.c.owner == self._me.owner
+        try:
+            self._store.transact(lambda connection: connection.execute(_leases.delete().where(ours)))
+        except StoreError as error:
+            if not error.transient:
+                raise
+
+    def _watch(self, name: str, row: _Row, now: float) -> None:
+        known = self._watches.get(name)
+        if known is None or known.row != row:
+            self._watches[name] = _Watch(row, now)
+            return
+        known.seconds += min(max(0.0, now - known.looked_at), self.seconds / 2)
+        known.looked_at = now
+
+    def _may_take_over(self, name: str, row: _Row, now: float) -> bool:
+        if row.owner == self._me.owner:
+            return False
+        if row.machine == self._me.machine and started(row.pid) != row.started:
+            return True
+        self._watch(name, row, now)
+        return self._watches[name].seconds >= self.seconds
+
+
+def _find(connection: sa.Connection, name: str) -> _Row | None:
+    query = sa.select(*[column for column in _leases.c if column.name != "name"]).where(_leases.c.name == name)
+    row = connection.execute(query).first()
+    return None if row is None else _Row(**row._mapping)
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """Returns what tells this boot of this machine, and the processes that it numbers, from any other."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        processes = str(Path("/proc/self/ns/pid").readlink())  # two containers count their processes apart
+    except OSError:
+        boot, processes = f"{uuid.getnode():012x}", ""
+    return f"{socket.gethostname()}/{boot}/{processes}"[:255]
+
+
+def started(pid: int) -> str:
+    """Returns when a process of this machine started, in a form that no change of the clock alters; "" if it is gone.
+
+    A process number is used again; with its start it is not.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return ""
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists():  # ticks since the boot; psutil's seconds since 1970 move with the clock
+            return stat.read_text().rpartition(")")[2].split()[19]
+        return f"{process.create_time():.0f}"
+    except (psutil.NoSuchProcess, OSError):
+        return ""
+    except psutil.AccessDenied:
+        return "unknown"
+
+
+def _seconds() -> float:
+    text = os.environ.get(_VARIABLE, str(DEFAULT_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{_VARIABLE}={text!r}: for how many seconds a coordinator may be silent, such as 60")
+    return seconds

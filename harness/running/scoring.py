@@ -1,0 +1,149 @@
+"""Scoring: one figure of a trained model is one stage, kept in the run's folder under a key of its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from harness.discovery.loading import drawing_code, load_dataset, load_metric, origin_of
+from harness.discovery.manager import PluginManager
+from harness.interface.data_folder import DataFolder
+from harness.interface.dataset import Dataset
+from harness.interface.executor import Stage
+from harness.interface.metric import Evaluation, Metric, Score
+from harness.interface.model import Model, Unsupported
+from harness.interface.spec import RunSpec
+from harness.interface.training import FitSummary
+from harness.records.record import Failure, ScoreRecord
+from harness.records.run_folder import RunFolder
+from harness.running.failures import failure_from
+from harness.support.environment import choose_device, fingerprint, hardware
+from harness.support.files import write_atomically
+from harness.support.randomness import derive_seed
+
+log = logging.getLogger("harness")
+
+
+class Evaluations:
+    """One evaluation a split, so that metrics share samples and features."""
+
+    def __init__(
+        self,
+        plugins: PluginManager,
+        spec: RunSpec,
+        data: Dataset,
+        model: Model,
+        folder: RunFolder,
+        data_folder: DataFolder,
+    ) -> None:
+        self._plugins, self._spec, self._data, self._model = plugins, spec, data, model
+        self._folder, self._data_folder = folder, data_folder
+        self._made: dict[str, Evaluation] = {}
+
+    def on(self, split: Literal["test", "valid"]) -> Evaluation:
+        """Returns the evaluation on a split."""
+        if split not in self._made:
+            fit = self._folder.fit()
+            assert fit is not None
+            summary = FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"}))
+            record = self._folder.description()
+            assert record is not None
+            artifacts = self._folder.path.parent.parent
+            self._made[split] = Evaluation(
+                self._model,
+                self._data,
+                split=split,
+                fit=summary,
+                seed=self._spec.seed,
+                feature_folder=artifacts / "features",
+                load_dataset=lambda name: load_dataset(self._plugins, name, self._data_folder),
+                data_folder=self._data_folder,
+                origin=origin_of(
+                    self._plugins,
+                    self._spec.model,
+                    self._spec.hyperparameters,
+                    drawing_code(self._plugins, self._spec.model),
+                ),
+                audit_folder=artifacts / "audits",
+            )
+        return self._made[split]
+
+
+def score(
+    plugins: PluginManager, spec: RunSpec, model: Model, folder: RunFolder, wanted: Stage, evaluations: Evaluations
+) -> None:
+    """Measures one figure, unless it is there, and leaves it, or what went wrong, in the run's folder."""
+    found = folder.score(wanted.name)
+    if found is not None and found.key == wanted.key:
+        return
+    folder.write_progress(stage=wanted.name)
+    started = time.monotonic()
+    base = describe_score(wanted, model.device, spec.threads)
+    try:
+        metric = load_metric(plugins, wanted.metric)
+        base |= _describe_metric(metric)
+        evaluation = evaluations.on(wanted.split)
+        torch.manual_seed(derive_seed(spec.seed, "metric", wanted.name))
+        result = _keep(folder, wanted, evaluation, metric.evaluate(evaluation), base)
+    except Unsupported as error:
+        result = ScoreRecord(**base, status="skipped", failure=failure_from(wanted.name, error, with_traceback=False))
+    except Exception as error:
+        log.exception("%s failed", wanted.name)
+        failure = failure_from(wanted.name, error)
+        result = ScoreRecord(**base, status=failure.status, failure=failure)
+    result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+    folder.write_score(wanted.name, result)
+    log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
+
+
+def _keep(folder: RunFolder, wanted: Stage, evaluation: Evaluation, score: Score, base: dict[str, Any]) -> ScoreRecord:
+    if not np.isfinite(score.value):
+        raise ValueError(f"{wanted.metric} is {score.value}")
+    reference = num_images = None
+    if score.per_image is not None:
+        num_images = len(score.per_image)
+        if num_images != len(evaluation.split):
+            raise ValueError(f"{wanted.metric} scored {num_images} of {len(evaluation.split)} images")
+        arrays = {
+            "per_image": score.per_image.double().cpu().numpy(),
+            "images": np.asarray(evaluation.split.image_digests()),
+        }
+        write_atomically(folder.per_image_file(wanted.name), save(arrays))
+        reference = f"{folder.run}/{wanted.name}"
+    return ScoreRecord(
+        **base,
+        value=float(score.value),
+        standard_error=score.standard_error,
+        kind=score.kind,
+        num_images=num_images,
+        per_image=reference,
+        protocol=dict(score.protocol),
+        details={k: float(v) for k, v in score.details.items()},
+    )
+
+
+def describe_score(wanted: Stage, device: torch.device, threads: int) -> dict[str, Any]:
+    """Returns the fields of a score that are known before it is measured."""
+    return {
+        "metric": wanted.metric,
+        "key": wanted.key,
+        "fingerprint": fingerprint(device, threads),
+        "hardware": hardware(device, threads),
+    }
+
+
+def _describe_metric(metric: Metric) -> dict[str, Any]:
+    return {"stage": metric.stage, "unit": metric.unit, "higher_is_better": metric.higher_is_better}
+
+
+def failed_score(plugins: PluginManager, spec: RunSpec, wanted: Stage, failure: Failure) -> ScoreRecord:
+    """Returns the record of a figure whose measuring ended the process."""
+    base = describe_score(wanted, choose_device(spec.device), spec.threads)
+    return ScoreRecord(
+        **base, **_describe_metric(load_metric(plugins, wanted.metric)), status=failure.status, failure=failure
+    )

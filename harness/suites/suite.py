@@ -1,0 +1,334 @@
+"""Suite: what a user writes in TOML, and what a board is regenerated from; and its expansion into rows of runs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from harness.discovery.manager import did_you_mean
+from harness.interface.spec import Budget, Precision, RunSpec
+from harness.support.limits import Limits
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NOT_IN_FILE = ("name", "checkpoint")
+AUDIT = "audit"
+Role = Literal["model", "reference"]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be used; the message names the file, the key and what would be right."""
+
+
+class SuiteModel(BaseModel):
+    """One ``[[models]]`` table: a row of the boards for every dataset.
+
+    Attributes:
+        name: the model's registered name.
+        label: the row's name; the default is made from name and hyperparameters.
+        published: the row of ``published.toml`` to stand beside.
+        hyperparameters: what differs from the model's defaults.
+        grid: lists of values; every combination is trained, and the best on the validation split is the row.
+        budget: overrides the suite's.
+        datasets: the datasets that this row is for; all of the suite's by default.
+        role: ``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    label: str | None = None
+    published: str | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    budget: str | None = None
+    datasets: tuple[str, ...] | None = None
+    role: Role = "model"
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_parses(cls, value: str | None) -> str | None:
+        return None if value is None else str(Budget.parse(value))
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_has_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for name, choices in value.items():
+            if not choices:
+                raise ValueError(f"grid.{name} is empty; it needs a list of values")
+        return value
+
+    @model_validator(mode="after")
+    def _grid_is_no_hyperparameter(self) -> SuiteModel:
+        twice = sorted(self.grid.keys() & self.hyperparameters.keys())
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
+        return self
+
+    @property
+    def row_label(self) -> str:
+        """The row's name."""
+        if self.label is not None:
+            return self.label
+        shown = ", ".join(f"{name}={value}" for name, value in sorted(self.hyperparameters.items()))
+        return f"{self.name} ({shown})" if shown else self.name
+
+    def configurations(self) -> list[dict[str, Any]]:
+        """Returns the hyperparameters of every combination of the grid; one combination without a grid."""
+        names = list(self.grid)
+        combinations = itertools.product(*(self.grid[name] for name in names))
+        return [{**self.hyperparameters, **dict(zip(names, values, strict=True))} for values in combinations]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a board: one model on one dataset.
+
+    Attributes:
+        label, dataset, published: as in the suite.
+        model: the model's registered name.
+        configurations: for each combination of the grid, one spec a seed.
+        role: ``reference`` rows are not ranked.
+    """
+
+    label: str
+    dataset: str
+    model: str
+    published: str | None
+    configurations: tuple[tuple[RunSpec, ...], ...]
+    role: Role = "model"
+
+
+class Suite(BaseModel):
+    """A benchmark: which models, on which datasets, with which seeds, measured how.
+
+    ``time_limit`` (``"30 minutes"``) and ``memory_limit`` (``"4 GB"``) are what each run may take; they are no part of
+    what a run is. Models are audited, once for their code and hyperparameters on a sample space, unless ``audit`` is
+    false; references are not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    description: str = ""
+    datasets: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    metrics: tuple[str, ...] = ()
+    budget: str | None = None
+    precision: Precision = "float32"
+    threads: int = Field(default=1, ge=1)
+    time_limit: str | None = None
+    memory_limit: str | None = None
+    audit: bool = True
+    models: tuple[SuiteModel, ...] = Field(min_length=1)
+    checkpoint: str | None = Field(default=None, exclude=True)
+    name: str = Field(default="", exclude=True)
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_parses(cls, value: str | None) -> str | None:
+        return None if value is None else str(Budget.parse(value))
+
+    @model_validator(mode="after")
+    def _limits_parse(self) -> Suite:
+        Limits.parse(self.time_limit, self.memory_limit)
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """What a run may take."""
+        return Limits.parse(self.time_limit, self.memory_limit)
+
+    @field_validator("datasets", "seeds", "metrics")
+    @classmethod
+    def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [item for item in dict.fromkeys(value) if value.count(item) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands twice")
+        return value
+
+    @classmethod
+    def read(cls, path: Path) -> Suite:
+        """Reads a suite from a TOML file; its name is the file's.
+
+        Raises:
+            SuiteError: a missing or malformed file, an unknown key, a wrong type, two rows of one label.
+        """
+        if not _NAME.fullmatch(path.stem):
+            raise SuiteError(f"suite name {path.stem!r} may hold only letters, digits, hyphens and underscores")
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SuiteError(f"no suite at {path}") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SuiteError(f"{path}: cannot be read as TOML: {error}") from error
+        return cls.parse(content, name=path.stem, source=str(path))
+
+    @classmethod
+    def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
+        """Makes a suite from a TOML document; ``source`` stands in messages."""
+        if "profile" in content:
+            raise SuiteError(
+                f"{source} is a profile of generation speed: 'harness profile generation --suite {source}' measures it"
+            )
+        for key in content:
+            if key in _NOT_IN_FILE:
+                raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")
+        try:
+            suite = cls.model_validate({**content, "name": name})
+        except ValidationError as error:
+            raise SuiteError(f"{source}: {_explain(error)}") from error
+        labels = [model.row_label for model in suite.models]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise SuiteError(f"{source}: two rows are labelled {label!r}; give one of them a label of its own")
+        for model in suite.models:
+            for dataset in model.datasets or ():
+                if dataset not in suite.datasets:
+                    hint = did_you_mean(dataset, suite.datasets)
+                    raise SuiteError(
+                        f"{source}: {model.row_label!r} names the dataset {dataset!r}, the suite does not{hint}"
+                    )
+        return suite
+
+    def rows(self) -> list[Row]:
+        """Returns the rows, dataset by dataset, in the order of the file."""
+        rows = []
+        for dataset in self.datasets:
+            for model in self.models:
+                if model.datasets is not None and dataset not in model.datasets:
+                    continue
+                configurations = tuple(
+                    tuple(self._spec(model, dataset, hyperparameters, seed) for seed in self.seeds)
+                    for hyperparameters in model.configurations()
+                )
+                rows.append(Row(model.row_label, dataset, model.name, model.published, configurations, model.role))
+        return rows
+
+    def _spec(self, model: SuiteModel, dataset: str, hyperparameters: dict[str, Any], seed: int) -> RunSpec:
+        audited = self.audit and model.role == "model" and AUDIT not in self.metrics
+        return RunSpec(
+            model=model.name,
+            dataset=dataset,
+            metrics=(*self.metrics, AUDIT) if audited else self.metrics,
+            hyperparameters=hyperparameters,
+            seed=seed,
+            budget=model.budget or self.budget,
+            precision=self.precision,
+            threads=self.threads,
+            checkpoint=self.checkpoint,
+        )
+
+    def select(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Suite:
+        """Returns the suite with the models and datasets named by ``only`` (all, if it names none), and other seeds.
+
+        Raises:
+            SuiteError: a name that is neither a model, nor a label, nor a dataset of the suite.
+        """
+        models = [item for item in self.models if {item.name, item.row_label} & set(only)]
+        datasets = [item for item in self.datasets if item in only]
+        known = {name for item in self.models for name in (item.name, item.row_label)} | set(self.datasets)
+        for name in only:
+            if name not in known:
+                raise SuiteError(
+                    f"--only {name!r}: no such model, label or dataset in the suite{did_you_mean(name, known)}"
+                )
+        changes: dict[str, Any] = {"models": tuple(models) or self.models, "datasets": tuple(datasets) or self.datasets}
+        if seeds is not None:
+            for seed in seeds:
+                if not 0 <= seed < 2**31:
+                    raise SuiteError(f"seed {seed} is not in [0, 2**31)")
+            changes["seeds"] = tuple(dict.fromkeys(seeds))
+        return self.model_copy(update=changes)
+
+    def scoring(self, checkpoint: Path) -> Suite:
+        """Returns the suite with one row and one seed, whose weights come from ``checkpoint`` instead of training.
+
+        Raises:
+            SuiteError: the suite has more than one row.
+        """
+        rows = self.rows()
+        if len(rows) == 1 and len(rows[0].configurations) > 1:
+            raise SuiteError(
+                f"a checkpoint belongs to one configuration, {rows[0].label!r} has a grid of "
+                f"{len(rows[0].configurations)}: choose one of its values by --set"
+            )
+        if len(rows) != 1:
+            names = ", ".join(f"{row.label} on {row.dataset}" for row in rows[:4])
+            raise SuiteError(
+                f"a checkpoint belongs to one row, this is {len(rows)} ({names}): name a model and a dataset by --only"
+            )
+        return self.model_copy(update={"checkpoint": str(checkpoint.resolve()), "seeds": self.seeds[:1]})
+
+    def override(self, settings: Iterable[str]) -> Suite:
+        """Returns the suite with ``MODEL.HYPERPARAMETER=VALUE`` and ``KEY=VALUE`` (such as ``budget="2 epochs"``) set.
+
+        Values are written as in TOML; a bare word is a string.
+
+        Raises:
+            SuiteError: another form, or a model or key that the suite does not have.
+        """
+        suite = self
+        for setting in settings:
+            # a row's default label holds equals signs of its own
+            labels = [item.row_label for item in self.models if setting.startswith(f"{item.row_label}.")]
+            label = max(labels, key=len, default="")
+            target, separator, text = setting[len(label) :].partition("=")
+            owner, _, key = f"{label}{target}".strip().rpartition(".")
+            if not separator or not key.strip():
+                raise SuiteError(f"--set {setting!r}: write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE")
+            value = _toml_value(text.strip())
+            suite = suite._set(owner, key, value, setting)
+        return suite
+
+    def _set(self, owner: str, key: str, value: Any, setting: str) -> Suite:
+        content = self.model_dump(mode="json")
+        if not owner:
+            known = [name for name in _keys(type(self)) if name != "models"]
+            if key not in known:
+                raise SuiteError(f"--set {setting!r}: the suite has no key {key!r}{did_you_mean(key, known)}")
+            content[key] = value
+        else:
+            owners = {name for item in self.models for name in (item.row_label, item.name)}
+            if owner not in owners:
+                raise SuiteError(f"--set {setting!r}: no model {owner!r} in the suite{did_you_mean(owner, owners)}")
+            for item, table in zip(self.models, content["models"], strict=True):
+                if owner in (item.name, item.row_label) and key == "budget":
+                    table["budget"] = value
+                elif owner in (item.name, item.row_label):
+                    table["hyperparameters"][key] = value
+                    table["grid"].pop(key, None)
+        changed = type(self).parse(content, name=self.name, source=f"--set {setting!r}")
+        return changed.model_copy(update={"checkpoint": self.checkpoint})
+
+
+def _keys(suite: type[Suite]) -> list[str]:
+    return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = _keys(Suite)
+        if first["loc"][0] == "models":
+            known = list(SuiteModel.model_fields)
+        return f"unknown key {where!r}{did_you_mean(key, known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] == "missing" else f" (it is {first['input']!r:.60})"
+    return f"{where}: {message}{value}"

@@ -1,0 +1,150 @@
+"""Checkpoints: tensors in safetensors, everything else as JSON in the same file's header. Nothing is ever unpickled.
+
+One file means one atomic rename: a checkpoint is the old one or the new one, never half of each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from harness.support.files import write_atomically
+
+__all__ = [
+    "CheckpointError",
+    "load_state",
+    "load_weights",
+    "put_weights",
+    "save_state",
+    "save_weights",
+    "write_atomically",
+]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or that does not fit the model."""
+
+
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"{len(tensors)}:{name}"  # the number tells the keys 1 and "1" apart, and "a/b" from "b" in "a"
+        order = _memory_order(value)
+        if order is not None:
+            tensors[name] = value.detach().cpu().permute(order).contiguous().clone()
+            return {"permuted": [name, order]}
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"map": [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_pack(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise TypeError(f"{name}: a checkpoint holds tensors, numbers, strings, lists and mappings, not {type(value)}")
+
+
+def _memory_order(value: Tensor) -> list[int] | None:
+    """Returns the dimensions from the slowest to the fastest in memory, None where that is their own order.
+
+    An optimizer's fused step takes for granted that its state lies in memory as its parameter does.
+    """
+    if value.is_contiguous():
+        return None
+    order = sorted(range(value.dim()), key=value.stride, reverse=True)
+    return order if value.permute(order).is_contiguous() else None
+
+
+def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+    [(kind, content)] = packed.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "permuted":
+        name, order = content
+        return tensors[name].permute([order.index(dimension) for dimension in range(len(order))])
+    if kind == "map":
+        return {key: _unpack(item, tensors) for key, item in content}
+    if kind == "list":
+        return [_unpack(item, tensors) for item in content]
+    if kind == "tuple":
+        return tuple(_unpack(item, tensors) for item in content)
+    return content
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes nested mappings and lists of tensors, numbers and strings atomically to one safetensors file."""
+    tensors: dict[str, Tensor] = {}
+    structure = _pack(state, "state", tensors)
+    write_atomically(path, save(tensors, metadata={"structure": json.dumps(structure)}))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Reads what ``save_state`` wrote.
+
+    Raises:
+        CheckpointError: the file is truncated, or is not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+        state = _unpack(json.loads(metadata["structure"]), tensors)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error})") from error
+    assert isinstance(state, dict)
+    return state
+
+
+def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a model's ``state_dict`` atomically as a plain safetensors file that other tools can read."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    # empty metadata would give a header that safetensors itself cannot read where a model has no tensors
+    write_atomically(path, save(tensors, metadata=dict(metadata) if metadata else None))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Puts a safetensors file's tensors into a model, in place; buffers registered empty take the file's shapes.
+
+    Raises:
+        CheckpointError: the file cannot be read, or names or shapes differ from the model's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    put_weights(tensors, model, source=str(path))
+
+
+@torch.no_grad()
+def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str) -> None:
+    """Copies ``tensors`` into a model's state in place, so that optimizers keep their references.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message names up to three of each.
+    """
+    own = model.state_dict(keep_vars=True)
+    missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or unknown:
+        raise CheckpointError(
+            f"{source}: does not fit {type(model).__name__}: missing {missing[:3]}, unknown {unknown[:3]}"
+        )
+    for name, value in tensors.items():
+        if own[name].numel() > 0 and own[name].shape != value.shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(value.shape)}, "
+                f"{type(model).__name__} expects {tuple(own[name].shape)}"
+            )
+    for name, value in tensors.items():
+        target = own[name]
+        if target.shape == value.shape:
+            target.copy_(value)
+        else:  # registered empty
+            target.data = value.to(target, copy=True)
