@@ -137,9 +137,9 @@ def test_the_templates_are_in_the_wheel(tmp_path):
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    templates = resources.files("harness") / "templates" / "plugin"
+    templates = resources.files("harness.testing") / "templates" / "plugin"
     with resources.as_file(templates) as folder:
         files = [file.relative_to(folder).as_posix() for file in folder.rglob("*.template")]
-    expected = {f"harness/templates/plugin/{file}" for file in files}
+    expected = {f"harness/testing/templates/plugin/{file}" for file in files}
     assert len(expected) == 8
     assert expected <= names

@@ -1,8 +1,8 @@
 """Two rows side by side: the paired difference of their figures with its interval, and what it rests on.
 
 Images are paired by their content, and the test is the one of the boards, seeds crossed with images
-(``harness.boards.statistics.compare``). A figure without scores per image, such as FID, is compared by its seeds, or with one
-seed by the standard errors that resampling gave. Figures that were measured differently are refused.
+(``harness.boards.statistics.compare``). A figure without scores per image, such as FID, is compared by its seeds, or
+with one seed by the standard errors that resampling gave. Figures that were measured differently are refused.
 """
 
 from __future__ import annotations

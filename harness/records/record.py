@@ -77,7 +77,7 @@ class FitRecord(_Value):
 
 
 class ScoreRecord(_Value):
-    """One figure; see ``harness.interface.metric.Score``. ``per_image`` names its array of per-image scores, if it has one.
+    """One figure; see ``harness.Score``. ``per_image`` names its array of per-image scores, if it has one.
 
     Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
     """

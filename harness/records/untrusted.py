@@ -1,7 +1,7 @@
 """Reading an archive that somebody else wrote: all of it is checked before any of it is used. Nothing is unpickled.
 
-``harness.records.archive.read_archive`` trusts a suite's own files; here a name that could leave its folder, a number that is
-none, an array that nobody asked for, or a record that says it is another's, ends in an ``ArchiveError``.
+``harness.records.archive.read_archive`` trusts a suite's own files; here a name that could leave its folder, a number
+that is none, an array that nobody asked for, or a record that says it is another's, ends in an ``ArchiveError``.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def rank_figures(figures: Sequence[Figure]) -> Ranks:
     kinds = np.array([figure.kind for figure in figures], dtype=object)
     claimed = tests.rejected(ALPHA)
     lower, higher = tests.lower[claimed], tests.higher[claimed]
-    # ``harness.boards.statistics.better``: equal kinds by value; a bound proves a value above it wrong, and no other mixture.
+    # ``statistics.better``: equal kinds by value; a bound proves a value above it wrong, and no other mixture.
     proven = (kinds[lower] == kinds[higher]) | ((kinds[lower] == "upper bound") & (kinds[higher] == "exact"))
     won = np.bincount(lower[proven], minlength=len(figures)).tolist()
     lost = np.bincount(higher[proven], minlength=len(figures)).tolist()

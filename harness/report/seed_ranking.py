@@ -73,7 +73,7 @@ class SeedRanks:
 def rank_replicates(rows: Sequence[Replicates]) -> SeedRanks:
     """Ranks K rows: from 1 + the number proven better to K - the number proven worse.
 
-    Two rows of several seeds each are compared as ``harness.boards.statistics.compare_seeds`` does. If a row has one seed,
+    Two rows of several seeds each are compared as ``statistics.compare_seeds`` does. If a row has one seed,
     the test is z = difference / sqrt(e_1^2 + e_2^2) with the resampling standard errors e. Both hold the error of the
     reference images, which all rows share: its covariance is left out, so that z is too small rather than too large.
     Holm's (1979) method over all pairs keeps the chance of any false claim at ``ALPHA``.

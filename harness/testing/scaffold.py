@@ -172,6 +172,6 @@ def _render(name: str, kind: Kind, *, with_baseline: bool) -> dict[Path, str]:
         Path(package, "model.py"): f"package/{kind}.py",
         Path("tests", f"test_{module}.py"): "tests/test.py",
     }
-    templates = resources.files("harness") / "templates" / "plugin"
+    templates = resources.files("harness.testing") / "templates" / "plugin"
     texts = {path: (templates / f"{source}.template").read_text(encoding="utf-8") for path, source in sources.items()}
     return {path: Template(text).substitute(values).rstrip("\n") + "\n" for path, text in texts.items()}
