@@ -303,9 +303,7 @@ def test_bad_hyperparameters_are_named(kind: type[Adversarial]):
         kind(SPEC, averaging=1.0)
     with pytest.raises(ValueError, match=r"betas\[1\] must be at least 0 and below 1, not 1.5"):
         kind(SPEC, betas=(0.0, 1.5))
-    with pytest.raises(
-        ValueError, match="schedule must be one of 'constant', .*, not 'step'"
-    ):
+    with pytest.raises(ValueError, match=r"schedule must be one of 'constant', .*, not 'step'"):
         kind(SPEC, schedule="step")
     with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'cnn'"):
         kind(SPEC, network="cnn")
