@@ -66,3 +66,12 @@ def test_the_reference_has_every_public_name_once():
     public = [f"harness.{name}" for name in harness.__all__]
     public += [f"harness.testing.{name}" for name in harness.testing.__all__]
     assert sorted(public_names()) == sorted(public)
+
+
+def test_the_architecture_names_every_room_and_modules_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = dict(re.findall(r"^\| `(\w+)/` \|.*\|(.*)\|$", text, flags=re.MULTILINE))
+    folders = {path.parent.name for path in ROOT.glob("harness/*/__init__.py")}
+    named = {f"{room}/{module}.py" for room, modules in rooms.items() for module in re.findall(r"`(\w+)`", modules)}
+    assert set(rooms) == folders
+    assert [name for name in sorted(named) if not (ROOT / "harness" / name).exists()] == []
