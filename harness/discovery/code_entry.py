@@ -44,7 +44,7 @@ class CodeEntry(Entry):
 
     def __post_init__(self) -> None:
         if self.file is not None and not self.file.is_file():
-            raise EntryError(f"{self.name!r}: there is no file {self.file}")
+            raise EntryError(f"{self.name!r}: there is no file {self.folder / self.where}")
 
     @property
     def where(self) -> str:
