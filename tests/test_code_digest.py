@@ -250,7 +250,7 @@ def test_imports_for_type_checkers_do_not_count(zoo):
     ("old", "new", "same"),
     [
         ("", "", True),
-        ("            self.step += 1\n", "            # one batch\n            self.step += 1\n", True),
+        ("self.step += 1\n", "self.step += 1  # one batch\n", True),
         ("            self.step += 1\n", "            self.step += 2\n", False),
     ],
     ids=["moved", "moved, and a comment", "a changed line"],

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from harness.discovery.code_digest import code_digest
+from harness.discovery.code_entry import CodeEntry
 from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
@@ -54,10 +55,14 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
     return found
 
 
-def drawing_code(plugins: PluginManager, name: str) -> str:
-    """Returns the digest of a registered model's code, that of its samplers included."""
+def model_code(plugins: PluginManager, name: str, *, drawing: bool = False) -> str:
+    """Returns the digest of a model's code, with ``drawing`` that of its samplers included."""
     entry, _ = plugins.find("model", name)
-    return code_digest(entry.module, plugins.packages(), drawing=True)
+    packages = plugins.packages()
+    if isinstance(entry, CodeEntry):
+        entry.load()  # from then on its module and its neighbours are found by their names
+        packages |= entry.packages
+    return code_digest(entry.module, packages, drawing=drawing)
 
 
 def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device) -> Model:

@@ -15,9 +15,8 @@ from typing import Literal
 
 import torch
 
-from harness.discovery.code_digest import code_digest
 from harness.discovery.hyperparameters import as_json, resolve
-from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, load_model_class
+from harness.discovery.loading import build_model, load_dataset, load_metric, load_model_class, model_code
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -327,13 +326,12 @@ class Planner:
 
     def _code(self, model: str) -> str:
         if model not in self._codes:
-            entry, _ = self.plugins.find("model", model)
-            self._codes[model] = code_digest(entry.module, self.plugins.packages())
+            self._codes[model] = model_code(self.plugins, model)
         return self._codes[model]
 
     def _drawing(self, model: str) -> list[str]:
         """Returns the digest of the model's code with that of its samplers, where these have code of their own."""
-        drawing = drawing_code(self.plugins, model)
+        drawing = model_code(self.plugins, model, drawing=True)
         return [] if drawing == self._code(model) else [drawing]
 
     def _metric(self, name: str) -> Metric:
