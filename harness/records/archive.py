@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
-from harness.records.record import RECORD_VERSION, Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_problem, identity_of
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
@@ -65,37 +65,22 @@ class Archive:
     per_image: Mapping[str, PerImage]
 
 
-def export(
-    suite: Suite,
-    artifacts: Artifacts,
-    out_folder: Path,
-    *,
-    current_keys: Mapping[str, str],
-    stale_scores: Collection[str] = (),
-) -> list[Path]:
-    """Writes the results of a suite, of all configurations of its grids, and whatever their status is.
+def collect(
+    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
+) -> Archive:
+    """Returns the results of a suite, of all configurations of its grids, whatever their status is.
+
+    Scores per image are loaded when asked for; an ``ArchiveError`` then says which are not in the run's folder.
 
     Args:
         suite: says which runs.
         artifacts: where runs and store live.
-        out_folder: the suite's folder; the two files are put there.
         current_keys: by identity, the key that its run has today.
         stale_scores: ``run/score`` names of figures that an older version of a metric computed.
 
-    Returns:
-        The two files.
-
     Raises:
         StaleRecords: the only record of a run has another key than today's, or one of its scores is stale.
-        ArchiveError: a record names scores per image that are not in the run's folder.
     """
-    return write_archive(collect(suite, artifacts, current_keys=current_keys, stale_scores=stale_scores), out_folder)
-
-
-def collect(
-    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
-) -> Archive:
-    """Returns what ``export`` writes."""
     specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
     identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
     found: dict[str, dict[str, RunRecord]] = {}
@@ -121,7 +106,7 @@ def collect(
             if score.per_image is not None:
                 sources[score.per_image] = artifacts.folder(record.run).per_image_file(name)
     load = _from_runs(sources, artifacts.store.array)
-    return Archive(tuple(without_paths(record) for record in records), _Loaded(sorted(sources), load))
+    return Archive(tuple(without_paths(record) for record in records), LoadedArrays(sorted(sources), load))
 
 
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
@@ -149,7 +134,7 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
 
 
 def read_archive(folder: Path) -> Archive:
-    """Reads what ``export`` wrote.
+    """Reads what ``write_archive`` wrote.
 
     Raises:
         ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record
@@ -206,12 +191,10 @@ def _parse(line: bytes, where: str) -> RunRecord:
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ArchiveError(f"{where}: not a record: {field}: {first['msg']}") from error
+        raise ArchiveError(f"{where}: not a record: {first_problem(error)}") from error
 
 
-class _Loaded(Mapping[str, PerImage]):
+class LoadedArrays(Mapping[str, PerImage]):
     """Arrays that are loaded when they are asked for."""
 
     def __init__(self, names: Sequence[str], load: Callable[[str], PerImage]) -> None:
@@ -260,7 +243,7 @@ def _open_per_image(file: Path) -> Mapping[str, PerImage]:
             images[digest] = tensors.get_tensor(f"images/{digest}")
         return _pair(tensors.get_tensor(reference), images[digest], f"{file}: {reference}")
 
-    return _Loaded([name for name in sorted(images_of) if {name, f"images/{images_of[name]}"} <= names], load)
+    return LoadedArrays([name for name in sorted(images_of) if {name, f"images/{images_of[name]}"} <= names], load)
 
 
 def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> PerImage:
@@ -285,13 +268,12 @@ def without_paths(record: RunRecord) -> RunRecord:
             "environment": environment,
             "failure": _failure_without_paths(record.failure),
             "reason": None if record.reason is None else shorten_paths(record.reason),
-            "scores": {name: _score_without_paths(score) for name, score in record.scores.items()},
+            "scores": {
+                name: score.model_copy(update={"failure": _failure_without_paths(score.failure)})
+                for name, score in record.scores.items()
+            },
         }
     )
-
-
-def _score_without_paths(score: ScoreRecord) -> ScoreRecord:
-    return score.model_copy(update={"failure": _failure_without_paths(score.failure)})
 
 
 def _failure_without_paths(failure: Failure | None) -> Failure | None:
@@ -310,15 +292,11 @@ def shorten_paths(text: str) -> str:
 
 def _short(path: str) -> str:
     parts = [part for part in re.split(r"[/\\]", path) if part]
-    for is_root in (lambda part: part == "site-packages", lambda part: part == "plugins", _is_ours):
-        roots = [index for index, part in enumerate(parts[:-1]) if is_root(part)]
+    for root in ("site-packages", "plugins", "harness.*"):
+        roots = [index for index, part in enumerate(parts[:-1]) if re.fullmatch(root, part)]
         if roots:
             return "/".join(parts[roots[-1] :])
     return parts[-1] if parts else path
-
-
-def _is_ours(part: str) -> bool:
-    return part.startswith("harness")
 
 
 def _one_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 
-from harness.records.record import RunRecord
+from harness.records.record import RunRecord, first_problem
 from harness.records.store_faults import StoreError, explain, may_succeed_at_once
 from harness.records.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
 from harness.support.redaction import redact, secrets_of, without
@@ -28,6 +28,7 @@ __all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
 
 _T = TypeVar("_T")
 _TIMEOUT_VARIABLE = "HARNESS_STORE_TIMEOUT"
+_INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
 
 
@@ -192,36 +193,29 @@ class Store:
 
     def insert_new(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
         """Inserts a row unless its primary key is there, also if another process inserts it at this moment."""
-        if self._engine.dialect.name == "sqlite":
-            connection.execute(sqlite.insert(table).values(**values).on_conflict_do_nothing())
-        elif self._engine.dialect.name == "postgresql":
-            connection.execute(postgresql.insert(table).values(**values).on_conflict_do_nothing())
-        else:
-            key = [column == values[column.name] for column in table.primary_key]
-            if connection.execute(sa.select(sa.literal(1)).select_from(table).where(*key)).first() is None:
-                connection.execute(table.insert().values(**values))
+        if insert := _INSERTS.get(self._engine.dialect.name):
+            connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+            return
+        key = [column == values[column.name] for column in table.primary_key]
+        if connection.execute(sa.select(sa.literal(1)).select_from(table).where(*key)).first() is None:
+            connection.execute(table.insert().values(**values))
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-        key = [column.name for column in table.primary_key]
-        if self._engine.dialect.name == "sqlite":
-            connection.execute(
-                sqlite.insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=dict(values))
-            )
-        elif self._engine.dialect.name == "postgresql":
-            connection.execute(
-                postgresql.insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=dict(values))
-            )
+        key = list(table.primary_key)
+        if insert := _INSERTS.get(self._engine.dialect.name):
+            statement = insert(table).values(**values)
+            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=dict(values)))
         else:
-            connection.execute(table.delete().where(*[table.c[name] == values[name] for name in key]))
+            connection.execute(table.delete().where(*[column == values[column.name] for column in key]))
             connection.execute(table.insert().values(**values))
 
     def _parse(self, run: str, text: str) -> RunRecord:
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-            raise StoreError(f"the store {self.name}: the record of {run} cannot be read: {why}") from None
+            raise StoreError(
+                f"the store {self.name}: the record of {run} cannot be read: {first_problem(error)}"
+            ) from None
 
     def _opening_fault(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):

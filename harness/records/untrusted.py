@@ -34,7 +34,7 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
 @dataclass(frozen=True)
-class ForeignArchive:
+class UntrustedArchive:
     """Somebody else's records.
 
     Attributes:
@@ -48,7 +48,7 @@ class ForeignArchive:
     archive: Archive
 
 
-def read_foreign(path: Path) -> ForeignArchive:
+def read_untrusted(path: Path) -> UntrustedArchive:
     """Reads and checks an archive, given its folder or its ``records.jsonl``.
 
     Raises:
@@ -78,7 +78,7 @@ def read_foreign(path: Path) -> ForeignArchive:
         for name, score in record.scores.items():
             _check_scores(archive, score, f"{file}: {record.run!r}, {name!r}")
     name = folder.resolve().name
-    return ForeignArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
+    return UntrustedArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
 
 
 def _check_size(file: Path, limit: int) -> None:
