@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness import Dataset, ImageSpec
+from harness import DataFolder, Dataset, ImageSpec
 from harness.builtin.datasets.image_files import read_images
 from harness.builtin.datasets.npz import ImageArchive, read_npz
 from harness.builtin.datasets.splits import split_by_content
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 MINIMUM = 10
 _SEED = 0

@@ -10,16 +10,12 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness import Dataset, ImageSpec, Split
+from harness import DataFolder, Dataset, ImageSpec, Split
 from harness.builtin.datasets.markov_tree import MarkovTree
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 _NUM_TRAIN, _NUM_VALID, _NUM_TEST, _SEED = 10_000, 2_000, 5_000, 0
 _MOST_ROW_STATES = 2**12

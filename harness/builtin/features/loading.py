@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from harness import Dataset, Evaluation, FeatureNetwork
 from harness.builtin.features.lenet import LeNetFeatures
 from harness.builtin.features.network import default_feature_folder, refuse_other_shape
 from harness.builtin.features.pixels import Pixels
-
-if TYPE_CHECKING:
-    from harness import Dataset, Evaluation, FeatureNetwork
 
 LENET = "lenet"
 
