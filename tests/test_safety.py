@@ -43,7 +43,7 @@ LOADERS = {"torch.load", "torch.hub.load", "torch.jit.load", "np.load", "numpy.l
 ALLOWED = {
     ("harness/builtin/datasets/npz.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
     (
-        "harness/builtin/features/inception_weights.py",
+        "harness/builtin/features/inception.py",
         "torch.load(io.BytesIO(verified), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
 }
