@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.audit.spaces import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
 from harness.discovery.loading import load_metric, load_model_class
-from harness.discovery.manager import plugin_manager
+from harness.discovery.manager import Kind, plugin_manager
 from harness.interface.dataset import Dataset
 from harness.interface.entries import EntryError
 from harness.interface.metric import Evaluation, check_samples
@@ -105,6 +105,21 @@ def class_of(model: str | type[Model]) -> type[Model]:
     return load_model_class(plugin_manager(), model) if isinstance(model, str) else model
 
 
+def check_entry(kind: Kind, name: str) -> None:
+    """Raises ``Broken`` unless exactly one plugin registers a name, and its entry resolves and has a summary."""
+    manager = plugin_manager()
+    try:
+        entry, _ = manager.find(kind, name)
+        entry.load()
+    except (ValueError, EntryError) as error:
+        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
+    provider = manager.provider_of(kind, entry)
+    if provider.problems:
+        raise Broken(f"plugin {provider.name!r}: {provider.problems[0].message}")
+    if not entry.summary.strip():
+        raise Broken(f"{type(entry).__name__}({entry.name!r}) has no summary: one line for 'harness list'")
+
+
 def registered(candidate: Candidate) -> None:
     """Exactly one plugin registers it, and the entry resolves."""
     manager = plugin_manager()
@@ -113,16 +128,7 @@ def registered(candidate: Candidate) -> None:
         if not names:
             raise Inapplicable("given as a class, which no installed plugin registers")
         return
-    try:
-        entry, _ = manager.find("model", candidate.model)
-        entry.load()
-    except (ValueError, EntryError) as error:
-        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
-    provider = manager.provider_of("model", entry)
-    if provider.problems:
-        raise Broken(f"plugin {provider.name!r}: {provider.problems[0].message}")
-    if not entry.summary.strip():
-        raise Broken(f"ModelEntry({entry.name!r}) has no summary: one line for 'harness list'")
+    check_entry("model", candidate.model)
 
 
 def documented(candidate: Candidate) -> None:
