@@ -22,12 +22,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from harness.records.record import RunRecord, first_problem
 from harness.records.store_faults import StoreError, explain, may_succeed_at_once
 from harness.records.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
+from harness.support.limits import seconds_of_variable
 from harness.support.redaction import redact, secrets_of, without
 
 __all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
 
 _T = TypeVar("_T")
-_TIMEOUT_VARIABLE = "HARNESS_STORE_TIMEOUT"
 _INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
 
@@ -49,7 +49,13 @@ class Store:
 
     def __init__(self, url: str, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
-        self._secrets, self._timeout = secrets_of(url), _timeout()
+        self._secrets = secrets_of(url)
+        try:
+            self._timeout = seconds_of_variable(
+                "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
+            )
+        except ValueError as error:
+            raise StoreError(str(error)) from None
         self.name = without(_name_of(url), self._secrets)
         try:
             with warnings.catch_warnings():
@@ -341,14 +347,3 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A transaction that reads first and writes then fails at once, without waiting, if another one wrote in between.
     is_write = connection.get_execution_options().get("harness_write", True)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _timeout() -> float:
-    text = os.environ.get(_TIMEOUT_VARIABLE, "30")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < 1e6:
-        raise StoreError(f"{_TIMEOUT_VARIABLE}={text!r}: how many seconds to wait for a locked store, such as 30")
-    return seconds
