@@ -111,8 +111,8 @@ class DeepNADE(EntrywiseModel):
             hidden = layer(hidden).relu()
         return hidden
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W): D evaluations an image, in chunks of bounded memory."""
+    def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations an image, in chunks of bounded memory."""
         order, size = self.orders[ordering], self.spec.num_dimensions
         of_values, of_mask, output_weight, output_bias = self._by_position(order)
         inputs = self.inputs_of(images.flatten(1)[:, order]).transpose(0, 1)
@@ -127,8 +127,7 @@ class DeepNADE(EntrywiseModel):
             activations = states[-1]
             hidden = self._upper_layers(states[:-1])
             outputs.append(torch.baddbmm(output_bias[chunk, None], hidden, output_weight[chunk].mT))  # (K, N, O)
-        logits = value_logits(torch.cat(outputs))[ranks_of(order)]  # (D, N, levels)
-        return logits.permute(1, 2, 0).reshape(len(images), -1, *self.spec.shape)
+        return torch.cat(outputs)[ranks_of(order)].transpose(0, 1)
 
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64, the rank of every entry in an ordering."""
@@ -169,10 +168,6 @@ class DeepNADE(EntrywiseModel):
         return incremental_sample(
             order, start, logits_at, absorb, self.spec, noise, known=known, mask=mask, trace=trace
         )
-
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases to (D, O)."""
-        self.output.bias.copy_(outputs.flatten())
 
     def training_loss(self, images: Tensor, step: int) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: the order-agnostic objective under random masks."""

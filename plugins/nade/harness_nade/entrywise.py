@@ -11,7 +11,7 @@ from abc import abstractmethod
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
 from harness_layers.checks import check_choice
@@ -40,6 +40,7 @@ class EntrywiseModel(Autoregressive):
 
     default_budget: ClassVar[str] = "60 epochs"
     scored_at_once: ClassVar[int] = 500
+    output: nn.Linear
 
     def __init__(self, spec: ImageSpec, *, inputs: Inputs, learning_rate: float, batch_size: int, weight_decay: float,
                  members: int = 1) -> None:  # fmt: skip
@@ -54,12 +55,12 @@ class EntrywiseModel(Autoregressive):
         )  # fmt: skip
 
     @abstractmethod
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases of the outputs to (D, O): what the model puts out before it has learned anything."""
-
     def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, D, O), a logit or the levels' unnormalised log-probabilities."""
-        raise NotImplementedError(f"{type(self).__name__} does not put out all conditionals of an ordering at once")
+
+    def start_from(self, outputs: Tensor) -> None:
+        """Sets the biases of the outputs to (D, O): what the model puts out before it has learned anything."""
+        self.output.bias.copy_(outputs.flatten())
 
     def inputs_of(self, values: Tensor) -> Tensor:
         """Maps integers of any shape (...) to network inputs (..., E)."""

@@ -130,10 +130,6 @@ class MADE(EntrywiseModel):
             outputs = outputs + F.linear(inputs, weights[-1])
         return outputs.view(len(images), self.spec.num_dimensions, -1)
 
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases to (D, O)."""
-        self.output.bias.copy_(outputs.flatten())
-
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64, the rank of every entry in the member's ordering."""
         return self.ranks[ordering // self.num_masks].view(self.spec.shape)

@@ -112,17 +112,7 @@ class DiagonalBiLSTM(PixelRNN):
     Every pixel sees the whole past. Gates and states are in groups, one a channel of the image; of its own pixel, a
     channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
 
-    Args:
-        spec: any sample space.
-        channels: P, the size of an LSTM's state; there are twice as many maps between layers.
-        layers: LSTM layers after the first convolution, whose kernel is 7, of mask A.
-        head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
-
-    Raises:
-        ValueError: a hyperparameter out of its range.
+    See ``PixelRNN`` for the hyperparameters.
     """
 
     def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 1, head: int = 32,

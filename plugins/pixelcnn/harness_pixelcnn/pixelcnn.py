@@ -113,10 +113,6 @@ class PixelCNN(CausalModel):
             x = block.spread(x)
         return self.output.spread(self.hidden.spread(x))
 
-    def output_layers(self) -> Sequence[CausalConv2d]:
-        """Returns the only one."""
-        return [self.output]
-
     def samplers(self) -> Mapping[str, Sampler]:
         """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows`` and ``raster``."""
         from harness_pixelcnn.pixelcnn_samplers import pixelcnn_samplers
