@@ -166,7 +166,7 @@ def test_a_row_of_the_recurrence_reads_the_row_above_by_a_kernel_of_three():
     ("given", "message"),
     [
         ({"channels": 0}, "channels must be positive, not 0"),
-        ({"layers": 0}, "layers must be at least 1, not 0"),
+        ({"layers": 0}, "layers must be positive, not 0"),
         ({"head": 0}, "head must be positive, not 0"),
         ({"channels": 1}, "2 features cannot be split into 3 groups"),
     ],
