@@ -66,7 +66,7 @@ def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
     if row.run is not None:
         return _trained(options, row, row.run, device)
     from harness.discovery.hyperparameters import as_json, resolve
-    from harness.discovery.loading import drawing_code, load_model_class
+    from harness.discovery.loading import load_model_class, model_code, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
 
     assert row.name is not None
@@ -74,21 +74,23 @@ def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
     resolve(model_class, row.hyperparameters)
 
     def make(spec: ImageSpec) -> Model:
-        return model_class(spec, **resolve(model_class, row.hyperparameters))
+        model = model_class(spec, **resolve(model_class, row.hyperparameters))
+        return with_samplers(options.plugins, model, everyones=True)
 
     return Profiled(
         row.row_label,
         row.name,
         make,
         as_json(row.hyperparameters),
-        drawing_code(options.plugins, row.name),
+        model_code(options.plugins, row.name),
+        sampler_codes=sampler_codes(options.plugins, row.name),
         samplers=row.samplers,
         sizes=row.sizes,
     )
 
 
 def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
-    from harness.discovery.loading import drawing_code
+    from harness.discovery.loading import model_code, sampler_codes
     from harness.profiling.generation import Profiled
     from harness.running.loading import load_model
 
@@ -103,7 +105,8 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
         record.spec.model,
         lambda _: model,
         record.spec.hyperparameters,
-        drawing_code(options.plugins, record.spec.model),
+        model_code(options.plugins, record.spec.model),
+        sampler_codes=sampler_codes(options.plugins, record.spec.model),
         spec=dataclasses.replace(model.spec),
         run=record.run,
         bits_per_dim=value,

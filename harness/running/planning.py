@@ -15,9 +15,15 @@ from typing import Literal
 
 import torch
 
-from harness.discovery.code_digest import code_digest
 from harness.discovery.hyperparameters import as_json, resolve
-from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, load_model_class
+from harness.discovery.loading import (
+    build_model,
+    drawing_code,
+    load_dataset,
+    load_metric,
+    load_model_class,
+    model_code,
+)
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -327,8 +333,7 @@ class Planner:
 
     def _code(self, model: str) -> str:
         if model not in self._codes:
-            entry, _ = self.plugins.find("model", model)
-            self._codes[model] = code_digest(entry.module, self.plugins.packages())
+            self._codes[model] = model_code(self.plugins, model)
         return self._codes[model]
 
     def _drawing(self, model: str) -> list[str]:

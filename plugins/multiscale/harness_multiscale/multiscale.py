@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Sampler, Split, Trainer, mean_over
+from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
 from harness_layers.chunks import in_chunks
 from harness_layers.gated_stack import GatedStack
 from harness_layers.optimisation import check_positive, descend
@@ -113,12 +113,6 @@ class Multiscale(Autoregressive):
         found = pyramid.crop(seen).flatten(1).T > 0  # (D, D), from entry j's column to row i
         steps = self.generation_steps().flatten().to(self.device)
         return None if torch.equal(found, steps[:, None] > steps[None, :]) else found.contiguous()
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``parallel``, the default, and ``raster``, a pass of all networks a generation step."""
-        from harness_multiscale.parallel import parallel_sampler
-
-        return {"parallel": parallel_sampler(self), "raster": super().samplers()["raster"]}
 
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Maximises the likelihood."""

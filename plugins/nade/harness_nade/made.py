@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import ClassVar, cast
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import Autoregressive, Dataset, ImageSpec, Noise, Sampler, SamplingTrace, Trainer, mean_over
+from harness import Autoregressive, Dataset, ImageSpec, Noise, SamplingTrace, Trainer, mean_over
 from harness_nade.descent import check_positive, descend
 from harness_nade.orderings import random_orders, ranks_of, raster_order
 from harness_nade.pixels import Inputs, encode, entry_log_probs, image_logits, marginal_outputs, num_inputs, num_outputs
@@ -152,18 +152,11 @@ class MADE(Autoregressive):
             seen = (seen @ mask.to(torch.float64) > 0).to(torch.float64)
         return None if torch.equal(seen > 0, past) else seen > 0
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``incremental``, which computes each hidden unit about once an image, and ``raster``."""
-        from harness_nade.made_incremental import made_samplers
-
-        raster = super().samplers()["raster"]
-
-        def holding(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                    mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-            with self._weights_held():  # masked once an image, not once a step
-                return raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
-
-        return made_samplers(self, holding)
+    def raster(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
+               mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+        """Draws by one pass a generation step, with the weights masked once an image, not once a step."""
+        with self._weights_held():
+            return super().raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 
     @contextmanager
     def _weights_held(self) -> Iterator[None]:

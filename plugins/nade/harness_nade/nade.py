@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from harness import Autoregressive, Dataset, ImageSpec, Noise, Sampler, SamplingTrace, Trainer, mean_over
+from harness import Autoregressive, Dataset, ImageSpec, Trainer, mean_over
 from harness_nade.descent import check_positive, descend
-from harness_nade.incremental import incremental_sample
 from harness_nade.nade_kernel import nade_outputs
 from harness_nade.orderings import ranks_of, raster_order
 from harness_nade.pixels import (
@@ -22,7 +19,6 @@ from harness_nade.pixels import (
     marginal_outputs,
     num_inputs,
     num_outputs,
-    value_logits,
 )
 
 
@@ -73,28 +69,6 @@ class NADE(Autoregressive):
     def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
         return image_logits(self.outputs(images), self.spec)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``incremental``, O(DH) an image by rank-one updates, and ``raster``."""
-        return {"incremental": self._incremental, **super().samplers()}
-
-    @torch.no_grad()
-    def _incremental(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = self.draw_noise(num_samples) if noise is None else noise
-
-        def logits_at(activations: Tensor, position: int) -> Tensor:
-            hidden = activations.sigmoid()
-            return value_logits(F.linear(hidden, self.output_weight[position], self.output_bias[position]))
-
-        def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
-            inputs = encode(values, self.inputs, self.spec.levels, self.dtype)  # (N, E)
-            return torch.addmm(activations, inputs, self.weight[position])
-
-        start = self.hidden_bias.expand(num_samples, -1)
-        return incremental_sample(
-            self.order, start, logits_at, absorb, self.spec, noise, known=known, mask=mask, trace=trace
-        )
 
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Maximises the likelihood."""

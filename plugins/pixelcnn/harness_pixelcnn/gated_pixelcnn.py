@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -14,7 +13,6 @@ from harness import (
     ClassConditional,
     Dataset,
     ImageSpec,
-    Sampler,
     Split,
     Trainer,
     Unsupported,
@@ -89,12 +87,6 @@ class GatedPixelCNN(Autoregressive):
         """Returns (D, D) bool where the reach of the kernels is less than the whole past, else None."""
         return dependence_by(self.network.spread, self.spec, self.device)
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows``, ``compiled`` and ``raster``."""
-        from harness_pixelcnn.gated_samplers import gated_samplers
-
-        return gated_samplers(self, super().samplers()["raster"])
-
     def _training_labels(self, batch: Split) -> Tensor | None:
         return None
 
@@ -138,7 +130,7 @@ class ConditionalGatedPixelCNN(GatedPixelCNN, ClassConditional):
             batch_size=batch_size, max_gradient_norm=max_gradient_norm, validate_every=validate_every,
         )  # fmt: skip
         self.num_orderings = spec.num_classes
-        self._given: Tensor | None = None
+        self.given: Tensor | None = None
 
     def condition_on(self, labels: Tensor) -> Self:
         """Takes (N,) int64 and returns a view of the model, with the same weights, for exactly N images."""
@@ -146,17 +138,15 @@ class ConditionalGatedPixelCNN(GatedPixelCNN, ClassConditional):
         if outside.any():
             raise ValueError(f"labels must be below {self.spec.num_classes}, not {labels[outside][0].item()}")
         view = copy.copy(self)
-        view.num_orderings, view._given = 1, labels.to(self.device)
+        view.num_orderings, view.given = 1, labels.to(self.device)
         return view
 
     def _labels_of(self, images: Tensor, ordering: int) -> Tensor | None:
-        if self._given is None:
+        if self.given is None:
             return torch.full((len(images),), ordering, dtype=torch.int64, device=images.device)
-        if len(self._given) != len(images):
-            raise ValueError(
-                f"a model conditioned on {len(self._given)} labels takes as many images, not {len(images)}"
-            )
-        return self._given
+        if len(self.given) != len(images):
+            raise ValueError(f"a model conditioned on {len(self.given)} labels takes as many images, not {len(images)}")
+        return self.given
 
     def _training_labels(self, batch: Split) -> Tensor | None:
         if batch.labels is None:

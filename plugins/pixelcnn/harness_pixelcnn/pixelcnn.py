@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Sampler, Split, Trainer, mean_over
+from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
 from harness_layers.causal import CausalConv2d, groups_of
 from harness_layers.chunks import in_chunks
 from harness_layers.optimisation import check_positive, descend
@@ -129,12 +129,6 @@ class PixelCNN(Autoregressive):
     def dependence(self, ordering: int = 0) -> Tensor | None:
         """Returns (D, D) bool: all but the blind spot, and what lies beyond the reach of the kernels."""
         return dependence_by(self.spread, self.spec, self.device)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows`` and ``raster``."""
-        from harness_pixelcnn.pixelcnn_samplers import pixelcnn_samplers
-
-        return pixelcnn_samplers(self, super().samplers()["raster"])
 
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Maximises the likelihood."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import ImageSpec, Sampler
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import recurrence, rows_schedule
@@ -81,9 +79,3 @@ class RowLSTM(PixelRNN):
             spec, RowLayer, channels=channels, layers=layers, head=head, learning_rate=learning_rate,
             batch_size=batch_size, max_gradient_norm=max_gradient_norm, validate_every=validate_every,
         )  # fmt: skip
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-        from harness_pixelcnn.row_samplers import row_samplers
-
-        return row_samplers(self, super().samplers()["raster"])
