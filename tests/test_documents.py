@@ -53,6 +53,7 @@ class Reader:
         found = re.match(r"# file: (\S+)\n", text)
         if found:
             self.sources[found[1]] = text
+            (self.folder / found[1]).write_text(text, encoding="utf-8")
             return
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
@@ -63,6 +64,10 @@ class Reader:
         assert self.printed == text
 
     def toml(self, text):
+        found = re.match(r"# file: (\S+)\n", text)
+        if found:
+            (self.folder / found[1]).write_text(text, encoding="utf-8")
+            return
         project = tomllib.loads(text)["project"]
         points = project["entry-points"]["harness"]
         self.install(project["name"], self.sources, entry_points=points, requires=project["dependencies"])

@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.discovery.manager import NameConflict, PluginManager, UnknownName, did_you_mean
+from harness.discovery.manager import NameConflict, PluginManager, UnknownName
 from harness.interface.entries import EntryError
+from harness.support.names import did_you_mean
 
 GOOD = """
     from harness import ModelEntry, hookimpl

@@ -112,7 +112,10 @@ def test_reports_are_what_the_measurements_give(harness, tmp_path):
     )
     assert harness("profile", "generation", "--suite", "speed.toml")[0] == 0
     names = {path.name for path in (tmp_path / "work/speed").iterdir()}
-    assert names == {"measurements.jsonl", *(f"speed.{ending}" for ending in ("md", "csv", "json", "svg", "png"))}
+    assert names == {
+        "measurements.jsonl",
+        *(f"speed.{ending}" for ending in ("md", "csv", "json", "vl.json", "svg", "png")),
+    }
     assert harness("profile", "report", "speed.toml", "--check")[0] == 0
     page = tmp_path / "work/speed/speed.md"
     page.write_text(page.read_text() + "edited\n")

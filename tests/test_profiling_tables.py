@@ -2,17 +2,18 @@
 
 import csv
 import io
+import itertools
 import json
-import re
+import math
 
 import pytest
 
-from harness.profiling.canvas import Drawing, Line, Mark, Text, to_png, to_svg
-from harness.profiling.chart import draw_chart
 from harness.profiling.files import check_profile, render_profile, write_profile
 from harness.profiling.measurement import CertificateCounts, Measurement
 from harness.profiling.page import depth_law, headline, number, speed_cells
+from harness.profiling.plot import draw_plot
 from harness.profiling.tables import tables_of
+from harness.report.charts import vega_lite
 
 HOLDS = CertificateCounts(status="holds", entries=1000, within_rounding=2, mismatches=2)
 
@@ -122,35 +123,64 @@ def test_what_failed_its_certificate_is_said_and_has_no_figure_anywhere():
     assert "- gated, compiled: failed certificate: 7 entries are wrong" in files["x.md"].decode()
     [row] = [line for line in csv.DictReader(io.StringIO(files["x.csv"].decode())) if line["sampler"] == "compiled"]
     assert (row["seconds"], row["certificate_mismatches"]) == ("", "7")
-    assert "compiled" not in files["x.svg"].decode()
+    assert "compiled" not in files["x.vl.json"].decode()
+
+
+def plot_of(rows):
+    return json.loads(vega_lite(draw_plot("x", tables_of(rows))))
+
+
+def panels_of(plot):
+    """The layers of every panel of the plot: the guides, what was measured, and the exponents; each with its values."""
+    panels = [panel for machine in plot["vconcat"] for panel in machine["hconcat"]]
+    for panel in panels:
+        for layer in panel["layer"]:
+            layer["values"] = plot["datasets"][layer["data"]["name"]]
+    return panels
 
 
 def test_an_extrapolated_figure_says_so_in_the_table_and_is_hollow_in_the_plot():
     [tables] = tables_of(known_laws())
     raster = next(item for item in tables.measurements if item.sampler == "raster")
     assert "extrapolated from 4 of 256 passes" in speed_cells(tables, raster)[2]
-    marks = [item for item in draw_chart("x", [tables]).items if isinstance(item, Mark)]
-    assert sum(not mark.filled for mark in marks) == 3 + 1  # three sizes, and the legend
+    [panel] = panels_of(plot_of(known_laws()))
+    _, measured_layer, _ = panel["layer"]
+    assert {item["sampler"] for item in measured_layer["values"] if item["extrapolated"]} == {"raster"}
+    hollow = measured_layer["layer"][-1]
+    assert hollow["transform"] == [{"filter": "datum.extrapolated"}]
+    assert hollow["encoding"]["fill"] == {"value": "#ffffff"}
 
 
-def test_the_plot_is_logarithmic_on_both_axes():
-    [tables] = tables_of(known_laws())
-    lines = [item for item in draw_chart("x", [tables]).items if isinstance(item, Line) and len(item.points) == 3]
+def test_the_plot_is_logarithmic_on_both_axes_and_shows_every_measurement_with_its_quartiles():
+    [panel] = panels_of(plot_of(known_laws()))
+    _, measured_layer, _ = panel["layer"]
+    for line in measured_layer["layer"]:
+        assert line["encoding"]["x"]["scale"]["type"] == "log"
+    assert measured_layer["layer"][0]["encoding"]["y"]["scale"]["type"] == "log"
+    shown = {(item["model"], item["sampler"], item["size"]): item for item in measured_layer["values"]}
+    assert len(shown) == 9
+    cached = shown["gated", "cached", "32x32"]
+    assert (cached["low"], cached["seconds"], cached["high"]) == pytest.approx((1.024, 1.024, 1.024))
 
-    def slope(line):
-        (x0, y0), _, (x1, y1) = line.points
-        return (y0 - y1) / (x1 - x0)
 
-    cached, raster, multiscale = map(slope, lines)
-    assert raster / cached == pytest.approx(2.0)
-    assert multiscale == pytest.approx(cached)
+def test_lines_end_with_their_exponents_none_on_another_one():
+    [panel] = panels_of(plot_of(known_laws()))
+    _, _, ends = panel["layer"]
+    assert [item["exponent"] for item in ends["values"]] == ["1.00", "1.00", "2.00"]
+    places = [item["seconds"] for item in ends["values"]]
+    assert all(above > 1.2 * below for below, above in itertools.pairwise(places))
 
 
 def test_every_panel_has_guides_of_slope_one_and_two():
     rows = [*known_laws(), measured("gated", "cached", 16, 0.1, batch_size=1)]
-    texts = [item.text for item in draw_chart("x", tables_of(rows)).items if isinstance(item, Text)]
-    assert (texts.count("slope 1"), texts.count("slope 2")) == (2, 2)
-    assert {"batch 1: time of a call", "batch 16: time of a call"} <= set(texts)
+    panels = panels_of(plot_of(rows))
+    assert [panel["title"]["text"] for panel in panels] == ["batch 1", "batch 16"]
+    for panel in panels:
+        ends = {}
+        for item in panel["layer"][0]["values"]:
+            ends.setdefault(item["slope"], []).append((math.log(item["pixels"]), math.log(item["seconds"])))
+        slopes = {slope: (b[1] - a[1]) / (b[0] - a[0]) for slope, (a, b) in ends.items()}
+        assert slopes == pytest.approx({1: 1.0, 2: 2.0})
 
 
 def test_the_files_are_the_same_whatever_the_order_of_the_measurements():
@@ -161,7 +191,6 @@ def test_the_files_are_the_same_whatever_the_order_of_the_measurements():
         for order in (rows, rows[::-1])
     )
     assert one == two
-    assert "date" not in one["x.svg"].decode()
 
 
 def test_files_that_are_not_what_the_measurements_give_are_named(tmp_path):
@@ -169,9 +198,17 @@ def test_files_that_are_not_what_the_measurements_give_are_named(tmp_path):
     write_profile(files, tmp_path)
     assert check_profile(files, tmp_path) == []
     (tmp_path / "x.svg").write_text("<svg/>")
-    (tmp_path / "x.png").write_bytes(b"of another version")
     (tmp_path / "x.csv").unlink()
     assert check_profile(files, tmp_path) == ["x.csv", "x.svg"]
+
+
+def test_drawings_of_other_measurements_are_named(tmp_path):
+    old = render_profile("x", tables_of(known_laws()), stem="x", command="c")
+    write_profile(old, tmp_path)
+    new = render_profile("x", tables_of(known_laws()[:-1]), stem="x", command="c")
+    for name, content in new.items():
+        (tmp_path / name).write_bytes(content)
+    assert check_profile(new, tmp_path) == ["x.svg", "x.png"]
 
 
 def test_json_holds_every_row_and_law():
@@ -182,23 +219,6 @@ def test_json_holds_every_row_and_law():
         "cached": 1.0, "raster": 2.0, "groups": 1.0,
     }  # fmt: skip
     assert machine["advantages"][0]["over_cached"] == pytest.approx(2.0)
-
-
-def test_texts_of_a_drawing_are_no_markup():
-    svg = to_svg(Drawing(10, 10, (Text((0, 5), "<script>&"),)))
-    assert "&lt;script&gt;&amp;" in svg
-
-
-def test_a_picture_shows_what_the_drawing_says_at_its_place():
-    from PIL import Image
-
-    drawing = Drawing(40, 20, (Mark((10, 10), "circle", "#ff0000"), Line(((20, 10), (40, 10)), "#0000ff", 4, (10, 5))))
-    image = Image.open(io.BytesIO(to_png(drawing)))
-    assert image.size == (60, 30)
-    assert image.getpixel((15, 15)) == (255, 0, 0)
-    assert image.getpixel((37, 15)) == (0, 0, 255)
-    assert image.getpixel((48, 15)) == (255, 255, 255)  # a gap
-    assert re.search(r'<circle cx="10" cy="10"', to_svg(drawing))
 
 
 def test_a_mean_of_counts_keeps_its_decimal():

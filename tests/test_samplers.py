@@ -187,10 +187,8 @@ def test_a_sampler_of_a_model_that_nobody_registers_is_a_problem_of_its_plugin(i
     plugins = install("swift", text=SWIFT.replace("gated-pixelcnn", "gated-pixelcnnn"))
     plugins.check_targets()
     [info] = [info for info in plugins.plugins if info.name == "swift"]
-    assert [problem.message for problem in info.problems] == [
-        "sampler 'swift': no model 'gated-pixelcnnn' "
-        "(did you mean 'gated-pixelcnn' or 'gated-pixelcnn-conditional' or 'pixelcnn'?)"
-    ]
+    [problem] = info.problems
+    assert problem.message.startswith("sampler 'swift': no model 'gated-pixelcnnn' (did you mean 'gated-pixelcnn' or ")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.boards.comparison import NotComparable, Side
-from harness.discovery.manager import did_you_mean
 from harness.records.record import RunRecord
 from harness.report.rows import BoardRow, PerImage
+from harness.support.names import did_you_mean
 
 
 class NotFound(ValueError):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
-import importlib.util
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -152,14 +148,10 @@ def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
 def _find(options: Context, model: str) -> tuple[type[Model], str, dict[str, Any], str | None]:
     """Returns a model's class, its name, and, of a run, its hyperparameters and dataset."""
     from harness.discovery.loading import load_model_class
-    from harness.discovery.manager import did_you_mean
+    from harness.support.names import did_you_mean
 
-    if ":" in model:
-        return _from_code(model), model, {}, None
-    if any(entry.match(model) is not None for entry in options.plugins.entries("model")):
+    if options.plugins.has("model", model):
         return load_model_class(options.plugins, model), model, {}, None
-    if Path(model).suffix == ".py":
-        raise ValueError(f"{model!r} names a file: say which of its classes, {model}:CLASS")
     stored = options.store_url is not None or options.artifacts_root.exists()
     runs = [record.run for record in options.artifacts.store.records()] if stored else []
     if not any(run.startswith(model) for run in runs):
@@ -168,53 +160,8 @@ def _find(options: Context, model: str) -> tuple[type[Model], str, dict[str, Any
             raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
         options.plugins.find("model", model)  # says what is close, and what is broken
     record = options.find_run(model)
-    spec = record.spec
-    return load_model_class(options.plugins, spec.model), spec.model, dict(spec.hyperparameters), spec.dataset
-
-
-def _from_code(text: str) -> type[Model]:
-    """Imports the class of ``path/to/file.py:Class`` or ``package.module:Class``.
-
-    Raises:
-        ValueError: no such file, module or class, or its code cannot be imported.
-    """
-    from harness.discovery.manager import did_you_mean
-    from harness.interface.model import Model
-
-    where, _, name = text.rpartition(":")
-    path = Path(where)
-    is_file = path.suffix == ".py"
-    if is_file and not path.is_file():
-        raise ValueError(f"{text!r}: there is no file {where}")
-    try:
-        module = _import_file(path) if is_file else _import_module(where)
-    except Exception as error:  # somebody else's code: anything can happen
-        raise ValueError(f"{text!r}: {where} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, Model)):
-        models = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Model)]
-        what = "has no class" if found is None else "has something else than a subclass of harness.Model as"
-        raise ValueError(f"{text!r}: {where} {what} {name!r}{did_you_mean(name, models)}")
-    return found
-
-
-def _import_file(path: Path) -> Any:
-    """Imports a file as a module of its own, which may import its neighbours."""
-    name = "audited_" + re.sub(r"\W", "_", path.stem)  # it may be called as a module that is needed
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    sys.path.insert(0, str(path.resolve().parent))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and annotations are looked up there
-    spec.loader.exec_module(module)
-    return module
-
-
-def _import_module(name: str) -> Any:
-    """Imports a module, from the working folder too, which the path of an installed command does not have."""
-    sys.path.insert(0, str(Path.cwd()))
-    return importlib.import_module(name)
+    spec, plugins = record.spec, options.plugins_of(record.run)
+    return load_model_class(plugins, spec.model), spec.model, dict(spec.hyperparameters), spec.dataset
 
 
 def _spec_of(options: Context, dataset: str) -> ImageSpec:
@@ -244,7 +191,7 @@ def _as_toml(value: Any) -> str:
 
 def _names(text: str) -> list[str]:
     from harness.audit.checks import CHECKS
-    from harness.discovery.manager import did_you_mean
+    from harness.support.names import did_you_mean
 
     known = [check.name for check in CHECKS]
     names = [name.strip() for name in text.split(",") if name.strip()]

@@ -105,7 +105,7 @@ def _export_grids(options: Context, suite: Suite, archive: Archive, folder: Path
         rows_of(archive.records, suite),
         folder,
         artifacts=options.artifacts,
-        plugins=options.plugins,
+        plugins=options.plugins.at(suite.folder),
         data=DataFolder.resolve(options.data),
     )
     removed = f", {len(grids.removed)} of other trainings removed" if grids.removed else ""

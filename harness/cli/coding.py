@@ -89,7 +89,8 @@ def _from_store(
 
     record = _find(options, model, suite, dataset)
     trained = load_model(record, options.settings(device=device))
-    return record.run, trained, load_dataset(options.plugins, record.spec.dataset, DataFolder.resolve(options.data))
+    plugins = options.plugins_of(record.run)
+    return record.run, trained, load_dataset(plugins, record.spec.dataset, DataFolder.resolve(options.data))
 
 
 def _find(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:

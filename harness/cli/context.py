@@ -46,12 +46,13 @@ class Context:
 
     @property
     def plugins(self) -> PluginManager:
-        """The installed plugins.
+        """The installed plugins; files that names mention are relative to the working folder.
 
         Raises:
             ValueError: ``-p`` blocks something that is not installed, or is built in.
         """
-        from harness.discovery.manager import did_you_mean, plugin_manager
+        from harness.discovery.manager import plugin_manager
+        from harness.support.names import did_you_mean
 
         manager = plugin_manager(self.blocked)
         found = {info.name: info.blocked for info in manager.plugins}
@@ -61,6 +62,10 @@ class Context:
                 why = "is built in" if name in found else f"is not installed{did_you_mean(name, others)}"
                 raise ValueError(f"-p no:{name}: the plugin {name!r} {why}")
         return manager
+
+    def plugins_of(self, run: str) -> PluginManager:
+        """The same; files that names mention are those that a run was trained with."""
+        return self.plugins.at(self.artifacts.folder(run).code_folder())
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -83,7 +88,7 @@ class Context:
 
     def find_run(self, prefix: str) -> RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
-        from harness.discovery.manager import did_you_mean
+        from harness.support.names import did_you_mean
 
         records = self.artifacts.store.records()
         found = [record for record in records if record.run == prefix] or [

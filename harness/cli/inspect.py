@@ -35,9 +35,9 @@ def sample(
     """Draw images from a trained model and write them as a PNG grid."""
     import torch
 
-    from harness.discovery.manager import did_you_mean
     from harness.interface.image_grid import save_grid
     from harness.running.loading import load_model
+    from harness.support.names import did_you_mean
 
     options: Context = context.obj
     if Path(output).suffix.lower() != ".png":

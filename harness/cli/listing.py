@@ -31,7 +31,7 @@ def list_entries(
     json: bool = JSON_OPTION,
 ) -> None:
     """List the datasets, models, metrics and samplers that are installed."""
-    from harness.discovery.manager import did_you_mean
+    from harness.support.names import did_you_mean
 
     options: Context = context.obj
     if kind is not None and kind.rstrip("s") not in _KINDS:

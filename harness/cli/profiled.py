@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.context import parse_setting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.cli.context import Context
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
-    """Reads ``MODEL``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning.
+    """Reads ``MODEL``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning. ``MODEL`` may be
+    ``file.py:Class``.
 
     Raises:
         ValueError: a name that is neither a model nor a run, or a setting that is none.
     """
-    from harness.discovery.manager import did_you_mean
     from harness.profiling.profile import ProfiledRow
+    from harness.support.names import did_you_mean
 
     name, colon, settings = text.partition(":")
-    if any(entry.match(name) is not None for entry in options.plugins.entries("model")):
+    if name.endswith(".py"):
+        attribute, colon, settings = settings.partition(":")
+        name = f"{name}:{attribute}"
+    if options.plugins.has("model", name):
         if colon and not settings.strip():
             raise ValueError(f"{text!r}: write MODEL:HYPERPARAMETER=VALUE, several with commas between them")
         return ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
@@ -57,8 +63,14 @@ def _parts(settings: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
+def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> Profiled:
     """Returns the model that a row names, its weights still to be loaded.
+
+    Args:
+        options: the global ones.
+        row: names a model or a run.
+        device: where a run's model is loaded.
+        folder: what a name such as ``my_model.py:KDE`` is relative to.
 
     Raises:
         ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
@@ -70,20 +82,21 @@ def profiled(options: Context, row: ProfiledRow, device: str) -> Profiled:
     from harness.profiling.generation import Profiled
 
     assert row.name is not None
-    model_class = load_model_class(options.plugins, row.name)
+    plugins = options.plugins.at(folder)
+    model_class = load_model_class(plugins, row.name)
     resolve(model_class, row.hyperparameters)
 
     def make(spec: ImageSpec) -> Model:
         model = model_class(spec, **resolve(model_class, row.hyperparameters))
-        return with_samplers(options.plugins, model, everyones=True)
+        return with_samplers(plugins, model, everyones=True)
 
     return Profiled(
         row.row_label,
         row.name,
         make,
         as_json(row.hyperparameters),
-        model_code(options.plugins, row.name),
-        sampler_codes=sampler_codes(options.plugins, row.name),
+        model_code(plugins, row.name),
+        sampler_codes=sampler_codes(plugins, row.name),
         samplers=row.samplers,
         sizes=row.sizes,
     )
@@ -98,6 +111,7 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
     if row.name is not None and row.name != record.spec.model:
         raise ValueError(f"run {record.run!r} is of the model {record.spec.model!r}, not {row.name!r}")
     model = load_model(record, options.settings(device=device))
+    plugins = options.plugins_of(record.run)
     value, kind = bits_per_dim_of(record)
     label = row.label or f"{record.spec.model} ({record.run})"
     return Profiled(
@@ -105,8 +119,8 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
         record.spec.model,
         lambda _: model,
         record.spec.hyperparameters,
-        model_code(options.plugins, record.spec.model),
-        sampler_codes=sampler_codes(options.plugins, record.spec.model),
+        model_code(plugins, record.spec.model),
+        sampler_codes=sampler_codes(plugins, record.spec.model),
         spec=dataclasses.replace(model.spec),
         run=record.run,
         bits_per_dim=value,

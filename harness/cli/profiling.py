@@ -83,7 +83,8 @@ def generation(
     file = folder / MEASUREMENTS_FILE
     interrupted = False
     try:
-        current = _measure(options, profile, file, again=again, quiet=json)
+        code_folder = suite_path(suite).parent if suite else Path()
+        current = _measure(options, profile, file, code_folder, again=again, quiet=json)
     except KeyboardInterrupt:
         interrupted, current = True, []
     found = read_measurements(file)
@@ -199,7 +200,7 @@ def trace(
         raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
     where = choose_device(device)
     row = row_of(options, model)
-    chosen = profiled(options, row, device)
+    chosen = profiled(options, row, device, Path())
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -240,7 +241,7 @@ def _profile(
 
 
 def _measure(
-    options: Context, profile: GenerationProfile, file: Path, *, again: bool, quiet: bool
+    options: Context, profile: GenerationProfile, file: Path, folder: Path, *, again: bool, quiet: bool
 ) -> list[Measurement]:
     """Measures what the file does not hold, line by line; returns what the profile is about, old and new."""
     from harness.cli.profiled import profiled
@@ -250,7 +251,7 @@ def _measure(
     from harness.support.environment import choose_device
 
     device = choose_device(profile.device)
-    rows = [profiled(options, row, profile.device) for row in profile.models]
+    rows = [profiled(options, row, profile.device, folder) for row in profile.models]
     known = [] if again else read_measurements(file)
 
     def keep(measurement: Measurement) -> None:

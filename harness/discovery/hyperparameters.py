@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.discovery.manager import did_you_mean
+from harness.support.names import did_you_mean
 
 
 class HyperparameterError(ValueError):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
+from harness.discovery.code_entry import CodeEntry
 from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
 from harness.discovery.targets import loaded_target
@@ -62,8 +63,13 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
 
 
 def model_code(plugins: PluginManager, name: str) -> str:
-    """Returns the digest of the code that a registered model's training depends on."""
-    return code_digest(plugins.find("model", name)[0].module, plugins.packages())
+    """Returns the digest of the code that a model's training depends on."""
+    entry, _ = plugins.find("model", name)
+    packages = plugins.packages()
+    if isinstance(entry, CodeEntry):
+        entry.load()  # from then on its module and its neighbours are found by their names
+        packages |= entry.packages
+    return code_digest(entry.module, packages)
 
 
 def drawing_code(plugins: PluginManager, name: str) -> str:

@@ -6,7 +6,7 @@ the others down: what is wrong with it is kept as a ``Problem`` and said by ``ha
 
 from __future__ import annotations
 
-import difflib
+import copy
 import importlib.metadata
 import os
 import re
@@ -14,17 +14,21 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import pluggy
 
+from harness.discovery.code_entry import CodeEntry, says_where
 from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
 from harness.discovery.targets import missing_target
 from harness.interface import hooks as hookspecs
 from harness.interface.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry, SamplerEntry
+from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
 Kind = Literal["dataset", "model", "metric", "sampler", "executor"]
+BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
     "model": ModelEntry,
@@ -91,6 +95,7 @@ class PluginManager:
         built_in: Sequence[str] = ("harness.builtin.datasets", "harness.builtin.metrics", "harness.builtin.executors"),
     ) -> None:
         self.plugins: list[PluginInfo] = []
+        self.code_folder = Path()
         self._blocked = {*blocked, *filter(None, os.environ.get(BLOCK_VARIABLE, "").replace(",", " ").split())}
         self._names: dict[Kind, dict[str, list[_Registered]]] = {kind: {} for kind in _ENTRY_TYPES}
         self._disputed: dict[Kind, set[str]] = {kind: set() for kind in _ENTRY_TYPES}
@@ -215,10 +220,23 @@ class PluginManager:
         disputed = self._disputed[kind]
         return [found[0].entry for name, found in sorted(self._names[kind].items()) if name not in disputed]
 
+    def at(self, folder: Path) -> PluginManager:
+        """Returns the same plugins; names such as ``my_model.py:KDE`` are of files in ``folder``."""
+        other = copy.copy(self)
+        other.code_folder = folder
+        return other
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Tells whether a name is registered, or says where its code is."""
+        return bool(self._claims(kind, name)) or (kind in BY_FILE and says_where(name))
+
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
 
+        A name that nobody registers may say where its code is: ``my_model.py:KDE``.
+
         Raises:
+            EntryError: there is no such file.
             UnknownName: nothing of that name is installed; the message says what is close, and what is broken.
             NameConflict: two plugins claim it; the message names both distributions.
         """
@@ -227,6 +245,10 @@ class PluginManager:
             raise NameConflict(f"{kind} {name!r} is registered by {_sources(claims)}; uninstall or block one of them")
         if claims:
             return claims[0].entry, claims[0].entry.match(name) or {}
+        if says_where(name) and kind in BY_FILE:
+            return CodeEntry(name, name, folder=self.code_folder), {}
+        if name.endswith(".py"):
+            raise UnknownName(f"{kind} {name!r} is a file: say what in it is meant, {name}:NAME")
         known = [entry.display_name for entry in self.entries(kind)]
         raise UnknownName(f"unknown {kind} {name!r}{did_you_mean(name, known)}{self._broken_hint()}")
 
@@ -240,7 +262,9 @@ class PluginManager:
         return self.provider_of(kind, entry)
 
     def provider_of(self, kind: Kind, entry: Entry) -> PluginInfo:
-        """Returns the plugin that registers an entry."""
+        """Returns the plugin that registers an entry; code that nobody registers stands for itself."""
+        if isinstance(entry, CodeEntry):
+            return PluginInfo(entry.where, entry.where, "", entry.name, entries=[entry])
         return self._names[kind][entry.full_name][0].plugin
 
     def samplers(self, model: str) -> tuple[list[SamplerEntry], list[SamplerEntry]]:
@@ -250,6 +274,12 @@ class PluginManager:
             UnknownName, NameConflict: see ``find``.
         """
         entry, _ = self.find("model", model)
+        if isinstance(entry, CodeEntry):  # perhaps the code of a registered model
+            code = (entry.module, entry.attribute)
+            known = [item for item in self.entries("model") if (item.module, item.attribute) == code]
+            if not known:
+                return [], []
+            entry = known[0]
         own = [item for item in self.provider_of("model", entry).entries if isinstance(item, SamplerEntry)]
         own = [item for item in own if item.model == entry.name]
         names = {item.name for item in own}
@@ -285,15 +315,6 @@ class PluginManager:
         parts = [f"broken plugins: {', '.join(broken)} (see 'harness plugins')"] if broken else []
         parts += [f"blocked plugins: {', '.join(blocked)}"] if blocked else []
         return f"; {'; '.join(parts)}" if parts else ""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
-    return f" (there are: {', '.join(names)})" if names else " (none is installed)"
 
 
 @lru_cache(maxsize=8)

@@ -32,6 +32,7 @@ class Job:
         stages: the figures wanted.
         data_folder: where the data are.
         blocked: plugins that are not imported.
+        code_folder: what names such as ``my_model.py:KDE`` are relative to.
         device: the device to work on; None: the one that the run asks for.
         limits: what it may take; the executor sees to it.
     """
@@ -40,6 +41,7 @@ class Job:
     stages: tuple[Stage, ...] = ()
     data_folder: Path | None = None
     blocked: tuple[str, ...] = ()
+    code_folder: Path = Path()
     device: str | None = None
     limits: Limits = field(default_factory=Limits)
 

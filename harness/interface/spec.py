@@ -6,9 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Precision = Literal["float32", "bfloat16", "float64"]
 Hyperparameter = bool | int | float | str | list[Any]
@@ -89,17 +90,29 @@ class Budget:
         return max(1, math.ceil(steps - 1e-9))
 
 
+def _is_relative(name: str) -> str:
+    if Path(name).is_absolute():
+        raise ValueError("a record names no absolute path: write it relative to the suite, or to the working folder")
+    return name
+
+
+CodeName = Annotated[str, AfterValidator(_is_relative)]
+"""A registered name, or where the code is: ``my_model.py:KDE``."""
+
+
 class RunSpec(BaseModel):
     """One run: a model with its hyperparameters, a dataset, a budget, a seed, and what to measure.
 
+    ``model`` and ``dataset`` are registered names, or say where their code is: ``my_model.py:KDE``, relative to the
+    suite or, without one, to the working folder.
     ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
     ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str
-    dataset: str
+    model: CodeName
+    dataset: CodeName
     metrics: tuple[str, ...] = ()
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     budget: str | None = None

@@ -82,7 +82,8 @@ def certify(
         model: whose conditionals decide; of several orderings, each image is confirmed by its own.
         images: (N, C, H, W) uint8, what a sampler drew.
         noise: what it drew them with.
-        known, mask: the pixels that it was told, see ``harness.Sampler``; they are not drawn, but must be kept.
+        known: the pixels that it was told, see ``harness.Sampler``; they are not drawn, but must be kept.
+        mask: which pixels these are.
         rounding: an entry within rounding is one where the best and the second best value of logit + noise are closer
             than this, in nats; for two levels that is |logit + noise| of the difference.
 

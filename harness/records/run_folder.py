@@ -1,6 +1,7 @@
 """A run's own folder: what a worker leaves there, file by file, and the record that it adds up to.
 
     run.json               what the run is (a record without results), written before it starts
+    code.json              what names such as ``my_model.py:KDE`` are relative to, itself relative to this folder
     log.txt                everything that the child process printed
     progress.json          where a running stage stands
     training.safetensors   the trainer's state, while it trains
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -78,6 +80,15 @@ class RunFolder:
     def description(self) -> RunRecord | None:
         """Returns what ``begin`` wrote, or None."""
         return self._parsed("run.json", RunRecord.model_validate)
+
+    def write_code_folder(self, folder: Path) -> None:
+        """Notes what names such as ``my_model.py:KDE`` are relative to; no record says where that is."""
+        self._write("code.json", {"folder": os.path.relpath(folder, self.path)})
+
+    def code_folder(self) -> Path:
+        """Returns what ``write_code_folder`` noted, or the working folder."""
+        found = self._parsed("code.json", lambda content: self.path / content["folder"])
+        return Path() if found is None else found.resolve()
 
     def fit(self) -> FitRecord | None:
         """Returns the training's result once it is complete, None before."""

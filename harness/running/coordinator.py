@@ -44,10 +44,10 @@ class Settings:
     retry_failed: bool = False
     limits: Limits = field(default_factory=Limits)
 
-    def planner(self) -> Planner:
-        """Returns a planner for these settings."""
+    def planner(self, code_folder: Path) -> Planner:
+        """Returns a planner for these settings; names such as ``my_model.py:KDE`` are relative to ``code_folder``."""
         return Planner(
-            plugin_manager(self.blocked),
+            plugin_manager(self.blocked).at(code_folder),
             self.artifacts,
             self.data,
             redo_stale=self.redo_stale,
@@ -80,7 +80,7 @@ def plan_suite(suite: Suite, settings: Settings, planner: Planner | None = None)
     Raises:
         ValueError: the first unknown name, wrong hyperparameter or missing data.
     """
-    planner = planner or settings.planner()
+    planner = planner or settings.planner(suite.folder)
     rows = [_on_device(row, settings.device) for row in suite.rows()]
     check_names(planner.plugins, rows)
     return [planner.plan_row(row) for row in rows]
@@ -105,7 +105,7 @@ def run_suite(
 
     Ctrl-C once: running jobs save their state and stop, and the outcome says ``interrupted``; twice: they are killed.
     """
-    planner = settings.planner()
+    planner = settings.planner(suite.folder)
     rows = plan if plan is not None else plan_suite(suite, settings, planner)
     runs = _unique(run for row in rows for run in row.runs())
     store = settings.artifacts.store
@@ -150,7 +150,7 @@ def run(spec: RunSpec, settings: Settings, reporter: Reporter | None = None) -> 
     """
     row = Row(spec.model, spec.dataset, spec.model, None, ((spec,),))
     suite_row = _on_device(row, settings.device if spec.device == "auto" else spec.device)
-    planner = settings.planner()
+    planner = settings.planner(Path())
     check_names(planner.plugins, [suite_row])
     planned = planner.plan_row(suite_row)
     single = Suite.parse(

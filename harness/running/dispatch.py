@@ -228,6 +228,7 @@ class Dispatcher:
                 stages,
                 self._planner.data_root,
                 self._planner.blocked,
+                self._plugins.code_folder.resolve(),
                 device,
                 self._means.limits,
             )
@@ -243,6 +244,7 @@ class Dispatcher:
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried
         folder.begin(planned.record.model_copy(update={"configurations_tried": tried}))
+        folder.write_code_folder(self._plugins.code_folder)
         self._ingest.put(folder.collect().model_copy(update={"status": "running"}))
 
     def _mend(self, planned: PlannedRun, folder: RunFolder) -> None:

@@ -22,7 +22,7 @@ def load_model(record: RunRecord, settings: Settings) -> Model:
     folder = settings.artifacts.folder(record.run)
     if folder.fit() is None:
         raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
-    plugins = plugin_manager(settings.blocked)
+    plugins = plugin_manager(settings.blocked).at(folder.code_folder())
     data = load_dataset(plugins, record.spec.dataset, DataFolder.resolve(settings.data))
     device = choose_device(settings.device)
     with isolated_rng(record.spec.seed, device):

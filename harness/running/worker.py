@@ -55,7 +55,7 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
     try:
         torch.set_num_threads(spec.threads)
         device = choose_device(job.device or spec.device)
-        plugins = PluginManager(blocked=job.blocked)
+        plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
         data = load_dataset(plugins, spec.dataset, DataFolder.resolve(job.data_folder))
         stage = "fit"
         model = build_model(plugins, spec, data, device)

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.discovery.manager import did_you_mean
-from harness.interface.spec import Budget, Precision, RunSpec
+from harness.interface.spec import Budget, CodeName, Precision, RunSpec
 from harness.support.limits import Limits
+from harness.support.names import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NOT_IN_FILE = ("name", "checkpoint")
+_NOT_IN_FILE = ("name", "checkpoint", "folder")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -31,7 +31,7 @@ class SuiteModel(BaseModel):
     """One ``[[models]]`` table: a row of the boards for every dataset.
 
     Attributes:
-        name: the model's registered name.
+        name: the model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``.
         label: the row's name; the default is made from name and hyperparameters.
         published: the row of ``published.toml`` to stand beside.
         hyperparameters: what differs from the model's defaults.
@@ -43,7 +43,7 @@ class SuiteModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: CodeName
     label: str | None = None
     published: str | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
@@ -118,7 +118,7 @@ class Suite(BaseModel):
 
     title: str
     description: str = ""
-    datasets: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[CodeName, ...] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     metrics: tuple[str, ...] = ()
     budget: str | None = None
@@ -130,6 +130,7 @@ class Suite(BaseModel):
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     checkpoint: str | None = Field(default=None, exclude=True)
     name: str = Field(default="", exclude=True)
+    folder: Path = Field(default=Path(), exclude=True)
 
     @field_validator("budget")
     @classmethod
@@ -169,7 +170,7 @@ class Suite(BaseModel):
             raise SuiteError(f"no suite at {path}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SuiteError(f"{path}: cannot be read as TOML: {error}") from error
-        return cls.parse(content, name=path.stem, source=str(path))
+        return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"folder": path.parent})
 
     @classmethod
     def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
@@ -306,7 +307,7 @@ class Suite(BaseModel):
                     table["hyperparameters"][key] = value
                     table["grid"].pop(key, None)
         changed = type(self).parse(content, name=self.name, source=f"--set {setting!r}")
-        return changed.model_copy(update={"checkpoint": self.checkpoint})
+        return changed.model_copy(update={"checkpoint": self.checkpoint, "folder": self.folder})
 
 
 def _keys(suite: type[Suite]) -> list[str]:

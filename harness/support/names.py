@@ -1,9 +1,11 @@
-"""What a name may be, and how text from elsewhere is printed: nothing leaves its folder or moves the cursor."""
+"""What a name may be, what one that is not there may have meant, and how text from elsewhere is printed."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 MAX_LENGTH = 200
 
@@ -24,6 +26,15 @@ def is_plain_name(name: str) -> bool:
 def slug(name: str) -> str:
     """Returns a name as a file name: letters, digits, dot, hyphen, at-sign; nothing that leaves the folder."""
     return re.sub(r"[^A-Za-z0-9@._-]+", "-", name).strip("-.") or "x"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
+    return f" (there are: {', '.join(names)})" if names else " (none is installed)"
 
 
 def printable(text: str) -> str:

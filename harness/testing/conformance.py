@@ -96,7 +96,7 @@ def required(cls: type, attribute: str, example: str) -> Any:
 
 
 def _check_reasons(cls: type[Conformance], known: Iterable[str]) -> None:
-    from harness.discovery.manager import did_you_mean
+    from harness.support.names import did_you_mean
 
     names = list(known)
     for name, reason in cls.expected_failures.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Literal, get_args
 
-from harness.discovery.manager import did_you_mean
+from harness.support.names import did_you_mean
 
 if TYPE_CHECKING:
     from harness.discovery.manager import PluginManager

@@ -60,7 +60,7 @@ class Alternating(Trainer):
 
 def test_training_step(benchmark, say):
     model = gated()
-    plain, images = plain_of(model), some_images(model.batch_size)
+    plain, images = plain_of(model), some_images(model.descent.batch_size)
     agree(model, plain)
     (-model.log_prob(images).mean()).backward()
     (-plain.log_prob(images).mean()).backward()
@@ -69,13 +69,13 @@ def test_training_step(benchmark, say):
         torch.testing.assert_close(part_of(theirs.grad, ours), ours.grad, rtol=1e-3, atol=1e-4 * scale)
     model.zero_grad()
 
-    optimizer = torch.optim.Adam(plain.train().parameters(), lr=model.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(plain.train().parameters(), lr=model.descent.learning_rate, betas=(0.9, 0.99))
 
     def plain_step():
         optimizer.zero_grad()
         loss = -plain.log_prob(images).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), model.max_gradient_norm)
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), model.descent.max_gradient_norm)
         optimizer.step()
 
     data = Dataset("synthetic", MNIST, Split(images), Split(images), Split(images))

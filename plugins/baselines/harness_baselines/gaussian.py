@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, Unsupported, VariationalBound
-
-if TYPE_CHECKING:
-    from harness import Dataset, Trainer
+from harness import Dataset, ImageSpec, Trainer, Unsupported
+from harness_baselines.dequantized import DequantizedDensity
 
 _MAX_DIMENSIONS = 16_384
 _CHUNK = 4096
@@ -25,7 +23,7 @@ def normal_log_density(points: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor
     return log_density
 
 
-class Gaussian(VariationalBound):
+class Gaussian(DequantizedDensity):
     """A full-covariance Gaussian on uniformly dequantized pixels.
 
     With u uniform on [0, 1)^D and the entries of x counted in levels,
@@ -37,12 +35,7 @@ class Gaussian(VariationalBound):
     log w over u on the training images: the noise enters exactly, by its mean 1/2 and variance 1/12, and so a pixel
     that never varies leaves no singularity. The parameters are found, and densities computed, in float64.
 
-    What is bounded: ``sample`` draws from the Gaussian, rounds down and clamps to the levels, so that p(image) is the
-    Gaussian's mass of the image's cell, where the cells of values 0 and levels - 1 reach to infinity. E[exp w] is the
-    mass of the unit cell x + [0, 1)^D: that is p(image) where no entry is 0 or levels - 1, and less elsewhere. So log w
-    is in expectation a lower bound of log p(image) throughout, and E[exp w] sums over all images to the Gaussian's mass
-    inside [0, levels)^D, below one: little is missing on natural 8-bit images, much on binary ones. For want of those
-    tails the weights are no unbiased estimate of p(image), so this is a ``VariationalBound`` and no more.
+    What is bounded is said in ``DequantizedDensity``.
 
     Args:
         spec: the sample space.
@@ -90,21 +83,12 @@ class Gaussian(VariationalBound):
         self.mean.copy_(average + middle + 0.5)
         self.cholesky.copy_(torch.linalg.cholesky(covariance))
 
-    def elbo(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: the log-density at one draw of the noise, a bound in expectation."""
-        return self.log_dequantized_density(images, 1)[0]
-
-    def log_dequantized_density(self, images: Tensor, num_samples: int) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (num_samples, N) nats; E[exp w] is the mass of the image's unit cell."""
-        mean, cholesky = self.mean.double(), self.cholesky.double()
-        values = images.flatten(1).double()  # (N, D)
-        noise = torch.rand(num_samples, *values.shape, dtype=torch.float64, device=images.device)
-        log_weights = normal_log_density((values + noise).flatten(0, 1), mean, cholesky)
-        return log_weights.view(num_samples, len(images)).to(self.dtype)
+    def log_density(self, points: Tensor) -> Tensor:
+        """Maps (M, D) float64, in levels, to (M,) nats."""
+        return normal_log_density(points, self.mean.double(), self.cholesky.double())
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8: draws of the Gaussian, rounded down and clamped to the levels."""
         normal = torch.randn(num_samples, self.spec.num_dimensions, dtype=self.dtype, device=self.device)
-        points = self.mean + normal @ self.cholesky.T
-        return points.floor().clamp(0, self.spec.levels - 1).to(torch.uint8).view(num_samples, *self.spec.shape)
+        return self.to_images(self.mean + normal @ self.cholesky.T)

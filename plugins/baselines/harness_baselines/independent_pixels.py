@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness import ExactLikelihood, ImageSpec
-
-if TYPE_CHECKING:
-    from harness import Dataset, Trainer
-
-_CHUNK = 4096
+from harness import Dataset, ExactLikelihood, ImageSpec, Trainer
+from harness_layers.checks import check_positive
+from harness_layers.pixels import level_counts
 
 
 class IndependentPixels(ExactLikelihood):
@@ -37,10 +33,7 @@ class IndependentPixels(ExactLikelihood):
 
     def __init__(self, spec: ImageSpec, *, pseudocount: float = 1.0) -> None:
         super().__init__(spec)
-        if not 0 < pseudocount < math.inf:
-            raise ValueError(
-                f"pseudocount must be positive and finite, not {pseudocount}: unseen values need a probability"
-            )
+        check_positive(pseudocount=pseudocount)  # values that were never seen need a probability
         self.pseudocount = pseudocount
         # Normalised where they are used, so that rounding to the parameters' precision costs no probability.
         self.logits = nn.Parameter(torch.zeros(spec.levels, *spec.shape), requires_grad=False)
@@ -48,15 +41,10 @@ class IndependentPixels(ExactLikelihood):
     @torch.no_grad()
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Counts."""
-        levels, dimensions, split = self.spec.levels, self.spec.num_dimensions, data.train
-        counts = torch.zeros(dimensions * levels, dtype=torch.int64)
-        first = levels * torch.arange(dimensions)  # where each entry's counts begin
+        levels, split = self.spec.levels, data.train
+        counts = torch.zeros(self.logits.shape, dtype=torch.float64)
         for draw in range(split.num_draws):
-            images = split.draw(draw).images.cpu()
-            for start in range(0, len(images), _CHUNK):
-                cells = images[start : start + _CHUNK].flatten(1).long() + first  # (B, D)
-                counts += torch.bincount(cells.flatten(), minlength=len(counts))
-        counts = counts.view(dimensions, levels).T.reshape(self.logits.shape).double()
+            counts += level_counts(split.draw(draw).images.cpu(), levels)
         total = split.num_draws * len(split)
         self.logits.copy_(((counts + self.pseudocount / levels) / (total + self.pseudocount)).log())
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness import ExactLikelihood, ImageSpec, mean_over
-from harness_baselines.seeding import nearest_seed, plus_plus_seeds
-
-if TYPE_CHECKING:
-    from harness import Dataset, Trainer
+from harness import Dataset, ExactLikelihood, ImageSpec, Trainer, mean_over
+from harness_baselines.seeding import log_weights_of, nearest_seed, seeds_among
+from harness_layers.checks import check_positive
 
 _CHUNK = 1024
-_SEEDING_IMAGES = 10_000
 
 
 def log_likelihoods(images: Tensor, log_probs: Tensor) -> Tensor:
@@ -43,8 +39,7 @@ def maximise(counts: Tensor, sizes: Tensor, *, pseudocount: float) -> tuple[Tens
     """
     levels = counts.shape[1]
     log_probs = ((counts + pseudocount / levels) / (sizes + pseudocount)).log()
-    log_weights = (sizes / sizes.sum()).clamp_min(torch.finfo(sizes.dtype).tiny).log()
-    return log_weights, log_probs
+    return log_weights_of(sizes), log_probs
 
 
 def em_step(
@@ -100,12 +95,7 @@ class MixtureOfCategoricals(ExactLikelihood):
 
     def __init__(self, spec: ImageSpec, *, components: int = 50, pseudocount: float = 1.0) -> None:
         super().__init__(spec)
-        if components < 1:
-            raise ValueError(f"components must be at least 1, not {components}")
-        if not 0 < pseudocount < math.inf:
-            raise ValueError(
-                f"pseudocount must be positive and finite, not {pseudocount}: unseen values need a probability"
-            )
+        check_positive(components=components, pseudocount=pseudocount)
         self.pseudocount = pseudocount
         # Normalised where they are used, so that rounding to the parameters' precision costs no probability.
         self.weight_logits = nn.Parameter(torch.zeros(components), requires_grad=False)
@@ -130,8 +120,7 @@ class MixtureOfCategoricals(ExactLikelihood):
     def _start(self, images: Tensor) -> None:
         dimensions, levels, components = self.logits.shape
         points = images.flatten(1)
-        subset = points[torch.randperm(len(points))[:_SEEDING_IMAGES]].to(self.device).double()
-        seeds = plus_plus_seeds(subset, components)
+        seeds = seeds_among(images, components, self.device)
         counts = torch.zeros(dimensions * levels * components, dtype=torch.int64, device=self.device)
         sizes = torch.zeros(components, dtype=torch.int64, device=self.device)
         first = levels * torch.arange(dimensions, device=self.device)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, Unsupported, VariationalBound, mean_over
-from harness_baselines.seeding import nearest_seed, plus_plus_seeds
+from harness import Dataset, ImageSpec, Trainer, Unsupported, mean_over
+from harness_baselines.dequantized import DequantizedDensity
+from harness_baselines.seeding import log_weights_of, nearest_seed, seeds_among
+from harness_layers.checks import check_choice, check_positive
 
-if TYPE_CHECKING:
-    from harness import Dataset, Trainer
+Covariance = Literal["diagonal", "full"]
 
 _CHUNK = 4096
-_SEEDING_IMAGES = 10_000
 _MAX_COVARIANCE_ENTRIES = 2**28
 _UNIFORM_VARIANCE = 1 / 12
 
@@ -104,8 +104,7 @@ def maximise(points: Tensor, responsibilities: Callable[[Tensor], Tensor], old: 
             covariance.diagonal().add_(noise_variance)
             scale[k] = torch.linalg.cholesky(covariance)
     mean = torch.where(alive[:, None], mean + centre, old.mean)
-    log_weights = (counts / counts.sum()).clamp_min(torch.finfo(counts.dtype).tiny).log()
-    return Components(log_weights, mean, scale)
+    return Components(log_weights_of(counts), mean, scale)
 
 
 def em_step(points: Tensor, components: Components, *, noise_variance: float) -> tuple[Components, float]:
@@ -140,7 +139,7 @@ def em_step(points: Tensor, components: Components, *, noise_variance: float) ->
     return new, total / len(points)
 
 
-class MixtureOfGaussians(VariationalBound):
+class MixtureOfGaussians(DequantizedDensity):
     """K Gaussians on uniformly dequantized pixels, with diagonal or full covariances.
 
     With u uniform on [0, 1)^D and the entries of x counted in levels,
@@ -152,8 +151,7 @@ class MixtureOfGaussians(VariationalBound):
     variance falls below 1/12. The best iteration on the validation split is kept. The parameters are found, and
     densities computed, in float64.
 
-    What is bounded is said in ``Gaussian``: E[exp w] is the mixture's mass of the unit cell x + [0, 1)^D, which is
-    p(image) but where an entry is 0 or levels - 1, whose cells reach to infinity; there it is less.
+    What is bounded is said in ``DequantizedDensity``.
 
     Args:
         spec: the sample space.
@@ -167,14 +165,11 @@ class MixtureOfGaussians(VariationalBound):
 
     default_budget: ClassVar[str] = "50 epochs"
 
-    def __init__(self, spec: ImageSpec, *, components: int = 10,
-                 covariance: Literal["diagonal", "full"] = "diagonal") -> None:  # fmt: skip
+    def __init__(self, spec: ImageSpec, *, components: int = 10, covariance: Covariance = "diagonal") -> None:
         super().__init__(spec)
         dimensions = spec.num_dimensions
-        if components < 1:
-            raise ValueError(f"components must be at least 1, not {components}")
-        if covariance not in ("diagonal", "full"):
-            raise ValueError(f"covariance must be 'diagonal' or 'full', not {covariance!r}")
+        check_positive(components=components)
+        check_choice(get_args(Covariance), covariance=covariance)
         if covariance == "full" and components * dimensions**2 > _MAX_COVARIANCE_ENTRIES:
             raise Unsupported(
                 f"{components} full covariances of {dimensions} dimensions; "
@@ -199,15 +194,13 @@ class MixtureOfGaussians(VariationalBound):
             trainer.log(loss=-objective)
 
     def _start(self, images: Tensor) -> None:
-        points = images.flatten(1)
-        subset = points[torch.randperm(len(points))[:_SEEDING_IMAGES]].to(self.device).double()
-        seeds = plus_plus_seeds(subset, len(self.mean))
+        seeds = seeds_among(images, len(self.mean), self.device)
 
         def nearest(values: Tensor) -> Tensor:
             return torch.nn.functional.one_hot(nearest_seed(values, seeds), len(seeds)).to(values)
 
         unfitted = self._components(offset=0.5)
-        self._keep(maximise(points, nearest, unfitted, noise_variance=_UNIFORM_VARIANCE), offset=0.5)
+        self._keep(maximise(images.flatten(1), nearest, unfitted, noise_variance=_UNIFORM_VARIANCE), offset=0.5)
 
     def _components(self, *, offset: float = 0.0) -> Components:
         # EM sees integers, whose noise has mean zero; the model's means are those of dequantized pixels, 1/2 higher.
@@ -219,17 +212,9 @@ class MixtureOfGaussians(VariationalBound):
         self.mean.copy_(components.mean + offset)
         self.scale.copy_(components.scale)
 
-    def elbo(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: the log-density at one draw of the noise, a bound in expectation."""
-        return self.log_dequantized_density(images, 1)[0]
-
-    def log_dequantized_density(self, images: Tensor, num_samples: int) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (num_samples, N) nats; E[exp w] is the mass of the image's unit cell."""
-        components = self._components()
-        values = images.flatten(1).double()  # (N, D)
-        noise = torch.rand(num_samples, *values.shape, dtype=torch.float64, device=images.device)
-        log_weights = components.log_joint((values + noise).flatten(0, 1)).logsumexp(1)
-        return log_weights.view(num_samples, len(images)).to(self.dtype)
+    def log_density(self, points: Tensor) -> Tensor:
+        """Maps (M, D) float64, in levels, to (M,) nats."""
+        return self._components().log_joint(points).logsumexp(1)
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
@@ -243,4 +228,4 @@ class MixtureOfGaussians(VariationalBound):
                 for k in sorted(set(component.tolist())):
                     rows = component == k
                     points[rows] = self.mean[k] + points[rows] @ self.scale[k].T
-        return points.floor().clamp(0, self.spec.levels - 1).to(torch.uint8).view(num_samples, *self.spec.shape)
+        return self.to_images(points)

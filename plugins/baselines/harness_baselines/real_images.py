@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from harness import ImageSpec, Model
-
-if TYPE_CHECKING:
-    from harness import Dataset, Split, Trainer
+from harness import Dataset, ImageSpec, Model, Split, Trainer
 
 
 class _RealImages(Model):

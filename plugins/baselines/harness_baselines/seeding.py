@@ -1,9 +1,18 @@
-"""Where EM starts: k-means++ seeds (Arthur & Vassilvitskii 2007), and the nearest seed of every image."""
+"""What both mixtures do: where EM starts, at k-means++ seeds (Arthur & Vassilvitskii 2007), and how it weighs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_SEEDING_IMAGES = 10_000
+
+
+def seeds_among(images: Tensor, num_seeds: int, device: torch.device) -> Tensor:
+    """Picks (num_seeds, D) float64 among the images (N, C, H, W), of which 10,000 at most are looked at."""
+    points = images.flatten(1)
+    subset = points[torch.randperm(len(points))[:_SEEDING_IMAGES]]
+    return plus_plus_seeds(subset.to(device).double(), num_seeds)
 
 
 def plus_plus_seeds(points: Tensor, num_seeds: int) -> Tensor:
@@ -31,3 +40,8 @@ def plus_plus_seeds(points: Tensor, num_seeds: int) -> Tensor:
 def nearest_seed(points: Tensor, seeds: Tensor) -> Tensor:
     """Maps (N, D) points and (K, D) seeds to (N,) int64: the seed at the least Euclidean distance."""
     return torch.cdist(points, seeds).argmin(1)
+
+
+def log_weights_of(sizes: Tensor) -> Tensor:
+    """Maps sizes (K,) of components to the logs (K,) of their shares, finite where a component is empty."""
+    return (sizes / sizes.sum()).clamp_min(torch.finfo(sizes.dtype).tiny).log()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from harness import ExactLikelihood
-
-if TYPE_CHECKING:
-    from harness import Dataset, Trainer
+from harness import Dataset, ExactLikelihood, Trainer
 
 
 class Uniform(ExactLikelihood):

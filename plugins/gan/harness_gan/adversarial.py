@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,11 @@ from torch.optim import Adam, Optimizer
 
 from harness import Dataset, DegenerateSamples, ImageSpec, Model, Trainer
 from harness_gan.networks import Network, build_discriminator, build_generator
-from harness_gan.objective import Objective
-from harness_gan.pixels import quantize, scale
-
-Schedule = Literal["constant", "linear"]
+from harness_layers.averaging import update_average
+from harness_layers.checks import check_choice, check_positive, check_share
+from harness_layers.descent import set_learning_rate
+from harness_layers.pixels import quantize, scale
+from harness_layers.schedules import SCHEDULES, Schedule
 
 _CHUNK = 500  # images generated at a time
 
@@ -26,18 +28,21 @@ class Adversarial(Model):
 
     A subclass says what its players minimise, and may choose their ``optimizers``.
 
+    Class attributes:
+        batch_norm: whether the discriminator may judge the images of a batch together; not where a penalty is defined
+            image by image.
+
     Args:
         spec: the sample space.
-        objective: what the players minimise.
         network: ``mlp`` or ``dcgan``, of both players.
         latents: independent standard Gaussians that an image is made from.
         width: the width of the networks, see ``build_generator``.
         learning_rate, betas: of Adam, for both players.
-        schedule: ``constant``, or ``linear``: the learning rate falls to zero over the budget.
+        schedule: how the learning rate falls with the budget: ``linear``, ``cosine``, ``stages`` or ``constant``.
         batch_size: real images a step of the discriminator, and as many generated ones.
         critic_steps: steps of the discriminator for each step of the generator.
-        averaging: a in theta_bar <- a theta_bar + (1 - a) theta after each step of the generator; theta_bar is sampled
-            from (Yazici et al. 2019, arXiv 1806.04498). 0 samples from theta.
+        averaging: the decay of the average of the generator's weights that is sampled from (Yazici et al. 2019, arXiv
+            1806.04498); 0 samples from the generator itself.
         dropout: the share of an ``mlp`` discriminator's hidden units that is dropped in training.
 
     Raises:
@@ -45,27 +50,35 @@ class Adversarial(Model):
         Unsupported: images that the network cannot do.
     """
 
-    def __init__(self, spec: ImageSpec, objective: Objective, *, network: Network, latents: int, width: int,
+    batch_norm: ClassVar[bool] = True
+
+    def __init__(self, spec: ImageSpec, *, network: Network, latents: int, width: int,
                  learning_rate: float, betas: tuple[float, float], schedule: Schedule, batch_size: int,
                  critic_steps: int, averaging: float, dropout: float = 0.0) -> None:  # fmt: skip
         super().__init__(spec)
-        counts = {"latents": latents, "width": width, "batch_size": batch_size, "critic_steps": critic_steps}
-        for name, value in {**counts, "learning_rate": learning_rate}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, not {value}")
-        shares = {"betas[0]": betas[0], "betas[1]": betas[1], "averaging": averaging, "dropout": dropout}
-        for name, value in shares.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, not {value}")
-        if schedule not in ("constant", "linear"):
-            raise ValueError(f"schedule must be 'constant' or 'linear', not {schedule!r}")
-        self.objective, self.latents, self.batch_size, self.critic_steps = objective, latents, batch_size, critic_steps
+        check_positive(latents=latents, width=width, batch_size=batch_size, critic_steps=critic_steps)
+        check_positive(learning_rate=learning_rate)
+        check_share(**{"betas[0]": betas[0], "betas[1]": betas[1]}, averaging=averaging, dropout=dropout)
+        check_choice(SCHEDULES, schedule=schedule)
+        self.latents, self.batch_size, self.critic_steps = latents, batch_size, critic_steps
         self.learning_rate, self.betas, self.schedule, self.averaging = learning_rate, betas, schedule, averaging
         self.generator = build_generator(network, spec, latents=latents, width=width)
         self.discriminator = build_discriminator(
-            network, spec, width=width, batch_norm=objective.batch_norm, dropout=dropout
-        )
+            network, spec, width=width, batch_norm=self.batch_norm, dropout=dropout
+        )  # fmt: skip
         self.average = copy.deepcopy(self.generator).requires_grad_(requires_grad=False) if averaging > 0 else None
+
+    @abstractmethod
+    def discriminator_objective(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Maps the discriminator's outputs, (N,) on real and (M,) on generated images, to what it minimises."""
+
+    @abstractmethod
+    def generator_objective(self, fake: Tensor) -> Tensor:
+        """Maps the discriminator's outputs (M,) on generated images to what the generator minimises."""
+
+    def penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Maps images (N, C, H, W) in [-1, 1] to a further term of the discriminator's loss: none."""
+        return torch.zeros((), dtype=self.dtype, device=self.device)
 
     def draw_latents(self, num_samples: int) -> Tensor:
         """Draws (num_samples, latents) from the standard Gaussian."""
@@ -85,9 +98,8 @@ class Adversarial(Model):
         generators, discriminators = self.optimizers()
         trainer.track(generator=generators, discriminator=discriminators)
         for batch in trainer.batches(data.train, batch_size=self.batch_size):
-            if self.schedule == "linear":
-                for group in generators.param_groups + discriminators.param_groups:
-                    group["lr"] = self.learning_rate * (1 - trainer.fraction)
+            share = SCHEDULES[self.schedule](trainer.fraction)
+            set_learning_rate(self.learning_rate * share, generators, discriminators)
             real = scale(_at_least_two(batch.images), self.spec.levels, self.dtype)
             generators_turn = (trainer.step + 1) % self.critic_steps == 0
             with trainer.autocast(), torch.set_grad_enabled(generators_turn):
@@ -99,7 +111,9 @@ class Adversarial(Model):
                 with trainer.autocast():
                     generator_loss = self.generator_loss(fake)
                 _step(generators, generator_loss)
-                self._update_average(num_steps=(trainer.step + 1) // self.critic_steps)
+                if self.average is not None:
+                    turns = (trainer.step + 1) // self.critic_steps
+                    update_average(self.average, self.generator, decay=self.averaging, num_steps=turns)
                 trainer.log(loss=loss, penalty=penalty, generator_loss=generator_loss)
             else:
                 trainer.log(loss=loss, penalty=penalty)
@@ -107,27 +121,12 @@ class Adversarial(Model):
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Maps images (N, C, H, W) in [-1, 1] to the discriminator's loss, penalties included, and the penalties."""
         scores = [self.discriminator(images).to(self.dtype) for images in (real, fake)]
-        loss = self.objective.discriminator_loss(*scores)
-        penalty = torch.zeros_like(loss)
-        for term in self.objective.penalties:
-            penalty = penalty + term(self.discriminator, real, fake.to(self.dtype))
-        return loss + penalty, penalty
+        penalty = self.penalty(real, fake.to(self.dtype))
+        return self.discriminator_objective(*scores) + penalty, penalty
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Maps generated images (N, C, H, W), with their graph, to the generator's loss."""
-        return self.objective.generator_loss(self.discriminator(fake).to(self.dtype))
-
-    @torch.no_grad()
-    def _update_average(self, *, num_steps: int) -> None:
-        """Takes in the generator after its ``num_steps``-th step; early on, what is averaged is shorter."""
-        if self.average is None:
-            return
-        share = 1 - min(self.averaging, (1 + num_steps) / (10 + num_steps))
-        generator = self.generator.state_dict()
-        # batch norm's running statistics are among these: in evaluation mode they are weights like others
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(generator[name], share)
+        return self.generator_objective(self.discriminator(fake).to(self.dtype))
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torch import Tensor
+from torch.nn.functional import softplus
+
 from harness import ImageSpec
-from harness_gan.adversarial import Adversarial, Schedule
+from harness_gan.adversarial import Adversarial
 from harness_gan.networks import Network
-from harness_gan.non_saturating import discriminator_loss, generator_loss
-from harness_gan.objective import Objective
+from harness_layers.schedules import Schedule
 
 
 class GAN(Adversarial):
@@ -16,6 +18,7 @@ class GAN(Adversarial):
 
     .. math:: \min_D E_{data}[-\log D(x)] + E_z[-\log(1 - D(G(z)))], \quad \min_G E_z[-\log D(G(z))]
 
+    With s = log D - log(1 - D) the discriminator's output, -log D = softplus(-s) and -log(1 - D) = softplus(s).
     Reference: Goodfellow et al. 2014, arXiv 1406.2661; with the networks and settings of Radford, Metz & Chintala 2016,
     arXiv 1511.06434.
 
@@ -36,7 +39,22 @@ class GAN(Adversarial):
                  batch_size: int = 64, critic_steps: int = 1, averaging: float = 0.99,
                  dropout: float = 0.3) -> None:  # fmt: skip
         super().__init__(
-            spec, Objective(discriminator_loss, generator_loss), network=network, latents=latents, width=width,
-            learning_rate=learning_rate, betas=betas, schedule=schedule, batch_size=batch_size,
-            critic_steps=critic_steps, averaging=averaging, dropout=dropout,
+            spec, network=network, latents=latents, width=width, learning_rate=learning_rate, betas=betas,
+            schedule=schedule, batch_size=batch_size, critic_steps=critic_steps, averaging=averaging, dropout=dropout,
         )  # fmt: skip
+
+    def discriminator_objective(self, real: Tensor, fake: Tensor) -> Tensor:
+        r"""Maps logits, (N,) on real and (M,) on generated images, to E[-log D(x)] + E[-log(1 - D(G(z)))], in nats.
+
+        At the optimal discriminator p / (p + q) it is 2 log 2 - 2 JSD(p, q), with the halves in
+        JSD(p, q) = KL(p, m) / 2 + KL(q, m) / 2, m = (p + q) / 2, which is at most log 2.
+        """
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator_objective(self, fake: Tensor) -> Tensor:
+        r"""Maps logits (M,) on generated images to E[-log D(G(z))], in nats.
+
+        Its gradient in a logit s is -sigmoid(-s) / M: it does not vanish where the discriminator is sure that an image
+        is generated, unlike that of the minimax game's log(1 - D(G(z))).
+        """
+        return softplus(-fake).mean()

@@ -7,11 +7,12 @@ output of a transposed convolution has as many inputs as its neighbours.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from harness import ImageSpec, Unsupported
+from harness_layers.checks import check_choice
 
 Network = Literal["mlp", "dcgan"]
 
@@ -46,7 +47,8 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
         ValueError: another network.
         Unsupported: images that a ``dcgan`` cannot halve.
     """
-    if check_network(network) == "mlp":
+    check_choice(get_args(Network), network=network)
+    if network == "mlp":
         return nn.Sequential(
             nn.Linear(latents, width), nn.BatchNorm1d(width), nn.ReLU(),
             nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
@@ -78,7 +80,8 @@ def build_discriminator(
     Raises:
         ValueError, Unsupported: as for the generator.
     """
-    if check_network(network) == "mlp":
+    check_choice(get_args(Network), network=network)
+    if network == "mlp":
         return Scores(
             nn.Flatten(),
             nn.Linear(spec.num_dimensions, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout),
@@ -94,13 +97,6 @@ def build_discriminator(
         layers.append(nn.LeakyReLU(_SLOPE))
     scores = Scores(*layers, nn.Flatten(), nn.Linear(width * (spec.height >> depth) * (spec.width >> depth), 1))
     return _narrow(scores) if batch_norm else _unit_gain(scores)
-
-
-def check_network(network: Network) -> Network:
-    """Returns ``network``, or raises ValueError for anything but the two."""
-    if network not in ("mlp", "dcgan"):
-        raise ValueError(f"network must be 'mlp' or 'dcgan', not {network!r}")
-    return network
 
 
 def halvings(spec: ImageSpec) -> int:

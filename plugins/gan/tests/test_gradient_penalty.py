@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from harness import ImageSpec
-from harness_gan.gradient_penalty import GradientPenalty, gradient_norms, interpolate
 from harness_gan.networks import build_discriminator
+from harness_gan.wgan_gp import WGANGP, gradient_norms, gradient_penalty, interpolate
 
 
 def linear_critic(weight):
@@ -22,10 +22,10 @@ def images(*shape):
     return torch.rand(*shape, dtype=torch.float64) * 2 - 1
 
 
-def test_penalty_of_a_linear_critic_is_lambda_times_the_square_of_its_norm_minus_one():
+def test_penalty_of_a_linear_critic_is_the_square_of_its_norm_minus_one():
     weight = torch.randn(2, 3, 4, dtype=torch.float64)
-    penalty = GradientPenalty(7.0)(linear_critic(weight), images(5, 2, 3, 4), images(5, 2, 3, 4))
-    torch.testing.assert_close(penalty, 7 * (weight.norm() - 1) ** 2)
+    penalty = gradient_penalty(linear_critic(weight), images(5, 2, 3, 4), images(5, 2, 3, 4))
+    torch.testing.assert_close(penalty, (weight.norm() - 1) ** 2)
 
 
 def test_norms_are_an_images_own_and_not_the_batchs():
@@ -41,16 +41,16 @@ def test_penalty_is_the_mean_over_the_images():
         return batch.flatten(1).square().sum(1) / 2
 
     batch = images(6, 1, 3, 3)
-    penalty = GradientPenalty(10.0)(quadratic, batch, batch)  # interpolates between equals are the equals
-    torch.testing.assert_close(penalty, 10 * (batch.flatten(1).norm(dim=1) - 1).square().mean())
+    penalty = gradient_penalty(quadratic, batch, batch)  # interpolates between equals are the equals
+    torch.testing.assert_close(penalty, (batch.flatten(1).norm(dim=1) - 1).square().mean())
 
 
 def test_gradient_in_the_weights_of_a_linear_critic_is_the_closed_form():
     weight = torch.randn(1, 3, 3, dtype=torch.float64)
     critic = linear_critic(weight)
-    GradientPenalty(10.0)(critic, images(4, 1, 3, 3), images(4, 1, 3, 3)).backward()
+    gradient_penalty(critic, images(4, 1, 3, 3), images(4, 1, 3, 3)).backward()
     norm = weight.norm()
-    torch.testing.assert_close(critic[1].weight.grad, (20 * (norm - 1) * weight / norm).view(1, 9))
+    torch.testing.assert_close(critic[1].weight.grad, (2 * (norm - 1) * weight / norm).view(1, 9))
     assert critic[1].bias.grad is None or critic[1].bias.grad.item() == 0.0
 
 
@@ -62,7 +62,7 @@ def test_gradient_in_a_critics_weights_agrees_with_finite_differences(network):
 
     def penalty():
         torch.manual_seed(1)  # the same interpolates every time
-        return GradientPenalty(10.0)(critic, real, fake)
+        return gradient_penalty(critic, real, fake)
 
     parameters = list(critic.parameters())
     gradients = torch.autograd.grad(penalty(), parameters, allow_unused=True)
@@ -81,12 +81,18 @@ def test_gradient_in_a_critics_weights_agrees_with_finite_differences(network):
     assert slope.item() == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5)
 
 
-def test_a_flat_critic_has_the_penalty_lambda_and_finite_gradients():
+def test_a_flat_critic_has_the_penalty_one_and_finite_gradients():
     critic = linear_critic(torch.zeros(1, 2, 2, dtype=torch.float64))
-    penalty = GradientPenalty(10.0)(critic, images(3, 1, 2, 2), images(3, 1, 2, 2))
+    penalty = gradient_penalty(critic, images(3, 1, 2, 2), images(3, 1, 2, 2))
     penalty.backward()
-    assert penalty.item() == 10.0
+    assert penalty.item() == 1.0
     assert torch.isfinite(critic[1].weight.grad).all()
+
+
+def test_a_models_penalty_is_lambda_times_the_gradient_penalty_of_its_critic():
+    model = WGANGP(ImageSpec(1, 2, 2, 2), network="mlp", latents=2, width=4, penalty=7.0).double()
+    batch = images(3, 1, 2, 2)  # interpolates between equals are the equals
+    torch.testing.assert_close(model.penalty(batch, batch), 7 * gradient_penalty(model.discriminator, batch, batch))
 
 
 def test_interpolates_have_one_share_an_image_uniform_over_the_segment():

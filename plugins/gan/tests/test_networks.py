@@ -83,7 +83,7 @@ def test_a_critic_without_batch_norm_keeps_the_size_of_its_signal_at_initialisat
 
 def test_an_unknown_network_is_named():
     spec = ImageSpec(1, 8, 8, 2)
-    with pytest.raises(ValueError, match="network must be 'mlp' or 'dcgan', not 'resnet'"):
+    with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
         build_generator("resnet", spec, latents=4, width=8)
-    with pytest.raises(ValueError, match="network must be 'mlp' or 'dcgan', not 'resnet'"):
+    with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
         build_discriminator("resnet", spec, width=8, batch_norm=True, dropout=0.0)

@@ -1,1 +1,1 @@
-"""Building blocks that two or more model families share: causal convolutions, pixels in and out, a training loop."""
+"""Building blocks that two or more model families share: pixels, the training loop, checks, causal convolutions."""

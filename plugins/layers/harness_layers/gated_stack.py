@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness_layers.causal import CausalConv2d, MaskType, RowsAbove, groups_of
+from harness_layers.checks import check_at_least, check_odd
 from harness_layers.gate import gated
 
 FIRST_KERNEL = 7
@@ -77,10 +78,8 @@ class GatedStack(nn.Module):
     def __init__(self, channels: int, outputs: int, *, features: int, layers: int, kernel: int, head: int,
                  num_classes: int = 0) -> None:  # fmt: skip
         super().__init__()
-        if layers < 0:
-            raise ValueError(f"layers must be at least 0, not {layers}")
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel must be an odd number, not {kernel}")
+        check_at_least(0, layers=layers)
+        check_odd(kernel=kernel)
         image, groups, between = (groups_of(count, channels) for count in (channels, features, head))
         out = torch.arange(channels).repeat_interleave(outputs)
         kernels = [FIRST_KERNEL, *[kernel] * layers]

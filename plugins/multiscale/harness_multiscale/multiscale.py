@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
-from harness_layers.chunks import in_chunks
+from harness import ImageSpec
+from harness_layers.causal import CausalConv2d
+from harness_layers.causal_model import CausalModel
+from harness_layers.checks import check_at_least, check_positive
 from harness_layers.gated_stack import GatedStack
-from harness_layers.optimisation import check_positive, descend
-from harness_layers.pixels import entry_log_probs, image_logits, marginal_outputs, num_outputs, scale
+from harness_layers.pixels import num_outputs
 from harness_multiscale.pyramid import Pyramid
 from harness_multiscale.upscaling import GroupNetwork
 
 
-class Multiscale(Autoregressive):
+class Multiscale(CausalModel):
     r"""A small image drawn pixel by pixel, then doubled again and again, a group of pixels at a time.
 
     .. math:: p(x) = p(x^{(1)}) \prod_g \prod_{k \in g} p(x_k | x_{groups before g})
@@ -44,19 +45,16 @@ class Multiscale(Autoregressive):
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "20 epochs"
-
     def __init__(self, spec: ImageSpec, *, base: int = 4, base_channels: int = 32, base_layers: int = 4,
                  channels: int = 32, blocks: int = 4, head: int = 32, learning_rate: float = 3e-3,
                  batch_size: int = 32, max_gradient_norm: float = 50.0,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
-        super().__init__(spec)
+        super().__init__(
+            spec, learning_rate=learning_rate, batch_size=batch_size, max_gradient_norm=max_gradient_norm,
+            validate_every=validate_every,
+        )  # fmt: skip
         check_positive(base=base, base_channels=base_channels, channels=channels, head=head)
-        check_positive(learning_rate=learning_rate, batch_size=batch_size, max_gradient_norm=max_gradient_norm)
-        if blocks < 0:
-            raise ValueError(f"blocks must be at least 0, not {blocks}")
-        self.learning_rate, self.batch_size = learning_rate, batch_size
-        self.max_gradient_norm, self.validate_every = max_gradient_norm, validate_every
+        check_at_least(0, blocks=blocks)
         self.pyramid = Pyramid.of(spec, base)
         outputs = num_outputs(spec)
         self.base = GatedStack(
@@ -78,7 +76,7 @@ class Multiscale(Autoregressive):
     def outputs(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, C * O, H, W), every network once; there are no labels."""
         pyramid = self.pyramid
-        scaled = pyramid.pad(scale(images, self.spec.levels, self.dtype))
+        scaled = pyramid.pad(self.scaled(images))
         base = self.base(pyramid.base.of(scaled).contiguous(memory_format=torch.channels_last))
         outputs = scaled.new_zeros(len(images), base.shape[1], *scaled.shape[2:])
         pyramid.base.of(outputs).copy_(base)
@@ -88,45 +86,21 @@ class Multiscale(Autoregressive):
             group.target.of(outputs).copy_(network.outputs(features, group.target.of(scaled)))
         return pyramid.crop(outputs)
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
-        return image_logits(in_chunks(self.outputs, images, None), self.spec)
-
-    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, C, H, W) nats."""
-        return entry_log_probs(in_chunks(self.outputs, images, None), images, self.spec)
-
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64: the base image in raster order, then group after group."""
         return self.pyramid.steps()
 
-    @torch.no_grad()
-    def dependence(self, ordering: int = 0) -> Tensor | None:
-        """Returns (D, D) bool where the reach of the networks is less than all earlier groups, else None."""
-        size, pyramid = self.spec.num_dimensions, self.pyramid
-        reached = pyramid.pad(torch.eye(size, device=self.device).view(size, *self.spec.shape))
+    def spread(self, reached: Tensor) -> Tensor:
+        """Follows zeros and ones (N, C, H, W) from the image to the outputs of its channels."""
+        pyramid = self.pyramid
+        reached = pyramid.pad(reached)
         seen = torch.zeros_like(reached)
         pyramid.base.of(seen).copy_(self.base.spread(pyramid.base.of(reached)))
         for group, network in zip(pyramid.groups, self.networks, strict=True):
             given = torch.cat([grid.of(reached) for grid in group.given], dim=1)
             group.target.of(seen).copy_(network.spread(given, group.target.of(reached)))
-        found = pyramid.crop(seen).flatten(1).T > 0  # (D, D), from entry j's column to row i
-        steps = self.generation_steps().flatten().to(self.device)
-        return None if torch.equal(found, steps[:, None] > steps[None, :]) else found.contiguous()
+        return pyramid.crop(seen)
 
-    def fit(self, data: Dataset, trainer: Trainer) -> None:
-        """Maximises the likelihood."""
-        marginal = marginal_outputs(data.train, self.spec)
-        with torch.no_grad():
-            for output in (self.base.output, *(network.output for network in self.networks)):
-                assert output.bias is not None
-                output.bias.copy_(marginal)
-
-        def loss(batch: Split) -> Tensor:
-            return -entry_log_probs(self.outputs(batch.images), batch.images, self.spec).flatten(1).sum(1)
-
-        descend(
-            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
-            max_gradient_norm=self.max_gradient_norm, every=self.validate_every,
-            score=lambda split: -mean_over(split, self.log_prob, batch_size=100),
-        )  # fmt: skip
+    def output_layers(self) -> Sequence[CausalConv2d]:
+        """Returns the base's and every group's."""
+        return [self.base.output, *(network.output for network in self.networks)]

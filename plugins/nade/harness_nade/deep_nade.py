@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Trainer, mean_over
-from harness_nade.descent import check_positive, descend
+from harness import ImageSpec, Split, mean_over
+from harness_layers.checks import check_positive, check_widths
+from harness_layers.pixels import level_log_probs
+from harness_nade.entrywise import EntrywiseModel, Inputs
 from harness_nade.orderings import random_orders, ranks_of
-from harness_nade.pixels import Inputs, encode, entry_log_probs, marginal_outputs, num_inputs, num_outputs, value_logits
+from harness_nade.pixels import value_logits
 
 _CHUNK_FLOATS = 2**21  # one hidden layer of a chunk of positions: 8 MiB in float32
 
 
-class DeepNADE(Autoregressive):
+class DeepNADE(EntrywiseModel):
     r"""A multilayer perceptron that predicts any entry from any set of observed ones.
 
     .. math:: h_1 = relu(b_1 + W_1 [x * m, m]), \; h_l = relu(b_l + W_l h_{l-1}), \;
@@ -40,31 +42,28 @@ class DeepNADE(Autoregressive):
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "60 epochs"
     layers: Sequence[nn.Linear]
     orders: Tensor
 
     def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_orderings: int = 1,
                  ordering_seed: int = 0, inputs: Inputs = "scaled", learning_rate: float = 1e-3, batch_size: int = 100,
                  weight_decay: float = 0.0) -> None:  # fmt: skip
-        super().__init__(spec)
-        check_positive(num_orderings=num_orderings, learning_rate=learning_rate, batch_size=batch_size)
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden must name at least one layer of at least one unit, not {list(hidden)}")
+        super().__init__(
+            spec, inputs=inputs, learning_rate=learning_rate, batch_size=batch_size, weight_decay=weight_decay
+        )  # fmt: skip
+        check_positive(num_orderings=num_orderings)
+        check_widths(hidden=hidden)
         self.num_orderings = num_orderings
-        self.inputs, self.learning_rate = inputs, learning_rate
-        self.batch_size, self.weight_decay = batch_size, weight_decay
-        size = spec.num_dimensions
-        num_in, num_out = num_inputs(inputs, spec.levels), num_outputs(spec.levels)
+        size, num_in, num_out = spec.num_dimensions, self.num_inputs, self.num_outputs
         widths = [size * num_in + size, *hidden]  # [x * m, m]
         self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths)))
         self.output = nn.Linear(widths[-1], size * num_out)
         generator = torch.Generator().manual_seed(ordering_seed)
         self.register_buffer("orders", random_orders(spec, num_orderings, generator), persistent=False)
 
-    def outputs(self, images: Tensor, observed: Tensor) -> Tensor:
+    def outputs_given(self, images: Tensor, observed: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 and observed (N, D) bool to (N, D, O); what is not observed is not seen."""
-        inputs = encode(images.flatten(1), self.inputs, self.spec.levels, self.dtype)  # (N, D, E)
+        inputs = self.inputs_of(images.flatten(1))  # (N, D, E)
         mask = observed.to(self.dtype)
         hidden = torch.cat([(inputs * mask.unsqueeze(2)).flatten(1), mask], dim=1)
         for layer in self.layers:
@@ -78,7 +77,7 @@ class DeepNADE(Autoregressive):
         Its expectation over a uniform ordering and a uniform number of observed entries from 0 to D - 1 is the mean
         over all orderings of -log p(image).
         """
-        log_probs = entry_log_probs(self.outputs(images, observed), images.flatten(1))  # (N, D)
+        log_probs = level_log_probs(self.outputs_given(images, observed), images.flatten(1))  # (N, D)
         unseen = (~observed).to(log_probs.dtype)
         return -(log_probs * unseen).sum(1) * self.spec.num_dimensions / unseen.sum(1)
 
@@ -115,7 +114,7 @@ class DeepNADE(Autoregressive):
         """Maps (N, C, H, W) uint8 to (N, levels, C, H, W): D evaluations an image, in chunks of bounded memory."""
         order, size = self.orders[ordering], self.spec.num_dimensions
         of_values, of_mask, output_weight, output_bias = self.by_position(order)
-        inputs = encode(images.flatten(1)[:, order], self.inputs, self.spec.levels, self.dtype).transpose(0, 1)
+        inputs = self.inputs_of(images.flatten(1)[:, order]).transpose(0, 1)
         activations = self.layers[0].bias.expand(len(images), -1)
         widest = max(layer.out_features for layer in self.layers)
         step = max(1, _CHUNK_FLOATS // (max(1, len(images)) * widest))
@@ -134,16 +133,14 @@ class DeepNADE(Autoregressive):
         """Returns (C, H, W) int64, the rank of every entry in an ordering."""
         return ranks_of(self.orders[ordering]).view(self.spec.shape)
 
-    def fit(self, data: Dataset, trainer: Trainer) -> None:
-        """Minimises the order-agnostic objective, and validates it: under the same masks at every validation."""
-        with torch.no_grad():
-            self.output.bias.copy_(marginal_outputs(data.train, self.spec).flatten())
+    def start_from(self, outputs: Tensor) -> None:
+        """Sets the biases to (D, O)."""
+        self.output.bias.copy_(outputs.flatten())
 
-        def per_image(images: Tensor) -> Tensor:
-            return self.negative_order_agnostic(images, self.draw_observed(len(images)))
+    def training_loss(self, images: Tensor, step: int) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) nats: the order-agnostic objective under random masks."""
+        return self.negative_order_agnostic(images, self.draw_observed(len(images)))
 
-        descend(
-            self, data, trainer, lambda images: per_image(images).mean(), learning_rate=self.learning_rate,
-            batch_size=self.batch_size, weight_decay=self.weight_decay, every="1 epoch",
-            score=lambda split: mean_over(split, per_image),
-        )  # fmt: skip
+    def validation_loss(self, split: Split) -> float:
+        """Returns the mean order-agnostic objective of a split, in nats: under the same masks at every validation."""
+        return mean_over(split, lambda images: self.training_loss(images, 0))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import Autoregressive, Dataset, ImageSpec, Noise, SamplingTrace, Trainer, mean_over
-from harness_nade.descent import check_positive, descend
+from harness import ImageSpec, Noise, SamplingTrace
+from harness_layers.checks import check_positive, check_widths
+from harness_nade.entrywise import EntrywiseModel, Inputs
 from harness_nade.orderings import random_orders, ranks_of, raster_order
-from harness_nade.pixels import Inputs, encode, entry_log_probs, image_logits, marginal_outputs, num_inputs, num_outputs
 
 
 def draw_degrees(size: int, hidden: Sequence[int], generator: torch.Generator) -> list[Tensor]:
@@ -40,7 +39,7 @@ def draw_degrees(size: int, hidden: Sequence[int], generator: torch.Generator) -
     return layers
 
 
-class MADE(Autoregressive):
+class MADE(EntrywiseModel):
     r"""An autoencoder whose weights are masked so that output d sees the entries before d alone, in one pass.
 
     .. math:: h_l = relu(b_l + (W_l * M_l) h_{l-1}), \quad o = b + (V * M) h_L + (A * M_A) x
@@ -66,23 +65,20 @@ class MADE(Autoregressive):
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "60 epochs"
     layers: Sequence[nn.Linear]
     ranks: Tensor
 
     def __init__(self, spec: ImageSpec, *, hidden: Sequence[int] = (500, 500), num_masks: int = 1,
                  num_orderings: int = 1, direct: bool = False, mask_seed: int = 0, inputs: Inputs = "scaled",
                  learning_rate: float = 3e-3, batch_size: int = 100, weight_decay: float = 0.0) -> None:  # fmt: skip
-        super().__init__(spec)
+        super().__init__(
+            spec, inputs=inputs, learning_rate=learning_rate, batch_size=batch_size, weight_decay=weight_decay,
+            members=num_masks * num_orderings,
+        )  # fmt: skip
         check_positive(num_masks=num_masks, num_orderings=num_orderings)
-        check_positive(learning_rate=learning_rate, batch_size=batch_size)
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden must name at least one layer of at least one unit, not {list(hidden)}")
-        self.num_masks, self.num_orderings = num_masks, num_masks * num_orderings
-        self.inputs, self.learning_rate = inputs, learning_rate
-        self.batch_size, self.weight_decay = batch_size, weight_decay
-        size = spec.num_dimensions
-        num_in, num_out = num_inputs(inputs, spec.levels), num_outputs(spec.levels)
+        check_widths(hidden=hidden)
+        self.num_masks = num_masks
+        size, num_in, num_out = spec.num_dimensions, self.num_inputs, self.num_outputs
         widths = [size * num_in, *hidden]
         self.layers = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths)))
         self.output = nn.Linear(widths[-1], size * num_out)
@@ -109,7 +105,7 @@ class MADE(Autoregressive):
     def _masked_weights(self, member: int) -> list[Tensor]:
         if self._held is not None and member in self._held:
             return self._held[member]
-        num_in, num_out = num_inputs(self.inputs, self.spec.levels), num_outputs(self.spec.levels)
+        num_in, num_out = self.num_inputs, self.num_outputs
         masks = self.masks(member)
         masks[0] = masks[0].repeat_interleave(num_in, 1)
         masks[-2] = masks[-2].repeat_interleave(num_out, 0)
@@ -122,10 +118,10 @@ class MADE(Autoregressive):
             self._held[member] = weights
         return weights
 
-    def outputs(self, images: Tensor, member: int) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, D, O), entries in the order of ``images.flatten(1)``."""
-        weights = self._masked_weights(member)
-        inputs = encode(images.flatten(1), self.inputs, self.spec.levels, self.dtype).flatten(1)  # (N, D * E)
+    def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D, O), by member number ``ordering``."""
+        weights = self._masked_weights(ordering)
+        inputs = self.inputs_of(images.flatten(1)).flatten(1)  # (N, D * E)
         hidden = inputs
         for layer, weight in zip(self.layers, weights, strict=False):
             hidden = F.linear(hidden, weight, layer.bias).relu()
@@ -134,9 +130,9 @@ class MADE(Autoregressive):
             outputs = outputs + F.linear(inputs, weights[-1])
         return outputs.view(len(images), self.spec.num_dimensions, -1)
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W), by member number ``ordering``."""
-        return image_logits(self.outputs(images, ordering), self.spec)
+    def start_from(self, outputs: Tensor) -> None:
+        """Sets the biases to (D, O)."""
+        self.output.bias.copy_(outputs.flatten())
 
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64, the rank of every entry in the member's ordering."""
@@ -165,19 +161,3 @@ class MADE(Autoregressive):
             yield
         finally:
             self._held = None
-
-    def fit(self, data: Dataset, trainer: Trainer) -> None:
-        """Maximises the likelihood of one member a step; the mixture over all of them is validated."""
-        with torch.no_grad():
-            self.output.bias.copy_(marginal_outputs(data.train, self.spec).flatten())
-
-        def loss(images: Tensor) -> Tensor:
-            member = trainer.step % self.num_orderings
-            return -entry_log_probs(self.outputs(images, member), images.flatten(1)).sum(1).mean()
-
-        # Scoring the mixture costs a pass a member: with many members it would take longer than the training.
-        every = f"{math.ceil(self.num_orderings / 4)} epochs"
-        descend(
-            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
-            weight_decay=self.weight_decay, score=lambda split: -mean_over(split, self.log_prob), every=every,
-        )  # fmt: skip

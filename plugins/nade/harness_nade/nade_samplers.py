@@ -10,7 +10,7 @@ from harness import Noise, SamplingTrace
 from harness_nade.deep_nade import DeepNADE
 from harness_nade.incremental import incremental_sample
 from harness_nade.nade import NADE
-from harness_nade.pixels import encode, value_logits
+from harness_nade.pixels import value_logits
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def nade(model: NADE, num_samples: int, /, *, noise: Noise | None = None, known:
         return value_logits(F.linear(hidden, model.output_weight[position], model.output_bias[position]))
 
     def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
-        inputs = encode(values, model.inputs, model.spec.levels, model.dtype)  # (N, E)
+        inputs = model.inputs_of(values)  # (N, E)
         return torch.addmm(activations, inputs, model.weight[position])
 
     start = model.hidden_bias.expand(num_samples, -1)
@@ -59,7 +59,7 @@ def _in_order(model: DeepNADE, order: Tensor, noise: Noise, *, known: Tensor | N
         return value_logits(F.linear(hidden, output_weight[position], output_bias[position]))
 
     def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
-        inputs = encode(values, model.inputs, model.spec.levels, model.dtype)  # (N, E)
+        inputs = model.inputs_of(values)  # (N, E)
         return torch.addmm(activations + of_mask[position], inputs, of_values[position])
 
     start = model.layers[0].bias.expand(len(noise.ordering), -1)

@@ -85,7 +85,7 @@ def test_objective_under_a_mask_ignores_the_values_of_unobserved_entries_as_inpu
     observed = torch.rand(20, 9) < 0.5
     images = torch.randint(2, (20, 1, 3, 3), dtype=torch.uint8)
     other = torch.where(observed.view_as(images), images, 1 - images)
-    assert torch.equal(model.outputs(images, observed), model.outputs(other, observed))
+    assert torch.equal(model.outputs_given(images, observed), model.outputs_given(other, observed))
 
 
 def test_logits_do_not_depend_on_the_size_of_the_chunks(randomised, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -144,7 +146,7 @@ def test_training_finds_the_distribution_that_made_the_data(name, every_image):
     split = Split(images)
     data = Dataset("pairs", spec, split, split, split)
     model: Autoregressive = BUILD[name](spec)
-    model.learning_rate = 0.03
+    model.descent = replace(model.descent, learning_rate=0.03)
     model.fit(data, Trainer(model, data, budget=Budget.parse("20 epochs")))
     torch.testing.assert_close(model.log_prob(every_image(spec)).exp(), joint, rtol=0, atol=0.01)
 
@@ -174,5 +176,5 @@ def test_bad_hyperparameters_are_named(model):
     spec = ImageSpec(channels=1, height=2, width=2, levels=2)
     with pytest.raises(ValueError, match="learning_rate must be positive, not -1"):
         model(spec, learning_rate=-1)
-    with pytest.raises(ValueError, match="inputs must be 'scaled' or 'one-hot', not 'onehot'"):
+    with pytest.raises(ValueError, match="inputs must be one of 'scaled', 'one-hot', not 'onehot'"):
         model(spec, inputs="onehot")

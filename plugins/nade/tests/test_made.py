@@ -122,5 +122,5 @@ def test_weights_changed_between_two_samples_are_the_ones_sampled_from(randomise
 
 
 def test_no_hidden_layer_is_refused():
-    with pytest.raises(ValueError, match="hidden must name at least one layer of at least one unit, not \\[\\]"):
+    with pytest.raises(ValueError, match=r"hidden must be one positive number or more, not \(\)"):
         MADE(NINE, hidden=())

@@ -127,10 +127,11 @@ class DiagonalBiLSTM(PixelRNN):
     def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 1, head: int = 32,
                  learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
-        def layer(wide: Tensor, narrow: Tensor) -> RecurrentLayer:
-            return DiagonalLayer(wide, narrow, image_channels=spec.channels)
-
         super().__init__(
-            spec, layer, channels=channels, layers=layers, head=head, learning_rate=learning_rate,
-            batch_size=batch_size, max_gradient_norm=max_gradient_norm, validate_every=validate_every,
+            spec, channels=channels, layers=layers, head=head, learning_rate=learning_rate, batch_size=batch_size,
+            max_gradient_norm=max_gradient_norm, validate_every=validate_every,
         )  # fmt: skip
+
+    def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> DiagonalLayer:
+        """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
+        return DiagonalLayer(wide, narrow, image_channels=self.spec.channels)

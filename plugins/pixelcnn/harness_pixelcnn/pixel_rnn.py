@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d, groups_of
-from harness_layers.chunks import in_chunks
-from harness_layers.optimisation import check_positive, descend
-from harness_layers.pixels import entry_log_probs, image_logits, marginal_outputs, num_outputs, scale
-from harness_layers.reach import dependence_by
+from harness_layers.causal_model import CausalModel
+from harness_layers.checks import check_positive
+from harness_layers.pixels import num_outputs
 
 _FIRST_REACH = 3  # a kernel of 7
 _FORGET_BIAS = 1.0
@@ -71,29 +70,29 @@ class RecurrentLayer(nn.Module):
         """Follows zeros and ones (N, groups, H, W), and the image's own (N, C, H, W), through the layer."""
 
 
-class PixelRNN(Autoregressive):
+class PixelRNN(CausalModel):
     """A product of conditionals by LSTM layers between a convolution and a head of two 1x1 layers; see subclasses."""
 
-    default_budget: ClassVar[str] = "20 epochs"
-
-    def __init__(self, spec: ImageSpec, layer: Callable[[Tensor, Tensor], RecurrentLayer], *, channels: int,
-                 layers: int, head: int, learning_rate: float, batch_size: int, max_gradient_norm: float,
-                 validate_every: str) -> None:  # fmt: skip
-        super().__init__(spec)
-        check_positive(channels=channels, head=head, learning_rate=learning_rate, batch_size=batch_size)
-        check_positive(max_gradient_norm=max_gradient_norm)
-        if layers < 1:
-            raise ValueError(f"layers must be at least 1, not {layers}")
-        self.learning_rate, self.batch_size = learning_rate, batch_size
-        self.max_gradient_norm, self.validate_every = max_gradient_norm, validate_every
+    def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 2, head: int = 32,
+                 learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
+                 validate_every: str = "1 epoch") -> None:  # fmt: skip
+        super().__init__(
+            spec, learning_rate=learning_rate, batch_size=batch_size, max_gradient_norm=max_gradient_norm,
+            validate_every=validate_every,
+        )  # fmt: skip
+        check_positive(channels=channels, head=head, layers=layers)
         image, wide, narrow, between = (
             groups_of(count, spec.channels) for count in (spec.channels, 2 * channels, channels, head)
         )
         out = torch.arange(spec.channels).repeat_interleave(num_outputs(spec))
         self.first = CausalConv2d(image, wide, above=_FIRST_REACH, reach=_FIRST_REACH, mask="A")
-        self._layers = nn.ModuleList(layer(wide, narrow) for _ in range(layers))
+        self._layers = nn.ModuleList(self.recurrent_layer(wide, narrow) for _ in range(layers))
         self.hidden = CausalConv2d(wide, between, above=0, reach=0, mask="B")
         self.output = CausalConv2d(between, out, above=0, reach=0, mask="B")
+
+    @abstractmethod
+    def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> RecurrentLayer:
+        """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
 
     @property
     def layers(self) -> Sequence[RecurrentLayer]:
@@ -102,7 +101,7 @@ class PixelRNN(Autoregressive):
 
     def outputs(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, C * O, H, W); there are no labels."""
-        scaled = scale(images, self.spec.levels, self.dtype)
+        scaled = self.scaled(images)
         maps = self.first(scaled).flatten(2).permute(1, 2, 0).contiguous()  # (2P, cells, N)
         by_cell = scaled.flatten(2).permute(1, 2, 0).contiguous()
         for layer in self.layers:
@@ -117,30 +116,6 @@ class PixelRNN(Autoregressive):
             x = layer.spread(x, reached)
         return self.output.spread(self.hidden.spread(x))
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
-        return image_logits(in_chunks(self.outputs, images, None), self.spec)
-
-    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, C, H, W) nats."""
-        return entry_log_probs(in_chunks(self.outputs, images, None), images, self.spec)
-
-    def dependence(self, ordering: int = 0) -> Tensor | None:
-        """Returns (D, D) bool where the reach of the network is less than the whole past, else None."""
-        return dependence_by(self.spread, self.spec, self.device)
-
-    def fit(self, data: Dataset, trainer: Trainer) -> None:
-        """Maximises the likelihood."""
-        bias = self.output.bias
-        assert bias is not None
-        with torch.no_grad():
-            bias.copy_(marginal_outputs(data.train, self.spec))
-
-        def loss(batch: Split) -> Tensor:
-            return -entry_log_probs(self.outputs(batch.images), batch.images, self.spec).flatten(1).sum(1)
-
-        descend(
-            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
-            max_gradient_norm=self.max_gradient_norm, every=self.validate_every,
-            score=lambda split: -mean_over(split, self.log_prob, batch_size=100),
-        )  # fmt: skip
+    def output_layers(self) -> Sequence[CausalConv2d]:
+        """Returns the only one."""
+        return [self.output]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d, groups_of
-from harness_layers.chunks import in_chunks
-from harness_layers.optimisation import check_positive, descend
-from harness_layers.pixels import entry_log_probs, image_logits, marginal_outputs, num_outputs, scale
-from harness_layers.reach import dependence_by
+from harness_layers.causal_model import CausalModel
+from harness_layers.checks import check_at_least, check_odd, check_positive
+from harness_layers.pixels import num_outputs
 
 _FIRST_REACH = 3  # a kernel of 7
 
@@ -50,7 +49,7 @@ class ResidualBlock(nn.Module):
         return (reached + self.up.spread(self.causal.spread(self.down.spread(reached)))).clamp(max=1)
 
 
-class PixelCNN(Autoregressive):
+class PixelCNN(CausalModel):
     r"""A product of conditionals by one stack of masked convolutions, in raster order.
 
     .. math:: p(x) = \prod_k p(x_k | x_{<k})
@@ -73,20 +72,16 @@ class PixelCNN(Autoregressive):
         ValueError: a hyperparameter out of its range.
     """
 
-    default_budget: ClassVar[str] = "20 epochs"
-
     def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 7, kernel: int = 3, head: int = 32,
                  learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
-        super().__init__(spec)
-        check_positive(channels=channels, head=head, learning_rate=learning_rate, batch_size=batch_size)
-        check_positive(max_gradient_norm=max_gradient_norm)
-        if layers < 0:
-            raise ValueError(f"layers must be at least 0, not {layers}")
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel must be an odd number, not {kernel}")
-        self.learning_rate, self.batch_size = learning_rate, batch_size
-        self.max_gradient_norm, self.validate_every = max_gradient_norm, validate_every
+        super().__init__(
+            spec, learning_rate=learning_rate, batch_size=batch_size, max_gradient_norm=max_gradient_norm,
+            validate_every=validate_every,
+        )  # fmt: skip
+        check_positive(channels=channels, head=head)
+        check_at_least(0, layers=layers)
+        check_odd(kernel=kernel)
         image, wide, narrow, between = (
             groups_of(count, spec.channels) for count in (spec.channels, 2 * channels, channels, head)
         )
@@ -104,7 +99,7 @@ class PixelCNN(Autoregressive):
 
     def outputs(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, C * O, H, W); there are no labels."""
-        x: Tensor = self.first(scale(images, self.spec.levels, self.dtype))
+        x: Tensor = self.first(self.scaled(images))
         for block in self.blocks:
             x = block(x)
         hidden: Tensor = self.hidden(x.relu())
@@ -118,30 +113,6 @@ class PixelCNN(Autoregressive):
             x = block.spread(x)
         return self.output.spread(self.hidden.spread(x))
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""
-        return image_logits(in_chunks(self.outputs, images, None), self.spec)
-
-    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, C, H, W) nats."""
-        return entry_log_probs(in_chunks(self.outputs, images, None), images, self.spec)
-
-    def dependence(self, ordering: int = 0) -> Tensor | None:
-        """Returns (D, D) bool: all but the blind spot, and what lies beyond the reach of the kernels."""
-        return dependence_by(self.spread, self.spec, self.device)
-
-    def fit(self, data: Dataset, trainer: Trainer) -> None:
-        """Maximises the likelihood."""
-        bias = self.output.bias
-        assert bias is not None
-        with torch.no_grad():
-            bias.copy_(marginal_outputs(data.train, self.spec))
-
-        def loss(batch: Split) -> Tensor:
-            return -entry_log_probs(self.outputs(batch.images), batch.images, self.spec).flatten(1).sum(1)
-
-        descend(
-            self, data, trainer, loss, learning_rate=self.learning_rate, batch_size=self.batch_size,
-            max_gradient_norm=self.max_gradient_norm, every=self.validate_every,
-            score=lambda split: -mean_over(split, self.log_prob, batch_size=100),
-        )  # fmt: skip
+    def output_layers(self) -> Sequence[CausalConv2d]:
+        """Returns the only one."""
+        return [self.output]

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import ImageSpec
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import recurrence, rows_schedule
@@ -72,10 +71,6 @@ class RowLSTM(PixelRNN):
         ValueError: a hyperparameter out of its range.
     """
 
-    def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 2, head: int = 32,
-                 learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
-                 validate_every: str = "1 epoch") -> None:  # fmt: skip
-        super().__init__(
-            spec, RowLayer, channels=channels, layers=layers, head=head, learning_rate=learning_rate,
-            batch_size=batch_size, max_gradient_norm=max_gradient_norm, validate_every=validate_every,
-        )  # fmt: skip
+    def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> RowLayer:
+        """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
+        return RowLayer(wide, narrow)

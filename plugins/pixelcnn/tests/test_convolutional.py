@@ -221,4 +221,4 @@ def test_scores_do_not_depend_on_the_chunks_that_they_are_computed_in(randomised
 def test_a_split_without_labels_cannot_train_a_class_conditional_model():
     model = small(ConditionalGatedPixelCNN, SPECS["binary"])
     with pytest.raises(Unsupported, match="labels"):
-        model._training_labels(Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), None))
+        model.training_labels(Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), None))

@@ -8,27 +8,30 @@ and the training of Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519). Model
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from harness import Budget, Dataset, ImageSpec, Inference, LatentVariable, Split, Trainer, mean_over
-from harness_vae.gaussian import (
-    DiagonalGaussian,
-    GaussianNetwork,
-    TanhNetwork,
-    standard_noise,
-    standard_normal_log_prob,
-)
-from harness_vae.pixels import level_frequencies, pixel_layer
-from harness_vae.schedules import SAMPLE_SCHEDULES, SCHEDULES
+from harness import Dataset, ImageSpec, Inference, LatentVariable, Split, Trainer, mean_over
+from harness_layers.checks import check_choice, check_positive, check_widths
+from harness_layers.descent import Descent, descend
+from harness_layers.pixels import level_counts
+from harness_layers.posteriors import DiagonalGaussian, standard_noise, standard_normal_log_prob
+from harness_layers.schedules import Schedule
+from harness_vae.networks import GaussianNetwork, TanhNetwork
+from harness_vae.pixels import PixelLayer
 
 # About a thousand rows of logits stay in a processor's cache, where three quarters of the work of a weight is done.
 _BLOCK_ROWS = 1000
 _SAMPLED_ENTRIES = 2**23
+_SMOOTHING = 1e-3  # the share of uniform levels in the frequencies that the decoder starts from
+_LATE = 0.6
+
+SampleSchedule = Literal["constant", "late"]
 
 
 class GaussianHierarchy(LatentVariable, Inference):
@@ -43,7 +46,7 @@ class GaussianHierarchy(LatentVariable, Inference):
         sample_schedule: ``constant`` trains with k samples throughout, ``late`` with one for 60 % of the budget, then
             with more and more, up to k, at a fraction of the cost. Validation takes k throughout.
         learning_rate: of Adam (0.9, 0.999).
-        schedule: how the learning rate falls with the budget: ``stages``, ``cosine`` or ``constant``.
+        schedule: how the learning rate falls with the budget: ``stages``, ``cosine``, ``linear`` or ``constant``.
         epsilon: of Adam.
         batch_size: images a step.
         validate_every: how often the validation split is scored, such as ``1 epoch`` or ``500 steps``.
@@ -55,31 +58,27 @@ class GaussianHierarchy(LatentVariable, Inference):
     default_num_samples: ClassVar[int] = 1
 
     def __init__(self, spec: ImageSpec, *, latents: tuple[int, ...] = (50,), hidden: tuple[int, ...] = (200,),
-                 hidden_layers: int = 2, num_samples: int | None = None, sample_schedule: str = "constant",
-                 learning_rate: float = 1e-3, schedule: str = "stages", epsilon: float = 1e-4, batch_size: int = 20,
-                 validate_every: str = "1 epoch") -> None:  # fmt: skip
+                 hidden_layers: int = 2, num_samples: int | None = None, sample_schedule: SampleSchedule = "constant",
+                 learning_rate: float = 1e-3, schedule: Schedule = "stages", epsilon: float = 1e-4,
+                 batch_size: int = 20, validate_every: str = "1 epoch") -> None:  # fmt: skip
         super().__init__(spec)
         self.num_samples = self.default_num_samples if num_samples is None else num_samples
-        _check_sizes(latents=latents, hidden=hidden, hidden_layers=[hidden_layers], num_samples=[self.num_samples],
-                     batch_size=[batch_size])  # fmt: skip
+        check_widths(latents=latents, hidden=hidden)
+        check_positive(hidden_layers=hidden_layers, num_samples=self.num_samples)
         if len(hidden) != len(latents):
             raise ValueError(f"hidden={tuple(hidden)} needs one width for each of latents={tuple(latents)}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
-        if sample_schedule not in SAMPLE_SCHEDULES:
-            raise ValueError(f"sample_schedule must be one of {', '.join(SAMPLE_SCHEDULES)}, not {sample_schedule!r}")
-        Budget.parse(validate_every)
-        if not (learning_rate > 0 and epsilon > 0):
-            raise ValueError(f"learning_rate={learning_rate} and epsilon={epsilon} must be positive")
-        self.latents, self.learning_rate, self.schedule = tuple(latents), learning_rate, schedule
-        self.sample_schedule, self.validate_every = sample_schedule, validate_every
-        self.epsilon, self.batch_size = epsilon, batch_size
+        check_choice(get_args(SampleSchedule), sample_schedule=sample_schedule)
+        self.descent = Descent(
+            learning_rate=learning_rate, schedule=schedule, epsilon=epsilon, batch_size=batch_size,
+            validate_every=validate_every,
+        )  # fmt: skip
+        self.latents, self.sample_schedule = tuple(latents), sample_schedule
         widths = [[width] * hidden_layers for width in hidden]
         below = [spec.num_dimensions, *latents]
         self.encoders = nn.ModuleList(map(GaussianNetwork, below, widths, latents))
         self.decoders = nn.ModuleList(map(GaussianNetwork, latents[1:], widths[1:], latents))
         self.pixel_features = TanhNetwork(latents[0], widths[0])
-        self.pixels = pixel_layer(hidden[0], spec)
+        self.pixels = PixelLayer(hidden[0], spec)
         self.pixel_mean: Tensor
         self.register_buffer("pixel_mean", torch.full((spec.num_dimensions,), 0.5))
 
@@ -98,28 +97,24 @@ class GaussianHierarchy(LatentVariable, Inference):
         The encoder's inputs are centred by the training images' means, and the decoder's biases start at the training
         images' frequencies, as in the code of Burda et al.
         """
-        frequencies = level_frequencies(data.train.draw(0).images, self.spec.levels).to(self.device)
-        levels = torch.arange(self.spec.levels, dtype=frequencies.dtype, device=self.device)
-        self.pixel_mean.copy_(levels @ frequencies / (self.spec.levels - 1))
+        images, levels = data.train.draw(0).images, self.spec.levels
+        counts = level_counts(images, levels).flatten(1).double()  # (levels, D)
+        frequencies = ((1 - _SMOOTHING) * counts / len(images) + _SMOOTHING / levels).to(self.device)
+        self.pixel_mean.copy_(torch.arange(levels).to(frequencies) @ frequencies / (levels - 1))
         self.pixels.start_from(frequencies)
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=self.epsilon, fused=True)
-        trainer.track(optimizer=optimizer)
-        full = self.num_samples
 
-        def loss_of(split: Split) -> float:
-            return -mean_over(split, lambda images: self.objective(images, full))
+        def loss(batch: Split) -> Tensor:
+            return -self.objective(batch.images, self.samples_at(trainer.fraction))
 
-        trainer.validate(loss_of, every=self.validate_every)
-        for batch in trainer.batches(data.train, batch_size=self.batch_size):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * SCHEDULES[self.schedule](trainer.fraction)
-            num_samples = SAMPLE_SCHEDULES[self.sample_schedule](trainer.fraction, full)
-            with trainer.autocast():
-                loss = -self.objective(batch.images, num_samples).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            trainer.log(loss=loss)
+        def score(split: Split) -> float:
+            return -mean_over(split, lambda images: self.objective(images, self.num_samples))
+
+        descend(self, data, trainer, self.descent, loss, score=score)
+
+    def samples_at(self, fraction: float) -> int:
+        """Returns how many samples an image is trained with where a fraction of the budget is spent."""
+        exponent = 1.0 if self.sample_schedule == "constant" else max(0.0, (fraction - _LATE) / (1 - _LATE))
+        return round(math.pow(self.num_samples, exponent))
 
     def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
         """Maps (N, C, H, W) uint8 to (num_samples, N) nats: log p(x, h) - log q(h | x) for h drawn from q.
@@ -193,9 +188,3 @@ class GaussianHierarchy(LatentVariable, Inference):
             prior: DiagonalGaussian = decoder(values)
             values = prior.at(torch.randn_like(prior.mean))
         return self.pixels.draw(self.pixel_features(values))
-
-
-def _check_sizes(**sizes: Sequence[int]) -> None:
-    for name, values in sizes.items():
-        if len(values) == 0 or any(value < 1 for value in values):
-            raise ValueError(f"{name} must be positive, not {tuple(values)}")

@@ -1,13 +1,12 @@
 """The last layer of a decoder: independent pixels given features, log p(x | f) = <f, W x> + <b, x> - A(f).
 
-Both families below are exponential in the one-hot image x, so the term that depends on the image is an inner product
-of features, and W x is computed once an image, however many latent samples it is scored with. What is left for every
-sample is the log-normaliser A.
+The Bernoulli distribution of binary pixels and the categorical one of more levels are both exponential in the one-hot
+image x, so the term that depends on the image is an inner product of features, and W x is computed once an image,
+however many latent samples it is scored with. What is left for every sample is the log-normaliser A.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -16,135 +15,66 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from harness import ImageSpec
-from harness_vae.gaussian import glorot_linear
+from harness_layers.pixels import draw_levels, num_outputs, outputs_of
+from harness_vae.networks import glorot_linear
 
-_SMOOTHING = 1e-3
-_COUNTED_IMAGES = 1000
 _FACTORS = 8
 
 
-class PixelLayer(nn.Module, ABC):
-    """Pixels that are independent given features.
+class PixelLayer(nn.Module):
+    """Pixels that are independent given features: a logit for each binary entry, or one for each level of an entry.
 
     Args:
         num_features: F, the width of the features.
         spec: the sample space; D = C * H * W.
-        num_logits: logits an entry of the image.
     """
 
-    def __init__(self, num_features: int, spec: ImageSpec, num_logits: int) -> None:
+    def __init__(self, num_features: int, spec: ImageSpec) -> None:
         super().__init__()
-        self.spec = spec
-        self.linear = glorot_linear(num_features, num_logits * spec.num_dimensions)
+        self.spec, self.binary = spec, spec.levels == 2
+        self.linear = glorot_linear(num_features, num_outputs(spec) * spec.num_dimensions)
 
-    @abstractmethod
+    def outputs(self, features: Tensor) -> Tensor:
+        """Maps (..., F) to (..., O, D), see ``harness_layers.pixels``; entries are innermost."""
+        outputs: Tensor = self.linear(features)
+        return outputs.view(*outputs.shape[:-1], num_outputs(self.spec), self.spec.num_dimensions)
+
     def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, H, W) uint8 to W x, (N, F), and <b, x>, (N,)."""
+        """Maps (N, C, H, W) uint8 to W x, (N, F), and <b, x>, (N,), without ever writing the one-hot image."""
+        weight, bias = self.linear.weight, self.linear.bias
+        if self.binary:
+            ones = images.flatten(1).to(weight.dtype)
+            return ones @ weight, ones @ bias
+        size = self.spec.num_dimensions
+        rows = images.flatten(1).long() * size + torch.arange(size, device=images.device)  # (N, D)
+        return F.embedding_bag(rows, weight, mode="sum"), bias[rows].sum(1)
 
-    @abstractmethod
     def log_normalizer(self, features: Tensor) -> Tensor:
         """Maps (..., F) to (...) nats: A, the sum over entries of the log of the sum over levels of exp(logit)."""
-
-    @abstractmethod
-    def expected(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) float: the expected image, in levels."""
-
-    @abstractmethod
-    def draw(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) uint8, one draw each with torch's global generator."""
-
-    @abstractmethod
-    def start_from(self, frequencies: Tensor) -> None:
-        """Sets the biases so that zero features give the frequencies (levels, D) of the levels."""
+        outputs = self.outputs(features)
+        return sum_softplus(outputs.squeeze(-2)) if self.binary else outputs.logsumexp(-2).sum(-1)
 
     def log_likelihood(self, projection: tuple[Tensor, Tensor], features: Tensor) -> Tensor:
         """Maps ``project(images)`` of N images and (..., N, F) to (..., N) nats: log p(images | features)."""
         weights, bias = projection
         return (features * weights).sum(-1) + bias - self.log_normalizer(features)
 
-
-class BernoulliPixels(PixelLayer):
-    """Binary entries with one logit each; the logit of a zero is 0."""
-
-    def __init__(self, num_features: int, spec: ImageSpec) -> None:
-        super().__init__(num_features, spec, 1)
-
-    def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, H, W) uint8 to (N, F) and (N,)."""
-        ones = images.flatten(1).to(self.linear.weight.dtype)
-        return ones @ self.linear.weight, ones @ self.linear.bias
-
-    def log_normalizer(self, features: Tensor) -> Tensor:
-        """Maps (..., F) to (...) nats."""
-        return sum_softplus(self.linear(features))
-
     def expected(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) float, in [0, 1]."""
-        probabilities: Tensor = self.linear(features).sigmoid()
-        return probabilities.view(-1, *self.spec.shape)
-
-    def draw(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) uint8."""
-        probabilities = self.expected(features)
-        return (torch.rand_like(probabilities) < probabilities).to(torch.uint8)
-
-    def start_from(self, frequencies: Tensor) -> None:
-        """Takes (2, D)."""
-        with torch.no_grad():
-            self.linear.bias.copy_(frequencies[1].log() - frequencies[0].log())
-
-
-class CategoricalPixels(PixelLayer):
-    """Entries with a softmax over all levels; the logits are laid out (levels, D), entries innermost."""
-
-    def __init__(self, num_features: int, spec: ImageSpec) -> None:
-        super().__init__(num_features, spec, spec.levels)
-
-    def _logits(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.linear(features)
-        return logits.view(*logits.shape[:-1], self.spec.levels, self.spec.num_dimensions)  # (..., levels, D)
-
-    def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, H, W) uint8 to (N, F) and (N,), without ever writing the one-hot image."""
-        size = self.spec.num_dimensions
-        rows = images.flatten(1).long() * size + torch.arange(size, device=images.device)  # (N, D)
-        return F.embedding_bag(rows, self.linear.weight, mode="sum"), self.linear.bias[rows].sum(1)
-
-    def log_normalizer(self, features: Tensor) -> Tensor:
-        """Maps (..., F) to (...) nats."""
-        return self._logits(features).logsumexp(-2).sum(-1)
-
-    def expected(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) float, in [0, levels - 1]."""
-        probabilities = self._logits(features).softmax(-2)
+        """Maps (N, F) to (N, C, H, W) float: the expected image, in levels."""
+        outputs = self.outputs(features)
+        if self.binary:
+            return outputs.sigmoid().view(-1, *self.spec.shape)
         levels = torch.arange(self.spec.levels, dtype=features.dtype, device=features.device)
-        return (levels @ probabilities).view(-1, *self.spec.shape)
+        return (levels @ outputs.softmax(-2)).view(-1, *self.spec.shape)
 
     def draw(self, features: Tensor) -> Tensor:
-        """Maps (N, F) to (N, C, H, W) uint8, by a race of exponential clocks."""
-        logits = self._logits(features)
-        log_clocks = torch.empty_like(logits).exponential_().clamp_min(torch.finfo(logits.dtype).tiny).log()
-        return (logits - log_clocks).argmax(-2).to(torch.uint8).view(-1, *self.spec.shape)
+        """Maps (N, F) to (N, C, H, W) uint8, one draw each with torch's global generator."""
+        return draw_levels(self.outputs(features), dim=-2).view(-1, *self.spec.shape)
 
+    @torch.no_grad()
     def start_from(self, frequencies: Tensor) -> None:
-        """Takes (levels, D)."""
-        with torch.no_grad():
-            self.linear.bias.copy_(frequencies.log().flatten())
-
-
-def pixel_layer(num_features: int, spec: ImageSpec) -> PixelLayer:
-    """Returns Bernoulli pixels for two levels and categorical ones for more."""
-    return (BernoulliPixels if spec.levels == 2 else CategoricalPixels)(num_features, spec)
-
-
-def level_frequencies(images: Tensor, levels: int) -> Tensor:
-    """Maps (N, C, H, W) uint8 to (levels, D) float64: how often each level occurs, mixed with a little uniform."""
-    size = images[0].numel()
-    counts = torch.zeros(levels * size, dtype=torch.int64, device=images.device)
-    for part in torch.split(images.flatten(1), _COUNTED_IMAGES):
-        rows = part.long() * size + torch.arange(size, device=images.device)
-        counts += torch.bincount(rows.flatten(), minlength=levels * size)
-    return (1 - _SMOOTHING) * counts.view(levels, size).double() / len(images) + _SMOOTHING / levels
+        """Sets the biases so that zero features give the frequencies (levels, D) of the levels."""
+        self.linear.bias.copy_(outputs_of(frequencies, dim=0).flatten())
 
 
 class _SumSoftplus(torch.autograd.Function):

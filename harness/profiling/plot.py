@@ -1,0 +1,165 @@
+"""The plot of a profile: seconds of a call against pixels, in powers of ten; a panel for each batch and machine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.profiling.measurement import Measurement
+from harness.profiling.page import exponent
+from harness.profiling.tables import MachineTables
+from harness.report.values import fixed, seconds
+from harness.support.digits import significant_digits
+
+if TYPE_CHECKING:
+    import altair
+
+_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
+_SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
+_GREY = "#7a7a7a"
+_SECONDS = "datum.value < 1e-3 ? datum.value * 1e6 + ' µs' : datum.value < 1 ? datum.value * 1e3 + ' ms'"
+_SECONDS += " : format(datum.value, ',') + ' s'"
+_READING = (
+    "Bars are quartiles over rounds, mostly shorter than the marks. Hollow marks are extrapolated.",
+    "Numbers at the ends of lines are the exponents b of seconds ~ pixels^b, sizes of 16 and more; grey: b = 1, b = 2.",
+)
+
+
+def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatChart | None:
+    """Draws all machines' measurements; None where there is no figure.
+
+    Colours are models, marks and dashes are samplers.
+    """
+    import altair as alt
+
+    shown = [(tables, [item for item in tables.measurements if item.shown]) for tables in machines]
+    shown = [(tables, items) for tables, items in shown if items]
+    if not shown:
+        return None
+    everything = [item for _, items in shown for item in items]
+    labels = list(dict.fromkeys(item.label for item in everything))
+    samplers = list(dict.fromkeys(item.sampler for item in everything))
+    batches = sorted({item.batch_size for item in everything})
+    rows = []
+    for tables, own in shown:
+        left, right = _limits([item.pixels for item in own])
+        limits = (left, 1.6 * right), _limits([item.median_seconds for item in own])
+        panels = [
+            _panel(tables, [item for item in own if item.batch_size == size], size, labels, samplers, limits)
+            for size in batches
+        ]
+        rows.append(alt.hconcat(*panels, spacing=30).properties(title=alt.TitleParams(tables.hardware, fontSize=13)))
+    return alt.vconcat(*rows).properties(title=alt.TitleParams(title, subtitle=list(_READING), offset=12))
+
+
+def _panel(
+    tables: MachineTables,
+    measurements: Sequence[Measurement],
+    batch_size: int,
+    labels: Sequence[str],
+    samplers: Sequence[str],
+    limits: tuple[tuple[float, float], tuple[float, float]],
+) -> altair.LayerChart | altair.FacetChart:
+    import altair as alt
+
+    sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(measurements, key=lambda item: item.pixels)}
+    x = (
+        alt.X("pixels:Q")
+        .title("pixels")
+        .scale(type="log", domain=limits[0], nice=False)
+        .axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
+    )
+    powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
+    y = (
+        alt.Y("seconds:Q")
+        .title("time of a call")
+        .scale(type="log", domain=limits[1], nice=False)
+        .axis(values=powers, labelExpr=_SECONDS)
+    )
+    numbers = range(len(samplers))
+    color = alt.Color("model:N").title("model").scale(domain=labels)
+    dash = (
+        alt.StrokeDash("sampler:N")
+        .title("sampler")
+        .scale(domain=samplers, range=[_DASHES[number % len(_DASHES)] for number in numbers])
+    )
+    shape = (
+        alt.Shape("sampler:N")
+        .title("sampler")
+        .scale(domain=samplers, range=[_SHAPES[number % len(_SHAPES)] for number in numbers])
+    )
+    fill = alt.Fill("model:N").title("model").scale(domain=labels)
+    tips = [alt.Tooltip(f"{name}:N") for name in ("model", "sampler", "size", "time", "growth", "certificate")]
+    points = alt.Chart({"values": [_point(tables, item) for item in measurements]}).encode(x=x, tooltip=tips)
+    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=shape)
+    measured = alt.layer(
+        points.mark_line(strokeWidth=1.6).encode(y=y, color=color, strokeDash=dash, detail="space:N"),
+        points.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q", color=color),
+        marks.transform_filter("!datum.extrapolated").encode(fill=fill),
+        marks.transform_filter("datum.extrapolated").encode(fill=alt.value("#ffffff")),
+    )
+    ends = alt.Chart({"values": _ends(tables, measurements, limits[1])}).encode(x=x, y=y, color=color)
+    return alt.layer(
+        _guides(limits),
+        measured,
+        ends.mark_text(align="left", dx=8, fontSize=11).encode(text="exponent:N"),
+    ).properties(title=alt.TitleParams(f"batch {batch_size}", fontSize=13, color=_GREY))
+
+
+def _point(tables: MachineTables, item: Measurement) -> dict[str, object]:
+    scaling = tables.scaling_of(item)
+    low, high = item.quartiles_seconds
+    return {
+        "model": item.label, "sampler": item.sampler, "space": f"{item.channels} {item.levels}",
+        "size": f"{item.height}x{item.width}", "pixels": item.pixels, "seconds": item.median_seconds,
+        "low": low, "high": high, "extrapolated": item.extrapolated_from is not None,
+        "time": seconds(item.median_seconds), "growth": "" if scaling is None else exponent(scaling.seconds),
+        "certificate": "" if item.certificate is None else item.certificate.status,
+    }  # fmt: skip
+
+
+def _ends(
+    tables: MachineTables, measurements: Sequence[Measurement], limits: tuple[float, float]
+) -> list[dict[str, object]]:
+    """The exponents, each at the end of its line, or above another one that is in its place."""
+    apart = (limits[1] / limits[0]) ** 0.04
+    found: list[dict[str, object]] = []
+    taken: dict[int, float] = {}
+    for item in sorted(measurements, key=lambda item: item.median_seconds):
+        scaling = tables.scaling_of(item)
+        if scaling is not None and item.height == max(scaling.sizes):
+            place = max(item.median_seconds, taken.get(item.pixels, 0.0) * apart)
+            taken[item.pixels] = place
+            text = fixed(scaling.seconds.exponent, 2)
+            found.append({
+                "model": item.label, "pixels": item.pixels, "seconds": significant_digits(place), "exponent": text,
+            })  # fmt: skip
+    return found
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest value, and some space around them."""
+    edge = max(1.3, (max(values) / min(values)) ** 0.06)
+    return significant_digits(min(values) / edge), significant_digits(max(values) * edge)
+
+
+def _guides(limits: tuple[tuple[float, float], tuple[float, float]]) -> altair.LayerChart | altair.FacetChart:
+    """Grey lines of slope 1 and 2, from the lower left corner, as far as they stay inside."""
+    import altair as alt
+
+    (left, right), (low, high) = limits
+    reaches = {slope: min(right / left, (high / low) ** (1 / slope)) for slope in (1, 2)}
+    values = [
+        {"pixels": significant_digits(left * part), "seconds": significant_digits(low * part**slope),
+         "slope": slope, "end": part > 1}
+        for slope, reach in reaches.items()
+        for part in (1.0, reach)
+    ]  # fmt: skip
+    guides = alt.Chart({"values": values}).encode(x="pixels:Q", y="seconds:Q", detail="slope:N")
+    named = guides.transform_filter("datum.end").encode(text=alt.Text("slope:N"))
+    return alt.layer(
+        guides.mark_line(color="#a8a8a8", strokeWidth=1, strokeDash=[3, 3]),
+        named.mark_text(align="right", dx=-6, dy=12, color=_GREY, fontSize=11),
+    )
