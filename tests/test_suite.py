@@ -129,7 +129,7 @@ def test_a_row_without_label_is_named_by_model_and_hyperparameters():
         ({"models": models("made", grid={"a": 1})}, "a.toml: models.0.grid.a: Input should be a valid list (it is 1)"),
         (
             {"models": models("made", grid={"a": []})},
-            "a.toml: models.0.grid: grid.a is empty; it needs a list of values",
+            "a.toml: models.0.grid.a: List should have at least 1 item after validation, not 0 (it is [])",
         ),
         (
             {"models": models("made", datasets=["digit"])},

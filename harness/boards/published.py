@@ -81,54 +81,52 @@ CONVERSIONS: Mapping[str, Callable[[float, int], float]] = {
 
 
 class PublishedFigure(BaseModel):
-    """One printed figure.
+    """One printed figure."""
 
-    Attributes:
-        slug: its name in ``published.toml``.
-        label: the model as the table names it.
-        dataset: our name of the dataset, preprocessing included.
-        metric: our name of the metric; K is part of ``iwae-K``. ``nll`` where the source does not say how it estimates.
-        kind: what the figure is of the quantity, by the model's nature, however a table prints it.
-        value: in the metric's unit, after ``conversion``.
-        printed: the source's digits.
-        unit: of ``printed``.
-        conversion: a key of ``CONVERSIONS``.
-        tags: how we know: keys of ``TAGS``.
-        verified: False exactly where a tag is ``?``.
-        split: which images; None where the source does not say or the metric has none.
-        model: our name of the model; None where the row stands for no model of ours.
-        arxiv: the id of the model's paper.
-        source: where the figure is printed, as far as known.
-        standard_deviation, over: the printed spread, and over what it is; only one over trainings enters a verdict.
-        hyperparameters: those that define the row, by our names.
-        epochs: how long it was trained; None where not known.
-        protocol: in words, for what depends on it, such as a FID: features, sample counts, reference, which checkpoint.
-        notes: traps.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """Its name in ``published.toml``."""
     label: str = Field(min_length=1)
+    """The model as the table names it."""
     dataset: str
+    """Our name of the dataset, preprocessing included."""
     metric: str = Field(pattern=r"^(nll|bits-per-dim|negative-elbo|iwae-[1-9][0-9]*|fid|inception-score)$")
+    """Our name of the metric; K is part of ``iwae-K``. ``nll`` where the source does not say how it estimates."""
     kind: Kind
+    """What the figure is of the quantity, by the model's nature, however a table prints it."""
     value: float = Field(allow_inf_nan=False)
+    """The figure in the metric's unit, after ``conversion``."""
     printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
+    """The source's digits."""
     unit: str = Field(min_length=1)
+    """The unit of ``printed``."""
     conversion: str = "identity"
+    """How ``value`` follows from ``printed``: ``identity``, ``negate`` or a change of unit."""
     tags: tuple[Tag, ...] = Field(min_length=1, strict=False)  # TOML has lists
+    """How we know: P read in the paper, C in the authors' code, 2 in another paper, L in the lecture, ? from memory."""
     verified: bool
+    """False exactly where a tag is ``?``."""
     split: Literal["train", "valid", "test"] | None = None
+    """Which images; left out where the source does not say, or the metric has none."""
     model: str | None = None
+    """Our name of the model; left out where the row stands for no model of ours."""
     arxiv: str | None = Field(default=None, pattern=r"^[0-9]{4}\.[0-9]{4,5}$")
+    """The id of the model's paper."""
     source: str | None = None
+    """Where the figure is printed, as far as known."""
     standard_deviation: float | None = Field(default=None, gt=0)
+    """The printed spread, in the unit of ``value``."""
     over: Literal["trainings", "splits"] | None = None
+    """What the spread is over; only one over trainings enters a verdict."""
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    """The hyperparameters that define the row, by our names."""
     epochs: float | None = Field(default=None, gt=0)
+    """How long it was trained; left out where that is not known."""
     protocol: str | None = None
+    """In words, for figures such as a FID: features, sample counts, reference, which checkpoint."""
     notes: str | None = None
+    """What a reader may trip over."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

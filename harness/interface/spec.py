@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Precision = Literal["float32", "bfloat16", "float64"]
 Hyperparameter = bool | int | float | str | list[Any]
@@ -100,6 +100,14 @@ CodeName = Annotated[str, AfterValidator(_is_relative)]
 """A registered name, or where the code is: ``my_model.py:KDE``."""
 
 
+BudgetText = Annotated[
+    str,
+    AfterValidator(lambda text: str(Budget.parse(text))),
+    Field(json_schema_extra={"pattern": f"^{_BUDGET.pattern}$", "examples": ["20 epochs", "5000 steps", "2 minutes"]}),
+]
+"""A budget as a user writes it."""
+
+
 class RunSpec(BaseModel):
     """One run: a model with its hyperparameters, a dataset, a budget, a seed, and what to measure.
 
@@ -115,14 +123,9 @@ class RunSpec(BaseModel):
     dataset: CodeName
     metrics: tuple[str, ...] = ()
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    budget: str | None = None
+    budget: BudgetText | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
     precision: Precision = "float32"
     threads: int = Field(default=1, ge=1)
     device: str = "auto"
     checkpoint: str | None = None
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_parses(cls, value: str | None) -> str | None:
-        return None if value is None else str(Budget.parse(value))

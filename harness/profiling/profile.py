@@ -19,25 +19,22 @@ class ProfileError(ValueError):
 
 
 class ProfiledRow(BaseModel):
-    """One ``[[models]]`` table.
+    """One ``[[models]]`` table."""
 
-    Attributes:
-        name: the model's registered name; of a trained model, what its run says.
-        label: as tables and plots print it; the default is made from name and hyperparameters, or is the run's name.
-        hyperparameters: what differs from the model's defaults.
-        run: a finished run's name or its beginning: its weights, at its size.
-        samplers: those of the profile, where None.
-        sizes: those of the profile, where None.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: str | None = None
+    """The model's registered name; of a trained model, what its run says."""
     label: str | None = None
+    """The row's name in tables and plots; by default made from name and hyperparameters, or the run's name."""
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the model's defaults."""
     run: str | None = None
+    """A finished run's name or its beginning: its weights, at its size."""
     samplers: tuple[str, ...] | None = None
+    """The model's samplers that are timed; those of the profile by default."""
     sizes: tuple[PositiveInt, ...] | None = None
+    """Heights of square images; those of the profile by default."""
 
     @model_validator(mode="after")
     def _names_one_model(self) -> ProfiledRow:
@@ -60,40 +57,38 @@ class ProfiledRow(BaseModel):
 
 
 class GenerationProfile(BaseModel):
-    """What ``harness profile generation`` measures.
+    """What ``harness profile generation`` measures."""
 
-    Attributes:
-        profile: says that this is no suite of trainings.
-        title: of the tables.
-        models: the rows.
-        sizes: heights of square images, for models that are not trained.
-        batch_sizes: images at a time.
-        samplers: by name; None takes all that a model has.
-        baseline: a label or a model's name, which the others are compared with.
-        channels, levels: of the images.
-        rounds: how often each sampler is timed, all of one size and batch size in turn.
-        threads: of the processor.
-        device: ``cpu``, ``cuda`` or another of torch's names, or ``auto``.
-        budget_seconds: how long one sampler may take at one size and batch size, rounds together.
-        seed: of weights that are not trained, and of the noise.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     profile: Literal["generation"] = "generation"
+    """``generation``: this file is a profile, and no suite of trainings."""
     title: str = "Generation speed"
+    """What the tables are headed by."""
     models: tuple[ProfiledRow, ...] = Field(min_length=1)
+    """What is timed."""
     sizes: tuple[PositiveInt, ...] = (8, 16, 32)
+    """Heights of square images, for models that are not trained."""
     batch_sizes: tuple[PositiveInt, ...] = (1, 16)
+    """How many images are drawn at a time."""
     samplers: tuple[str, ...] | None = None
+    """The samplers that are timed, by their names; by default all that a model has."""
     baseline: str | None = None
+    """A label or a model's name, which the others are compared with."""
     channels: PositiveInt = 1
+    """Channels of the images."""
     levels: int = Field(default=2, ge=2, le=256)
+    """Values that an entry of an image can take."""
     rounds: PositiveInt = 5
+    """How often each sampler is timed, all of one size and batch size in turn."""
     threads: PositiveInt = 1
+    """Processor threads."""
     device: str = "auto"
+    """``cpu``, ``cuda`` or another of torch's names, or ``auto``."""
     budget_seconds: float = Field(default=30.0, gt=0)
+    """How long one sampler may take at one size and batch size, rounds together."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of weights that are not trained, and of the noise."""
 
     @model_validator(mode="after")
     def _labels_differ(self) -> GenerationProfile:

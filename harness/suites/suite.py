@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from harness.interface.spec import Budget, CodeName, Precision, RunSpec
+from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec
 from harness.support.limits import Limits
 from harness.support.names import did_you_mean
 
@@ -21,6 +22,7 @@ _NOT_IN_FILE = ("name", "checkpoint", "folder")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+_UNIQUE: dict[str, Any] = {"uniqueItems": True}
 
 
 class SuiteError(ValueError):
@@ -28,42 +30,26 @@ class SuiteError(ValueError):
 
 
 class SuiteModel(BaseModel):
-    """One ``[[models]]`` table: a row of the boards for every dataset.
+    """One ``[[models]]`` table: a row of the boards for every dataset."""
 
-    Attributes:
-        name: the model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``.
-        label: the row's name; the default is made from name and hyperparameters.
-        published: the row of ``published.toml`` to stand beside.
-        hyperparameters: what differs from the model's defaults.
-        grid: lists of values; every combination is trained, and the best on the validation split is the row.
-        budget: overrides the suite's.
-        datasets: the datasets that this row is for; all of the suite's by default.
-        role: ``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: CodeName
+    """The model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``."""
     label: str | None = None
+    """The row's name on the boards; by default made from name and hyperparameters."""
     published: str | None = None
+    """The row of ``published.toml`` to stand beside."""
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] = Field(default_factory=dict)
-    budget: str | None = None
+    """What differs from the model's defaults."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Lists of values: every combination is trained, and the best on the validation split is the row."""
+    budget: BudgetText | None = None
+    """How long to train; overrides the suite's."""
     datasets: tuple[str, ...] | None = None
+    """The datasets that this row is for; all of the suite's by default."""
     role: Role = "model"
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_parses(cls, value: str | None) -> str | None:
-        return None if value is None else str(Budget.parse(value))
-
-    @field_validator("grid")
-    @classmethod
-    def _grid_has_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for name, choices in value.items():
-            if not choices:
-                raise ValueError(f"grid.{name} is empty; it needs a list of values")
-        return value
+    """``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked."""
 
     @model_validator(mode="after")
     def _grid_is_no_hyperparameter(self) -> SuiteModel:
@@ -107,35 +93,37 @@ class Row:
 
 
 class Suite(BaseModel):
-    """A benchmark: which models, on which datasets, with which seeds, measured how.
+    """A benchmark: which models, on which datasets, with which seeds, measured how."""
 
-    ``time_limit`` (``"30 minutes"``) and ``memory_limit`` (``"4 GB"``) are what each run may take; they are no part of
-    what a run is. Models are audited, once for their code and hyperparameters on a sample space, unless ``audit`` is
-    false; references are not.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     title: str
+    """What the boards are headed by."""
     description: str = ""
-    datasets: tuple[CodeName, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    metrics: tuple[str, ...] = ()
-    budget: str | None = None
+    """What a reader of the boards should know."""
+    datasets: tuple[CodeName, ...] = Field(min_length=1, json_schema_extra=_UNIQUE)
+    """Registered names, or where the code is, relative to the suite: ``my_data.py:stripes``."""
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, json_schema_extra=_UNIQUE)
+    """Every model is trained once for each seed."""
+    metrics: tuple[str, ...] = Field(default=(), json_schema_extra=_UNIQUE)
+    """What is measured, by registered names: ``nll``, ``iwae-500``, ``fid``."""
+    budget: BudgetText | None = None
+    """How long to train; each model's own default without it."""
     precision: Precision = "float32"
+    """Of weights and arithmetic."""
     threads: int = Field(default=1, ge=1)
-    time_limit: str | None = None
-    memory_limit: str | None = None
+    """Processor threads of each run."""
+    time_limit: str | None = Field(default=None, json_schema_extra={"examples": ["90 s", "30 minutes", "2 hours"]})
+    """What a run may take before it is ended; no part of what a run is."""
+    memory_limit: str | None = Field(default=None, json_schema_extra={"examples": ["512 MiB", "4 GB"]})
+    """What a run may have resident before it is ended; no part of what a run is."""
     audit: bool = True
+    """Whether models are audited, once for their code and hyperparameters on a sample space; references never are."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
-    checkpoint: str | None = Field(default=None, exclude=True)
-    name: str = Field(default="", exclude=True)
-    folder: Path = Field(default=Path(), exclude=True)
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_parses(cls, value: str | None) -> str | None:
-        return None if value is None else str(Budget.parse(value))
+    """The rows of the boards."""
+    checkpoint: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
+    name: SkipJsonSchema[str] = Field(default="", exclude=True)
+    folder: SkipJsonSchema[Path] = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
     def _limits_parse(self) -> Suite:
