@@ -12,12 +12,12 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
 from harness_layers.checks import check_choice
 from harness_layers.descent import Descent, descend
 from harness_layers.pixels import level_counts, level_log_probs, level_logits, num_outputs, smoothed_outputs
-from harness_nade.pixels import encode
 
 Inputs = Literal["scaled", "one-hot"]
 
@@ -64,7 +64,9 @@ class EntrywiseModel(Autoregressive):
 
     def inputs_of(self, values: Tensor) -> Tensor:
         """Maps integers of any shape (...) to network inputs (..., E)."""
-        return encode(values, self.inputs, self.spec.levels, self.dtype)
+        if self.inputs == "one-hot":
+            return F.one_hot(values.long(), self.spec.levels).to(self.dtype)
+        return (values.to(self.dtype) / (self.spec.levels - 1)).unsqueeze(-1)
 
     def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec, Sampler
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import diagonal_order, diagonals_schedule, recurrence
@@ -126,9 +125,3 @@ class DiagonalBiLSTM(PixelRNN):
     def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> DiagonalLayer:
         """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
         return DiagonalLayer(wide, narrow, image_channels=self.spec.channels)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-        from harness_pixelcnn.diagonal_samplers import diagonal_samplers
-
-        return diagonal_samplers(self, super().samplers()["raster"])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import Sampler
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import recurrence, rows_schedule
@@ -67,9 +64,3 @@ class RowLSTM(PixelRNN):
     def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> RowLayer:
         """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
         return RowLayer(wide, narrow)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-        from harness_pixelcnn.row_samplers import row_samplers
-
-        return row_samplers(self, super().samplers()["raster"])
