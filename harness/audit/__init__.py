@@ -1,4 +1,8 @@
-"""Audits: a likelihood is checked before it is ranked. Names load when they are used.
+"""Audits: is a likelihood one, do samples follow it, does a model behave? A model is checked before it is ranked.
+
+In comes a ``Subject``: a model's class with hyperparameters. Out go an ``AuditReport``, values that go to JSON and
+back, and from ``coding`` a file of coded images with its receipt. Imported here are models, datasets and metrics as a
+plugin sees them (``interface``), and ``support``; ``verdict`` needs no torch. Names load when they are used.
 
 >>> from harness.audit import Subject, audit
 >>> report = audit(Subject("mine", MyModel))  # doctest: +SKIP
@@ -11,38 +15,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.audit.engine import ERROR_RATE, Check, audit
-    from harness.audit.laboratory import Laboratory
-    from harness.audit.subject import Specimen, Subject
-    from harness.audit.trial import NotApplicable, Note, Trial
-    from harness.audit.verdict import AUDIT_VERSION, AuditReport, CheckResult
+    from harness.audit.engine import ERROR_RATE, audit
+    from harness.audit.subject import Subject
+    from harness.audit.verdict import AuditReport, CheckResult
 
-_LAZY = {
-    "harness.audit.engine": ("ERROR_RATE", "Check", "audit"),
-    "harness.audit.laboratory": ("Laboratory",),
-    "harness.audit.subject": ("Specimen", "Subject"),
-    "harness.audit.trial": ("NotApplicable", "Note", "Trial"),
-    "harness.audit.verdict": ("AUDIT_VERSION", "AuditReport", "CheckResult"),
-}
-_HOME = {name: module for module, names in _LAZY.items() for name in names}
+__all__ = ["ERROR_RATE", "AuditReport", "CheckResult", "Subject", "audit"]
 
-__all__ = [
-    "AUDIT_VERSION",
-    "ERROR_RATE",
-    "AuditReport",
-    "Check",
-    "CheckResult",
-    "Laboratory",
-    "NotApplicable",
-    "Note",
-    "Specimen",
-    "Subject",
-    "Trial",
-    "audit",
-]
+_MODULES = {"ERROR_RATE": "engine", "audit": "engine", "Subject": "subject"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in __all__:
+        return getattr(importlib.import_module(f"harness.audit.{_MODULES.get(name, 'verdict')}"), name)
     raise AttributeError(f"module 'harness.audit' has no attribute {name!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.audit.estimates import has_own_elbo, log_weights
 from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen, State, probe
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.audit.trial import Evidence, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
 from harness.interface.sampling import Sampler
 from harness.interface.spec import ImageSpec
@@ -30,7 +30,7 @@ def _spaces(laboratory: Laboratory) -> tuple[ImageSpec, ...]:
     return laboratory.some(2)
 
 
-def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
+def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how many parameters, buffers and modes scoring and sampling change, after they have been used once.
 
     What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
@@ -67,7 +67,11 @@ def _use(specimen: Specimen, purpose: str) -> None:
 
 
 def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    return [name for name in before if name not in after or not _same(before[name], after[name])]
+    """Returns the names of tensors that are gone, or have another shape or other values; NaN equals NaN."""
+    return [
+        name for name, value in before.items()
+        if name not in after or not torch.equal(value.nan_to_num(), after[name].nan_to_num())
+    ]  # fmt: skip
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:
@@ -75,15 +79,9 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in named}
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.equal(first.nan_to_num(), second.nan_to_num())
-
-
-def neighbours(laboratory: Laboratory) -> Iterator[Finding]:
+def neighbours(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores move with the size of the batch and with the neighbours in it, or from call to call."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, ExactLikelihood | VariationalBound):
-        raise NotApplicable("an implicit model scores nothing")
+    model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     for specimen in laboratory.specimens("random", "fitted", spaces=_spaces(laboratory)):
         if isinstance(specimen.model, ExactLikelihood):
             yield from _exact_scores(specimen, specimen.model.log_prob)
@@ -154,7 +152,7 @@ def _draws_of(specimen: Specimen, model: Model) -> dict[str, Callable[[Tensor], 
     return found
 
 
-def reproducible(laboratory: Laboratory) -> Iterator[Finding]:
+def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields whether samples follow torch's global generator, and it alone."""
     states: tuple[State, ...] = ("initial", "random", "fitted")
     for exact in laboratory.specimens(*states, spaces=_spaces(laboratory)[:1]):
@@ -186,7 +184,7 @@ def _draw_under(sampler: Sampler, first: int, second: int) -> tuple[Tensor, Tens
     return one, sampler(_SAMPLES), following
 
 
-def checkpoint(laboratory: Laboratory) -> Iterator[Finding]:
+def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
     for specimen in laboratory.specimens("random", "fitted", "initial", spaces=_spaces(laboratory)):
         try:

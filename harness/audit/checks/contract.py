@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.audit.laboratory import Laboratory
 from harness.audit.spaces import describe
 from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.audit.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
     Autoregressive,
@@ -26,7 +26,7 @@ _IMAGES = 5
 _QUANTITY = "promises broken"
 
 
-def contract(laboratory: Laboratory) -> Iterator[Finding]:
+def contract(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields one trial a specimen: whether everything that its model promises has the right form."""
     spaces: list[ImageSpec] = [*laboratory.small, *laboratory.wide]
     if laboratory.full is not None:
