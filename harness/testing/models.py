@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -79,10 +78,15 @@ class ModelConformance(Conformance):
     def _subject(self) -> Subject:
         from harness.audit import Subject
         from harness.discovery.hyperparameters import resolve
+        from harness.discovery.loading import with_samplers
+        from harness.discovery.manager import plugin_manager
         from harness.testing.model_promises import class_of
 
         cls = class_of(self.model)
-        make: Callable[[ImageSpec], Model] = partial(cls, **resolve(cls, self.hyperparameters))
+
+        def make(spec: ImageSpec) -> Model:
+            return with_samplers(plugin_manager(), cls(spec, **resolve(cls, self.hyperparameters)))
+
         name = self.model if isinstance(self.model, str) else cls.__name__
         return Subject(name, make, dict(self.hyperparameters), self.benchmark)
 
