@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness import DataFolder, DataUnavailable, RemoteFile
-from harness.builtin.datasets.image_files import read_images
+from harness.builtin.datasets.images import read_images
 from harness.cli import app
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.audit.laboratory import Laboratory
+from harness.audit.laboratory import CPU, Laboratory
 from harness.audit.subject import Subject, capability_of
 from harness.audit.trial import Evidence, NotApplicable, Note, Trial
 from harness.audit.verdict import AuditReport, CheckResult, Standing
@@ -83,7 +83,7 @@ def audit(
 
 def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), list[str](), ""
-    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), laboratory.device):
+    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
         try:
             for evidence in check.run(laboratory):
                 if isinstance(evidence, Note):

@@ -1,13 +1,11 @@
 """The checks, in the order in which they are made and shown."""
 
-from harness.audit.checks.bounds import bounds
-from harness.audit.checks.conditionals import conditionals
+from harness.audit.checks.bounds import bounds, importance_samples
+from harness.audit.checks.conditionals import conditionals, dependence
 from harness.audit.checks.conduct import checkpoint, neighbours, reproducible, unchanged
 from harness.audit.checks.contract import contract
-from harness.audit.checks.dependence import dependence
 from harness.audit.checks.flows import inverse, log_determinant, prior
 from harness.audit.checks.full_size import full_size
-from harness.audit.checks.importance_samples import importance_samples
 from harness.audit.checks.known_entropy import known_entropy
 from harness.audit.checks.labels import labels
 from harness.audit.checks.normalisation import normalisation
