@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness.audit.spaces import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
@@ -197,7 +196,7 @@ def resumes(candidate: Candidate) -> None:
         if value.is_floating_point() and bool(value.isnan().any()):
             raise Broken(f"after {_STEPS} steps of training, {name} holds NaN")
         other = resumed.state_dict().get(name)
-        if other is None or not _same(value, other):
+        if other is None or value.dtype != other.dtype or not torch.equal(value, other):
             how = f"stopped after {_STOP} of {_STEPS} steps and resumed" if stopped else "done twice with one seed"
             raise Broken(
                 f"a training that is {how} ends with another {name}: optimizers, schedules and averages must be named "
@@ -235,10 +234,6 @@ def _loads(load: Callable[[], Any]) -> Any:
         return load()
     except EntryError:
         return None
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.dtype == second.dtype and first.shape == second.shape and torch.equal(first, second)
 
 
 PROMISES: Mapping[str, Callable[[Candidate], None]] = {

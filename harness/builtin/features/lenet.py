@@ -18,14 +18,13 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported
 from harness.builtin.features.network import refuse_other_shape, weights_digest
-from harness.support.checkpoint import CheckpointError, put_weights
+from harness.support.checkpoint import CheckpointError, put_weights, read_tensors
 from harness.support.digest import digest_of
 from harness.support.files import write_atomically
 from harness.support.randomness import derive_seed, generator, isolated_rng
@@ -232,12 +231,7 @@ def _metadata(data: Dataset) -> dict[str, str]:
 
 
 def _read(file: Path, data: Dataset) -> TrainedLeNet:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
+    tensors, metadata = read_tensors(file)
     for key, expected in _metadata(data).items():
         if metadata.get(key) != expected:
             raise CheckpointError(f"{file}: its {key} is {metadata.get(key)!r}, expected {expected!r}")
