@@ -441,7 +441,7 @@ def put(value):
         (put(np.zeros(4, np.int8)), None, "is I8 of shape"),
         (put(np.zeros((2, 2), np.float32)), None, "not F32 of one dimension"),
         (put(np.zeros(0, np.float32)), None, "not F32 of one dimension"),
-        (put(np.zeros(3, np.float32)), None, "has 3 scores of 4 images"),
+        (put(np.zeros(3, np.float32)), None, r"\(3,\) scores for \(4,\) images"),
         (put(np.array([1, np.nan, 1, 1], np.float32)), None, "is not finite"),
         (put(np.array([1, np.inf, 1, 1], np.float32)), None, "is not finite"),
         (

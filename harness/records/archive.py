@@ -119,7 +119,7 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
     images_of: dict[str, str] = {}
     for reference in sorted(archive.per_image):
         scores, images = archive.per_image[reference]
-        digest = hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16]
+        digest = _digest_of_images(images)
         arrays[reference], images_of[reference] = scores.astype(np.float32), digest
         arrays.setdefault(f"images/{digest}", images)
     # One key: the order of several in the header is not fixed.
@@ -228,22 +228,45 @@ def _from_runs(sources: Mapping[str, Path], stored: Callable[[str], bytes | None
 
 
 def _open_per_image(file: Path) -> Mapping[str, PerImage]:
+    """Checks the header now, and arrays when they are loaded."""
     try:
         tensors: Any = safe_open(file, framework="numpy")
-        description = json.loads((tensors.metadata() or {})[_METADATA])
-        images_of: dict[str, str] = description["images"]
+        metadata = tensors.metadata() or {}
+        images_of: dict[str, str] = json.loads(metadata[_METADATA])["images"]
         names = set(tensors.keys())
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArchiveError(f"{file}: cannot be read as scores per image: {_one_line(error)}") from error
+    if metadata.keys() != {_METADATA}:
+        raise ArchiveError(f"{file}: the header has entries that no export writes: {sorted(metadata)[:3]!r}")
+    if not isinstance(images_of, dict) or not all(isinstance(digest, str) for digest in images_of.values()):
+        raise ArchiveError(f"{file}: the header does not say which images each array is of")
+    expected = {*images_of, *(f"images/{digest}" for digest in images_of.values())}
+    for name in sorted(expected ^ names):
+        what = "is missing" if name in expected else "belongs to nothing"
+        raise ArchiveError(f"{file}: the array {name!r} {what}")
     images: dict[str, npt.NDArray[np.int64]] = {}
+
+    def array(name: str, dtype: str) -> npt.NDArray[Any]:
+        part = tensors.get_slice(name)
+        found, shape = part.get_dtype(), part.get_shape()
+        if found != dtype or len(shape) != 1 or shape[0] < 1:
+            raise ArchiveError(f"{file}: {name!r} is {found} of shape {shape}, not {dtype} of one dimension")
+        loaded: npt.NDArray[Any] = tensors.get_tensor(name)
+        return loaded
 
     def load(reference: str) -> PerImage:
         digest = images_of[reference]
         if digest not in images:
-            images[digest] = tensors.get_tensor(f"images/{digest}")
-        return _pair(tensors.get_tensor(reference), images[digest], f"{file}: {reference}")
+            images[digest] = array(f"images/{digest}", "I64")
+            if _digest_of_images(images[digest]) != digest:
+                raise ArchiveError(f"{file}: 'images/{digest}' has another digest than its name says")
+        return _pair(array(reference, "F32"), images[digest], f"{file}: {reference!r}")
 
-    return LoadedArrays([name for name in sorted(images_of) if {name, f"images/{images_of[name]}"} <= names], load)
+    return LoadedArrays(sorted(images_of), load)
+
+
+def _digest_of_images(images: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16]
 
 
 def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> PerImage:
