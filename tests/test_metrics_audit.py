@@ -11,7 +11,10 @@ import torch
 from filelock import FileLock
 
 import harness
-from harness.audit import AuditReport, Check, Trial, checks
+from harness import AuditReport
+from harness.auditing import checks
+from harness.auditing.engine import Check
+from harness.auditing.trial import Trial
 from harness.builtin.metrics import audit as audit_metric
 from harness.builtin.metrics.audit import Audit
 from harness.discovery.loading import origin_of_class

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.audit.effort import flops
-from harness.audit.spaces import index_of
-from harness.audit.subject import Specimen
+from harness.auditing.effort import flops
+from harness.auditing.spaces import index_of
+from harness.auditing.subject import Specimen
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
 from harness.interface.sampling import Sampler

@@ -1,18 +1,18 @@
 """The checks, in the order in which they are made and shown."""
 
-from harness.audit.checks.bounds import bounds
-from harness.audit.checks.conditionals import conditionals
-from harness.audit.checks.conduct import checkpoint, neighbours, reproducible, unchanged
-from harness.audit.checks.contract import contract
-from harness.audit.checks.dependence import dependence
-from harness.audit.checks.flows import inverse, log_determinant, prior
-from harness.audit.checks.full_size import full_size
-from harness.audit.checks.importance_samples import importance_samples
-from harness.audit.checks.known_entropy import known_entropy
-from harness.audit.checks.labels import labels
-from harness.audit.checks.normalisation import normalisation
-from harness.audit.checks.sampling import sampling
-from harness.audit.engine import Check
+from harness.auditing.checks.bounds import bounds
+from harness.auditing.checks.conditionals import conditionals
+from harness.auditing.checks.conduct import checkpoint, neighbours, reproducible, unchanged
+from harness.auditing.checks.contract import contract
+from harness.auditing.checks.dependence import dependence
+from harness.auditing.checks.flows import inverse, log_determinant, prior
+from harness.auditing.checks.full_size import full_size
+from harness.auditing.checks.importance_samples import importance_samples
+from harness.auditing.checks.known_entropy import known_entropy
+from harness.auditing.checks.labels import labels
+from harness.auditing.checks.normalisation import normalisation
+from harness.auditing.checks.sampling import sampling
+from harness.auditing.engine import Check
 
 CHECKS: tuple[Check, ...] = (
     Check("contract", "what every method returns has the shape, type and range that it promises", contract),

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.audit.effort import flops
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import WIDE
-from harness.audit.subject import Specimen, State
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.effort import flops
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import WIDE
+from harness.auditing.subject import Specimen, State
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 

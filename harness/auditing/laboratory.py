@@ -8,11 +8,11 @@ from functools import cached_property
 
 import torch
 
-from harness.audit.known import KnownDistribution
-from harness.audit.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, describe, num_images
-from harness.audit.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
-from harness.audit.trial import NotApplicable
-from harness.audit.weights import SHRINKS, make_gentle, make_lopsided, randomise
+from harness.auditing.known import KnownDistribution
+from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, describe, num_images
+from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
+from harness.auditing.trial import NotApplicable
+from harness.auditing.weights import SHRINKS, make_gentle, make_lopsided, randomise
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import ImportanceWeighted, Model, Unsupported
 from harness.interface.spec import Budget, ImageSpec

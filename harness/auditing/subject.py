@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from harness.audit.spaces import all_images, describe
+from harness.auditing.spaces import all_images, describe
 from harness.interface.model import (
     Autoregressive,
     ClassConditional,

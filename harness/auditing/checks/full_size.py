@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.audit.effort import flops
-from harness.audit.estimates import num_steps
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import WIDE, describe
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.effort import flops
+from harness.auditing.estimates import num_steps
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import WIDE, describe
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported
 from harness.interface.sampling import Noise

@@ -10,12 +10,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from harness.audit.estimates import MOST_SAMPLES, sample_counts
-from harness.audit.frequencies import same_distribution, smallest_total_variation
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import index_of
-from harness.audit.subject import Specimen, State
-from harness.audit.trial import POWER, Finding, NotApplicable, Trial
+from harness.auditing.estimates import MOST_SAMPLES, sample_counts
+from harness.auditing.frequencies import same_distribution, smallest_total_variation
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import index_of
+from harness.auditing.subject import Specimen, State
+from harness.auditing.trial import POWER, Finding, NotApplicable, Trial
 from harness.interface.model import Invertible
 
 _IMAGES = 12

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from scipy import stats
 
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.model import ImportanceWeighted
 
 _WEIGHTS, _CALLS = 64, 200

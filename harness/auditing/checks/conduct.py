@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.audit.estimates import has_own_elbo, log_weights
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen, State, probe
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.estimates import has_own_elbo, log_weights
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen, State, probe
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
 from harness.interface.sampling import Sampler
 from harness.interface.spec import ImageSpec

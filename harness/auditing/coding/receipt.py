@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.audit.coding.file import (
+from harness.auditing.coding.file import (
     HEADER_BYTES,
     CodedFile,
     CodingError,
@@ -31,7 +31,7 @@ from harness.audit.coding.file import (
     check_of_images,
     digest_of_model,
 )
-from harness.audit.coding.walk import families, family_scores, walk
+from harness.auditing.coding.walk import families, family_scores, walk
 from harness.interface.model import Autoregressive, Model, Unsupported
 
 TOLERANCE = 0.01

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.audit.effort import flops
-from harness.audit.estimates import bound_estimates, mass_outside, weight_estimates
-from harness.audit.laboratory import Laboratory
-from harness.audit.own_samples import by_own_samples
-from harness.audit.subject import Specimen, State
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.effort import flops
+from harness.auditing.estimates import bound_estimates, mass_outside, weight_estimates
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.own_samples import by_own_samples
+from harness.auditing.subject import Specimen, State
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.audit.estimates import each_image_once
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import index_of
-from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.auditing.estimates import each_image_once
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import index_of
+from harness.auditing.trial import Finding, NotApplicable, Trial
 from harness.interface.metric import Evaluation
 from harness.interface.model import ExactLikelihood, VariationalBound
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from harness.audit.trial import NotApplicable
+from harness.auditing.trial import NotApplicable
 from harness.interface.model import ImportanceWeighted, Model
 from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Trial
 from harness.interface.model import Autoregressive
 
 _IMAGES = 64

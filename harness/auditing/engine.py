@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Subject, capability_of
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
-from harness.audit.verdict import AuditReport, CheckResult, Standing
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Subject, capability_of
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.verdict import AuditReport, CheckResult, Standing
 from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -56,7 +56,7 @@ def audit(
     Raises:
         ValueError: a check that does not exist.
     """
-    from harness.audit.checks import CHECKS
+    from harness.auditing.checks import CHECKS
 
     known = [check.name for check in CHECKS]
     for name in only or ():

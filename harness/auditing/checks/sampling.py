@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from harness.audit.estimates import (
+from harness.auditing.estimates import (
     MOST_SAMPLES,
     affordable_samples,
     bound_estimates,
@@ -16,10 +16,10 @@ from harness.audit.estimates import (
     sample_counts,
     weight_estimates,
 )
-from harness.audit.frequencies import chi_square, smallest_total_variation, total_variation
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.frequencies import chi_square, smallest_total_variation, total_variation
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from harness.audit.coding.file import CodingError
+from harness.auditing.coding.file import CodingError
 from harness.interface.model import Autoregressive
 
 Exchange = Callable[[int, Tensor], Tensor]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import describe
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import describe
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
     Autoregressive,

@@ -9,7 +9,7 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
-from harness.audit.trial import POWER
+from harness.auditing.trial import POWER
 
 LEAST_EXPECTED = 10.0
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.audit.effort import flops
-from harness.audit.estimates import log_weights
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Trial
-from harness.audit.weights import SHRINKS
+from harness.auditing.effort import flops
+from harness.auditing.estimates import log_weights
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.weights import SHRINKS
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 

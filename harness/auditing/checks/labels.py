@@ -9,11 +9,11 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from harness.audit.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
-from harness.audit.laboratory import Laboratory
-from harness.audit.spaces import index_of
-from harness.audit.subject import Specimen, in_batches
-from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.auditing.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.spaces import index_of
+from harness.auditing.subject import Specimen, in_batches
+from harness.auditing.trial import Finding, NotApplicable, Trial
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 from harness.interface.spec import ImageSpec
 

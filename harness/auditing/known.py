@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harness.audit.spaces import all_images, describe
+from harness.auditing.spaces import all_images, describe
 from harness.interface.dataset import Dataset, Split
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import generator

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.audit.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
-from harness.audit.laboratory import Laboratory
-from harness.audit.subject import Specimen
-from harness.audit.trial import Finding, NotApplicable, Trial
+from harness.auditing.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Finding, NotApplicable, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
