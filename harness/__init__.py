@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         ExecutorEntry as ExecutorEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
+        SamplerEntry as SamplerEntry,
     )
 
     # datasets
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # samplers, and whether a fast one draws what a plain one does
     from harness.interface.sampling import (
+        BoundSampler as BoundSampler,
         Noise as Noise,
         Sampler as Sampler,
         SamplingTrace as SamplingTrace,
@@ -84,7 +86,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # what a user does: run, load, audit, code, rank
     from harness.interface.spec import Budget as Budget, RunSpec as RunSpec
-    from harness.api import load as load, run as run
+    from harness.api import load as load, run as run, with_samplers as with_samplers
     from harness.auditing.engine import audit as audit
     from harness.auditing.subject import Subject as Subject
     from harness.auditing.verdict import (

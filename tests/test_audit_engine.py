@@ -84,9 +84,14 @@ def test_a_right_model_passes_every_check_that_applies():
     }  # fmt: skip
 
 
+def without_times(report):
+    checks = tuple(result.model_copy(update={"seconds": 0.0}) for result in report.checks)
+    return report.model_copy(update={"checks": checks, "seconds": 0.0})
+
+
 def test_the_same_seed_gives_the_same_report_and_another_seed_another():
     some = ["normalisation", "sampling", "dependence", "neighbours", "known-entropy"]
-    first, again, other = (audit(subject(Table), seed=seed, only=some).stable() for seed in (3, 3, 4))
+    first, again, other = (without_times(audit(subject(Table), seed=seed, only=some)) for seed in (3, 3, 4))
     assert first.model_dump_json() == again.model_dump_json()
     assert first.result("sampling").statistic != other.result("sampling").statistic
 
@@ -94,7 +99,7 @@ def test_the_same_seed_gives_the_same_report_and_another_seed_another():
 def test_a_check_gives_the_same_alone_as_among_others():
     whole = audit(subject(Table), only=["contract", "sampling", "checkpoint"])
     alone = audit(subject(Table), only=["sampling"])
-    assert alone.stable().checks == (whole.stable().result("sampling"),)
+    assert without_times(alone).checks == (without_times(whole).result("sampling"),)
 
 
 def test_an_audit_disturbs_no_random_numbers():

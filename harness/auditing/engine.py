@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Subject, capability_of
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.auditing.verdict import AuditReport, CheckResult, Standing
 from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.support.randomness import derive_seed, isolated_rng
@@ -32,7 +32,7 @@ class Check:
 
     name: str
     promise: str
-    run: Callable[[Laboratory], Iterator[Finding]]
+    run: Callable[[Laboratory], Iterator[Evidence]]
 
 
 def audit(
@@ -85,11 +85,11 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
     started, trials, notes, reason = time.monotonic(), list[Trial](), list[str](), ""
     with isolated_rng(derive_seed(laboratory.seed, "check", check.name), laboratory.device):
         try:
-            for finding in check.run(laboratory):
-                if isinstance(finding, Note):
-                    notes.append(finding.text)
+            for evidence in check.run(laboratory):
+                if isinstance(evidence, Note):
+                    notes.append(evidence.text)
                 else:
-                    trials.append(finding)
+                    trials.append(evidence)
         except (NotApplicable, Unsupported) as error:
             reason = str(error)
         except Exception as error:  # somebody else's code: anything can happen

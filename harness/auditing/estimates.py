@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from harness.auditing.effort import flops
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 
 WEIGHT_ROWS = 2**16
 """Importance weights of all images together."""
@@ -41,8 +41,7 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     Raises:
         ValueError: the model returned another shape, or NaN.
     """
-    model = specimen.model
-    assert isinstance(model, ImportanceWeighted)
+    model = specimen.model_as(ImportanceWeighted)
     parts = []
     with specimen.rng("weights", *purpose):
         rows = max(1, _CALL_ROWS // num_samples)
@@ -63,31 +62,26 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
 def weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
     """Returns the mean weight of every image (M,), its standard error (M,), and whether the errors can be relied on.
 
-    They are drawn once a specimen.
+    They are drawn once for each specimen.
     """
     if "weights" not in specimen.kept:
-        specimen.kept["weights"] = _weight_estimates(specimen)
+        images = specimen.everything
+        count = max(8, WEIGHT_ROWS // len(images))
+        weights = log_weights(specimen, images, count, "estimates").exp()
+        mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
+        effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
+        share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
+        reliable = bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
+        specimen.kept["weights"] = mean, error, reliable
     found: tuple[Tensor, Tensor, bool] = specimen.kept["weights"]
     return found
 
 
-def _weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
-    images = specimen.everything
-    count = max(8, WEIGHT_ROWS // len(images))
-    weights = log_weights(specimen, images, count, "estimates").exp()
-    mean = weights.mean(0)
-    error = weights.std(0, correction=1) / count**0.5
-    effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
-    share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
-    return mean, error, bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
-
-
 @torch.no_grad()
-def bound_estimates(specimen: Specimen, num_draws: int = BOUND_DRAWS) -> tuple[Tensor, Tensor]:
+def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
-    model, images = specimen.model, specimen.everything
-    assert isinstance(model, VariationalBound)
-    draws = max(16, min(num_draws, 2**18 // len(images)))
+    model, images = specimen.model_as(VariationalBound), specimen.everything
+    draws = max(16, min(BOUND_DRAWS, 2**18 // len(images)))
     total = torch.zeros(len(images), dtype=torch.float64)
     square = torch.zeros_like(total)
     with specimen.rng("bounds"):
@@ -99,23 +93,29 @@ def bound_estimates(specimen: Specimen, num_draws: int = BOUND_DRAWS) -> tuple[T
     return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
 
 
+def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
+    """Returns the floating-point operations of a function of one image, as far as torch counts them; at least 1.
+
+    They tell how much of an audit is affordable: its size must not depend on the machine.
+    """
+    images, counter = specimen.images(1, "cost"), FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        function(images)
+    return max(1, counter.get_total_flops())
+
+
 def affordable_samples(specimen: Specimen, sampler: str) -> int:
     """Returns how many samples are drawn by a sampler: fewer where each costs a full pass an entry."""
-    model, images = specimen.model, specimen.images(1, "cost")
+    model = specimen.model
     if not isinstance(model, Autoregressive):
         return MOST_SAMPLES
-    a_pass = flops(lambda: model.conditional_logits(images))
+    a_pass = flops(specimen, model.conditional_logits)
     if sampler == "raster":
         return MOST_SAMPLES  # every image is evaluated once
     affordable = int(_SAMPLING_FLOPS / (2 * a_pass))
     if sampler != next(iter(model.samplers())):  # it is compared with the first one image by image
         return max(_FEWEST_OF_OTHERS, min(FEWEST_SAMPLES, affordable))
     return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
-
-
-def num_steps(model: Autoregressive) -> int:
-    """Returns the number of generation steps of a model's first ordering."""
-    return len(set(model.generation_steps().flatten().tolist()))
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def each_image_once(specimen: Specimen) -> Iterator[None]:
 
 
 @torch.no_grad()
-def sample_counts(specimen: Specimen, sampler: Sampler, num_samples: int, *purpose: str | int) -> Tensor:
+def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
     """Returns (M,) int64: how often a sampler drew each image of the space."""
     counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
     drawn = 0
@@ -155,8 +155,7 @@ def sample_counts(specimen: Specimen, sampler: Sampler, num_samples: int, *purpo
 @torch.no_grad()
 def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float, float]:
     """Returns the share of a flow's own samples that lie beyond the images' range, and its standard error."""
-    model = specimen.model
-    assert isinstance(model, Invertible)
+    model = specimen.model_as(Invertible)
     with specimen.rng("outside"):
         x = model.inverse(model.sample_prior(num_samples)).flatten(1)
     share = float(((x < 0) | (x >= specimen.spec.levels)).any(1).double().mean())
@@ -166,8 +165,7 @@ def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float,
 @torch.no_grad()
 def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
     """Returns (M,) int64: how often each image is hit by a flow's prior, mapped back; what falls outside is dropped."""
-    model, spec = specimen.model, specimen.spec
-    assert isinstance(model, Invertible)
+    model, spec = specimen.model_as(Invertible), specimen.spec
     with specimen.rng("inside"):
         x = model.inverse(model.sample_prior(num_samples)).flatten(1).floor()
     inside = x[((x >= 0) & (x < spec.levels)).all(1)].view(-1, *spec.shape)

@@ -24,13 +24,8 @@ def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> t
     """
     total = float(counts.sum())
     variances = torch.zeros_like(probs) if errors is None else errors.square()
-    order = torch.argsort(probs)  # rare cells first, pooled until what is pooled is expected often enough
-    expected = total * probs[order]
-    rare = int((expected < LEAST_EXPECTED).sum())
-    while 0 < rare < len(expected) and float(expected[:rare].sum()) < LEAST_EXPECTED:
-        rare += 1
-    cells = [_pool(values[order].double(), rare) for values in (counts.double(), total * probs, total**2 * variances)]
-    observed, expected, extra = cells
+    expected = total * probs
+    observed, expected, extra = _pool_rare(expected, LEAST_EXPECTED, counts, expected, total**2 * variances)
     if len(observed) < 2:
         return 1.0, 0
     statistic = float(((observed - expected).square() / (expected + extra)).sum())
@@ -38,18 +33,23 @@ def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> t
     return float(stats.chi2.sf(statistic, freedom)), freedom
 
 
-def _pool(values: Tensor, rare: int) -> Tensor:
-    return torch.cat([values[:rare].sum()[None], values[rare:]]) if rare else values
+def _pool_rare(expected: Tensor, least: float, *tables: Tensor) -> list[Tensor]:
+    """Returns tables (M,) as float64, with the cells that are expected least often as one, which is so ``least`` times.
+
+    All cells that are expected less often are pooled, and more until that is reached.
+    """
+    order = torch.argsort(expected)
+    expected = expected[order]
+    rare = int((expected < least).sum())
+    while 0 < rare < len(expected) and float(expected[:rare].sum()) < least:
+        rare += 1
+    ordered = [table[order].double() for table in tables]
+    return [torch.cat([table[:rare].sum()[None], table[rare:]]) if rare else table for table in ordered]
 
 
 def same_distribution(first: Tensor, second: Tensor) -> tuple[float, int]:
     """The chi-square test that two vectors of counts (M,) come from one distribution: p-value, degrees of freedom."""
-    both = (first + second).double()
-    order = torch.argsort(both)
-    rare = int((both[order] < 2 * LEAST_EXPECTED).sum())
-    while 0 < rare < len(both) and float(both[order][:rare].sum()) < 2 * LEAST_EXPECTED:
-        rare += 1
-    one, two = (_pool(counts[order].double(), rare) for counts in (first, second))
+    one, two = _pool_rare((first + second).double(), 2 * LEAST_EXPECTED, first, second)
     if len(one) < 2:
         return 1.0, 0
     ratio = math.sqrt(float(two.sum()) / float(one.sum()))

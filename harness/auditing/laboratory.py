@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import UnionType
 
 import torch
 
@@ -84,6 +85,17 @@ class Laboratory:
             return self.specimen(spec, "fitted" if isinstance(base, Model) and needs_fit(base) else "initial")
         self.require_a_space()
         raise AssertionError("a space was found after all")
+
+    def require(self, capability: type | UnionType, reason: str) -> Model:
+        """Returns the model on the first space that it takes.
+
+        Raises:
+            NotApplicable: it has not the capability, for which the reason is given; or it takes no space.
+        """
+        model = self.any_specimen.model
+        if not isinstance(model, capability):
+            raise NotApplicable(reason)
+        return model
 
     def require_a_space(self) -> None:
         """Raises ``NotApplicable``, with the reasons, where the model takes no space that was tried."""

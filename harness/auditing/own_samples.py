@@ -13,11 +13,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.auditing.effort import flops
-from harness.auditing.estimates import log_weights
+from harness.auditing.estimates import flops, log_weights
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.auditing.weights import SHRINKS
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
@@ -33,7 +32,7 @@ _MARGIN = 0.5  # nats that samples may be away from independent pixels
 _CAUSES = "a term is missing, has the wrong sign or is averaged, or samples come from something else"
 
 
-def by_own_samples(laboratory: Laboratory) -> Iterator[Finding]:
+def by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the mean of r/p over own samples on the smallest space that the model takes.
 
     Raises:
@@ -85,9 +84,10 @@ def _excess(specimen: Specimen) -> Trial:
 def _log_ratios(specimen: Specimen, count: int) -> Tensor:
     """Returns (count,) nats: log r - log p of own samples, r from other ones."""
     model = specimen.model
-    others = 4 * count if isinstance(model, Autoregressive) else max(4 * count, _FITTED)
+    total = count + (4 * count if isinstance(model, Autoregressive) else max(4 * count, _FITTED))
+    sizes = [min(500, total - start) for start in range(0, total, 500)]
     with specimen.rng("own samples"):
-        images = torch.cat([check_samples(model.sample(size), size, model) for size in _sizes(count + others)])
+        images = torch.cat([check_samples(model.sample(size), size, model) for size in sizes])
     reference = _product_of_frequencies(images[count:], images[:count], specimen.spec.levels)
     return reference - _log_probs(specimen, images[:count])
 
@@ -138,15 +138,11 @@ def _product_of_frequencies(fitted: Tensor, scored: Tensor, levels: int) -> Tens
 
 
 def _affordable(specimen: Specimen) -> int:
-    model, images = specimen.model, specimen.images(1, "cost")
+    model = specimen.model
     if isinstance(model, Autoregressive):
-        cost = 5 * specimen.spec.num_dimensions * flops(lambda: model.conditional_logits(images))
+        cost = 5 * specimen.spec.num_dimensions * flops(specimen, model.conditional_logits)
     elif isinstance(model, ImportanceWeighted):
-        cost = flops(lambda: model.log_importance_weights(images, _WEIGHTS))
+        cost = flops(specimen, lambda images: model.log_importance_weights(images, _WEIGHTS))
     else:
         return _MOST
     return max(_FEWEST, min(_MOST, int(_FLOPS / cost)))
-
-
-def _sizes(total: int) -> list[int]:
-    return [500] * (total // 500) + [total % 500] * (total % 500 > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from harness.interface.model import (
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
+M = TypeVar("M", bound=Model)
 State = Literal["initial", "random", "strong", "positive", "gentle", "shrunk", "lopsided", "fitted"]
 
 STATES: Mapping[State, str] = {
@@ -78,6 +79,11 @@ class Specimen:
     seed: int
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def model_as(self, capability: Callable[..., M]) -> M:
+        """Returns the model, which has a capability; to mypy an abstract class is no ``type[M]``, but a callable."""
+        assert isinstance(self.model, capability)  # type: ignore[arg-type]
+        return self.model  # type: ignore[return-value]
+
     @property
     def where(self) -> str:
         """The space and the state, in words."""
@@ -114,8 +120,7 @@ class Specimen:
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""
-        assert isinstance(self.model, ExactLikelihood)
-        return in_batches(self.model.log_prob, self.everything).double()
+        return in_batches(self.model_as(ExactLikelihood).log_prob, self.everything).double()
 
 
 def dtype_of(model: Model) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scipy import stats
 
@@ -118,10 +118,6 @@ class Trial:
             return math.log(max(self.statistic, 1e-300)) / math.log(error_rate)
         return self.statistic / self.tolerance if self.tolerance > 0 else (math.inf if self.statistic > 0 else 0.0)
 
-    def at(self, where: str) -> Trial:
-        """Returns the same, said to be elsewhere."""
-        return replace(self, where=where)
-
 
 @dataclass(frozen=True)
 class Note:
@@ -130,4 +126,5 @@ class Note:
     text: str
 
 
-Finding = Trial | Note
+Evidence = Trial | Note
+"""What a check yields."""

@@ -105,8 +105,3 @@ class AuditReport(_Value):
             if result.check == check:
                 return result
         raise KeyError(f"{check!r} was not checked; the audit has {', '.join(item.check for item in self.checks)}")
-
-    def stable(self) -> AuditReport:
-        """Returns the report without times: the same for the same model and seed."""
-        checks = tuple(result.model_copy(update={"seconds": 0.0}) for result in self.checks)
-        return self.model_copy(update={"checks": checks, "seconds": 0.0})

@@ -96,7 +96,9 @@ class Dataset:
     Attributes:
         name: as in a suite: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three datasets.
         spec: the sample space.
-        train, valid, test: the splits; ``test`` is the official one where there is one.
+        train: the split to learn from.
+        valid: the split on which choices are made.
+        test: the split that is scored, the official one where there is one.
         split_protocol: one sentence on where the splits come from.
     """
 

@@ -22,7 +22,9 @@ class ImageSpec:
     """The sample space {0, ..., levels-1}^(channels, height, width).
 
     Attributes:
-        channels, height, width: the shape of an image; the number of dimensions D is their product.
+        channels: C, 1 for grey images.
+        height: H.
+        width: W; the number of dimensions D is C * H * W.
         levels: 2 binary, 17 digits, 256 8-bit; at most 256.
         num_classes: how many classes the labels name, None without labels.
     """

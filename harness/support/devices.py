@@ -13,7 +13,7 @@ class DeviceTokens:
 
     Args:
         device: ``auto``, a kind of device such as ``cuda``, or one device such as ``cpu`` or ``cuda:1``.
-        jobs: how many runs at a time; 0 chooses: one an accelerator, or one a core and thread on the CPU.
+        jobs: how many runs at a time; 0 chooses: one for each accelerator, or one for each core and thread on the CPU.
         threads: how many threads a run takes.
 
     >>> DeviceTokens("cpu", jobs=2, threads=1).total

@@ -14,18 +14,16 @@ from torch import Tensor
 from harness.auditing.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _REPEATS = {1: 512, 5: 128, 50: 16}
 
 
-def bounds(laboratory: Laboratory) -> Iterator[Finding]:
+def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields comparisons of bounds with one another and with log p."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, VariationalBound):
-        raise NotApplicable("the model has no bound")
+    model = laboratory.require(VariationalBound, "the model has no bound")
     if isinstance(model, ImportanceWeighted):
         for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.some(2)):
             yield from _ladder(specimen)
@@ -76,8 +74,7 @@ def _error_of_mean(values: Tensor) -> float:
 
 @torch.no_grad()
 def _own_elbo(specimen: Specimen, images: Tensor, weights: tuple[float, float]) -> Trial:
-    model = specimen.model
-    assert isinstance(model, ImportanceWeighted)
+    model = specimen.model_as(ImportanceWeighted)
     with specimen.rng("elbo"):
         values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
     values = values.view(-1, len(images))

@@ -9,24 +9,22 @@ import torch
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import Autoregressive
 
 _IMAGES = 64
 
 
-def conditionals(laboratory: Laboratory) -> Iterator[Finding]:
+def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far ``log_prob`` and ``conditional_log_probs`` are from what ``conditional_logits`` say."""
-    if not isinstance(laboratory.any_specimen.model, Autoregressive):
-        raise NotApplicable("the model is not autoregressive")
+    laboratory.require(Autoregressive, "the model is not autoregressive")
     for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.some(4)):
         yield from _agreement(specimen)
 
 
 @torch.no_grad()
 def _agreement(specimen: Specimen) -> Iterator[Trial]:
-    model = specimen.model
-    assert isinstance(model, Autoregressive)
+    model = specimen.model_as(Autoregressive)
     images = specimen.images(_IMAGES, "conditionals")
     members, worst = [], 0.0
     for ordering in range(model.num_orderings):

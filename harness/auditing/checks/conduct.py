@@ -12,9 +12,9 @@ from torch import Tensor
 from harness.auditing.estimates import has_own_elbo, log_weights
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, State, probe
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
@@ -30,7 +30,7 @@ def _spaces(laboratory: Laboratory) -> tuple[ImageSpec, ...]:
     return laboratory.some(2)
 
 
-def unchanged(laboratory: Laboratory) -> Iterator[Finding]:
+def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how many parameters, buffers and modes scoring and sampling change, after they have been used once.
 
     What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
@@ -67,7 +67,11 @@ def _use(specimen: Specimen, purpose: str) -> None:
 
 
 def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    return [name for name in before if name not in after or not _same(before[name], after[name])]
+    """Returns the names of tensors that are gone, or have another shape or other values; NaN equals NaN."""
+    return [
+        name for name, value in before.items()
+        if name not in after or not torch.equal(value.nan_to_num(), after[name].nan_to_num())
+    ]  # fmt: skip
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:
@@ -75,15 +79,9 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in named}
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.equal(first.nan_to_num(), second.nan_to_num())
-
-
-def neighbours(laboratory: Laboratory) -> Iterator[Finding]:
+def neighbours(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores move with the size of the batch and with the neighbours in it, or from call to call."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, ExactLikelihood | VariationalBound):
-        raise NotApplicable("an implicit model scores nothing")
+    model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     for specimen in laboratory.specimens("random", "fitted", spaces=_spaces(laboratory)):
         if isinstance(specimen.model, ExactLikelihood):
             yield from _exact_scores(specimen, specimen.model.log_prob)
@@ -154,7 +152,7 @@ def _draws_of(specimen: Specimen, model: Model) -> dict[str, Callable[[Tensor], 
     return found
 
 
-def reproducible(laboratory: Laboratory) -> Iterator[Finding]:
+def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields whether samples follow torch's global generator, and it alone."""
     states: tuple[State, ...] = ("initial", "random", "fitted")
     for exact in laboratory.specimens(*states, spaces=_spaces(laboratory)[:1]):
@@ -179,14 +177,14 @@ def reproducible(laboratory: Laboratory) -> Iterator[Finding]:
 
 
 @torch.no_grad()
-def _draw_under(sampler: Sampler, first: int, second: int) -> tuple[Tensor, Tensor, Tensor]:
+def _draw_under(sampler: BoundSampler, first: int, second: int) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(first)
     one, following = sampler(_SAMPLES), sampler(_SAMPLES)
     torch.manual_seed(second)
     return one, sampler(_SAMPLES), following
 
 
-def checkpoint(laboratory: Laboratory) -> Iterator[Finding]:
+def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
     for specimen in laboratory.specimens("random", "fitted", "initial", spaces=_spaces(laboratory)):
         try:

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import describe
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
     Autoregressive,
@@ -26,7 +26,7 @@ _IMAGES = 5
 _QUANTITY = "promises broken"
 
 
-def contract(laboratory: Laboratory) -> Iterator[Finding]:
+def contract(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields one trial a specimen: whether everything that its model promises has the right form."""
     spaces: list[ImageSpec] = [*laboratory.small, *laboratory.wide]
     if laboratory.full is not None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.auditing.effort import flops
+from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import WIDE
 from harness.auditing.subject import Specimen, State
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 
@@ -30,13 +30,11 @@ _MOST_FLOPS = 2e10  # a context
 _ALL_FLOPS = 5e10
 
 
-def dependence(laboratory: Laboratory) -> Iterator[Finding]:
+def dependence(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields, for every space and some orderings, what is seen against what should be."""
-    if not isinstance(laboratory.any_specimen.model, Autoregressive):
-        raise NotApplicable("the model is not autoregressive")
+    laboratory.require(Autoregressive, "the model is not autoregressive")
     for contexts, cost in _affordable(laboratory):
-        model = contexts.specimen.model
-        assert isinstance(model, Autoregressive)
+        model = contexts.specimen.model_as(Autoregressive)
         for ordering in range(min(model.num_orderings, _ORDERINGS)):
             yield from _compare(contexts, ordering, most=max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost))))
 
@@ -53,7 +51,8 @@ def _affordable(laboratory: Laboratory) -> Iterator[tuple[_Contexts, int]]:
         contexts = _Contexts(laboratory, spec)
         if not contexts.can_be_had:
             continue
-        cost = _cost(contexts.specimen)
+        model = contexts.specimen.model_as(Autoregressive)
+        cost = flops(contexts.specimen, model.conditional_logits) * spec.num_dimensions
         if cost <= _MOST_FLOPS or is_small:
             yield contexts, cost
             if not is_small:
@@ -61,7 +60,7 @@ def _affordable(laboratory: Laboratory) -> Iterator[tuple[_Contexts, int]]:
         elif least is None or cost < least[1]:
             least = (contexts, cost)
     if least is not None and not channels_done:
-        yield least  # dear, but nothing wider than a kernel has been looked at
+        yield least  # expensive, but nothing wider than a kernel has been looked at
 
 
 class _Contexts:
@@ -91,16 +90,9 @@ class _Contexts:
         return self._laboratory.specimen(self._spec, kinds[index % 3], variant=index // 3)
 
 
-def _cost(specimen: Specimen) -> int:
-    model, images = specimen.model, specimen.images(1, "cost")
-    assert isinstance(model, Autoregressive)
-    return flops(lambda: model.conditional_logits(images)) * specimen.spec.num_dimensions
-
-
-def _compare(contexts: _Contexts, ordering: int, *, most: int) -> Iterator[Finding]:
+def _compare(contexts: _Contexts, ordering: int, *, most: int) -> Iterator[Evidence]:
     first = contexts.specimen
-    model, spec = first.model, first.spec
-    assert isinstance(model, Autoregressive)
+    model, spec = first.model_as(Autoregressive), first.spec
     where = first.where + (f", ordering {ordering}" if model.num_orderings > 1 else "")
     steps = model.generation_steps(ordering).flatten()
     past = steps[:, None] > steps[None, :]  # (entry, input)
@@ -138,7 +130,7 @@ def _compare(contexts: _Contexts, ordering: int, *, most: int) -> Iterator[Findi
     yield Note(f"{where}: by its own declaration, a conditional sees {share:.1%} of its past")
 
 
-def _undeclared(where: str, missing: Tensor, past: Tensor, spec: ImageSpec) -> Iterator[Finding]:
+def _undeclared(where: str, missing: Tensor, past: Tensor, spec: ImageSpec) -> Iterator[Evidence]:
     """What is not seen is a defect, but for a few scattered entries of a wide image: random masks leave them out."""
     pattern, share = _pattern(missing, spec), float(missing.sum()) / max(1, int(past.sum()))
     if pattern == _SCATTERED and spec.num_dimensions > _SMALL and 0 < share < _FEW:
@@ -160,8 +152,7 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
 
     ``which`` (n,) int64 are the inputs that are changed; columns of others are false.
     """
-    model, spec = specimen.model, specimen.spec
-    assert isinstance(model, Autoregressive)
+    model, spec = specimen.model_as(Autoregressive), specimen.spec
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
     seen = torch.zeros(size, size, dtype=torch.bool)
@@ -171,17 +162,12 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
         index = torch.arange(len(inputs))
         shift = 1 + (inputs + base) % (spec.levels - 1)
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
-        found = _log_conditionals(model, changed.view(-1, *spec.shape), ordering)
+        found = model.conditional_logits(changed.view(-1, *spec.shape), ordering).log_softmax(1).flatten(2)
         reference = found[-1:]  # (1, levels, D)
         threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, float(reference.abs().max()))
         far = (found[:-1] - reference).abs().amax(1)  # (inputs, D)
         seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
     return seen
-
-
-def _log_conditionals(model: Autoregressive, images: Tensor, ordering: int) -> Tensor:
-    logits = model.conditional_logits(images, ordering)
-    return logits.log_softmax(1).flatten(2)
 
 
 def _trial(where: str, quantity: str, wrong: Tensor, meaning: str) -> Trial:

@@ -15,7 +15,7 @@ from harness.auditing.frequencies import same_distribution, smallest_total_varia
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen, State
-from harness.auditing.trial import POWER, Finding, NotApplicable, Trial
+from harness.auditing.trial import POWER, Evidence, Trial
 from harness.interface.model import Invertible
 
 _IMAGES = 12
@@ -24,14 +24,13 @@ _PRIOR_DRAWS = 20_000
 
 
 def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, Invertible]]:
-    if not isinstance(laboratory.any_specimen.model, Invertible):
-        raise NotApplicable("the model is not invertible")
+    laboratory.require(Invertible, "the model is not invertible")
     for specimen in laboratory.specimens(*states, spaces=laboratory.some(4)):
         assert isinstance(specimen.model, Invertible)
         yield specimen, specimen.model
 
 
-def log_determinant(laboratory: Laboratory) -> Iterator[Finding]:
+def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the distance of the returned log-determinant from that of the Jacobian, and checks of the noise."""
     for specimen, model in _flows(laboratory, *_STATES):
         count = _IMAGES if specimen.spec.num_dimensions <= 64 else 1
@@ -75,8 +74,7 @@ def _rounding(specimen: Specimen, jacobians: Tensor) -> Tensor:
 
 
 def _noise(specimen: Specimen, images: Tensor, x: Tensor, log_noise: Tensor) -> Iterator[Trial]:
-    model = specimen.model
-    assert isinstance(model, Invertible)
+    model = specimen.model_as(Invertible)
     outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
     yield Trial.exact(
         specimen.where, "dequantized entries outside of their level's cell", outside, tolerance=0, unit="entries",
@@ -100,7 +98,7 @@ def _noise(specimen: Specimen, images: Tensor, x: Tensor, log_noise: Tensor) -> 
         )  # fmt: skip
 
 
-def inverse(laboratory: Laboratory) -> Iterator[Finding]:
+def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the distance of images, and of latents, from what comes back."""
     for specimen, model in _flows(laboratory, *_STATES):
         count = _IMAGES if specimen.spec.num_dimensions <= 64 else 1
@@ -131,7 +129,7 @@ def _distance(found: Tensor, expected: Tensor) -> Tensor:
     return ((found - expected).abs() / (1 + expected.abs())).flatten(1).amax(1).double()
 
 
-def prior(laboratory: Laboratory) -> Iterator[Finding]:
+def prior(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests that the prior which is sampled is the prior which is scored, and that ``sample`` draws from it."""
     for specimen, model in _flows(laboratory, "random", "fitted"):
         with torch.no_grad(), specimen.rng("prior"):

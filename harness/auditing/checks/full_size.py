@@ -12,12 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.auditing.effort import flops
-from harness.auditing.estimates import num_steps
+from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import WIDE, describe
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported
 from harness.interface.sampling import Noise
@@ -26,10 +25,9 @@ _FEWEST, _MOST = 8, 128
 _FLOPS = 1.5e11
 
 
-def full_size(laboratory: Laboratory) -> Iterator[Finding]:
+def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests of the martingale, overall and at every entry, by the first of the model's samplers."""
-    if not isinstance(laboratory.any_specimen.model, Autoregressive):
-        raise NotApplicable("the model is not autoregressive")
+    laboratory.require(Autoregressive, "the model is not autoregressive")
     wanted = [*filter(None, [laboratory.full]), *laboratory.wide, *WIDE, *laboratory.small]
     for spec in dict.fromkeys(wanted):
         if not laboratory.takes(spec):
@@ -46,17 +44,14 @@ def full_size(laboratory: Laboratory) -> Iterator[Finding]:
 
 def _affordable(specimen: Specimen) -> int:
     """Returns how many samples are drawn: a full pass a generation step for raster samplers, a few for others."""
-    model, images = specimen.model, specimen.images(1, "cost")
-    assert isinstance(model, Autoregressive)
-    a_pass = flops(lambda: model.conditional_logits(images))
-    passes = num_steps(model) if next(iter(model.samplers())) == "raster" else 4
-    return min(_MOST, int(_FLOPS / (a_pass * passes)))
+    model = specimen.model_as(Autoregressive)
+    passes = len(torch.unique(model.generation_steps())) if next(iter(model.samplers())) == "raster" else 4
+    return min(_MOST, int(_FLOPS / (flops(specimen, model.conditional_logits) * passes)))
 
 
 @torch.no_grad()
 def _martingale(specimen: Specimen, count: int) -> Iterator[Trial]:
-    model = specimen.model
-    assert isinstance(model, Autoregressive)
+    model = specimen.model_as(Autoregressive)
     name, sampler = next(iter(model.samplers().items()))
     with specimen.rng("full-size"):
         noise = model.draw_noise(count)

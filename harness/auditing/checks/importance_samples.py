@@ -9,26 +9,24 @@ from scipy import stats
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import ImportanceWeighted
 
 _WEIGHTS, _CALLS = 64, 200
 _IMAGES, _IMAGES_AT_FULL_SIZE = 4, 1
 
 
-def importance_samples(laboratory: Laboratory) -> Iterator[Finding]:
+def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests of the variance of a call's mean: that of one weight, divided by how many are asked for."""
-    if not isinstance(laboratory.any_specimen.model, ImportanceWeighted):
-        raise NotApplicable("the model has no importance weights")
+    laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield from _independence(specimen)
 
 
 @torch.no_grad()
-def _independence(specimen: Specimen) -> Iterator[Finding]:
+def _independence(specimen: Specimen) -> Iterator[Evidence]:
     count = _IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE
-    model, images = specimen.model, specimen.images(count, "importance")
-    assert isinstance(model, ImportanceWeighted)
+    model, images = specimen.model_as(ImportanceWeighted), specimen.images(count, "importance")
     with specimen.rng("importance"):
         calls = [model.log_importance_weights(images, _WEIGHTS).double() for _ in range(_CALLS)]
     for weights in calls:

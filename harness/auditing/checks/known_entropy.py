@@ -11,23 +11,21 @@ from collections.abc import Iterator
 from harness.auditing.estimates import each_image_once
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
-from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import Evaluation
 from harness.interface.model import ExactLikelihood, VariationalBound
 
 
-def known_entropy(laboratory: Laboratory) -> Iterator[Finding]:
+def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields, after a short fit, how far test scores lie from the entropy, scored as a benchmark scores them."""
-    if not isinstance(laboratory.any_specimen.model, ExactLikelihood | VariationalBound):
-        raise NotApplicable("an implicit model scores nothing")
+    laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
     for exact in laboratory.specimens("fitted"):
         specimen = laboratory.single(exact)
         known, model = laboratory.known(specimen.spec), specimen.model
         evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
-        assert isinstance(model, ExactLikelihood | VariationalBound)
-        score = model.log_prob if isinstance(model, ExactLikelihood) else model.elbo
+        score = model.log_prob if isinstance(model, ExactLikelihood) else specimen.model_as(VariationalBound).elbo
         with each_image_once(specimen):
             scores = evaluation.per_image(score, purpose="known entropy")[0]
         truth = known.log_probs[index_of(evaluation.split.images, specimen.spec)]

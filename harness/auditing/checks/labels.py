@@ -13,7 +13,7 @@ from harness.auditing.frequencies import chi_square, same_distribution, smallest
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen, in_batches
-from harness.auditing.trial import Finding, NotApplicable, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 from harness.interface.spec import ImageSpec
 
@@ -25,11 +25,9 @@ _LEARNED = 0.2
 _LEAST_WEIGHT = 1e-3  # of a label in the mixture over labels; with random weights labels are told apart
 
 
-def labels(laboratory: Laboratory) -> Iterator[Finding]:
+def labels(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests of p(x | y), of p(x), and of samples of a label."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, ClassConditional):
-        raise NotApplicable("the model takes no labels")
+    laboratory.require(ClassConditional, "the model takes no labels")
     spaces: tuple[ImageSpec, ...] = laboratory.small[:2] or laboratory.wide[:1]
     for specimen in laboratory.specimens("random", "fitted", spaces=spaces):
         if isinstance(specimen.model, ExactLikelihood) and laboratory.small:
@@ -42,8 +40,7 @@ def labels(laboratory: Laboratory) -> Iterator[Finding]:
 
 @torch.no_grad()
 def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
-    model, images = specimen.model, specimen.everything
-    assert isinstance(model, ClassConditional)
+    model, images = specimen.model_as(ClassConditional), specimen.everything
     assert isinstance(model, ExactLikelihood)
     classes, where = specimen.spec.num_classes or 1, specimen.where
     table = torch.stack([_log_prob_given(model, images, label) for label in range(classes)])  # (classes, M)
@@ -54,7 +51,10 @@ def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
     )  # fmt: skip
     if specimen.state == "random":
         used = float((table - table[:1]).abs().max())
-        yield _is_used(where, used, specimen)
+        yield Trial.exact(
+            where, "labels that make no difference", float(used <= 100 * specimen.tolerance()), tolerance=0,
+            meaning="labels are not used: scores are the same whatever the label",
+        )  # fmt: skip
     chosen = specimen.images(_MIXED, "mixed")
     given = torch.arange(_MIXED) % classes
     scores = _given(model, given).log_prob(chosen)
@@ -69,13 +69,6 @@ def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
     yield from _samples_given(laboratory.single(specimen), table)
     if specimen.state == "fitted":
         yield from _learned(laboratory, specimen, table)
-
-
-def _is_used(where: str, used: float, specimen: Specimen) -> Trial:
-    meaning = "labels are not used: scores are the same whatever the label"
-    return Trial.exact(
-        where, "labels that make no difference", float(used <= 100 * specimen.tolerance()), tolerance=0, meaning=meaning
-    )
 
 
 def _log_prob_given(model: ClassConditional, images: Tensor, label: int) -> Tensor:
@@ -123,8 +116,7 @@ def _samples_given(specimen: Specimen, table: Tensor) -> Iterator[Trial]:
 @torch.no_grad()
 def _counts_by_label(specimen: Specimen, sampler: str, classes: int) -> Tensor:
     """Returns (classes, M) int64: what was drawn for each label, labels mixed in every batch."""
-    model, size = specimen.model, len(specimen.everything)
-    assert isinstance(model, ClassConditional)
+    model, size = specimen.model_as(ClassConditional), len(specimen.everything)
     counts = torch.zeros(classes, size, dtype=torch.int64)
     given = torch.arange(1500) % classes
     with specimen.rng("samples of labels", sampler):
@@ -161,8 +153,7 @@ def _learned(laboratory: Laboratory, specimen: Specimen, table: Tensor) -> Itera
 
 @torch.no_grad()
 def _stochastic(specimen: Specimen) -> Iterator[Trial]:
-    model, classes = specimen.model, specimen.spec.num_classes or 1
-    assert isinstance(model, ClassConditional)
+    model, classes = specimen.model_as(ClassConditional), specimen.spec.num_classes or 1
     images = specimen.images(6, "labels")
 
     def draws(given: Tensor) -> Tensor:  # (draws, N)
@@ -195,8 +186,7 @@ def _stochastic(specimen: Specimen) -> Iterator[Trial]:
 
 @torch.no_grad()
 def _implicit(specimen: Specimen) -> Iterator[Trial]:
-    model = specimen.model
-    assert isinstance(model, ClassConditional)
+    model = specimen.model_as(ClassConditional)
     classes, size = specimen.spec.num_classes or 1, len(specimen.everything)
     mixed = _counts_by_label(specimen, next(iter(model.samplers())), classes)
     for label in range(classes):

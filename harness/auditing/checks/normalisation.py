@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.auditing.effort import flops
-from harness.auditing.estimates import bound_estimates, mass_outside, weight_estimates
+from harness.auditing.estimates import bound_estimates, flops, mass_outside, weight_estimates
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.own_samples import by_own_samples
 from harness.auditing.subject import Specimen, State
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")
-_FLOPS = 3e10  # of a dear model, some states on some spaces are left out
+_FLOPS = 3e10  # of an expensive model, some states on some spaces are left out
 _QUANTITY = "sum of p over all images, minus 1"
 _CAUSES = (
     "an unnormalised output, a wrong base of the logarithm, a mean where a sum is due, "
@@ -23,11 +22,9 @@ _CAUSES = (
 )
 
 
-def normalisation(laboratory: Laboratory) -> Iterator[Finding]:
+def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the total mass of every enumerated space, in every state of the weights."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, ExactLikelihood | VariationalBound):
-        raise NotApplicable("an implicit model promises no likelihood")
+    model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model promises no likelihood")
     if not laboratory.small:
         yield from by_own_samples(laboratory)
         return
@@ -36,19 +33,13 @@ def normalisation(laboratory: Laboratory) -> Iterator[Finding]:
         for state in _STATES:
             for specimen in laboratory.specimens(state):
                 if spent < _FLOPS or state == _STATES[0]:
-                    spent += _cost(specimen)
+                    spent += flops(specimen, specimen.model_as(ExactLikelihood).log_prob) * len(specimen.everything)
                     yield _exact(specimen)
     elif isinstance(model, ImportanceWeighted):
         yield from _weighted(laboratory)
     else:
         for specimen in laboratory.specimens("initial", "random", "lopsided", "fitted"):
             yield _bounded(specimen)
-
-
-def _cost(specimen: Specimen) -> int:
-    model, images = specimen.model, specimen.images(1, "cost")
-    assert isinstance(model, ExactLikelihood)
-    return flops(lambda: model.log_prob(images)) * len(specimen.everything)
 
 
 def _exact(specimen: Specimen) -> Trial:
@@ -63,7 +54,7 @@ def _exact(specimen: Specimen) -> Trial:
     )
 
 
-def _weighted(laboratory: Laboratory) -> Iterator[Finding]:
+def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
         mean, error, reliable = weight_estimates(specimen)

@@ -19,7 +19,7 @@ from harness.auditing.estimates import (
 from harness.auditing.frequencies import chi_square, smallest_total_variation, total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Finding, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
@@ -28,7 +28,7 @@ from harness.interface.model import (
     Unsupported,
     VariationalBound,
 )
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 
 _SHARED = 64
 _FEWEST_INSIDE = 200
@@ -39,11 +39,10 @@ _CAUSES = (
 )
 
 
-def sampling(laboratory: Laboratory) -> Iterator[Finding]:
+def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests of every sampler on every enumerated space; samplers that share their noise also image by image."""
-    model = laboratory.any_specimen.model
-    if not isinstance(model, ExactLikelihood | VariationalBound):
-        raise NotApplicable("an implicit model has no likelihood to hold its samples against")
+    reason = "an implicit model has no likelihood to hold its samples against"
+    model = laboratory.require(ExactLikelihood | VariationalBound, reason)
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
     if isinstance(model, ExactLikelihood):
@@ -65,7 +64,7 @@ def sampling(laboratory: Laboratory) -> Iterator[Finding]:
                 yield _at_least(f"{specimen.where}, sampler {name!r}", counts, *bound)
 
 
-def _weighted(laboratory: Laboratory) -> Iterator[Finding]:
+def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
         mean, error, reliable = weight_estimates(specimen)
@@ -81,10 +80,8 @@ def _weighted(laboratory: Laboratory) -> Iterator[Finding]:
             else:
                 yield Note(f"{where}: hardly any of the density's mass lies in the images' range")
         for name, sampler in specimen.model.samplers().items():
-            where, counts = (
-                f"{specimen.where}, sampler {name!r}",
-                sample_counts(specimen, sampler, affordable_samples(specimen, name), name),
-            )
+            where = f"{specimen.where}, sampler {name!r}"
+            counts = sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
             if isinstance(specimen.model, Invertible):
                 log_error = error / mean.clamp_min(1e-300)
                 yield _at_least(where, counts, mean.clamp_min(1e-300).log(), log_error)
@@ -176,8 +173,7 @@ def _shared_noise(specimen: Specimen) -> Iterator[Trial]:
 
 def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, gumbel: Tensor, ordering: int) -> bool:
     """Whether two images differ first where the decision lies within rounding."""
-    model = specimen.model
-    assert isinstance(model, Autoregressive)
+    model = specimen.model_as(Autoregressive)
     steps = model.generation_steps(ordering)
     step = int(steps[first != second].min())
     scores = model.conditional_logits(first[None], ordering)[0] + gumbel
@@ -186,7 +182,7 @@ def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, gumbel: Tens
     return float(margin.max()) < (1e-9 if specimen.dtype == torch.float64 else 1e-5)
 
 
-def _clamping(specimen: Specimen, name: str, sampler: Sampler) -> Iterator[Trial]:
+def _clamping(specimen: Specimen, name: str, sampler: BoundSampler) -> Iterator[Trial]:
     known = specimen.images(8, "known")
     mask = torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
     mask[..., : (specimen.spec.height + 1) // 2, :] = True

@@ -25,7 +25,7 @@ Words = NDArray[np.uint32]
 
 
 class CodingError(ValueError):
-    """A file that cannot be decoded: damaged, foreign, or of another model; or a model that cannot code."""
+    """A file that cannot be decoded: damaged, of another kind, or of another model; or a model that cannot code."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CodedFile:
         """Reads a file's content.
 
         Raises:
-            CodingError: it is foreign, of another version, cut off, or damaged.
+            CodingError: it is of another kind, of another version, cut off, or damaged.
         """
         if content[: len(_MAGIC)] != _MAGIC:
             raise CodingError("not a file of coded images: it does not begin with genhcode")

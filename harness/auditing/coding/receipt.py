@@ -13,9 +13,9 @@ import copy
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from harness.auditing.coding.file import (
     check_of_images,
     digest_of_model,
 )
-from harness.auditing.coding.walk import families, family_scores, walk
+from harness.auditing.coding.walk import families, family_scores, walk_batches
 from harness.interface.model import Autoregressive, Model, Unsupported
 
 TOLERANCE = 0.01
@@ -142,10 +142,9 @@ def code_images(
     except CodingError:  # what came out of a wrong conditional fits no other
         returned = torch.empty(0)
     decoded = time.monotonic()
-    with _evaluating(model):
-        parts = [model.log_prob(part.to(model.device)).cpu().double() for part in torch.split(images, _SCORE_BATCH)]
+    scorer = copy.deepcopy(model).eval()
+    parts = [scorer.log_prob(part.to(model.device)).cpu().double() for part in torch.split(images, _SCORE_BATCH)]
     nll = -torch.cat(parts)
-    orders = len(families(model))
     receipt = Receipt(
         model=type(model).__name__,
         num_images=len(images),
@@ -153,7 +152,7 @@ def code_images(
         nll=nll.mean().item(),
         conditional_nats=nats.mean().item(),
         largest_difference=(nll - nats).abs().max().item(),
-        bound_slack=math.log(orders),
+        bound_slack=math.log(len(families(model))),
         decoded_equal=torch.equal(returned, images.cpu()),
         encode_seconds=round(encoded - started, 3),
         decode_seconds=round(decoded - encoded, 3),
@@ -179,7 +178,7 @@ def decode(model: Model, content: bytes, *, progress: Progress = _quiet) -> Tens
 
     Raises:
         Unsupported: the model has no conditionals.
-        CodingError: the file is foreign, damaged or of another model, the conditionals were not the encoder's,
+        CodingError: the file is of another kind, damaged or of another model, the conditionals were not the encoder's,
             or constriction is not installed.
     """
     coder = _coder_of(model)
@@ -215,38 +214,29 @@ def _encode(
     """Returns the file, and the ideal length of each image's code, (N,) nats."""
     coder = _constriction()
     check_images(images, model.spec)
-    images = images.cpu()
-    found = families(model)
-    size = min(len(images), batch_size or _largest_batch(model, found))
+    images, found = images.cpu(), families(model)
+    an_image = model.spec.levels * model.spec.num_dimensions * max(map(len, found))
+    size = min(len(images), batch_size or max(1, _MAX_LOGITS // an_image))
     if size < 1:
         raise CodingError(f"batch_size must be at least 1, not {batch_size}")
     encoder = coder.stream.queue.RangeEncoder()
     family = coder.stream.model.Categorical(perfect=False)
-    nats = torch.zeros(len(images), dtype=torch.float64)
-    done = 0
+    nats, flat = torch.zeros(len(images), dtype=torch.float64), images.flatten(1).long()
 
-    def put(index: Tensor, values: Tensor, log_probs: Tensor) -> None:
+    def put(index: Tensor, values: Tensor, log_probs: Tensor) -> Tensor:
         encoder.encode(values.int().numpy(), family, _frequencies(log_probs))
         nats[index] -= log_probs.gather(1, values[:, None]).squeeze(1)
+        return values
 
-    for batch in torch.split(torch.arange(len(images)), size):
-        chosen = torch.zeros(len(batch), dtype=torch.int64)
-        if len(found) > 1:
-            parts = torch.split(images[batch].to(model.device), _SCORE_BATCH)
-            chosen = torch.cat([family_scores(model, part, found) for part in parts], 1).argmax(0)
-            put(batch, chosen, _family_prior(found).expand(len(batch), -1))
-        for number, members in enumerate(found):
-            index = batch[chosen == number]
-            flat = images[index].flatten(1).long()
+    def choose(index: Tensor, log_probs: Tensor) -> Tensor:
+        parts = torch.split(images[index].to(model.device), _SCORE_BATCH)
+        best = torch.cat([family_scores(model, part, found) for part in parts], 1).argmax(0)
+        return put(index, best, log_probs)
 
-            def exchange(entry: int, log_probs: Tensor, index: Tensor = index, flat: Tensor = flat) -> Tensor:
-                put(index, flat[:, entry], log_probs)
-                return flat[:, entry]
+    def exchange(index: Tensor, entry: int, log_probs: Tensor) -> Tensor:
+        return put(index, flat[index, entry], log_probs)
 
-            if len(index):
-                on_step = _share(progress, "encode", done, len(index), len(images))
-                walk(model, members, len(index), exchange, on_step)
-                done += len(index)
+    walk_batches(model, len(images), size, choose, exchange, partial(progress, "encode"))
     file = CodedFile(
         model.spec.shape, model.spec.levels, len(images), size, digest, check_of_images(images),
         encoder.get_compressed(),
@@ -256,7 +246,6 @@ def _encode(
 
 def _decode(model: Autoregressive, file: CodedFile, progress: Progress) -> Tensor:
     coder = _constriction()
-    found = families(model)
     decoder = coder.stream.queue.RangeDecoder(file.words)
     family = coder.stream.model.Categorical(perfect=False)
 
@@ -267,44 +256,10 @@ def _decode(model: Autoregressive, file: CodedFile, progress: Progress) -> Tenso
             raise CodingError("the file's words are none that the model's conditionals could have written") from error
         return torch.from_numpy(np.asarray(values)).long()
 
-    images = torch.zeros(file.num_images, *model.spec.shape, dtype=torch.uint8)
-    done = 0
-    for batch in torch.split(torch.arange(file.num_images), file.batch_size):
-        chosen = torch.zeros(len(batch), dtype=torch.int64)
-        if len(found) > 1:
-            chosen = get(_family_prior(found).expand(len(batch), -1))
-        for number, members in enumerate(found):
-            index = batch[chosen == number]
-            if len(index):
-                on_step = _share(progress, "decode", done, len(index), file.num_images)
-                images[index] = walk(model, members, len(index), lambda entry, p: get(p), on_step)
-                done += len(index)
-    return images
-
-
-def _family_prior(found: list[list[int]]) -> Tensor:
-    sizes = torch.tensor([len(members) for members in found], dtype=torch.float64)
-    return (sizes / sizes.sum()).log()
-
-
-def _largest_batch(model: Autoregressive, found: list[list[int]]) -> int:
-    an_image = model.spec.levels * model.spec.num_dimensions * max(map(len, found))
-    return max(1, _MAX_LOGITS // an_image)
-
-
-def _share(progress: Progress, stage: str, done: int, part: int, total: int) -> Callable[[float], None]:
-    """Returns what tells the progress of ``part`` of ``total`` images, where ``done`` are behind us."""
-    return lambda fraction: progress(stage, (done + fraction * part) / total)
-
-
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
+    return walk_batches(
+        model, file.num_images, file.batch_size, lambda index, p: get(p), lambda index, entry, p: get(p),
+        partial(progress, "decode"),
+    )  # fmt: skip
 
 
 def _constriction() -> Any:

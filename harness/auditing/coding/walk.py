@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from harness.auditing.coding.file import CodingError
 from harness.interface.model import Autoregressive
-
-Exchange = Callable[[int, Tensor], Tensor]
-"""Maps an entry's number and its distribution, (N, levels) float64 nats, to its values, (N,) int64."""
 
 
 def families(model: Autoregressive) -> list[list[int]]:
@@ -30,11 +28,56 @@ def families(model: Autoregressive) -> list[list[int]]:
     return list(found.values())
 
 
-def walk(
+def walk_batches(
+    model: Autoregressive,
+    num_images: int,
+    batch_size: int,
+    choose: Callable[[Tensor, Tensor], Tensor],
+    exchange: Callable[[Tensor, int, Tensor], Tensor],
+    progress: Callable[[float], None],
+) -> Tensor:
+    """Goes through images in batches, each image in the steps of one family, which is coded before it.
+
+    Args:
+        model: evaluated, never changed.
+        num_images: N.
+        batch_size: how many go together.
+        choose: maps the numbers of images (n,) and the families' log-probabilities (n, families) to the family of each
+            image, (n,) int64.
+        exchange: maps the numbers of images (n,), an entry's number and its distribution (n, levels), both in float64
+            nats, to its values (n,) int64.
+        progress: told which part is done.
+
+    Returns:
+        (N, C, H, W) uint8 on the CPU.
+
+    Raises:
+        CodingError: a conditional is NaN.
+    """
+    found = families(model)
+    sizes = torch.tensor([len(members) for members in found], dtype=torch.float64)
+    prior = (sizes / sizes.sum()).log()
+    images, done = torch.zeros(num_images, *model.spec.shape, dtype=torch.uint8), 0
+    for batch in torch.split(torch.arange(num_images), batch_size):
+        chosen = choose(batch, prior.expand(len(batch), -1)) if len(found) > 1 else torch.zeros_like(batch)
+        for number, members in enumerate(found):
+            index = batch[chosen == number]
+            if len(index):
+                on_step = partial(_report, progress, done, len(index), num_images)
+                images[index] = _walk(model, members, len(index), partial(exchange, index), on_step)
+                done += len(index)
+    return images
+
+
+def _report(progress: Callable[[float], None], done: int, part: int, total: int, fraction: float) -> None:
+    progress((done + fraction * part) / total)
+
+
+def _walk(
     model: Autoregressive,
     members: Sequence[int],
     num_images: int,
-    exchange: Exchange,
+    exchange: Callable[[int, Tensor], Tensor],
     on_step: Callable[[float], None],
 ) -> Tensor:
     """Goes through ``num_images`` images in the order of ``members``, which draw their entries in the same steps.
@@ -45,19 +88,6 @@ def walk(
 
     so that the product over entries is the mean of the members' products, exactly. Entries of one step come one after
     another too: given the member they are independent, given the mixture they are not.
-
-    Args:
-        model: evaluated, never changed.
-        members: at least one.
-        num_images: N.
-        exchange: gives the values.
-        on_step: told which part of the steps is done.
-
-    Returns:
-        (N, C, H, W) uint8 on the CPU.
-
-    Raises:
-        CodingError: a conditional is NaN.
     """
     size = model.spec.num_dimensions
     images = torch.zeros(num_images, size, dtype=torch.uint8)  # what is coded, and a guess of what is not

@@ -59,7 +59,7 @@ class CifarFiles:
         members: the SHA-256 of each batch file, training batches in order, the test batch last.
         archive_sha256: the digest of the official archive as it is served.
         urls: where the archive is.
-        rows: images a batch.
+        rows: images in each batch.
         num_valid: how many of the training images, from the end, are the validation split.
     """
 

@@ -15,7 +15,8 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> npt.NDArray[np.uin
     """Returns the array of an IDX file of unsigned bytes; it is a read-only view of ``content``.
 
     Args:
-        content: the unpacked file: bytes 0, 0, the type (8), the number of axes; a big-endian uint32 an axis; data.
+        content: the unpacked file: bytes 0, 0, the type (8), the number of axes; a big-endian uint32 for each axis;
+            data.
         num_axes: how many axes there must be: 3 for images, 1 for labels.
         name: the file's name, for messages.
 

@@ -39,7 +39,7 @@ def read_images(root: Path) -> Images:
 
     Raises:
         ValueError: no image files; a file that is no image, has another size than the first, is animated,
-            has more than 8 bits a channel, or has transparent pixels. The message names the file.
+            has more than 8 bits for each channel, or has transparent pixels. The message names the file.
     """
     paths = list_images(root)
     first = read_image(paths[0])

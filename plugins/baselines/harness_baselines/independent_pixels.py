@@ -1,4 +1,4 @@
-"""One histogram an entry: what a model gets that knows where the ink is and nothing else."""
+"""One histogram for each entry: what a model gets that knows where the ink is and nothing else."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Adversarial(Model):
         width: the width of the networks, see ``build_generator``.
         learning_rate, betas: of Adam, for both players.
         schedule: how the learning rate falls with the budget: ``linear``, ``cosine``, ``stages`` or ``constant``.
-        batch_size: real images a step of the discriminator, and as many generated ones.
+        batch_size: real images in each step of the discriminator, and as many generated ones.
         critic_steps: steps of the discriminator for each step of the generator.
         averaging: the decay of the average of the generator's weights that is sampled from (Yazici et al. 2019, arXiv
             1806.04498); 0 samples from the generator itself.

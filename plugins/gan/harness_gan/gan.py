@@ -46,8 +46,8 @@ class GAN(Adversarial):
     def discriminator_objective(self, real: Tensor, fake: Tensor) -> Tensor:
         r"""Maps logits, (N,) on real and (M,) on generated images, to E[-log D(x)] + E[-log(1 - D(G(z)))], in nats.
 
-        At the optimal discriminator p / (p + q) it is 2 log 2 - 2 JSD(p, q), with the halves in
-        JSD(p, q) = KL(p, m) / 2 + KL(q, m) / 2, m = (p + q) / 2, which is at most log 2.
+        At the optimal discriminator p / (p + q) it is 2 log 2 - 2 JSD(p, q). Here m = (p + q) / 2, and
+        JSD(p, q) = KL(p, m) / 2 + KL(q, m) / 2 is at most log 2.
         """
         return softplus(-real).mean() + softplus(fake).mean()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness import ImageSpec, SamplingTrace
+from harness import ImageSpec, SamplingTrace, with_samplers
 from harness_multiscale.multiscale import Multiscale
 
 PADDED = {
@@ -196,7 +196,7 @@ def test_the_parallel_sampler_draws_the_images_of_the_raster_sampler(spec, base)
     noise = model.draw_noise(8)
     known = random_images(spec, 8)
     mask = torch.rand(1, 1, *spec.shape[1:]) < 0.4
-    samplers = model.samplers()
+    samplers = with_samplers(model).samplers()
     assert list(samplers) == ["parallel", "raster"]
     assert torch.equal(samplers["parallel"](8, noise=noise), samplers["raster"](8, noise=noise))
     clamped = samplers["parallel"](8, noise=noise, known=known, mask=mask)
@@ -207,7 +207,7 @@ def test_the_parallel_sampler_draws_the_images_of_the_raster_sampler(spec, base)
 def test_one_forward_pass_maps_a_sample_to_itself():
     model = small(ImageSpec(3, 6, 7, 4))
     noise = model.draw_noise(8)
-    images = model.samplers()["parallel"](8, noise=noise)
+    images = with_samplers(model).samplers()["parallel"](8, noise=noise)
     assert torch.equal((model.conditional_logits(images) + noise.gumbel).argmax(1).to(torch.uint8), images)
 
 
@@ -219,7 +219,7 @@ def test_given_the_smaller_image_samples_follow_the_conditional_of_what_is_missi
     exact = model.log_prob(images).softmax(0)
     mask = torch.tensor([[True, False], [False, False]])
     known = torch.ones(20000, *spec.shape, dtype=torch.uint8)
-    drawn = model.samplers()["parallel"](20000, known=known, mask=mask).flatten(1).long()
+    drawn = with_samplers(model).samplers()["parallel"](20000, known=known, mask=mask).flatten(1).long()
     counts = torch.bincount(drawn[:, 1] * 4 + drawn[:, 2] * 2 + drawn[:, 3], minlength=8)
     chi_squared = ((counts - 20000 * exact) ** 2 / (20000 * exact)).sum().item()
     assert chi_squared < 24.3  # 7 degrees of freedom, p = 0.001
@@ -231,7 +231,7 @@ def test_evaluations_grow_by_three_times_the_channels_a_doubling(channels):
         model = Multiscale(ImageSpec(channels, 2 * 2**doublings, 2 * 2**doublings, 2), base=2, channels=3, blocks=0,
                            head=3, base_channels=3, base_layers=0)  # fmt: skip
         trace = SamplingTrace()
-        model.samplers()["parallel"](1, trace=trace)
+        with_samplers(model).samplers()["parallel"](1, trace=trace)
         assert trace.network_evaluations == trace.sequential_depth == channels * (2 * 2 + 3 * doublings)
         assert int(model.generation_steps().max()) + 1 == trace.sequential_depth
 
@@ -239,7 +239,7 @@ def test_evaluations_grow_by_three_times_the_channels_a_doubling(channels):
 def test_a_group_that_lies_in_the_padding_is_not_evaluated():
     model = small(ImageSpec(1, 1, 8, 2), base=2)
     trace = SamplingTrace()
-    model.samplers()["parallel"](1, trace=trace)
+    with_samplers(model).samplers()["parallel"](1, trace=trace)
     assert trace.sequential_depth == 2 + 2 * 1  # a row has no pixels below: two doublings of one group each
     assert len(model.networks) == 2
 
@@ -249,13 +249,13 @@ def test_a_network_of_a_group_is_evaluated_once_an_image_and_not_for_the_others(
     calls = []
     for index, network in enumerate(model.networks):
         network.stem.register_forward_hook(lambda *_, index=index: calls.append(index))
-    model.sample(4)
+    with_samplers(model).sample(4)
     assert calls == list(range(6))
 
 
 def test_a_single_mask_without_known_pixels_is_refused():
     with pytest.raises(ValueError, match="known pixels"):
-        small(ImageSpec(1, 4, 4, 2)).samplers()["parallel"](1, mask=torch.ones(4, 4, dtype=torch.bool))
+        with_samplers(small(ImageSpec(1, 4, 4, 2))).samplers()["parallel"](1, mask=torch.ones(4, 4, dtype=torch.bool))
 
 
 def test_scores_do_not_depend_on_the_chunks_that_they_are_computed_in():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from harness import Autoregressive, Budget, Dataset, ImageSpec, Noise, SamplingTrace, Split, Trainer
+from harness import Autoregressive, Budget, Dataset, ImageSpec, Noise, SamplingTrace, Split, Trainer, with_samplers
 from harness_nade.deep_nade import DeepNADE
 from harness_nade.fvsbn import FVSBN
 from harness_nade.made import MADE
@@ -87,7 +87,7 @@ def test_sampled_frequencies_agree_with_the_enumerated_probabilities(build, ever
         for parameter in model.parameters():
             parameter.copy_(0.5 * torch.randn_like(parameter))
         expected = model.log_prob(every_image(spec)).exp() * 20_000
-        samples = model.sample(20_000).flatten(1).long()
+        samples = with_samplers(model).sample(20_000).flatten(1).long()
     index = (samples * spec.levels ** torch.arange(3, -1, -1)).sum(1)
     counts = index.bincount(minlength=spec.levels**4)
     assert samples.max() < spec.levels
@@ -102,8 +102,8 @@ def test_sampled_frequencies_agree_with_the_enumerated_probabilities(build, ever
 def test_every_sampler_gives_the_raster_image_under_the_same_noise(build, spec, randomised):
     model = randomised(build(spec))
     noise = model.draw_noise(200)
-    raster = model.samplers()["raster"](200, noise=noise)
-    for sampler in model.samplers().values():
+    raster = with_samplers(model).samplers()["raster"](200, noise=noise)
+    for sampler in with_samplers(model).samplers().values():
         assert torch.equal(sampler(200, noise=noise), raster)
 
 
@@ -113,9 +113,9 @@ def test_every_sampler_gives_the_raster_image_around_clamped_pixels(build, spec,
     noise = model.draw_noise(100)
     known = torch.randint(spec.levels, (100, *spec.shape), dtype=torch.uint8)
     mask = torch.rand(spec.shape) < 0.5
-    raster = model.samplers()["raster"](100, noise=noise, known=known, mask=mask)
+    raster = with_samplers(model).samplers()["raster"](100, noise=noise, known=known, mask=mask)
     assert torch.equal(raster[:, mask], known[:, mask])
-    for sampler in model.samplers().values():
+    for sampler in with_samplers(model).samplers().values():
         assert torch.equal(sampler(100, noise=noise, known=known, mask=mask), raster)
 
 
@@ -123,7 +123,7 @@ def test_every_sampler_gives_the_raster_image_around_clamped_pixels(build, spec,
 def test_a_sample_is_a_fixed_point_of_one_evaluation_under_its_noise(build, spec, randomised):
     model = randomised(build(spec))
     noise = model.draw_noise(100)
-    samples = next(iter(model.samplers().values()))(100, noise=noise)
+    samples = next(iter(with_samplers(model).samplers().values()))(100, noise=noise)
     for ordering in range(model.num_orderings):
         rows = noise.ordering == ordering
         logits = model.conditional_logits(samples[rows], ordering)
@@ -155,7 +155,7 @@ def test_incremental_samplers_evaluate_the_network_once_an_entry():
     spec = ImageSpec(channels=1, height=3, width=3, levels=2)
     for model in (NADE(spec, hidden=4), DeepNADE(spec, hidden=(4,))):
         trace = SamplingTrace()
-        model.samplers()["incremental"](5, trace=trace)
+        with_samplers(model).samplers()["incremental"](5, trace=trace)
         assert (trace.network_evaluations, trace.sequential_depth) == (9, 9)
 
 
@@ -163,10 +163,11 @@ def test_noise_of_one_ordering_gives_that_members_samples():
     spec = ImageSpec(channels=1, height=2, width=2, levels=2)
     model = DeepNADE(spec, hidden=(6,), num_orderings=3).double()
     noise = model.draw_noise(300)
-    together = model.samplers()["incremental"](300, noise=noise)
+    draw = with_samplers(model).samplers()["incremental"]
+    together = draw(300, noise=noise)
     for ordering in range(3):
         rows = noise.ordering == ordering
-        alone = model.samplers()["incremental"](int(rows.sum()), noise=Noise(noise.gumbel[rows], noise.ordering[rows]))
+        alone = draw(int(rows.sum()), noise=Noise(noise.gumbel[rows], noise.ordering[rows]))
         assert torch.equal(alone, together[rows])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness import ImageSpec, Noise, SamplingTrace, Split, Unsupported
+from harness import ImageSpec, Noise, SamplingTrace, Split, Unsupported, with_samplers
 from harness_pixelcnn.gated_pixelcnn import ConditionalGatedPixelCNN, GatedPixelCNN
 from harness_pixelcnn.pixelcnn import PixelCNN
 
@@ -101,7 +101,7 @@ def test_a_sampler_draws_the_images_of_the_raster_sampler(cls, kernel, name, spe
     noise = model.draw_noise(8)
     known = torch.randint(spec.levels, (8, *spec.shape), dtype=torch.uint8)
     mask = torch.rand(1, 1, *spec.shape[1:]) < 0.4
-    samplers = model.samplers()
+    samplers = with_samplers(model).samplers()
     assert torch.equal(samplers[name](8, noise=noise), samplers["raster"](8, noise=noise))
     clamped = samplers[name](8, noise=noise, known=known, mask=mask)
     assert torch.equal(clamped, samplers["raster"](8, noise=noise, known=known, mask=mask))
@@ -113,7 +113,7 @@ def test_a_network_of_its_first_layer_alone_is_sampled_as_well(cls, randomised):
     spec = ImageSpec(3, 3, 3, 2)
     model = randomised(small(cls, spec, layers=0))
     noise = model.draw_noise(6)
-    images = {name: sampler(6, noise=noise) for name, sampler in model.samplers().items()}
+    images = {name: sampler(6, noise=noise) for name, sampler in with_samplers(model).samplers().items()}
     assert all(torch.equal(drawn, images["raster"]) for drawn in images.values())
 
 
@@ -123,7 +123,7 @@ def test_the_fixed_point_needs_fewer_steps_than_there_are_entries_and_counts_the
     model = small(cls, spec)
     for name in ("fixed-point", "fixed-point-rows"):
         trace = SamplingTrace()
-        model.samplers()[name](4, trace=trace)
+        with_samplers(model).samplers()[name](4, trace=trace)
         assert 1 < trace.sequential_depth < 144
         assert trace.network_evaluations == trace.sequential_depth
 
@@ -132,7 +132,7 @@ def test_the_compiled_sampler_draws_the_images_of_the_cached_one_or_falls_back_t
     spec = ImageSpec(3, 5, 4, 3, num_classes=3)
     model = small(ConditionalGatedPixelCNN, spec)
     noise = model.draw_noise(20)
-    drawn = {name: model.samplers()[name](20, noise=noise) for name in ("cached", "compiled")}
+    drawn = {name: with_samplers(model).samplers()[name](20, noise=noise) for name in ("cached", "compiled")}
     with torch.no_grad():
         logits = model.condition_on(noise.ordering).conditional_logits(drawn["compiled"])
     best = (logits + noise.gumbel).topk(2, dim=1)
@@ -147,7 +147,7 @@ def test_the_compiled_sampler_draws_the_images_of_the_cached_one_or_falls_back_t
 def test_samples_can_be_changed_in_place_and_take_part_in_a_gradient():
     spec = ImageSpec(1, 4, 4, 2)
     model = small(GatedPixelCNN, spec)
-    images = model.sample(3)
+    images = with_samplers(model).sample(3)
     images += 0
     model.log_prob(images).sum().backward()
     assert model.network.output.weight.grad is not None
@@ -171,7 +171,10 @@ def test_samples_given_labels_are_those_of_the_mixture_under_the_same_noise(name
     noise = model.draw_noise(12)
     view = model.condition_on(noise.ordering)
     given = Noise(noise.gumbel, torch.zeros_like(noise.ordering))
-    assert torch.equal(view.samplers()[name](12, noise=given), model.samplers()["raster"](12, noise=noise))
+    assert torch.equal(
+        with_samplers(view).samplers()[name](12, noise=given),
+        with_samplers(model).samplers()["raster"](12, noise=noise),
+    )
 
 
 def test_labels_that_are_not_classes_are_refused_by_value():
@@ -183,7 +186,7 @@ def test_labels_that_are_not_classes_are_refused_by_value():
 def test_a_view_for_two_labels_draws_two_images():
     view = small(ConditionalGatedPixelCNN, SPECS["binary"]).condition_on(torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="2 labels draws as many images, not 5"):
-        view.sample(5)
+        with_samplers(view).sample(5)
 
 
 def test_a_class_conditional_model_needs_classes():

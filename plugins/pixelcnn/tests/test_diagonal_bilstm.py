@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import ImageSpec, SamplingTrace
+from harness import ImageSpec, SamplingTrace, with_samplers
 from harness_pixelcnn.diagonal_bilstm import DiagonalBiLSTM
 from harness_pixelcnn.recurrence import diagonal_order, diagonals_schedule, recurrence
 
@@ -138,7 +138,7 @@ def test_a_sampler_draws_the_images_of_the_raster_sampler(name, layers, spec, ra
     noise = model.draw_noise(8)
     known = torch.randint(spec.levels, (8, *spec.shape), dtype=torch.uint8)
     mask = torch.rand(1, 1, *spec.shape[1:]) < 0.4
-    samplers = model.samplers()
+    samplers = with_samplers(model).samplers()
     assert torch.equal(samplers[name](8, noise=noise), samplers["raster"](8, noise=noise))
     clamped = samplers[name](8, noise=noise, known=known, mask=mask)
     assert torch.equal(clamped, samplers["raster"](8, noise=noise, known=known, mask=mask))
@@ -148,8 +148,8 @@ def test_a_sampler_draws_the_images_of_the_raster_sampler(name, layers, spec, ra
 def test_the_cached_sampler_evaluates_an_entry_once_and_is_the_default(randomised):
     model = randomised(small(SMALL["colour"]))
     trace = SamplingTrace()
-    assert next(iter(model.samplers())) == "cached"
-    model.samplers()["cached"](3, trace=trace)
+    assert next(iter(with_samplers(model).samplers())) == "cached"
+    with_samplers(model).samplers()["cached"](3, trace=trace)
     assert trace == SamplingTrace(network_evaluations=12, sequential_depth=12)
 
 

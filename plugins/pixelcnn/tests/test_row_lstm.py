@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness import ImageSpec, SamplingTrace
+from harness import ImageSpec, SamplingTrace, with_samplers
 from harness_pixelcnn.recurrence import recurrence, rows_schedule
 from harness_pixelcnn.row_lstm import RowLSTM
 
@@ -125,7 +125,7 @@ def test_a_sampler_draws_the_images_of_the_raster_sampler(name, layers, spec, ra
     noise = model.draw_noise(8)
     known = torch.randint(spec.levels, (8, *spec.shape), dtype=torch.uint8)
     mask = torch.rand(1, 1, *spec.shape[1:]) < 0.4
-    samplers = model.samplers()
+    samplers = with_samplers(model).samplers()
     assert torch.equal(samplers[name](8, noise=noise), samplers["raster"](8, noise=noise))
     clamped = samplers[name](8, noise=noise, known=known, mask=mask)
     assert torch.equal(clamped, samplers["raster"](8, noise=noise, known=known, mask=mask))
@@ -135,8 +135,8 @@ def test_a_sampler_draws_the_images_of_the_raster_sampler(name, layers, spec, ra
 def test_the_cached_sampler_evaluates_an_entry_once_and_is_the_default(randomised):
     model = randomised(small(SMALL["colour"]))
     trace = SamplingTrace()
-    assert next(iter(model.samplers())) == "cached"
-    model.samplers()["cached"](3, trace=trace)
+    assert next(iter(with_samplers(model).samplers())) == "cached"
+    with_samplers(model).samplers()["cached"](3, trace=trace)
     assert trace == SamplingTrace(network_evaluations=12, sequential_depth=12)
 
 
@@ -166,7 +166,7 @@ def test_a_row_of_the_recurrence_reads_the_row_above_by_a_kernel_of_three():
     ("given", "message"),
     [
         ({"channels": 0}, "channels must be positive, not 0"),
-        ({"layers": 0}, "layers must be at least 1, not 0"),
+        ({"layers": 0}, "layers must be positive, not 0"),
         ({"head": 0}, "head must be positive, not 0"),
         ({"channels": 1}, "2 features cannot be split into 3 groups"),
     ],

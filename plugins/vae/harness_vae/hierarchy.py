@@ -40,15 +40,16 @@ class GaussianHierarchy(LatentVariable, Inference):
     Args:
         spec: the sample space; two levels have a Bernoulli decoder, more a softmax over all levels.
         latents: units of the stochastic layers, the bottom h_1 first.
-        hidden: widths of the tanh layers below each stochastic layer, in the encoder and in the decoder; one a layer.
+        hidden: widths of the tanh layers below each stochastic layer, in the encoder and in the decoder; one for each
+            layer.
         hidden_layers: how many tanh layers each of these networks has.
-        num_samples: k, the importance samples an image of the training objective; None takes the model's own.
+        num_samples: k, the importance samples for each image of the training objective; None takes the model's own.
         sample_schedule: ``constant`` trains with k samples throughout, ``late`` with one for 60 % of the budget, then
             with more and more, up to k, at a fraction of the cost. Validation takes k throughout.
         learning_rate: of Adam (0.9, 0.999).
         schedule: how the learning rate falls with the budget: ``stages``, ``cosine``, ``linear`` or ``constant``.
         epsilon: of Adam.
-        batch_size: images a step.
+        batch_size: images in each step.
         validate_every: how often the validation split is scored, such as ``1 epoch`` or ``500 steps``.
 
     Raises:

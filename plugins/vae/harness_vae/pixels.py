@@ -1,7 +1,7 @@
 """The last layer of a decoder: independent pixels given features, log p(x | f) = <f, W x> + <b, x> - A(f).
 
 The Bernoulli distribution of binary pixels and the categorical one of more levels are both exponential in the one-hot
-image x, so the term that depends on the image is an inner product of features, and W x is computed once an image,
+image x. So the term that depends on the image is an inner product of features. W x is computed once for each image,
 however many latent samples it is scored with. What is left for every sample is the log-normaliser A.
 """
 
