@@ -1,7 +1,8 @@
 """Raster sampling row by row, each activation computed once: the loop around a network that keeps what it computed.
 
 A program answers three questions: what the rows above say (once for each row), what an entry's distribution is (once
-for each entry), and where its value goes. It works in buffers that stay where they are: on CUDA a whole row is one graph.
+for each entry), and where its value goes. It works in buffers that stay where they are: on CUDA a whole row is one
+graph.
 """
 
 from __future__ import annotations
