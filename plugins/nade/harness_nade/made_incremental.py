@@ -1,4 +1,4 @@
-"""MADE drawn in blocks of entries: about the arithmetic of one pass of the network for each image, not for each entry.
+"""MADE drawn in blocks of entries: each image costs about as much as one pass of the network, not one for each entry.
 
 A unit of degree m is final as soon as m entries are known, so that every block of consecutive ranks has units of its
 own in every layer. What all earlier blocks say to a block's units and outputs is one matrix product for each layer;
