@@ -1,5 +1,5 @@
 """What is registered through the same hooks as anyone's: datasets, metrics, boards, figures, executors.
 
 In come the arguments that a hook promises; out go the nouns that it asks for. Imported here are public names of
-``harness``, as in any plugin, and, where a built-in is part of the machinery, such as the local executor, its rooms.
+``harness`` alone, as in any plugin.
 """

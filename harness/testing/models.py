@@ -12,7 +12,8 @@ import pytest
 from harness.testing.conformance import Conformance, Outcome, required
 
 if TYPE_CHECKING:
-    from harness.audit import AuditReport, CheckResult, Subject
+    from harness.auditing.subject import Subject
+    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
 
@@ -54,7 +55,7 @@ class ModelConformance(Conformance):
         self._settle(check, _in_words(result, self._command(result)))
 
     def _names(self) -> Mapping[str, Iterable[str]]:
-        from harness.audit.checks import CHECKS
+        from harness.auditing.checks import CHECKS
 
         return {**super()._names(), "check": [check.name for check in CHECKS]}
 
@@ -65,7 +66,7 @@ class ModelConformance(Conformance):
         return (Candidate(model, dict(self.hyperparameters), self.seed, self.benchmark),)
 
     def _report(self, checks: frozenset[str]) -> AuditReport:
-        from harness.audit import audit
+        from harness.auditing.engine import audit
 
         subject = self._subject()
         what = json.dumps([repr(self.model), dict(self.hyperparameters), repr(self.benchmark)], default=repr)
@@ -76,7 +77,7 @@ class ModelConformance(Conformance):
         return _reports[key]
 
     def _subject(self) -> Subject:
-        from harness.audit import Subject
+        from harness.auditing.subject import Subject
         from harness.discovery.hyperparameters import resolve
         from harness.discovery.loading import with_samplers
         from harness.discovery.manager import plugin_manager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from museum import MUTANTS, RIGHT, Mutant
 
-from harness.audit import Subject, audit
-from harness.audit.checks import CHECKS
+from harness import Subject, audit
+from harness.auditing.checks import CHECKS
 
 FEWEST_MUTANTS, FEWEST_MECHANISMS, FEWEST_RIGHT = 40, 20, 12
 

@@ -18,9 +18,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import DataFolder, FeatureNetwork, ImageSpec, RemoteFile, Unsupported
+from harness import CheckpointError, DataFolder, FeatureNetwork, ImageSpec, RemoteFile, Unsupported, put_weights
 from harness.builtin.features.network import weights_digest
-from harness.support.checkpoint import CheckpointError, put_weights
 
 NUM_FEATURES = 2048
 SIDE = 299

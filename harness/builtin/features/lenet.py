@@ -22,12 +22,22 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported
+from harness import (
+    CheckpointError,
+    Dataset,
+    FeatureNetwork,
+    ImageSpec,
+    Split,
+    Unsupported,
+    derive_seed,
+    digest_of,
+    generator,
+    isolated_rng,
+    put_weights,
+    read_tensors,
+    write_atomically,
+)
 from harness.builtin.features.network import refuse_other_shape, weights_digest
-from harness.support.checkpoint import CheckpointError, put_weights, read_tensors
-from harness.support.digest import digest_of
-from harness.support.files import write_atomically
-from harness.support.randomness import derive_seed, generator, isolated_rng
 
 log = logging.getLogger("harness")
 
