@@ -24,7 +24,7 @@ from harness.records.archive import (
     write_archive,
 )
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report import render_boards
+from harness.report.files import render_boards
 from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 

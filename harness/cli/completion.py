@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
-KINDS = ("datasets", "models", "metrics", "samplers", "executors")
+FORMATS = ("markdown", "csv", "latex")
+KINDS = ("datasets", "models", "metrics", "samplers", "boards", "executors")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")
@@ -152,6 +153,7 @@ audited = _quietly(lambda ctx: [*_registered("model")(ctx), *_runs(ctx)])
 only = _quietly(_only)
 preferences = _quietly(lambda _: PREFERENCES)
 kinds = _quietly(lambda _: KINDS)
+formats = _quietly(lambda _: FORMATS)
 
 SUITE_ARGUMENT = typer.Argument(
     help="A suite: a TOML file, or the name of one in leaderboards/.", autocompletion=suites

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, ScoreKind
+from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
@@ -16,6 +18,7 @@ ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 
 RECORD_VERSION = 1
+BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
 
 
 class _Value(BaseModel):
@@ -75,18 +78,23 @@ class FitRecord(_Value):
 class ScoreRecord(_Value):
     """One figure; see ``harness.Score``. ``per_image`` names its array of per-image scores, if it has one.
 
+    ``board``, ``header``, ``unit`` and ``higher_is_better`` are the metric's: boards need no metric's code. Records
+    that were written before metrics said their board are completed here, whatever they are read from.
+
     Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
     """
 
     metric: str
     key: str
     status: ScoreStatus = "done"
+    board: str = Field(default=OTHER, pattern=f"^{BOARD_NAME.pattern}$", max_length=100)  # it names files
+    header: str = ""
     stage: Literal["quality", "cost", "speed"] = "quality"
     unit: str = ""
     higher_is_better: bool = False
     value: FiniteFloat | None = None
     standard_error: FiniteFloat | None = None
-    kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
+    kind: ScoreKind | None = None
     num_images: int | None = None
     per_image: str | None = None
     protocol: dict[str, str] = Field(default_factory=dict)
@@ -95,6 +103,11 @@ class ScoreRecord(_Value):
     hardware: str = ""
     seconds: float | None = None
     failure: Failure | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, fields: Any) -> Any:
+        return completed(fields) if isinstance(fields, dict) else fields
 
 
 class RunRecord(_Value):

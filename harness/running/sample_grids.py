@@ -17,6 +17,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from harness.boards.rows import BoardRow
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
@@ -27,7 +28,6 @@ from harness.interface.model import ClassConditional
 from harness.interface.spec import ImageSpec
 from harness.records.record import RunRecord
 from harness.report.pictures import FOLDER, REAL, picture_names, sampled_record
-from harness.report.rows import BoardRow
 from harness.running.planning import Artifacts
 from harness.support.checkpoint import load_weights
 from harness.support.files import write_atomically

@@ -16,11 +16,6 @@ AUDIT = "audit"
 Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]
 _WORST_FIRST: tuple[Standing, ...] = get_args(Standing)
 
-OF_SAMPLES = ("contract", "unchanged", "reproducible", "checkpoint")
-"""Checks on which figures of sample quality rest: they ask nothing of the likelihood."""
-
-AUDIT_COLUMNS = {"audit": "string", "audit_failed": "string"}
-
 _SAID_OF_THE_MODEL = "dependence"
 
 
@@ -93,20 +88,10 @@ class RowAudit:
             return "✓"
         return f"✗ {self.names}" if self.standing == "failed" else self.standing
 
-    @property
-    def fails_on_samples(self) -> bool:
-        """Whether a check failed on which figures of sample quality rest."""
-        return any(check.check in OF_SAMPLES for check in self.failed)
-
     @cached_property
     def passed(self) -> tuple[str, ...]:
         """The names of the checks that were passed."""
         return tuple(check.check for check in self.checks if check.verdict == "pass")
-
-    @property
-    def values(self) -> dict[str, str | None]:
-        """The cells of ``AUDIT_COLUMNS``."""
-        return {"audit": self.standing, "audit_failed": self.names or None}
 
 
 def audit_of(records: Iterable[RunRecord]) -> RowAudit:
@@ -135,18 +120,27 @@ def audit_of_score(score: ScoreRecord | None) -> RowAudit:
     return RowAudit(standing, checks, score.protocol.get("version", ""), score.protocol.get("seed", ""))
 
 
-def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
-    """Returns what stands below a table: failures in words, what models declare of themselves, what was checked.
+def audit_failures(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
+    """Returns in words what failed in the audits, and which audits there should be and are not.
 
     Args:
         rows: label and audit of each row.
     """
     notes = []
     for label, audit in rows:
-        for check in audit.failed:
-            notes.append(f"{label}: ✗ {check.words}")
+        notes += [f"{label}: ✗ {check.words}" for check in audit.failed]
         if audit.problem:
             notes.append(f"{label}: not audited, {sentence(audit.problem)}")
+    return notes
+
+
+def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
+    """Returns what models declare of themselves, and which checks they passed.
+
+    Args:
+        rows: label and audit of each row.
+    """
+    notes = []
     for label, audit in rows:
         said = [note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes]
         if said:

@@ -1,51 +1,11 @@
-"""How numbers are printed, everywhere: and tables of printed cells, for whatever format they are written in."""
+"""How numbers are printed, everywhere."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 NOTHING = "–"
 KIND_SIGNS = {"exact": "", "upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Printed cells: ``rows`` are as long as ``columns``; ``numeric`` names the columns that are aligned right."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image file beside the document, and what stands above it."""
-
-    caption: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A titled table with notes and pictures under it; ``lead`` stands above it."""
-
-    title: str
-    lead: str
-    table: Table | None
-    notes: tuple[str, ...] = ()
-    subsections: tuple[Section, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True)
-class Document:
-    """A board: title, introduction, sections, and how to read it."""
-
-    title: str
-    introduction: tuple[str, ...]
-    sections: tuple[Section, ...]
-    reading: tuple[str, ...]
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -66,11 +26,6 @@ def with_spread(mean: float, deviation: float | None, error: float | None, decim
     if deviation is not None:
         text += f" ± {uncertainty(deviation, decimals)}"
     return text if error is None else f"{text} ({uncertainty(error, decimals)})"
-
-
-def nats_decimals(values: list[float]) -> int:
-    """Two decimals, as papers print; three where the whole column is small."""
-    return 3 if values and max(abs(value) for value in values) < 10 else 2
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -103,12 +58,12 @@ def seconds(value: float) -> str:
     return f"{significant(value * 1e6)} µs" if value > 0 else "0 s"
 
 
-def scaled(value: float, unit: str) -> str:
+def scaled(value: float) -> str:
     """A large number with a decimal prefix."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
-            return f"{significant(value / size)} {prefix}{unit}".rstrip()
-    return f"{significant(value)} {unit}".rstrip()
+            return f"{significant(value / size)} {prefix}"
+    return significant(value)
 
 
 def memory(value: float) -> str:

@@ -1,29 +1,39 @@
-import ast
+"""The tests between figures: seeds crossed with images, Welch's, paired, and by resampling; and their calibration."""
+
 import itertools
 import math
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-import harness.boards.statistics
-from harness.boards.statistics import (
-    Comparison,
-    RankInterval,
-    ScoreMatrix,
-    better,
-    compare,
-    compare_all,
-    compare_seeds,
-    draw_share,
-    draw_standard_deviation,
-    holm,
-    pair_images,
-    rank,
-    rank_intervals,
-    summary,
-)
+from harness.boards import pair_tests
+from harness.boards.pair_tests import PairTests, compare_pairs
+from harness.boards.ranking import rank
+from harness.boards.statistics import RankInterval, ScoreMatrix, decides, deviation, pair_images
+
+
+def scored(scores, *, kind="exact"):
+    """A figure with scores per image."""
+    return SimpleNamespace(values=scores.values.mean(axis=1), matrix=scores, error=None, kind=kind)
+
+
+def bare(values, error=None, *, kind="exact"):
+    """A figure without scores per image."""
+    return SimpleNamespace(values=np.asarray(values, dtype=np.float64), matrix=None, error=error, kind=kind)
+
+
+def compare(a, b):
+    return pair_tests.compare(scored(a), scored(b))
+
+
+def compare_seeds(a, b):
+    return pair_tests.compare(bare(a), bare(b))
+
+
+def rank_intervals(matrices):
+    return rank([scored(item) for item in matrices]).intervals
 
 
 def matrix(values, images=None):
@@ -39,21 +49,21 @@ def simulate(rng, num_seeds, num_images, *, images, seed=0.1, interaction=0.5, m
     return mean + images[None, :] + seeds + noise
 
 
-# --- summary ---
+# --- spreads ---
 
 
-def test_summary_keeps_the_spread_over_seeds_and_the_error_over_images_apart():
+def test_the_standard_error_is_that_of_the_images_means_over_seeds():
     values = np.random.default_rng(0).normal(size=(3, 7))
-    found = summary(matrix(values))
-    assert found.mean == pytest.approx(values.mean())
-    assert found.standard_deviation == pytest.approx(np.std([row.mean() for row in values], ddof=1))
-    assert found.standard_error == pytest.approx(stats.sem(values.mean(axis=0)))
-    assert (found.num_seeds, found.num_images) == (3, 7)
+    assert matrix(values).standard_error == pytest.approx(stats.sem(values.mean(axis=0)))
 
 
-def test_one_seed_has_no_spread_and_one_image_no_error():
-    found = summary(matrix([[5.0]]))
-    assert (found.standard_deviation, found.standard_error) == (None, None)
+def test_one_image_has_no_standard_error():
+    assert matrix([[5.0]]).standard_error is None
+
+
+def test_values_that_differ_by_rounding_have_no_deviation():
+    assert deviation(np.array([107.5, 107.5 * (1 + 1e-15), 107.5])) == 0.0
+    assert deviation(np.array([107.5, 107.5 * (1 + 1e-9)])) > 0
 
 
 def test_a_score_that_is_not_finite_is_named():
@@ -107,8 +117,7 @@ def test_only_images_that_both_models_scored_count():
 
 
 def test_models_that_share_fewer_than_two_images_are_not_compared():
-    with pytest.raises(ValueError, match="at least 2 images that both models scored, not 1"):
-        compare(matrix([[1, 2, 3]], [1, 2, 3]), matrix([[1, 2, 3]], [3, 4, 5]))
+    assert compare(matrix([[1, 2, 3]], [1, 2, 3]), matrix([[1, 2, 3]], [3, 4, 5])) is None
 
 
 # --- the test ---
@@ -165,9 +174,19 @@ def test_scores_without_images_are_compared_by_seeds():
     assert found.basis == "seeds"
 
 
-def test_a_test_over_seeds_needs_two_of_each_model():
-    with pytest.raises(ValueError, match="not 1 and 3"):
-        compare_seeds(np.array([1.0]), np.array([1.0, 2.0, 3.0]))
+def test_one_seed_is_compared_by_the_resampling_errors():
+    found = pair_tests.compare(bare([1.0], 0.3), bare([2.0, 2.1, 1.9], 0.4))
+    assert found.p_value == pytest.approx(2 * stats.norm.sf(1 / 0.5), rel=1e-10)
+    assert found.interval == pytest.approx((-1 - 1.959964 * 0.5, -1 + 1.959964 * 0.5), rel=1e-6)
+    assert (found.basis, found.standard_error) == ("resampling", pytest.approx(0.5))
+
+
+def test_one_seed_without_an_error_is_not_compared():
+    assert pair_tests.compare(bare([1.0]), bare([1.0, 2.0, 3.0], 0.1)) is None
+
+
+def test_equal_figures_without_any_error_do_not_differ():
+    assert pair_tests.compare(bare([1.0], 0.0), bare([1.0], 0.0)).p_value == 1.0
 
 
 def test_the_degrees_of_freedom_follow_satterthwaites_formula():
@@ -284,65 +303,57 @@ def test_the_interval_covers_the_true_difference_in_at_least_95_percent():
 # --- Holm ---
 
 
+def rejected(p_values, alpha):
+    places = np.arange(len(p_values))
+    return PairTests(places, places, np.asarray(p_values, dtype=float), len(p_values), frozenset()).rejected(alpha)
+
+
 def test_holm_rejects_what_the_step_down_procedure_rejects():
     rng = np.random.default_rng(17)
     for _ in range(50):
         p_values = np.round(rng.uniform(size=rng.integers(1, 8)) ** 3, 2)  # rounded: ties occur
-        adjusted = np.array(holm(p_values.tolist()))
         for alpha in (0.013, 0.05, 0.2):
-            rejected, order = np.zeros(len(p_values), dtype=bool), np.argsort(p_values, kind="stable")
-            for step, index in enumerate(order):
+            expected = []
+            for step, index in enumerate(np.argsort(p_values, kind="stable")):
                 if p_values[index] > alpha / (len(p_values) - step):
                     break
-                rejected[index] = True
-            np.testing.assert_array_equal(adjusted <= alpha, rejected)
+                expected.append(index)
+            assert rejected(p_values, alpha).tolist() == expected
 
 
 def test_holm_of_a_worked_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert sorted(rejected([0.01, 0.04, 0.03, 0.005], 0.05).tolist()) == [0, 3]
+    assert sorted(rejected([0.01, 0.04, 0.03, 0.005], 0.06).tolist()) == [0, 1, 2, 3]
 
 
 def test_holm_of_nothing_is_nothing():
-    assert holm([]) == ()
+    assert rejected([], 0.05).tolist() == []
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_a_p_value_outside_its_range_is_rejected(value):
-    with pytest.raises(ValueError, match="lie in"):
-        holm([0.5, value])
-
-
-# --- ranks ---
-
-
-def difference_of(value, p_value=0.0):
-    return Comparison(value, 1.0, 10.0, p_value, (value - 1, value + 1), "seeds x images")
+# --- kinds and ranks ---
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "difference", "winner"),
+    ("lower", "higher", "is_proven"),
     [
-        ("exact", "exact", -1, 0),
-        ("exact", "exact", 1, 1),
-        ("upper bound", "exact", -1, 0),
-        ("exact", "upper bound", 1, 1),
-        ("exact", "upper bound", -1, None),
-        ("upper bound", "exact", 1, None),
-        ("upper bound", "upper bound", -1, 0),
-        ("upper bound", "upper bound", 1, 1),
-        ("estimate", "estimate", -1, 0),
-        ("estimate", "exact", -1, None),
-        ("upper bound", "estimate", -1, None),
-        ("lower bound", "exact", -1, None),
-        ("upper bound", "lower bound", 1, None),
+        ("exact", "exact", True),
+        ("upper bound", "exact", True),
+        ("exact", "upper bound", False),
+        ("upper bound", "upper bound", True),
+        ("estimate", "estimate", True),
+        ("estimate", "exact", False),
+        ("upper bound", "estimate", False),
+        ("lower bound", "exact", False),
+        ("upper bound", "lower bound", False),
     ],
 )
-def test_only_a_bound_below_an_exact_value_decides_between_kinds(first, second, difference, winner):
-    assert better(difference_of(difference), (first, second), 0.0) == winner
+def test_only_a_bound_below_an_exact_value_decides_between_kinds(lower, higher, is_proven):
+    assert bool(decides(lower, higher)) is is_proven
 
 
-def test_a_difference_that_is_not_significant_decides_nothing():
-    assert better(difference_of(-1), ("exact", "exact"), 0.051) is None
+def apart(values, kinds):
+    """Figures that are all told apart: no two differ by less than a thousand times their spread."""
+    return [bare([value, value + 1e-3], kind=kind) for value, kind in zip(values, kinds, strict=True)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -350,50 +361,37 @@ def test_every_true_order_that_the_proofs_allow_lies_within_the_rank_intervals(s
     rng = np.random.default_rng(seed)
     kinds = rng.choice(["exact", "upper bound"], size=5).tolist()
     values = rng.permutation(5).astype(float)
-    comparisons = {(i, j): difference_of(values[i] - values[j]) for i, j in itertools.combinations(range(5), 2)}
-    ranking = rank(kinds, comparisons)
+    beats = [
+        (i, j) for i, j in itertools.permutations(range(5), 2) if values[i] < values[j] and decides(kinds[i], kinds[j])
+    ]
+    intervals = rank(apart(values, kinds)).intervals
     for order in itertools.permutations(range(5)):
         position = {model: place + 1 for place, model in enumerate(order)}
-        if all(position[winner] < position[loser] for winner, loser in ranking.beats):
-            assert all(ranking.intervals[k].best <= position[k] <= ranking.intervals[k].worst for k in range(5))
+        if all(position[winner] < position[loser] for winner, loser in beats):
+            assert all(intervals[k].best <= position[k] <= intervals[k].worst for k in range(5))
 
 
 def test_a_loose_bound_and_an_exact_value_below_it_share_their_ranks():
-    kinds = ("exact", "upper bound")
-    intervals = rank(kinds, {(0, 1): difference_of(-1)}).intervals
+    intervals = rank(apart([1.0, 2.0], ["exact", "upper bound"])).intervals
     assert intervals == (RankInterval(1, 2), RankInterval(1, 2))
 
 
 def test_ranks_are_intervals_because_ties_are_not_transitive():
-    comparisons = {(0, 1): difference_of(-1, 0.4), (1, 2): difference_of(-1, 0.4), (0, 2): difference_of(-2, 0.001)}
-    intervals = rank(["exact"] * 3, comparisons).intervals
-    assert [str(interval) for interval in intervals] == ["1-2", "1-3", "2-3"]
+    figures = [bare([mean - 1, mean, mean + 1]) for mean in (0.0, 2.0, 4.0)]
+    assert [str(interval) for interval in rank(figures).intervals] == ["1–2", "1–3", "2–3"]
 
 
 def test_ranks_hold_for_the_whole_family_of_pairs():
-    comparisons = {(0, 1): difference_of(-1, 0.03), (0, 2): difference_of(-1, 0.04), (1, 2): difference_of(-1, 0.9)}
-    ranking = rank(["exact"] * 3, comparisons)
-    assert ranking.p_values == pytest.approx({(0, 1): 0.09, (0, 2): 0.09, (1, 2): 0.9})
-    assert ranking.beats == frozenset()
+    pair = [bare([0.0, 1.0, 2.0]), bare([2.8, 3.8, 4.8])]
+    others = [bare([mean, mean + 1, mean + 2]) for mean in (0.5, 1.0, 1.5, 2.0)]
+    assert rank(pair).intervals == (RankInterval(1, 1), RankInterval(2, 2))
+    assert rank([*pair, *others]).intervals[0] == RankInterval(1, 6)
 
 
 def test_a_pair_without_a_test_stays_open():
-    assert rank(["exact"] * 3, {(0, 1): difference_of(-1)}).intervals == (
-        RankInterval(1, 2),
-        RankInterval(2, 3),
-        RankInterval(1, 3),
-    )
-
-
-def test_the_order_of_a_pair_does_not_matter():
-    kinds = ("upper bound", "exact")
-    assert rank(kinds, {(1, 0): difference_of(1)}).beats == rank(kinds, {(0, 1): difference_of(-1)}).beats == {(0, 1)}
-
-
-@pytest.mark.parametrize("pairs", [[(0, 0)], [(0, 2)], [(0, 1), (1, 0)]])
-def test_a_pair_that_makes_no_sense_is_named(pairs):
-    with pytest.raises(ValueError, match="must name two of 2 models"):
-        rank(["exact", "exact"], {pair: difference_of(1) for pair in pairs})
+    ranks = rank([*apart([1.0, 2.0], ["exact", "exact"]), bare([3.0])])
+    assert ranks.intervals == (RankInterval(1, 2), RankInterval(2, 3), RankInterval(1, 3))
+    assert (ranks.num_pairs, ranks.untested) == (1, 2)
 
 
 def test_clearly_different_models_get_ranks_of_their_own():
@@ -401,52 +399,75 @@ def test_clearly_different_models_get_ranks_of_their_own():
     images = rng.normal(scale=20, size=100)
     models = [matrix(simulate(rng, 3, 100, images=images, mean=mean)) for mean in (95.0, 80.0, 110.0)]
     assert [str(interval) for interval in rank_intervals(models)] == ["2", "1", "3"]
-    assert set(compare_all(models)) == {(0, 1), (0, 2), (1, 2)}
 
 
-# --- draws ---
+# --- all pairs at once ---
+
+IMAGES = np.arange(60) * 7 - 100
 
 
-def test_the_share_of_draws_is_the_inverse_of_the_one_way_f():
-    values = np.random.default_rng(19).normal(size=(4, 30)) + np.random.default_rng(20).normal(size=30)
-    expected = stats.f_oneway(*values.T).statistic
-    assert draw_share(values) == pytest.approx(1 / expected, rel=1e-10)
+def board(seed, num_rows=14, *, bare_rows=5):
+    """Rows of 1 to 5 seeds on images that overlap, near and far, in any order; some have no scores per image."""
+    rng, rows = np.random.default_rng(seed), []
+    difficulty = rng.normal(scale=20, size=len(IMAGES))
+    sets = [np.arange(60), rng.permutation(60), np.arange(10, 55), np.array([3]), np.repeat(np.arange(20), 2)]
+    kinds = ["exact", "upper bound", "estimate"]
+    for _ in range(num_rows):
+        chosen, num_seeds = sets[rng.integers(len(sets))], rng.integers(1, 6)
+        values = 90 + rng.normal(scale=1) + difficulty[chosen] + rng.normal(scale=0.3, size=(num_seeds, 1))
+        values = values + rng.normal(scale=10.0 ** rng.integers(-6, 1), size=(num_seeds, len(chosen)))
+        rows.append(scored(matrix(values, IMAGES[chosen]), kind=kinds[rng.integers(3)]))
+    for _ in range(bare_rows):
+        values, error = 90 + rng.normal(scale=0.5, size=rng.integers(1, 4)), 0.2 if rng.random() < 0.7 else None
+        rows.append(bare(values, error))
+    return [rows[place] for place in rng.permutation(len(rows))]
 
 
-def test_the_share_of_draws_is_found_again_in_simulated_scores():
-    rng, num_draws, image_sd, draw_sd = np.random.default_rng(21), 5, 2.0, 3.0
-    values = rng.normal(scale=image_sd, size=20_000) + rng.normal(scale=draw_sd, size=(num_draws, 20_000))
-    true_share = (draw_sd**2 / num_draws) / (image_sd**2 + draw_sd**2 / num_draws)
-    assert draw_share(values) == pytest.approx(true_share, rel=0.03)
+def one_by_one(figures):
+    """{(i, j): comparison}: one pair at a time."""
+    pairs = itertools.combinations(range(len(figures)), 2)
+    found = {(i, j): pair_tests.compare(figures[i], figures[j]) for i, j in pairs}
+    return {pair: comparison for pair, comparison in found.items() if comparison is not None}
 
 
-def test_the_standard_deviation_of_a_draw_is_the_spread_of_means_over_fresh_draws():
-    rng = np.random.default_rng(22)
-    images = rng.normal(scale=20, size=500)
-    values = images + rng.normal(scale=4.0, size=(3, 500))
-    fresh = [(images + rng.normal(scale=4.0, size=500)).mean() for _ in range(2000)]
-    assert draw_standard_deviation(values) == pytest.approx(np.std(fresh, ddof=1), rel=0.06)
+@pytest.mark.parametrize("alpha", [0.05, 1.0])
+@pytest.mark.parametrize("seed", range(12))
+def test_every_pair_has_the_p_value_of_the_test_of_that_pair_alone(seed, alpha):
+    figures = board(seed)
+    tests, alone = compare_pairs(figures, alpha=alpha), one_by_one(figures)
+    expected = {
+        (pair if item.difference < 0 else pair[::-1]): item.p_value
+        for pair, item in alone.items()
+        if item.p_value <= alpha and item.difference != 0
+    }
+    values = dict(zip(zip(tests.lower.tolist(), tests.higher.tolist(), strict=True), tests.p_values, strict=True))
+    assert values == {pair: pytest.approx(p_value, rel=1e-9, abs=1e-300) for pair, p_value in expected.items()}
+    assert tests.num_tested == len(alone)
+    assert tests.bases == {item.basis for item in alone.values()}
 
 
-def test_fixed_images_owe_nothing_to_draws():
-    row = np.random.default_rng(23).normal(loc=300, size=100)
-    assert draw_share(np.stack([row] * 3)) == 0.0
-    assert draw_standard_deviation(np.stack([row] * 3)) == 0.0
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-8])
+def test_models_that_differ_by_little_beside_their_images_have_the_paired_t_tests_p_value(scale):
+    rng = np.random.default_rng(0)
+    common = 100 * rng.normal(size=60) + 500
+    rows = [common + scale * rng.normal(size=60) for _ in range(4)]
+    tests = compare_pairs([scored(matrix(row)) for row in rows], alpha=1.0)
+    for low, high, p_value in zip(tests.lower, tests.higher, tests.p_values, strict=True):
+        # scores are rounded to 1e-13 themselves
+        assert p_value == pytest.approx(stats.ttest_rel(rows[low], rows[high]).pvalue, rel=max(1e-9, 1e-11 / scale))
+    assert tests.num_tested == 6
 
 
-def test_where_images_do_not_differ_all_variance_comes_from_draws():
-    values = np.array([[0.0, 2.0], [2.0, 0.0]])
-    assert draw_share(values) == 1.0
+def test_rows_that_are_equal_or_a_constant_apart_are_as_certain_as_one_by_one():
+    row = np.random.default_rng(1).normal(loc=500, size=60)
+    figures = [scored(matrix([row] * count)) for count in (1, 2, 3)]
+    figures += [scored(matrix([row + 0.1] * count)) for count in (1, 2)]
+    tests = compare_pairs(figures, alpha=0.05)
+    pairs = zip(tests.lower.tolist(), tests.higher.tolist(), tests.p_values.tolist(), strict=True)
+    assert set(pairs) == {(low, high, 0.0) for low in (0, 1, 2) for high in (3, 4)}
+    assert tests.num_tested == 10
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (5,)])
-def test_variance_of_draws_needs_two_draws_of_two_images(shape):
-    with pytest.raises(ValueError, match="at least 2 draws and 2 images"):
-        draw_share(np.zeros(shape))
-
-
-def test_the_statistics_import_neither_torch_nor_pandas_nor_the_rest_of_the_harness():
-    tree = ast.parse(Path(harness.boards.statistics.__file__).read_text())
-    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert not {str(name).partition(".")[0] for name in names} & {"torch", "pandas", "harness"}
+def test_no_figures_and_a_single_one_have_no_tests():
+    assert rank([]).intervals == ()
+    assert [str(item) for item in rank([scored(matrix(np.ones((2, 60))))]).intervals] == ["1"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from harness.boards.audits import audit_of, audit_of_score
 from harness.boards.leaderboard import Leaderboard
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report import render_boards
-from harness.report.audits import audit_of, audit_of_score
+from harness.report.files import render_boards
 from harness.suites.suite import Suite
 
 WRONG = {
@@ -123,7 +123,7 @@ def test_whatever_did_not_fail_is_ranked_and_the_column_says_what_is_known(stand
     score = None if standing is None else audited(CONTRACT, standing=standing)
     board = Leaderboard(records(of, {"a": 1.0, "b": 2.0}, {"a": score}), of)
     assert line(render_boards(board)["likelihood.md"].decode(), "a").count(f" {cell} ") == 1
-    assert board.table("likelihood", "digits").rank_best.tolist() == [1, 1]
+    assert board.table("likelihood", "digits").rank_best.tolist() == [1, 2]
 
 
 def test_a_board_of_records_without_audits_says_so():
