@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         ExecutorEntry as ExecutorEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
+        SamplerEntry as SamplerEntry,
     )
 
     # datasets
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # samplers
     from harness.interface.sampling import (
+        BoundSampler as BoundSampler,
         Noise as Noise,
         Sampler as Sampler,
         SamplingTrace as SamplingTrace,
@@ -76,7 +78,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # what a user does: run, load, audit, rank
     from harness.interface.spec import Budget as Budget, RunSpec as RunSpec
-    from harness.api import load as load, run as run
+    from harness.api import load as load, run as run, with_samplers as with_samplers
     from harness.audit import AuditReport as AuditReport, Subject as Subject
     from harness.records.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
     from harness.boards.leaderboard import Leaderboard as Leaderboard

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.discovery import loading
+from harness.discovery.manager import plugin_manager
 from harness.interface.model import Model
 from harness.interface.spec import RunSpec
 from harness.records.record import RunRecord
@@ -47,3 +49,11 @@ def load(
     if record is None:
         raise ValueError(f"no run {run!r} in {settings.artifacts.root}")
     return load_model(record, settings)
+
+
+def with_samplers(model: loading.M) -> loading.M:
+    """Gives a model that was made by hand the samplers that plugins registered for its class, and returns it.
+
+    One that ``harness.load`` gave has them.
+    """
+    return loading.with_samplers(plugin_manager(), model, everyones=True)

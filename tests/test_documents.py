@@ -91,7 +91,9 @@ class Reader:
         self.install(project["name"], sources, entry_points=points, requires=project["dependencies"])
 
 
-@pytest.mark.parametrize("name", ["add-a-model.md", "add-a-dataset.md", "add-a-metric.md", "wrap-a-model.md"])
+@pytest.mark.parametrize(
+    "name", ["add-a-model.md", "add-a-dataset.md", "add-a-metric.md", "add-a-sampler.md", "wrap-a-model.md"]
+)
 def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, monkeypatch):
     folder = tmp_path / "anywhere"
     folder.mkdir()

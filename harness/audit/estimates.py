@@ -14,7 +14,7 @@ from harness.audit.spaces import index_of
 from harness.audit.subject import Specimen
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 
 WEIGHT_ROWS = 2**16
 """Importance weights of all images together."""
@@ -139,7 +139,7 @@ def each_image_once(specimen: Specimen) -> Iterator[None]:
 
 
 @torch.no_grad()
-def sample_counts(specimen: Specimen, sampler: Sampler, num_samples: int, *purpose: str | int) -> Tensor:
+def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
     """Returns (M,) int64: how often a sampler drew each image of the space."""
     counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
     drawn = 0

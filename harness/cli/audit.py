@@ -122,7 +122,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
     model_class, name, hyperparameters, trained_on = _find(options, model)
     given = {**hyperparameters, **own}
     dataset = dataset if dataset is not None or size is not None else trained_on
-    origin = origin_of_class(model_class, name, given)
+    origin = origin_of_class(options.plugins, model_class, name, given)
     words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={_as_toml(value)}"))]
     full = None
     if size is not None:

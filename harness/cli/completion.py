@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
-KINDS = ("datasets", "models", "metrics", "executors")
+KINDS = ("datasets", "models", "metrics", "samplers", "executors")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")

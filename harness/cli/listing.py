@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.discovery.manager import Kind
 
-_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "executor")
+_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "sampler", "executor")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +26,11 @@ def register(app: typer.Typer) -> None:
 def list_entries(
     context: typer.Context,
     kind: str = typer.Argument(
-        None, help="datasets, models, metrics or executors; all without it.", autocompletion=completion.kinds
+        None, help="datasets, models, metrics, samplers or executors; all without it.", autocompletion=completion.kinds
     ),
     json: bool = JSON_OPTION,
 ) -> None:
-    """List the datasets, models and metrics that are installed."""
+    """List the datasets, models, metrics and samplers that are installed."""
     from harness.support.names import did_you_mean
 
     options: Context = context.obj
@@ -79,7 +79,7 @@ def list_plugins(
                     "distribution": info.distribution,
                     "version": info.version,
                     "blocked": info.blocked,
-                    "registers": [f"{entry.kind} {entry.name}" for entry in info.entries],
+                    "registers": [f"{entry.kind} {entry.full_name}" for entry in info.entries],
                     "problems": [{"message": item.message, "traceback": item.traceback} for item in info.problems],
                 }
                 for info in plugins

@@ -78,7 +78,7 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
     if row.run is not None:
         return _trained(options, row, row.run, device)
     from harness.discovery.hyperparameters import as_json, resolve
-    from harness.discovery.loading import load_model_class, model_code
+    from harness.discovery.loading import load_model_class, model_code, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
 
     assert row.name is not None
@@ -87,21 +87,23 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
     resolve(model_class, row.hyperparameters)
 
     def make(spec: ImageSpec) -> Model:
-        return model_class(spec, **resolve(model_class, row.hyperparameters))
+        model = model_class(spec, **resolve(model_class, row.hyperparameters))
+        return with_samplers(plugins, model, everyones=True)
 
     return Profiled(
         row.row_label,
         row.name,
         make,
         as_json(row.hyperparameters),
-        model_code(plugins, row.name, drawing=True),
+        model_code(plugins, row.name),
+        sampler_codes=sampler_codes(plugins, row.name),
         samplers=row.samplers,
         sizes=row.sizes,
     )
 
 
 def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
-    from harness.discovery.loading import model_code
+    from harness.discovery.loading import model_code, sampler_codes
     from harness.profiling.generation import Profiled
     from harness.running.loading import load_model
 
@@ -117,7 +119,8 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
         record.spec.model,
         lambda _: model,
         record.spec.hyperparameters,
-        model_code(plugins, record.spec.model, drawing=True),
+        model_code(plugins, record.spec.model),
+        sampler_codes=sampler_codes(plugins, record.spec.model),
         spec=dataclasses.replace(model.spec),
         run=record.run,
         bits_per_dim=value,

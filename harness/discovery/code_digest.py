@@ -8,9 +8,6 @@ A module is its syntax tree without comments, docstrings, layout and the order o
 module of a plugin, in an import or as in ``pkg.mod.function``, that module's *content* stands in place of its name. So
 to move or rename a module changes nothing, in the modules that import it neither; a changed line changes every digest
 that it takes part in. Imports for type checkers alone are left out, for they never run.
-
-What a method called ``samplers`` imports, itself, is code for drawing: weights do not depend on it, figures of samples
-do. So a faster sampler makes no training stale.
 """
 
 from __future__ import annotations
@@ -30,13 +27,12 @@ _CORE = "harness"
 _MODULE = re.compile("\0(.*?)\0")  # where a tree names a module; no text of a tree has such a character
 
 
-def code_digest(module: str, packages: Collection[str], *, drawing: bool = False) -> str:
+def code_digest(module: str, packages: Collection[str]) -> str:
     """Returns the SHA-256, in hexadecimal, of a module, of what it imports from ``packages`` and of the trainer.
 
     Args:
         module: the dotted name of the module that defines the model.
         packages: top-level names of plugin packages; the module's own is always among them.
-        drawing: whether what methods called ``samplers`` import counts as well.
     """
     followed = frozenset({*packages, module.partition(".")[0]} - {_CORE})
     trees, pending = dict[str, _Tree](), [module]
@@ -44,7 +40,7 @@ def code_digest(module: str, packages: Collection[str], *, drawing: bool = False
         name = pending.pop()
         source = source_file(name)
         if name not in trees and source is not None:
-            trees[name] = _parse(source, source.stat().st_mtime_ns, name, followed, drawing)
+            trees[name] = _parse(source, source.stat().st_mtime_ns, name, followed)
             pending += trees[name].modules
     # Modules may import one another in circles, so contents spread step by step, as far as there are modules.
     contents = dict.fromkeys(trees, "")
@@ -83,14 +79,14 @@ def _training_loop() -> str:
     from harness import Trainer  # imports torch
 
     source = Path(inspect.getfile(Trainer))
-    return _parse(source, source.stat().st_mtime_ns, Trainer.__module__, frozenset(), False).digest({})
+    return _parse(source, source.stat().st_mtime_ns, Trainer.__module__, frozenset()).digest({})
 
 
 @lru_cache(maxsize=512)
-def _parse(source: Path, modified: int, module: str, followed: frozenset[str], drawing: bool) -> _Tree:
+def _parse(source: Path, modified: int, module: str, followed: frozenset[str]) -> _Tree:
     reader = _Reader(module if source.name == "__init__.py" else module.rpartition(".")[0], followed)
     tree = ast.parse(source.read_bytes(), filename=str(source))
-    reader.read_imports(tree, drawing=drawing)
+    reader.read_imports(tree)
     body = reader.text(tree)
     return _Tree(tuple(reader.imports), body, frozenset(reader.modules))
 
@@ -110,14 +106,12 @@ class _Reader:
         self.imports: list[str] = []
         self.modules: set[str] = set()
 
-    def read_imports(self, tree: ast.Module, *, drawing: bool) -> None:
+    def read_imports(self, tree: ast.Module) -> None:
         """Notes every import but those for type checkers; none of them is part of the text."""
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
                 self._skipped |= {inner for statement in node.body for inner in ast.walk(statement)}
                 self._skipped |= set() if node.orelse else {node}
-            if isinstance(node, ast.FunctionDef) and node.name == "samplers" and not drawing:
-                self._skipped |= {inner for inner in ast.walk(node) if isinstance(inner, ast.Import | ast.ImportFrom)}
             if isinstance(node, ast.Import | ast.ImportFrom):
                 if node not in self._skipped:
                     for alias in node.names:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
 from harness.discovery.code_entry import CodeEntry
 from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
+from harness.discovery.targets import loaded_target
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
+from harness.interface.entries import SamplerEntry
 from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
+from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
+from harness.support.digest import digest_of
 from harness.support.randomness import derive_seed
+
+M = TypeVar("M", bound=Model)
 
 
 def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
@@ -55,21 +62,61 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
     return found
 
 
-def model_code(plugins: PluginManager, name: str, *, drawing: bool = False) -> str:
-    """Returns the digest of a model's code, with ``drawing`` that of its samplers included."""
+def model_code(plugins: PluginManager, name: str) -> str:
+    """Returns the digest of the code that a model's training depends on."""
     entry, _ = plugins.find("model", name)
     packages = plugins.packages()
     if isinstance(entry, CodeEntry):
         entry.load()  # from then on its module and its neighbours are found by their names
         packages |= entry.packages
-    return code_digest(entry.module, packages, drawing=drawing)
+    return code_digest(entry.module, packages)
 
 
-def build_model(plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device) -> Model:
+def drawing_code(plugins: PluginManager, name: str) -> str:
+    """Returns the digest of a registered model's code with that of the samplers that its own plugin brings."""
+    code, (own, _) = model_code(plugins, name), plugins.samplers(name)
+    codes = sorted(code_digest(module, plugins.packages()) for module in {entry.module for entry in own})
+    return digest_of([code, own[0].name, *codes]) if own else code
+
+
+def sampler_codes(plugins: PluginManager, name: str) -> dict[str, str]:
+    """Returns the digest of the code of every sampler registered for a model, by name."""
+    own, others = plugins.samplers(name)
+    return {entry.name: code_digest(entry.module, plugins.packages()) for entry in (*own, *others)}
+
+
+def with_samplers(plugins: PluginManager, model: M, *, everyones: bool = False) -> M:
+    """Gives a model the samplers registered for its class; they are imported when they are used.
+
+    Args:
+        plugins: what is installed.
+        model: of a class that may be registered under several names, or under none.
+        everyones: those of other plugins too, which the model has no part in: its audit leaves them out.
+    """
+    own, others = dict[str, Sampler](), dict[str, Sampler]()
+    for entry in plugins.entries("model"):
+        if loaded_target(entry) is type(model):
+            for group, found in zip((own, others), plugins.samplers(entry.name), strict=True):
+                group.update({sampler.name: _when_used(sampler) for sampler in found})
+    return model.add_samplers(own, others if everyones else {})
+
+
+def _when_used(entry: SamplerEntry) -> Sampler:
+    def draw(model: Model, num_samples: int, /, **options: Any) -> Tensor:
+        images: Tensor = entry.load()(model, num_samples, **options)
+        return images
+
+    return draw
+
+
+def build_model(
+    plugins: PluginManager, spec: RunSpec, data: Dataset, device: torch.device, *, everyones_samplers: bool = False
+) -> Model:
     """Constructs a run's model as it is before training, on its device, under the run's seed."""
     model_class = load_model_class(plugins, spec.model)
     torch.manual_seed(derive_seed(spec.seed, "initialisation"))
     model = model_class(data.spec, **resolve(model_class, spec.hyperparameters))
+    with_samplers(plugins, model, everyones=everyones_samplers)
     if spec.precision == "float64":
         model = model.double()
     return model.to(device)
@@ -87,10 +134,12 @@ def origin_of(plugins: PluginManager, name: str, hyperparameters: Mapping[str, A
     Raises:
         ValueError: an unknown name, or a wrong hyperparameter.
     """
-    return origin_of_class(load_model_class(plugins, name), name, hyperparameters, code)
+    return origin_of_class(plugins, load_model_class(plugins, name), name, hyperparameters, code)
 
 
-def origin_of_class(model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = "") -> Origin:
+def origin_of_class(
+    plugins: PluginManager, model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = ""
+) -> Origin:
     """Returns how a model's class is made into a model; see ``origin_of``.
 
     Raises:
@@ -99,7 +148,7 @@ def origin_of_class(model_class: type[Model], name: str, hyperparameters: Mappin
     defaults, chosen = (as_json(resolve(model_class, given)) for given in ({}, hyperparameters))
     return Origin(
         name,
-        lambda spec: model_class(spec, **resolve(model_class, hyperparameters)),
+        lambda spec: with_samplers(plugins, model_class(spec, **resolve(model_class, hyperparameters))),
         chosen,
         {key: value for key, value in chosen.items() if value != defaults[key]},
         code,

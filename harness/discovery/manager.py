@@ -23,16 +23,17 @@ from harness.discovery.code_entry import CodeEntry, says_where
 from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
 from harness.discovery.targets import missing_target
 from harness.interface import hooks as hookspecs
-from harness.interface.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry
+from harness.interface.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry, SamplerEntry
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "executor"]
+Kind = Literal["dataset", "model", "metric", "sampler", "executor"]
 BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
     "model": ModelEntry,
     "metric": MetricEntry,
+    "sampler": SamplerEntry,
     "executor": ExecutorEntry,
 }
 
@@ -185,7 +186,7 @@ class PluginManager:
                     )
                     continue
                 info.entries.append(entry)
-                self._names[kind].setdefault(entry.name, []).append(_Registered(entry, info))
+                self._names[kind].setdefault(entry.full_name, []).append(_Registered(entry, info))
 
     def _claims(self, kind: Kind, name: str) -> list[_Registered]:
         """Returns all that a name as a suite writes it could mean."""
@@ -206,8 +207,13 @@ class PluginManager:
         """Adds a problem for every target whose code is not there; reads sources, imports nothing."""
         for info in self.plugins:
             known = {problem.message for problem in info.problems}
-            missing = [missing_target(entry) for entry in info.entries]
+            missing = [missing_target(entry) or self._missing_model(entry) for entry in info.entries]
             info.problems += [Problem(message) for message in missing if message is not None and message not in known]
+
+    def _missing_model(self, entry: Entry) -> str | None:
+        if not isinstance(entry, SamplerEntry) or entry.model in self._names["model"]:
+            return None
+        return f"sampler {entry.name!r}: no model {entry.model!r}{did_you_mean(entry.model, self._names['model'])}"
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Returns the usable entries of one kind, by name; names that two plugins claim are left out."""
@@ -259,7 +265,26 @@ class PluginManager:
         """Returns the plugin that registers an entry; code that nobody registers stands for itself."""
         if isinstance(entry, CodeEntry):
             return PluginInfo(entry.where, entry.where, "", entry.name, entries=[entry])
-        return self._names[kind][entry.name][0].plugin
+        return self._names[kind][entry.full_name][0].plugin
+
+    def samplers(self, model: str) -> tuple[list[SamplerEntry], list[SamplerEntry]]:
+        """Returns the samplers registered for a model: by the model's own plugin, in its order, and by others.
+
+        Raises:
+            UnknownName, NameConflict: see ``find``.
+        """
+        entry, _ = self.find("model", model)
+        if isinstance(entry, CodeEntry):  # perhaps the code of a registered model
+            code = (entry.module, entry.attribute)
+            known = [item for item in self.entries("model") if (item.module, item.attribute) == code]
+            if not known:
+                return [], []
+            entry = known[0]
+        own = [item for item in self.provider_of("model", entry).entries if isinstance(item, SamplerEntry)]
+        own = [item for item in own if item.model == entry.name]
+        names = {item.name for item in own}
+        usable = [item for item in self.entries("sampler") if isinstance(item, SamplerEntry)]
+        return own, [item for item in usable if item.model == entry.name and item.name not in names]
 
     def packages(self) -> frozenset[str]:
         """Returns the top-level packages whose source belongs to a plugin.

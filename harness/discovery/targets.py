@@ -22,6 +22,13 @@ def source_file(module: str) -> Path | None:
     return path if path.exists() else None
 
 
+def loaded_target(entry: Entry) -> object:
+    """Returns an entry's target if its module is imported already, else None."""
+    if not isinstance(entry.target, str):
+        return entry.target
+    return getattr(sys.modules.get(entry.module), entry.attribute, None)
+
+
 def missing_target(entry: Entry) -> str | None:
     """Returns what is wrong with an entry's target, as far as its source tells; None where nothing is."""
     if not isinstance(entry.target, str):

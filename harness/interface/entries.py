@@ -70,7 +70,7 @@ class Entry:
     @property
     def display_name(self) -> str:
         """The name as a user writes it: ``usage`` where the entry stands for a family of names."""
-        return self.usage or self.name
+        return self.usage or self.full_name
 
     @property
     def module(self) -> str:
@@ -85,6 +85,11 @@ class Entry:
         if isinstance(self.target, str):
             return self.target.partition(":")[2]
         return str(getattr(self.target, "__qualname__", repr(self.target)))
+
+    @property
+    def full_name(self) -> str:
+        """The name that no other entry of the kind may have."""
+        return self.name
 
     def match(self, name: str) -> dict[str, str] | None:
         """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
@@ -134,6 +139,35 @@ class MetricEntry(Entry):
     """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``."""
 
     kind: ClassVar[str] = "metric"
+
+
+@dataclass(frozen=True)
+class SamplerEntry(Entry):
+    """A way to draw from a registered model, one's own or somebody else's. The target is a ``harness.Sampler``.
+
+    Attributes:
+        model: the name of the model's ``ModelEntry``.
+    """
+
+    model: str = ""
+
+    kind: ClassVar[str] = "sampler"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.model, str) or not _NAME.fullmatch(self.model):
+            raise EntryError(f"sampler {self.name!r}: model {self.model!r} is not the name of a model")
+        if self.pattern is not None:
+            raise EntryError(f"sampler {self.name!r}: a sampler has no pattern")
+
+    @property
+    def full_name(self) -> str:
+        """The model's name and the sampler's."""
+        return f"{self.model}/{self.name}"
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Returns no arguments if ``name`` is the full name, else None."""
+        return {} if name == self.full_name else None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from harness.interface.entries import DatasetEntry, ExecutorEntry, MetricEntry, ModelEntry
+from harness.interface.entries import DatasetEntry, ExecutorEntry, MetricEntry, ModelEntry, SamplerEntry
 
 if TYPE_CHECKING:
     from harness.interface.spec import RunSpec
@@ -42,6 +42,11 @@ def register_models() -> Sequence[ModelEntry]:  # type: ignore[empty-body]
 @hookspec
 def register_metrics() -> Sequence[MetricEntry]:  # type: ignore[empty-body]
     """Returns the metrics that this plugin adds."""
+
+
+@hookspec
+def register_samplers() -> Sequence[SamplerEntry]:  # type: ignore[empty-body]
+    """Returns the samplers that this plugin adds, for its own models or those of others."""
 
 
 @hookspec

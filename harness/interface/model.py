@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.interface.sampling import Noise, Sampler, SamplingTrace, raster_sample
+from harness.interface.sampling import BoundSampler, Noise, Sampler, SamplingTrace, raster_sample
 from harness.interface.spec import ImageSpec
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Model(nn.Module, ABC):
 
     default_budget: ClassVar[str] = "20 epochs"
     draws_jointly: ClassVar[bool] = False
+    _registered: tuple[Mapping[str, Sampler], Mapping[str, Sampler]] = ({}, {})
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
@@ -71,25 +72,43 @@ class Model(nn.Module, ABC):
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8, drawn with torch's global generators."""
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns named ways to draw from the same distribution, the default first."""
+    def samplers(self) -> Mapping[str, BoundSampler]:
+        """Returns the ways to draw from this distribution by name, the default first.
 
-        def default(
-            num_samples: int,
-            *,
-            noise: Noise | None = None,
-            known: Tensor | None = None,
-            mask: Tensor | None = None,
-            trace: SamplingTrace | None = None,
-        ) -> Tensor:
-            if noise is not None or known is not None or mask is not None:
-                raise Unsupported(f"{type(self).__name__} draws its own noise and cannot clamp pixels")
-            if trace is not None:
-                trace.network_evaluations += 1
-                trace.sequential_depth += 1
-            return self.sample(num_samples)
+        They are what the class brings, and what plugins registered for it (``harness.SamplerEntry``), which a model has
+        that a run, ``harness.load`` or ``harness.with_samplers`` gave.
+        """
+        own, others = self._bound()
+        return {"default": self._default, **own, **others}
 
-        return {"default": default}
+    def add_samplers(self, own: Mapping[str, Sampler], others: Mapping[str, Sampler]) -> Self:
+        """Takes registered samplers by name: those of the plugin that the model is of, and those of other plugins.
+
+        The first of one's own becomes the default of an autoregressive model; nobody else's ever does.
+        """
+        self._registered = (own, others)
+        return self
+
+    def _bound(self) -> tuple[dict[str, BoundSampler], dict[str, BoundSampler]]:
+        own: dict[str, BoundSampler] = {name: partial(draw, self) for name, draw in self._registered[0].items()}
+        others: dict[str, BoundSampler] = {name: partial(draw, self) for name, draw in self._registered[1].items()}
+        return own, others
+
+    def _default(
+        self,
+        num_samples: int,
+        *,
+        noise: Noise | None = None,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        trace: SamplingTrace | None = None,
+    ) -> Tensor:
+        if noise is not None or known is not None or mask is not None:
+            raise Unsupported(f"{type(self).__name__} draws its own noise and cannot clamp pixels")
+        if trace is not None:
+            trace.network_evaluations += 1
+            trace.sequential_depth += 1
+        return self.sample(num_samples)
 
 
 class ExactLikelihood(Model):
@@ -218,11 +237,12 @@ class Autoregressive(ExactLikelihood):
             num_samples, self.spec, num_orderings=self.num_orderings, device=self.device, dtype=self.dtype
         )
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``raster``, one full evaluation a generation step; a model adds its faster ones in front."""
-        return {"raster": partial(self._raster)}
+    def samplers(self) -> Mapping[str, BoundSampler]:
+        """Returns the samplers registered by the model's own plugin, then ``raster``, then those of other plugins."""
+        own, others = self._bound()
+        return {**own, "raster": self.raster, **others}
 
-    def _raster(
+    def raster(
         self,
         num_samples: int,
         *,
@@ -231,6 +251,7 @@ class Autoregressive(ExactLikelihood):
         mask: Tensor | None = None,
         trace: SamplingTrace | None = None,
     ) -> Tensor:
+        """Draws images by one full evaluation a generation step; see ``Sampler``."""
         noise = self.draw_noise(num_samples) if noise is None else noise
         return raster_sample(
             self.conditional_logits, self.generation_steps, self.spec, noise, known=known, mask=mask, trace=trace

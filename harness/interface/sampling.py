@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -53,12 +53,43 @@ class SamplingTrace:
 
 
 class Sampler(Protocol):
-    """A way to draw from a model's distribution.
+    """A way to draw from a model's distribution: what the target of a ``harness.SamplerEntry`` is, a function."""
 
-    ``known`` (N, C, H, W) uint8 holds given pixels where ``mask`` (broadcastable to it, bool) is True: these are
-    clamped. Clamping is exact conditioning where every known pixel comes before the unknown ones in the ordering.
-    Returns (num_samples, C, H, W) uint8.
-    """
+    def __call__(
+        self,
+        model: Any,
+        num_samples: int,
+        /,
+        *,
+        noise: Noise | None = None,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        trace: SamplingTrace | None = None,
+    ) -> Tensor:
+        """Draws images.
+
+        Args:
+            model: the trained model, of the class that the sampler is registered for; it is not changed.
+            num_samples: N.
+            noise: all the randomness, of N images; the sampler's own where None: ``model.draw_noise(num_samples)``. An
+                exact sampler of an autoregressive model gives the images of the sampler ``raster`` for the same noise.
+            known: (N, C, H, W) uint8, given pixels where ``mask`` (broadcastable to it, bool) is True: these are
+                clamped. That is exact conditioning where every known pixel comes before the unknown ones.
+            mask: where pixels are known; goes with ``known``.
+            trace: counts network evaluations where given.
+
+        Returns:
+            (N, C, H, W) uint8 on the model's device.
+
+        Raises:
+            Unsupported: it cannot draw from this model, or cannot clamp; the message says why.
+            ValueError: one of ``known`` and ``mask`` without the other.
+        """
+        ...
+
+
+class BoundSampler(Protocol):
+    """A ``Sampler`` of one model, as ``Model.samplers`` gives it by name."""
 
     def __call__(
         self,
@@ -69,7 +100,7 @@ class Sampler(Protocol):
         mask: Tensor | None = None,
         trace: SamplingTrace | None = None,
     ) -> Tensor:
-        """Draws ``num_samples`` images."""
+        """Draws (num_samples, C, H, W) uint8; see ``Sampler``."""
         ...
 
 

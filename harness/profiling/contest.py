@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.interface.model import Autoregressive, Model
-from harness.interface.sampling import Noise, Sampler, SamplingTrace
+from harness.interface.sampling import BoundSampler, Noise, SamplingTrace
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.flops import count_flops
 from harness.profiling.measurement import CertificateCounts
@@ -134,7 +134,7 @@ class Contest:
         with isolated_rng(derive_seed(self.profile.seed, "noise", self.batch_size, number), model.device):
             return model.draw_noise(self.batch_size)
 
-    def _draw(self, sampler: Sampler) -> Draw:
+    def _draw(self, sampler: BoundSampler) -> Draw:
         def draw(noise: Noise | None, trace: SamplingTrace) -> Tensor:
             return sampler(self.batch_size, noise=noise, trace=trace)
 

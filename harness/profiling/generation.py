@@ -34,7 +34,8 @@ class Profiled:
         model: its registered name.
         make: constructs it for a sample space, trained where ``spec`` is given; raises Unsupported or ValueError.
         hyperparameters: what differs from its defaults.
-        code: the digest of its code, that of its samplers included.
+        code: the digest of its code.
+        sampler_codes: those of the samplers that plugins registered for it, by name.
         spec: the one space of a trained model.
         run: whose weights it has.
         bits_per_dim, likelihood_kind: of that run.
@@ -46,6 +47,7 @@ class Profiled:
     make: Callable[[ImageSpec], Model]
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
+    sampler_codes: Mapping[str, str] = field(default_factory=dict)
     spec: ImageSpec | None = None
     run: str | None = None
     bits_per_dim: float | None = None
@@ -198,7 +200,7 @@ class GenerationRun:
         before = self.found.get(self._cell(profiled, spec, batch_size, sampler))
         if before is None or before.status != "done" or not before.complete:
             return False
-        if before.key != self._key(profiled, before.cell):
+        if before.key != self._key(profiled, before.cell, sampler):
             return False
         again = {
             "label": profiled.label, "bits_per_dim": profiled.bits_per_dim, "likelihood_kind": profiled.likelihood_kind,
@@ -233,8 +235,9 @@ class GenerationRun:
         ]  # fmt: skip
         return digest_of(parts)[:16]
 
-    def _key(self, profiled: Profiled, cell: str) -> str:
-        return digest_of([cell, profiled.code, self.profile.rounds, self.profile.seed])[:16]
+    def _key(self, profiled: Profiled, cell: str, sampler: str) -> str:
+        codes = [profiled.code, profiled.sampler_codes.get(sampler)]
+        return digest_of([cell, *codes, self.profile.rounds, self.profile.seed])[:16]
 
     # --- what is made of it ---
 
@@ -246,7 +249,7 @@ class GenerationRun:
     def _common(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
         cell = self._cell(profiled, spec, batch_size, sampler)
         return {
-            "cell": cell, "key": self._key(profiled, cell), "label": profiled.label, "model": profiled.model,
+            "cell": cell, "key": self._key(profiled, cell, sampler), "label": profiled.label, "model": profiled.model,
             "hyperparameters": dict(profiled.hyperparameters), "run": profiled.run,
             "weights": "initial" if profiled.run is None else "trained", "channels": spec.channels,
             "height": spec.height, "width": spec.width, "levels": spec.levels, "batch_size": batch_size,

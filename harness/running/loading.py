@@ -26,6 +26,6 @@ def load_model(record: RunRecord, settings: Settings) -> Model:
     data = load_dataset(plugins, record.spec.dataset, DataFolder.resolve(settings.data))
     device = choose_device(settings.device)
     with isolated_rng(record.spec.seed, device):
-        model = build_model(plugins, record.spec, data, device)
+        model = build_model(plugins, record.spec, data, device, everyones_samplers=True)
     load_weights(folder.weights, model)
     return model.eval()

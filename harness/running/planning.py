@@ -16,7 +16,14 @@ from typing import Literal
 import torch
 
 from harness.discovery.hyperparameters import as_json, resolve
-from harness.discovery.loading import build_model, load_dataset, load_metric, load_model_class, model_code
+from harness.discovery.loading import (
+    build_model,
+    drawing_code,
+    load_dataset,
+    load_metric,
+    load_model_class,
+    model_code,
+)
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -331,7 +338,7 @@ class Planner:
 
     def _drawing(self, model: str) -> list[str]:
         """Returns the digest of the model's code with that of its samplers, where these have code of their own."""
-        drawing = model_code(self.plugins, model, drawing=True)
+        drawing = drawing_code(self.plugins, model)
         return [] if drawing == self._code(model) else [drawing]
 
     def _metric(self, name: str) -> Metric:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from harness.discovery.loading import load_dataset, load_metric, model_code, origin_of
+from harness.discovery.loading import drawing_code, load_dataset, load_metric, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -67,7 +67,7 @@ class Evaluations:
                     self._plugins,
                     self._spec.model,
                     self._spec.hyperparameters,
-                    model_code(self._plugins, self._spec.model, drawing=True),
+                    drawing_code(self._plugins, self._spec.model),
                 ),
                 audit_folder=artifacts / "audits",
             )

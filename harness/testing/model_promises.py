@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.audit.spaces import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
-from harness.discovery.loading import load_metric, load_model_class
+from harness.discovery.loading import load_metric, load_model_class, with_samplers
 from harness.discovery.manager import plugin_manager
 from harness.interface.dataset import Dataset
 from harness.interface.entries import EntryError
@@ -57,7 +57,7 @@ class Candidate:
         """Constructs it under the seed; raises ``Unsupported``, or whatever its code raises."""
         cls = self.model_class
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
-        return cls(spec, **resolve(cls, self.hyperparameters))
+        return with_samplers(plugin_manager(), cls(spec, **resolve(cls, self.hyperparameters)))
 
     def data(self) -> Dataset:
         """Returns a tiny dataset on the first sample space that the model takes."""

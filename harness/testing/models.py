@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -78,10 +78,15 @@ class ModelConformance(Conformance):
     def _subject(self) -> Subject:
         from harness.audit import Subject
         from harness.discovery.hyperparameters import resolve
+        from harness.discovery.loading import with_samplers
+        from harness.discovery.manager import plugin_manager
         from harness.testing.model_promises import class_of
 
         cls = class_of(self.model)
-        make: Callable[[ImageSpec], Model] = partial(cls, **resolve(cls, self.hyperparameters))
+
+        def make(spec: ImageSpec) -> Model:
+            return with_samplers(plugin_manager(), cls(spec, **resolve(cls, self.hyperparameters)))
+
         return Subject(_name(self.model), make, dict(self.hyperparameters), self.benchmark)
 
     def _command(self, result: CheckResult) -> str:

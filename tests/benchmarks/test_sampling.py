@@ -11,7 +11,7 @@ from plain.raster import naive_raster
 from side_by_side import side_by_side
 from subjects import MNIST, agree, gated, trained_gated, trained_made
 
-from harness import SamplingTrace
+from harness import SamplingTrace, with_samplers
 from harness.profiling import certify
 from harness_nade.nade import NADE
 
@@ -25,10 +25,10 @@ def against_naive(benchmark, model, plain, sampler, batch, *, passes):
     torch.manual_seed(1)
     noise = model.draw_noise(batch)
     threshold = noise.gumbel[:, 0] - noise.gumbel[:, 1]
-    drawn = []
+    draw, drawn = with_samplers(model).samplers()[sampler], []
     ratio = side_by_side(
         benchmark,
-        lambda: drawn.append(model.samplers()[sampler](batch, noise=noise)),
+        lambda: drawn.append(draw(batch, noise=noise)),
         lambda: naive_raster(plain, threshold, passes=passes),
         rounds=ROUNDS,
         times=model.spec.num_dimensions / passes,
@@ -41,10 +41,10 @@ def against_naive(benchmark, model, plain, sampler, batch, *, passes):
 
 
 def with_compiled(model):
-    from harness_layers.compiled.compilation import CompilationError, load_library
-    from harness_layers.compiled.sampler import SOURCE
+    from harness_pixelcnn.compiled.compilation import CompilationError, load_library
+    from harness_pixelcnn.compiled.sampler import SOURCE
 
-    if "compiled" not in model.samplers():
+    if "compiled" not in with_samplers(model).samplers():
         pytest.skip("the model has no sampler called compiled")
     try:
         load_library(SOURCE)
@@ -78,7 +78,10 @@ def test_compiled_sampling_against_our_own_forward_pass(batch, benchmark, say):
         model.log_prob(images)
 
     ratio = side_by_side(
-        benchmark, lambda: drawn.append(model.samplers()["compiled"](batch, noise=noise)), forward, rounds=ROUNDS
+        benchmark,
+        lambda: drawn.append(with_samplers(model).samplers()["compiled"](batch, noise=noise)),
+        forward,
+        rounds=ROUNDS,
     )
     for images in drawn:
         certify(model, images, noise).require("compiled")
@@ -92,7 +95,9 @@ def test_compiled_sampling_against_our_own_forward_pass(batch, benchmark, say):
 def test_sequential_depth_of_exact_samplers(sampler, benchmark, say):
     what, model = trained_gated()
     noise, trace = model.draw_noise(16), SamplingTrace()
-    images = benchmark.pedantic(model.samplers()[sampler], (16,), {"noise": noise, "trace": trace}, rounds=1)
+    images = benchmark.pedantic(
+        with_samplers(model).samplers()[sampler], (16,), {"noise": noise, "trace": trace}, rounds=1
+    )
     certify(model, images, noise).require(sampler)
     ratio = trace.sequential_depth / (model.spec.height * model.spec.width)
     benchmark.extra_info["sequential depth / pixels"] = ratio

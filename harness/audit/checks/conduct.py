@@ -14,7 +14,7 @@ from harness.audit.laboratory import Laboratory
 from harness.audit.subject import Specimen, State, probe
 from harness.audit.trial import Evidence, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
@@ -177,7 +177,7 @@ def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 @torch.no_grad()
-def _draw_under(sampler: Sampler, first: int, second: int) -> tuple[Tensor, Tensor, Tensor]:
+def _draw_under(sampler: BoundSampler, first: int, second: int) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(first)
     one, following = sampler(_SAMPLES), sampler(_SAMPLES)
     torch.manual_seed(second)

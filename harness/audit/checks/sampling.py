@@ -28,7 +28,7 @@ from harness.interface.model import (
     Unsupported,
     VariationalBound,
 )
-from harness.interface.sampling import Sampler
+from harness.interface.sampling import BoundSampler
 
 _SHARED = 64
 _FEWEST_INSIDE = 200
@@ -182,7 +182,7 @@ def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, gumbel: Tens
     return float(margin.max()) < (1e-9 if specimen.dtype == torch.float64 else 1e-5)
 
 
-def _clamping(specimen: Specimen, name: str, sampler: Sampler) -> Iterator[Trial]:
+def _clamping(specimen: Specimen, name: str, sampler: BoundSampler) -> Iterator[Trial]:
     known = specimen.images(8, "known")
     mask = torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
     mask[..., : (specimen.spec.height + 1) // 2, :] = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from itertools import pairwise
 
 import pytest
@@ -41,36 +40,6 @@ def fit(model, data, *, budget="20 steps", **options):
     trainer = Trainer(model, data, budget=Budget.parse(budget), **options)
     model.fit(data, trainer)
     return trainer
-
-
-class Interrupt:
-    """Stops a trainer after a number of steps."""
-
-    def __init__(self, step):
-        self.calls, self.step = 0, step
-
-    def __call__(self):
-        self.calls += 1
-        return self.calls == self.step
-
-
-@models
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_an_interrupted_and_resumed_training_gives_bit_for_bit_the_uninterrupted_weights(build, stop_at, tmp_path):
-    data = random_data()
-    torch.manual_seed(1)
-    whole = build(batch_size=13, critic_steps=2)
-    fit(whole, data, budget="11 steps")
-    after = torch.get_rng_state()
-    torch.manual_seed(1)
-    stopped = build(batch_size=13, critic_steps=2)
-    with pytest.raises(RuntimeError, match="stopped at step"):
-        fit(stopped, data, budget="11 steps", folder=tmp_path, should_stop=Interrupt(stop_at))
-    torch.manual_seed(99)  # another process: nothing of the first one's random numbers is left
-    resumed = build(batch_size=13, critic_steps=2)
-    fit(resumed, data, budget="11 steps", folder=tmp_path)
-    assert same(state_of(whole), state_of(resumed))
-    assert torch.equal(torch.get_rng_state(), after)
 
 
 @models
@@ -193,19 +162,6 @@ def test_sampling_changes_nothing_and_leaves_the_mode_as_it_was(build, training)
 
 
 @models
-def test_a_copy_of_the_state_gives_the_same_samples_under_the_same_seed(build):
-    model, copied = build(learning_rate=0.01), build()
-    fit(model, random_data())
-    copied.load_state_dict(model.state_dict())
-    samples = []
-    for one in (model, copied.eval()):
-        torch.manual_seed(5)
-        samples.append(one.sample(700))
-    assert torch.equal(*samples)
-    assert len(samples[0].unique(dim=0)) > 10
-
-
-@models
 def test_a_sample_is_the_image_of_its_own_latents_whatever_is_drawn_beside_it(build, monkeypatch):
     model = build().double()
     fit(model, random_data(), precision="float64")
@@ -273,25 +229,6 @@ def test_autocast_trains_to_nearly_the_weights_of_single_precision(build):
 def test_a_last_batch_of_one_image_is_no_obstacle(build):
     model = build(batch_size=13)
     assert fit(model, random_data(num=14), budget="2 epochs").step == 4
-
-
-@models
-def test_a_model_depends_on_seed_and_arguments_alone(build):
-    data, states = random_data(), []
-    for _ in range(2):
-        torch.manual_seed(4)
-        model = build()
-        fit(model, data, budget="3 steps")
-        states.append(state_of(model))
-    assert same(*states)
-
-
-@models
-def test_a_deep_copy_plays_on_its_own(build):
-    model = build()
-    before = state_of(model)
-    fit(copy.deepcopy(model), random_data(), budget="3 steps")
-    assert same(state_of(model), before)
 
 
 @pytest.mark.parametrize("kind", [GAN, WGANGP])

@@ -35,6 +35,7 @@ class CausalModel(Autoregressive):
     """
 
     default_budget: ClassVar[str] = "20 epochs"
+    output: CausalConv2d
 
     def __init__(self, spec: ImageSpec, *, learning_rate: float, batch_size: int, max_gradient_norm: float,
                  validate_every: str) -> None:  # fmt: skip
@@ -52,9 +53,9 @@ class CausalModel(Autoregressive):
     def spread(self, reached: Tensor) -> Tensor:
         """Follows zeros and ones (N, C, H, W) from the image to the outputs of its channels."""
 
-    @abstractmethod
     def output_layers(self) -> Sequence[CausalConv2d]:
         """Returns the layers that give outputs (N, C * O, ...): their biases start from the marginal frequencies."""
+        return [self.output]
 
     def labels_of(self, images: Tensor, ordering: int) -> Tensor | None:
         """Returns the labels (N,) that an ordering scores images (N, C, H, W) with: none."""

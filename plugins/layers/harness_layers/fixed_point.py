@@ -7,7 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness import ImageSpec, Noise, SamplingTrace, clamp_known
+from harness import Autoregressive, ImageSpec, Noise, SamplingTrace, clamp_known
+
+
+def fixed_point(model: Autoregressive, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
+                mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+    """Draws from any model of one ordering by fixed-point iteration; see ``harness.Sampler``."""
+    noise = model.draw_noise(num_samples) if noise is None else noise
+
+    def logits(images: Tensor, places: Tensor) -> Tensor:
+        return model.conditional_logits(images)
+
+    return fixed_point_sample(logits, model.spec, noise, known=known, mask=mask, trace=trace)
 
 
 @torch.no_grad()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, Sampler
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d
 from harness_layers.causal_model import CausalModel
 from harness_layers.checks import check_at_least, check_positive
@@ -104,9 +104,3 @@ class Multiscale(CausalModel):
     def output_layers(self) -> Sequence[CausalConv2d]:
         """Returns the base's and every group's."""
         return [self.base.output, *(network.output for network in self.networks)]
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``parallel``, the default, and ``raster``, a pass of all networks a generation step."""
-        from harness_multiscale.parallel import parallel_sampler
-
-        return {"parallel": parallel_sampler(self), "raster": super().samplers()["raster"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, hookimpl
+from harness import ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
@@ -32,5 +32,30 @@ def register_models() -> list[ModelEntry]:
             "harness_nade.made:MADE",
             paper="arXiv 1502.03509 (Germain et al. 2015)",
             summary="masked autoencoder, all conditionals in one pass; a mixture over masks and orderings",
+        ),
+    ]
+
+
+@hookimpl
+def register_samplers() -> list[SamplerEntry]:
+    """Returns the samplers of these models."""
+    return [
+        SamplerEntry(
+            "incremental",
+            "harness_nade.nade_samplers:nade",
+            model="nade",
+            summary="O(DH) an image, by rank-one updates of the hidden layer",
+        ),
+        SamplerEntry(
+            "incremental",
+            "harness_nade.nade_samplers:deep_nade",
+            model="deep-nade",
+            summary="D evaluations an image, by rank-one updates of the first layer",
+        ),
+        SamplerEntry(
+            "incremental",
+            "harness_nade.made_incremental:incremental",
+            model="made",
+            summary="in blocks of entries: each hidden unit about once an image",
         ),
     ]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from harness import ImageSpec, Noise, Sampler, SamplingTrace, Split, mean_over
+from harness import ImageSpec, Split, mean_over
 from harness_layers.checks import check_positive, check_widths
 from harness_layers.pixels import level_log_probs
 from harness_nade.entrywise import EntrywiseModel, Inputs
-from harness_nade.incremental import incremental_sample
 from harness_nade.orderings import random_orders, ranks_of
-from harness_nade.pixels import value_logits
 
 _CHUNK_FLOATS = 2**21  # one hidden layer of a chunk of positions: 8 MiB in float32
 
@@ -90,7 +87,7 @@ class DeepNADE(EntrywiseModel):
         count = torch.randint(size, (num_images, 1), device=self.device)
         return keys < keys.sort(dim=1).values.gather(1, count)
 
-    def _by_position(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def by_position(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the first and last layers' weights of every entry, in the order in which entries are drawn.
 
         What observing an entry adds to the first layer, (D, E, H) times its inputs and (D, H); the weights (D, O, H)
@@ -105,16 +102,17 @@ class DeepNADE(EntrywiseModel):
             self.output.bias.view(size, -1)[order],
         )
 
-    def _upper_layers(self, activations: Tensor) -> Tensor:
+    def upper_layers(self, activations: Tensor) -> Tensor:
+        """Maps the first layer's pre-activations (..., H) to the last hidden layer (..., H)."""
         hidden = activations.relu()
         for layer in self.layers[1:]:
             hidden = layer(hidden).relu()
         return hidden
 
-    def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, levels, C, H, W): D evaluations an image, in chunks of bounded memory."""
+    def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations an image, in chunks of bounded memory."""
         order, size = self.orders[ordering], self.spec.num_dimensions
-        of_values, of_mask, output_weight, output_bias = self._by_position(order)
+        of_values, of_mask, output_weight, output_bias = self.by_position(order)
         inputs = self.inputs_of(images.flatten(1)[:, order]).transpose(0, 1)
         activations = self.layers[0].bias.expand(len(images), -1)
         widest = max(layer.out_features for layer in self.layers)
@@ -125,54 +123,13 @@ class DeepNADE(EntrywiseModel):
             added = torch.baddbmm(of_mask[chunk, None], inputs[chunk], of_values[chunk])  # (K, N, H)
             states = torch.cat([activations[None], added]).cumsum(0)  # (K + 1, N, H): before every entry, and after
             activations = states[-1]
-            hidden = self._upper_layers(states[:-1])
+            hidden = self.upper_layers(states[:-1])
             outputs.append(torch.baddbmm(output_bias[chunk, None], hidden, output_weight[chunk].mT))  # (K, N, O)
-        logits = value_logits(torch.cat(outputs))[ranks_of(order)]  # (D, N, levels)
-        return logits.permute(1, 2, 0).reshape(len(images), -1, *self.spec.shape)
+        return torch.cat(outputs)[ranks_of(order)].transpose(0, 1)
 
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64, the rank of every entry in an ordering."""
         return ranks_of(self.orders[ordering]).view(self.spec.shape)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``incremental``, D evaluations an image, and ``raster``, D evaluations of D each."""
-        return {"incremental": self._incremental, **super().samplers()}
-
-    @torch.no_grad()
-    def _incremental(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = self.draw_noise(num_samples) if noise is None else noise
-        mask = None if mask is None else mask.to(self.device).expand(num_samples, *self.spec.shape)
-        images = torch.empty(num_samples, *self.spec.shape, dtype=torch.uint8, device=self.device)
-        for ordering in sorted(set(noise.ordering.tolist())):
-            rows = (noise.ordering == ordering).nonzero().squeeze(1)
-            part = Noise(noise.gumbel[rows], noise.ordering[rows])
-            images[rows] = self._sample_in_order(
-                self.orders[ordering], part, known=None if known is None else known.to(self.device)[rows],
-                mask=None if mask is None else mask[rows], trace=trace,
-            )  # fmt: skip
-        return images
-
-    def _sample_in_order(self, order: Tensor, noise: Noise, *, known: Tensor | None, mask: Tensor | None,
-                         trace: SamplingTrace | None) -> Tensor:  # fmt: skip
-        of_values, of_mask, output_weight, output_bias = self._by_position(order)
-
-        def logits_at(activations: Tensor, position: int) -> Tensor:
-            hidden = self._upper_layers(activations)
-            return value_logits(F.linear(hidden, output_weight[position], output_bias[position]))
-
-        def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
-            inputs = self.inputs_of(values)  # (N, E)
-            return torch.addmm(activations + of_mask[position], inputs, of_values[position])
-
-        start = self.layers[0].bias.expand(len(noise.ordering), -1)
-        return incremental_sample(
-            order, start, logits_at, absorb, self.spec, noise, known=known, mask=mask, trace=trace
-        )
-
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases to (D, O)."""
-        self.output.bias.copy_(outputs.flatten())
 
     def training_loss(self, images: Tensor, step: int) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: the order-agnostic objective under random masks."""

@@ -11,13 +11,13 @@ from abc import abstractmethod
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness import Autoregressive, Dataset, ImageSpec, Split, Trainer, mean_over
 from harness_layers.checks import check_choice
 from harness_layers.descent import Descent, descend
 from harness_layers.pixels import level_counts, level_log_probs, level_logits, num_outputs, smoothed_outputs
-from harness_nade.pixels import encode
 
 Inputs = Literal["scaled", "one-hot"]
 
@@ -40,6 +40,7 @@ class EntrywiseModel(Autoregressive):
 
     default_budget: ClassVar[str] = "60 epochs"
     scored_at_once: ClassVar[int] = 500
+    output: nn.Linear
 
     def __init__(self, spec: ImageSpec, *, inputs: Inputs, learning_rate: float, batch_size: int, weight_decay: float,
                  members: int = 1) -> None:  # fmt: skip
@@ -54,16 +55,18 @@ class EntrywiseModel(Autoregressive):
         )  # fmt: skip
 
     @abstractmethod
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases of the outputs to (D, O): what the model puts out before it has learned anything."""
-
     def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, D, O), a logit or the levels' unnormalised log-probabilities."""
-        raise NotImplementedError(f"{type(self).__name__} does not put out all conditionals of an ordering at once")
+
+    def start_from(self, outputs: Tensor) -> None:
+        """Sets the biases of the outputs to (D, O): what the model puts out before it has learned anything."""
+        self.output.bias.copy_(outputs.flatten())
 
     def inputs_of(self, values: Tensor) -> Tensor:
         """Maps integers of any shape (...) to network inputs (..., E)."""
-        return encode(values, self.inputs, self.spec.levels, self.dtype)
+        if self.inputs == "one-hot":
+            return F.one_hot(values.long(), self.spec.levels).to(self.dtype)
+        return (values.to(self.dtype) / (self.spec.levels - 1)).unsqueeze(-1)
 
     def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, levels, C, H, W)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec, Noise, Sampler, SamplingTrace
+from harness import ImageSpec, Noise, SamplingTrace
 from harness_layers.checks import check_positive, check_widths
 from harness_nade.entrywise import EntrywiseModel, Inputs
 from harness_nade.orderings import random_orders, ranks_of, raster_order
@@ -130,10 +130,6 @@ class MADE(EntrywiseModel):
             outputs = outputs + F.linear(inputs, weights[-1])
         return outputs.view(len(images), self.spec.num_dimensions, -1)
 
-    def start_from(self, outputs: Tensor) -> None:
-        """Sets the biases to (D, O)."""
-        self.output.bias.copy_(outputs.flatten())
-
     def generation_steps(self, ordering: int = 0) -> Tensor:
         """Returns (C, H, W) int64, the rank of every entry in the member's ordering."""
         return self.ranks[ordering // self.num_masks].view(self.spec.shape)
@@ -148,18 +144,11 @@ class MADE(EntrywiseModel):
             seen = (seen @ mask.to(torch.float64) > 0).to(torch.float64)
         return None if torch.equal(seen > 0, past) else seen > 0
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``incremental``, which computes each hidden unit about once an image, and ``raster``."""
-        from harness_nade.made_incremental import made_samplers
-
-        raster = super().samplers()["raster"]
-
-        def holding(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                    mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-            with self._weights_held():  # masked once an image, not once a step
-                return raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
-
-        return made_samplers(self, holding)
+    def raster(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
+               mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+        """Draws by one pass a generation step, with the weights masked once an image, not once a step."""
+        with self._weights_held():
+            return super().raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 
     @contextmanager
     def _weights_held(self) -> Iterator[None]:

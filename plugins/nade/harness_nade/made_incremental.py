@@ -11,31 +11,23 @@ causality what comes to rest is what drawing them one after another gives, and k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import Noise, Sampler, SamplingTrace, clamp_known
-
-if TYPE_CHECKING:
-    from harness_nade.made import MADE
+from harness import Noise, SamplingTrace, clamp_known
+from harness_nade.made import MADE
 
 _BLOCK = 112  # entries; with fewer, less is computed again and again, by more operations
 
 
-def made_samplers(model: MADE, raster: Sampler) -> Mapping[str, Sampler]:
-    """Returns ``incremental``, the default, and ``raster``; each image is drawn by the member that its noise names."""
-
-    def incremental(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                    mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = model.draw_noise(num_samples) if noise is None else noise
-        return incremental_sample(model, noise, known=known, mask=mask, trace=trace)
-
-    return {"incremental": incremental, "raster": raster}
+def incremental(model: MADE, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
+                mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+    """Draws each image by the member that its noise names; see ``harness.Sampler``."""
+    noise = model.draw_noise(num_samples) if noise is None else noise
+    return incremental_sample(model, noise, known=known, mask=mask, trace=trace)
 
 
 def incremental_sample(model: MADE, noise: Noise, *, known: Tensor | None = None, mask: Tensor | None = None,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from harness import ImageSpec, Noise, Sampler, SamplingTrace
+from harness import ImageSpec
 from harness_layers.checks import check_positive
 from harness_nade.entrywise import EntrywiseModel, Inputs
-from harness_nade.incremental import incremental_sample
 from harness_nade.nade_kernel import nade_outputs
 from harness_nade.orderings import ranks_of, raster_order
-from harness_nade.pixels import value_logits
 
 
 class NADE(EntrywiseModel):
@@ -64,25 +60,3 @@ class NADE(EntrywiseModel):
     def start_from(self, outputs: Tensor) -> None:
         """Sets the biases to (D, O)."""
         self.output_bias.copy_(outputs[self.order])
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``incremental``, O(DH) an image by rank-one updates, and ``raster``."""
-        return {"incremental": self._incremental, **super().samplers()}
-
-    @torch.no_grad()
-    def _incremental(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                     mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = self.draw_noise(num_samples) if noise is None else noise
-
-        def logits_at(activations: Tensor, position: int) -> Tensor:
-            hidden = activations.sigmoid()
-            return value_logits(F.linear(hidden, self.output_weight[position], self.output_bias[position]))
-
-        def absorb(activations: Tensor, position: int, values: Tensor) -> Tensor:
-            inputs = self.inputs_of(values)  # (N, E)
-            return torch.addmm(activations, inputs, self.weight[position])
-
-        start = self.hidden_bias.expand(num_samples, -1)
-        return incremental_sample(
-            self.order, start, logits_at, absorb, self.spec, noise, known=known, mask=mask, trace=trace
-        )

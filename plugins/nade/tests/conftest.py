@@ -38,25 +38,6 @@ def _randomised(model: Autoregressive) -> Autoregressive:
     return model
 
 
-def _seen(model: Autoregressive, ordering: int) -> Tensor:
-    """(D, D) bool: row i is true where changing entry j, in any of 50 random images, changes the logits of entry i."""
-    spec = model.spec
-    images = torch.randint(spec.levels, (50, *spec.shape), dtype=torch.uint8)
-    before = model.conditional_logits(images, ordering).flatten(2)
-    columns = []
-    for entry in range(spec.num_dimensions):
-        changed = images.clone().flatten(1)
-        changed[:, entry] = (changed[:, entry] + 1) % spec.levels
-        after = model.conditional_logits(changed.view_as(images), ordering).flatten(2)
-        columns.append(((after - before).abs() > 1e-12).any(0).any(0))
-    return torch.stack(columns, dim=1)
-
-
-def _past(model: Autoregressive, ordering: int) -> Tensor:
-    steps = model.generation_steps(ordering).flatten()
-    return steps[:, None] > steps[None, :]
-
-
 @pytest.fixture
 def every_image() -> Callable[[ImageSpec], Tensor]:
     return _every_image
@@ -65,13 +46,3 @@ def every_image() -> Callable[[ImageSpec], Tensor]:
 @pytest.fixture
 def randomised() -> Callable[[Autoregressive], Autoregressive]:
     return _randomised
-
-
-@pytest.fixture
-def seen() -> Callable[[Autoregressive, int], Tensor]:
-    return _seen
-
-
-@pytest.fixture
-def past() -> Callable[[Autoregressive, int], Tensor]:
-    return _past

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy.stats import chisquare
 
-from harness import Autoregressive, Budget, Dataset, ImageSpec, Noise, SamplingTrace, Split, Trainer
+from harness import Autoregressive, Budget, Dataset, ImageSpec, Noise, SamplingTrace, Split, Trainer, with_samplers
 from harness_nade.deep_nade import DeepNADE
 from harness_nade.fvsbn import FVSBN
 from harness_nade.made import MADE
@@ -29,45 +28,6 @@ models = pytest.mark.parametrize("build", BUILD.values(), ids=BUILD.keys())
 
 
 @models
-def test_probabilities_sum_to_one_at_initialisation(build, spec, every_image):
-    total = build(spec).double().log_prob(every_image(spec)).exp().sum()
-    torch.testing.assert_close(total.item(), 1.0, rtol=0, atol=1e-7)
-
-
-@models
-def test_probabilities_sum_to_one_with_large_random_weights(build, spec, every_image, randomised):
-    total = randomised(build(spec)).log_prob(every_image(spec)).exp().sum()
-    torch.testing.assert_close(total.item(), 1.0, rtol=0, atol=1e-7)
-
-
-@models
-def test_conditionals_see_nothing_of_the_future(build, spec, randomised, seen, past):
-    model = randomised(build(spec))
-    for ordering in range(model.num_orderings):
-        assert not (seen(model, ordering) & ~past(model, ordering)).any()
-
-
-@models
-def test_conditionals_see_all_of_the_past_that_the_model_declares(build, spec, randomised, seen, past):
-    model = randomised(build(spec))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.abs_().mul_(0.3)  # every path counts: no rectifier is off, no two paths cancel
-    for ordering in range(model.num_orderings):
-        declared = model.dependence(ordering)
-        assert torch.equal(seen(model, ordering), past(model, ordering) if declared is None else declared)
-
-
-@models
-def test_generation_steps_are_a_permutation_of_the_entries(build, spec):
-    model = build(spec)
-    for ordering in range(model.num_orderings):
-        steps = model.generation_steps(ordering)
-        assert steps.shape == spec.shape
-        assert sorted(steps.flatten().tolist()) == list(range(spec.num_dimensions))
-
-
-@models
 def test_likelihood_is_the_equal_mixture_over_orderings(build, spec, every_image, randomised):
     model, images = randomised(build(spec)), every_image(spec)
     members = [
@@ -80,30 +40,11 @@ def test_likelihood_is_the_equal_mixture_over_orderings(build, spec, every_image
 
 
 @models
-def test_sampled_frequencies_agree_with_the_enumerated_probabilities(build, every_image):
-    spec = ImageSpec(channels=2, height=1, width=2, levels=3)
-    model = build(spec).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn_like(parameter))
-        expected = model.log_prob(every_image(spec)).exp() * 20_000
-        samples = model.sample(20_000).flatten(1).long()
-    index = (samples * spec.levels ** torch.arange(3, -1, -1)).sum(1)
-    counts = index.bincount(minlength=spec.levels**4)
-    assert samples.max() < spec.levels
-    frequent = expected >= 5  # the approximation by chi-square needs that; the rare images are pooled
-    pooled = [cells[frequent].double() for cells in (counts, expected)]
-    for cells, every in zip(pooled, (counts, expected), strict=True):
-        cells[-1] += every[~frequent].sum()
-    assert chisquare(*(cells.numpy() for cells in pooled)).pvalue > 1e-3
-
-
-@models
 def test_every_sampler_gives_the_raster_image_under_the_same_noise(build, spec, randomised):
     model = randomised(build(spec))
     noise = model.draw_noise(200)
-    raster = model.samplers()["raster"](200, noise=noise)
-    for sampler in model.samplers().values():
+    raster = with_samplers(model).samplers()["raster"](200, noise=noise)
+    for sampler in with_samplers(model).samplers().values():
         assert torch.equal(sampler(200, noise=noise), raster)
 
 
@@ -113,28 +54,10 @@ def test_every_sampler_gives_the_raster_image_around_clamped_pixels(build, spec,
     noise = model.draw_noise(100)
     known = torch.randint(spec.levels, (100, *spec.shape), dtype=torch.uint8)
     mask = torch.rand(spec.shape) < 0.5
-    raster = model.samplers()["raster"](100, noise=noise, known=known, mask=mask)
+    raster = with_samplers(model).samplers()["raster"](100, noise=noise, known=known, mask=mask)
     assert torch.equal(raster[:, mask], known[:, mask])
-    for sampler in model.samplers().values():
+    for sampler in with_samplers(model).samplers().values():
         assert torch.equal(sampler(100, noise=noise, known=known, mask=mask), raster)
-
-
-@models
-def test_a_sample_is_a_fixed_point_of_one_evaluation_under_its_noise(build, spec, randomised):
-    model = randomised(build(spec))
-    noise = model.draw_noise(100)
-    samples = next(iter(model.samplers().values()))(100, noise=noise)
-    for ordering in range(model.num_orderings):
-        rows = noise.ordering == ordering
-        logits = model.conditional_logits(samples[rows], ordering)
-        assert torch.equal((logits + noise.gumbel[rows]).argmax(1).to(torch.uint8), samples[rows])
-
-
-@models
-def test_state_is_complete_so_that_a_copy_has_the_same_likelihood(build, spec, every_image, randomised):
-    model, copy = randomised(build(spec)), build(spec).double()
-    copy.load_state_dict(model.state_dict())
-    assert torch.equal(model.log_prob(every_image(spec)), copy.log_prob(every_image(spec)))
 
 
 @pytest.mark.parametrize("name", ["fvsbn-one-hot", "nade-one-hot", "deep-nade-one-hot", "made"])
@@ -155,7 +78,7 @@ def test_incremental_samplers_evaluate_the_network_once_an_entry():
     spec = ImageSpec(channels=1, height=3, width=3, levels=2)
     for model in (NADE(spec, hidden=4), DeepNADE(spec, hidden=(4,))):
         trace = SamplingTrace()
-        model.samplers()["incremental"](5, trace=trace)
+        with_samplers(model).samplers()["incremental"](5, trace=trace)
         assert (trace.network_evaluations, trace.sequential_depth) == (9, 9)
 
 
@@ -163,10 +86,11 @@ def test_noise_of_one_ordering_gives_that_members_samples():
     spec = ImageSpec(channels=1, height=2, width=2, levels=2)
     model = DeepNADE(spec, hidden=(6,), num_orderings=3).double()
     noise = model.draw_noise(300)
-    together = model.samplers()["incremental"](300, noise=noise)
+    draw = with_samplers(model).samplers()["incremental"]
+    together = draw(300, noise=noise)
     for ordering in range(3):
         rows = noise.ordering == ordering
-        alone = model.samplers()["incremental"](int(rows.sum()), noise=Noise(noise.gumbel[rows], noise.ordering[rows]))
+        alone = draw(int(rows.sum()), noise=Noise(noise.gumbel[rows], noise.ordering[rows]))
         assert torch.equal(alone, together[rows])
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import ImageSpec, SamplingTrace
+from harness import ImageSpec, SamplingTrace, with_samplers
 from harness_nade import made_incremental
 from harness_nade.made import MADE
 
@@ -15,7 +15,7 @@ BLOCKS = pytest.mark.parametrize("block", [1, 7, 112])  # one entry, several and
 
 
 def drawn(model, name, noise, **options):
-    return model.samplers()[name](len(noise.gumbel), noise=noise, **options)
+    return with_samplers(model).samplers()[name](len(noise.gumbel), noise=noise, **options)
 
 
 @SPACES
@@ -65,7 +65,7 @@ def test_clamped_pixels_are_kept_and_seen_as_by_raster(space, block, hidden, ran
 def test_known_pixels_without_a_mask_are_refused():
     model = MADE(BINARY, hidden=(20,))
     with pytest.raises(ValueError, match="known pixels need a mask"):
-        model.samplers()["incremental"](1, known=torch.zeros(1, *BINARY.shape, dtype=torch.uint8))
+        with_samplers(model).samplers()["incremental"](1, known=torch.zeros(1, *BINARY.shape, dtype=torch.uint8))
 
 
 def test_a_block_is_evaluated_at_most_once_an_entry(randomised):
@@ -85,7 +85,7 @@ def test_blocks_of_one_entry_are_evaluated_once_an_entry(randomised, monkeypatch
 
 def test_samples_can_be_used_where_gradients_are_recorded(randomised):
     model = randomised(MADE(BINARY, hidden=(30,)))
-    images = model.sample(3)
+    images = with_samplers(model).sample(3)
     assert not images.is_inference()
     weights = torch.ones(3, requires_grad=True)
     (images.double().sum((1, 2, 3)) * weights).sum().backward()

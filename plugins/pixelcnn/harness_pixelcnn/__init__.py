@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, hookimpl
+from harness import ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
@@ -40,3 +40,30 @@ def register_models() -> list[ModelEntry]:
             summary="LSTMs along both diagonals of an image, which see the whole past; any levels, R before G before B",
         ),
     ]
+
+
+@hookimpl
+def register_samplers() -> list[SamplerEntry]:
+    """Returns the samplers of these models, each model's default first."""
+    cached = "what the rows above say once a row, the rest once an entry"
+    whole, rows = "all entries at once, until nothing changes", "a row at once, until nothing changes"
+    iterated = "harness_layers.fixed_point:fixed_point"
+    entries = [
+        SamplerEntry("cached", "harness_pixelcnn.pixelcnn_samplers:cached", cached, model="pixelcnn"),
+        SamplerEntry("fixed-point", iterated, whole, model="pixelcnn"),
+        SamplerEntry("fixed-point-rows", "harness_pixelcnn.pixelcnn_samplers:fixed_point_rows", rows, model="pixelcnn"),
+    ]
+    for model in ("gated-pixelcnn", "gated-pixelcnn-conditional"):
+        kernel = "a C++ kernel, compiled on demand; without a compiler as cached"
+        entries += [
+            SamplerEntry("cached", "harness_pixelcnn.gated_samplers:cached", cached, model=model),
+            SamplerEntry("compiled", "harness_pixelcnn.compiled.sampler:compiled", kernel, model=model),
+            SamplerEntry("fixed-point", "harness_pixelcnn.gated_samplers:fixed_point", whole, model=model),
+            SamplerEntry("fixed-point-rows", "harness_pixelcnn.gated_samplers:fixed_point_rows", rows, model=model),
+        ]
+    for model, module in (("row-lstm", "row_samplers"), ("diagonal-bilstm", "diagonal_samplers")):
+        entries += [
+            SamplerEntry("cached", f"harness_pixelcnn.{module}:cached", cached, model=model),
+            SamplerEntry("fixed-point", iterated, whole, model=model),
+        ]
+    return entries

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec, Sampler
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import diagonal_order, diagonals_schedule, recurrence
@@ -112,17 +111,7 @@ class DiagonalBiLSTM(PixelRNN):
     Every pixel sees the whole past. Gates and states are in groups, one a channel of the image; of its own pixel, a
     channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
 
-    Args:
-        spec: any sample space.
-        channels: P, the size of an LSTM's state; there are twice as many maps between layers.
-        layers: LSTM layers after the first convolution, whose kernel is 7, of mask A.
-        head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
-
-    Raises:
-        ValueError: a hyperparameter out of its range.
+    See ``PixelRNN`` for the hyperparameters.
     """
 
     def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 1, head: int = 32,
@@ -136,9 +125,3 @@ class DiagonalBiLSTM(PixelRNN):
     def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> DiagonalLayer:
         """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
         return DiagonalLayer(wide, narrow, image_channels=self.spec.channels)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-        from harness_pixelcnn.diagonal_samplers import diagonal_samplers
-
-        return diagonal_samplers(self, super().samplers()["raster"])

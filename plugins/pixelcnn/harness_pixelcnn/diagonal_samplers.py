@@ -1,19 +1,17 @@
-"""The samplers of Diagonal BiLSTM: the LSTM from the right once a row, the one from the left once an entry."""
+"""The cached sampler of Diagonal BiLSTM: the LSTM from the right once a row, the one from the left once an entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from harness import Sampler
-from harness_pixelcnn.recurrent_rows import RecurrentRows, flat, recurrent_samplers
-
-if TYPE_CHECKING:
-    from harness_pixelcnn.diagonal_bilstm import DiagonalBiLSTM, DiagonalLayer
-    from harness_pixelcnn.pixel_rnn import PixelRNN
+from harness import Noise, SamplingTrace
+from harness_layers.rowwise import draw_by_rows
+from harness_pixelcnn.diagonal_bilstm import DiagonalBiLSTM, DiagonalLayer
+from harness_pixelcnn.pixel_rnn import PixelRNN
+from harness_pixelcnn.recurrent_rows import RecurrentRows, flat
 
 
 class DiagonalBiLSTMRows(RecurrentRows):
@@ -79,6 +77,9 @@ class DiagonalBiLSTMRows(RecurrentRows):
             torch.mul(out, cell.tanh(), out=self.right[:, column])
 
 
-def diagonal_samplers(model: DiagonalBiLSTM, raster: Sampler) -> Mapping[str, Sampler]:
-    """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-    return recurrent_samplers(model, DiagonalBiLSTMRows, raster)
+@torch.no_grad()
+def cached(model: DiagonalBiLSTM, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
+           mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+    """Draws entry by entry; see ``harness.Sampler``."""
+    noise = model.draw_noise(num_samples) if noise is None else noise
+    return draw_by_rows(DiagonalBiLSTMRows(model, num_samples), model.spec, noise, known=known, mask=mask, trace=trace)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from harness import ClassConditional, ImageSpec, Sampler, Split, Unsupported
+from harness import ClassConditional, ImageSpec, Split, Unsupported
 from harness_layers.causal import CausalConv2d
 from harness_layers.causal_model import CausalModel
 from harness_layers.checks import check_positive
@@ -73,12 +73,6 @@ class GatedPixelCNN(CausalModel):
         """Returns the only one."""
         return [self.network.output]
 
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows``, ``compiled`` and ``raster``."""
-        from harness_pixelcnn.gated_samplers import gated_samplers
-
-        return gated_samplers(self, super().samplers()["raster"])
-
 
 class ConditionalGatedPixelCNN(GatedPixelCNN, ClassConditional):
     """Gated PixelCNN given a label: a learned bias for every class, in both nonlinearities of every layer.
@@ -90,7 +84,7 @@ class ConditionalGatedPixelCNN(GatedPixelCNN, ClassConditional):
         ValueError: a hyperparameter out of its range.
     """
 
-    _given: Tensor | None = None
+    given: Tensor | None = None
 
     @classmethod
     def num_classes(cls, spec: ImageSpec) -> int:
@@ -105,18 +99,16 @@ class ConditionalGatedPixelCNN(GatedPixelCNN, ClassConditional):
         if outside.any():
             raise ValueError(f"labels must be below {self.spec.num_classes}, not {labels[outside][0].item()}")
         view = copy.copy(self)
-        view.num_orderings, view._given = 1, labels.to(self.device)
+        view.num_orderings, view.given = 1, labels.to(self.device)
         return view
 
     def labels_of(self, images: Tensor, ordering: int) -> Tensor | None:
         """Returns (N,) int64: the labels that the model is conditioned on, or class ``ordering`` for every image."""
-        if self._given is None:
+        if self.given is None:
             return torch.full((len(images),), ordering, dtype=torch.int64, device=images.device)
-        if len(self._given) != len(images):
-            raise ValueError(
-                f"a model conditioned on {len(self._given)} labels takes as many images, not {len(images)}"
-            )
-        return self._given
+        if len(self.given) != len(images):
+            raise ValueError(f"a model conditioned on {len(self.given)} labels takes as many images, not {len(images)}")
+        return self.given
 
     def training_labels(self, batch: Split) -> Tensor | None:
         """Returns the labels (N,) of N training images."""

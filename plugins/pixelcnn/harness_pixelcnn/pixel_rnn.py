@@ -71,7 +71,22 @@ class RecurrentLayer(nn.Module):
 
 
 class PixelRNN(CausalModel):
-    """A product of conditionals by LSTM layers between a convolution and a head of two 1x1 layers; see subclasses."""
+    """A product of conditionals by LSTM layers between a convolution and a head of two 1x1 layers.
+
+    Gates and states are in groups, one a channel of the image; of its own pixel, a channel sees earlier ones.
+
+    Args:
+        spec: any sample space.
+        channels: P, the size of an LSTM's state; there are twice as many maps between layers.
+        layers: LSTM layers after the first convolution, whose kernel is 7, of mask A.
+        head: maps of the 1x1 layer before the outputs.
+        learning_rate, batch_size: of Adam.
+        max_gradient_norm: where gradients are clipped, in nats an image.
+        validate_every: such as ``1 epoch``.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
 
     def __init__(self, spec: ImageSpec, *, channels: int = 32, layers: int = 2, head: int = 32,
                  learning_rate: float = 3e-3, batch_size: int = 32, max_gradient_norm: float = 50.0,
@@ -115,7 +130,3 @@ class PixelRNN(CausalModel):
         for layer in self.layers:
             x = layer.spread(x, reached)
         return self.output.spread(self.hidden.spread(x))
-
-    def output_layers(self) -> Sequence[CausalConv2d]:
-        """Returns the only one."""
-        return [self.output]

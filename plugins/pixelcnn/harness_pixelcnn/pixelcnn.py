@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness import ImageSpec, Sampler
+from harness import ImageSpec
 from harness_layers.causal import CausalConv2d, groups_of
 from harness_layers.causal_model import CausalModel
 from harness_layers.checks import check_at_least, check_odd, check_positive
@@ -112,13 +112,3 @@ class PixelCNN(CausalModel):
         for block in self.blocks:
             x = block.spread(x)
         return self.output.spread(self.hidden.spread(x))
-
-    def output_layers(self) -> Sequence[CausalConv2d]:
-        """Returns the only one."""
-        return [self.output]
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point``, ``fixed-point-rows`` and ``raster``."""
-        from harness_pixelcnn.pixelcnn_samplers import pixelcnn_samplers
-
-        return pixelcnn_samplers(self, super().samplers()["raster"])

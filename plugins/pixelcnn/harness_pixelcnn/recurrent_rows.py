@@ -7,21 +7,13 @@ is kept is the negative of its states c and h, with the sign folded into the wei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness import Noise, Sampler, SamplingTrace
-from harness_layers.causal import groups_of
-from harness_layers.fixed_point import fixed_point_sample
-from harness_layers.rowwise import draw_by_rows
-
-if TYPE_CHECKING:
-    from harness_layers.causal import CausalConv2d
-    from harness_pixelcnn.pixel_rnn import PixelRNN
+from harness_layers.causal import CausalConv2d, groups_of
+from harness_pixelcnn.pixel_rnn import PixelRNN
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,33 +234,3 @@ class RecurrentRows(ABC):
 def _spans(groups: Tensor, channels: int) -> list[slice]:
     ends = torch.bincount(groups, minlength=channels).cumsum(0).tolist()
     return [slice(low, high) for low, high in zip([0, *ends], ends, strict=False)]
-
-
-def recurrent_samplers(
-    model: PixelRNN, program: Callable[[PixelRNN, int], RecurrentRows], raster: Sampler
-) -> Mapping[str, Sampler]:
-    """Returns ``cached``, the default, ``fixed-point`` and ``raster``.
-
-    Args:
-        model: whose samplers they are.
-        program: takes the model and a number of samples.
-        raster: the sampler of last resort.
-    """
-    spec = model.spec
-
-    @torch.no_grad()
-    def cached(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-               mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = model.draw_noise(num_samples) if noise is None else noise
-        return draw_by_rows(program(model, num_samples), spec, noise, known=known, mask=mask, trace=trace)
-
-    def fixed_point(num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
-                    mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        noise = model.draw_noise(num_samples) if noise is None else noise
-
-        def logits(images: Tensor, places: Tensor) -> Tensor:
-            return model.conditional_logits(images)
-
-        return fixed_point_sample(logits, spec, noise, known=known, mask=mask, trace=trace)
-
-    return {"cached": cached, "fixed-point": fixed_point, "raster": raster}

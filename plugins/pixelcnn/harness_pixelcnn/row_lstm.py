@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import Sampler
 from harness_layers.causal import CausalConv2d
 from harness_pixelcnn.pixel_rnn import PixelRNN, RecurrentLayer, pointwise
 from harness_pixelcnn.recurrence import recurrence, rows_schedule
@@ -61,25 +58,9 @@ class RowLSTM(PixelRNN):
     of it is not seen, and ``dependence`` says so. Gates and states are in groups, one a channel of the image; of its
     own pixel, a channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
 
-    Args:
-        spec: any sample space.
-        channels: P, the size of an LSTM's state; there are twice as many maps between layers.
-        layers: LSTM layers after the first convolution, whose kernel is 7, of mask A.
-        head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
-
-    Raises:
-        ValueError: a hyperparameter out of its range.
+    See ``PixelRNN`` for the hyperparameters.
     """
 
     def recurrent_layer(self, wide: Tensor, narrow: Tensor) -> RowLayer:
         """Builds a layer from the groups of the maps between layers (2P,) and of the state (P,), int64."""
         return RowLayer(wide, narrow)
-
-    def samplers(self) -> Mapping[str, Sampler]:
-        """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-        from harness_pixelcnn.row_samplers import row_samplers
-
-        return row_samplers(self, super().samplers()["raster"])

@@ -1,20 +1,18 @@
-"""The samplers of Row LSTM: its state-to-state kernel once a row, the rest once an entry."""
+"""The cached sampler of Row LSTM: its state-to-state kernel once a row, the rest once an entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness import Sampler
-from harness_pixelcnn.recurrent_rows import RecurrentRows, flat, recurrent_samplers
-
-if TYPE_CHECKING:
-    from harness_pixelcnn.pixel_rnn import PixelRNN
-    from harness_pixelcnn.row_lstm import RowLayer, RowLSTM
+from harness import Noise, SamplingTrace
+from harness_layers.rowwise import draw_by_rows
+from harness_pixelcnn.pixel_rnn import PixelRNN
+from harness_pixelcnn.recurrent_rows import RecurrentRows, flat
+from harness_pixelcnn.row_lstm import RowLayer, RowLSTM
 
 
 class RowLSTMRows(RecurrentRows):
@@ -52,6 +50,9 @@ class RowLSTMRows(RecurrentRows):
         self.gates.copy_(above.view(self.depth, self.width, self.num_samples, -1).transpose(0, 1))
 
 
-def row_samplers(model: RowLSTM, raster: Sampler) -> Mapping[str, Sampler]:
-    """Returns ``cached``, the default, ``fixed-point`` and ``raster``."""
-    return recurrent_samplers(model, RowLSTMRows, raster)
+@torch.no_grad()
+def cached(model: RowLSTM, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
+           mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+    """Draws entry by entry; see ``harness.Sampler``."""
+    noise = model.draw_noise(num_samples) if noise is None else noise
+    return draw_by_rows(RowLSTMRows(model, num_samples), model.spec, noise, known=known, mask=mask, trace=trace)

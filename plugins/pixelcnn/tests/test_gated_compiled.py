@@ -15,10 +15,11 @@ from torch import Tensor
 
 from harness import ImageSpec, Noise, SamplingTrace, clamp_known
 from harness.interface.sampling import raster_sample
-from harness_layers.compiled import compilation, draw_compiled, sampler
-from harness_layers.compiled.compilation import CompilationError, load_library
 from harness_layers.gated_stack import GatedStack
 from harness_layers.pixels import image_logits, num_outputs, scale
+from harness_pixelcnn.compiled import compilation, sampler
+from harness_pixelcnn.compiled.compilation import CompilationError, load_library
+from harness_pixelcnn.compiled.sampler import draw_compiled
 
 BINARY = ImageSpec(1, 6, 7, 2)
 TINY = 'extern "C" int answer(void) { return 42; }\n'
@@ -287,7 +288,7 @@ def test_a_compiler_that_does_not_know_the_processor_is_asked_for_plain_code(
 
 
 def test_processes_that_compile_at_the_same_time_do_not_disturb_each_other(tiny: Path, tmp_path: Path) -> None:
-    origin = importlib.util.find_spec("harness_layers.compiled.compilation")
+    origin = importlib.util.find_spec("harness_pixelcnn.compiled.compilation")
     assert origin is not None
     assert origin.origin is not None
     code = (  # the module alone: an import of torch would take longer than the compilation

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from harness import ImageSpec, Noise, SamplingTrace
-from harness_layers.compiled.compilation import CACHE, SWITCH, CompilationError, load_library
-from harness_layers.compiled.packing import NetworkStruct, checked, packed_for, pointer
 from harness_layers.gated_stack import GatedStack
 from harness_layers.rowwise import check_known
+from harness_pixelcnn.compiled.compilation import CACHE, SWITCH, CompilationError, load_library
+from harness_pixelcnn.compiled.packing import NetworkStruct, checked, packed_for, pointer
+from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN
+from harness_pixelcnn.gated_samplers import cached, labels_drawn
 
 log = logging.getLogger("harness")
 
@@ -29,6 +31,17 @@ class _Batch(ctypes.Structure):
         ("images", ctypes.c_int64),
         *[(name, ctypes.c_void_p) for name in ("gumbel", "labels", "known", "mask", "drawn")],
     )
+
+
+@torch.no_grad()
+def compiled(model: GatedPixelCNN, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
+             mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
+    """Draws by the kernel, and by the sampler ``cached`` where it cannot be had; see ``harness.Sampler``."""
+    noise = model.draw_noise(num_samples) if noise is None else noise
+    drawn = draw_compiled(
+        model.network, model.spec, noise, labels_drawn(model, noise), known=known, mask=mask, trace=trace
+    )
+    return cached(model, num_samples, noise=noise, known=known, mask=mask, trace=trace) if drawn is None else drawn
 
 
 def draw_compiled(network: GatedStack, spec: ImageSpec, noise: Noise, labels: Tensor | None = None, *,

@@ -1,0 +1,1 @@
+"""A raster sampler for Gated PixelCNN by an optional C++ kernel, compiled on demand."""
