@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -14,11 +16,13 @@ import sys
 import tempfile
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from harness import cli
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
 from harness.interface.spec import ImageSpec, RunSpec
@@ -29,6 +33,49 @@ def _forget_caches():
     importlib.invalidate_caches()
     plugins.plugin_manager.cache_clear()
     distributions.shared_packages.cache_clear()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def complaint(self):
+        """The one line that a user's mistake gives."""
+        assert self.code == 2, self
+        assert self.out == ""
+        [line] = self.err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+
+@pytest.fixture(scope="session")
+def command_line():
+    """Returns a function that runs ``harness ARGUMENTS`` in this process; anything but an exit fails the test."""
+
+    def run(*arguments):
+        out, err, before = io.StringIO(), io.StringIO(), sys.argv
+        sys.argv = ["harness", *map(str, arguments)]
+        code = 0
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        finally:
+            sys.argv = before
+        assert "Traceback" not in err.getvalue()
+        return Answer(code, out.getvalue(), err.getvalue())
+
+    return run
 
 
 @pytest.fixture
