@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.entries import (
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
+        FigureEntry as FigureEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
         SamplerEntry as SamplerEntry,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # datasets
     from harness.interface.spec import ImageSpec as ImageSpec
     from harness.interface.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
+    from harness.interface.known_dataset import KnownDataset as KnownDataset, KnownDistribution as KnownDistribution
     from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
     from harness.interface.remote_file import (
         CanonicalDigest as CanonicalDigest,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         RemoteFile as RemoteFile,
     )
 
-    # models, what they promise, and their training
+    # models: what they promise, and their training
     from harness.interface.model import (
         Autoregressive as Autoregressive,
         ClassConditional as ClassConditional,
@@ -47,15 +49,16 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     )
     from harness.interface.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
 
-    # samplers
+    # samplers, and whether a fast one draws what a plain one does
     from harness.interface.sampling import (
         BoundSampler as BoundSampler,
         Noise as Noise,
         Sampler as Sampler,
         SamplingTrace as SamplingTrace,
         clamp_known as clamp_known,
+        raster_sample as raster_sample,
     )
-    from harness.profiling import Certificate as Certificate, certify as certify
+    from harness.profiling.certificate import Certificate as Certificate, certify as certify
 
     # metrics
     from harness.interface.metric import (
@@ -63,25 +66,78 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         Evaluation as Evaluation,
         Metric as Metric,
         NonFiniteScore as NonFiniteScore,
+        Origin as Origin,
         Score as Score,
+        ScoreKind as ScoreKind,
     )
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
 
+    # figures
+    from harness.interface.figure import ShownModel as ShownModel
+    from harness.interface.image_grid import image_grid as image_grid
+
     # executors
     from harness.interface.executor import (
+        INTERRUPTED as INTERRUPTED,
+        NO_SPACE as NO_SPACE,
         Ended as Ended,
         Executor as Executor,
         Handle as Handle,
         Job as Job,
         Stage as Stage,
     )
+    from harness.support.limits import Limits as Limits
+    from harness.running.worker import work as work
 
-    # what a user does: run, load, audit, rank
+    # what a user does: run, load, audit, code, rank
     from harness.interface.spec import Budget as Budget, RunSpec as RunSpec
     from harness.api import load as load, run as run, with_samplers as with_samplers
-    from harness.audit import AuditReport as AuditReport, Subject as Subject
+    from harness.auditing.engine import audit as audit
+    from harness.auditing.subject import Subject as Subject
+    from harness.auditing.verdict import (
+        AUDIT_VERSION as AUDIT_VERSION,
+        AuditReport as AuditReport,
+        CheckResult as CheckResult,
+    )
+    from harness.auditing.coding import Receipt as Receipt, code_images as code_images
     from harness.records.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
     from harness.boards.leaderboard import Leaderboard as Leaderboard
+
+    # tools: random numbers, files, weights
+    from harness.support.randomness import (
+        derive_seed as derive_seed,
+        generator as generator,
+        isolated_rng as isolated_rng,
+    )
+    from harness.support.digest import digest_of as digest_of
+    from harness.support.files import write_atomically as write_atomically
+    from harness.support.names import slug as slug
+    from harness.support.checkpoint import (
+        CheckpointError as CheckpointError,
+        load_weights as load_weights,
+        put_weights as put_weights,
+        save_weights as save_weights,
+    )
+
+    # tools: what a computation takes
+    from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
+    from harness.profiling.flops import count_flops as count_flops
+    from harness.profiling.memory import (
+        WorkingMemory as WorkingMemory,
+        has_statistics as has_statistics,
+        state_bytes as state_bytes,
+        working_memory as working_memory,
+    )
+    from harness.profiling.timing import (
+        Sweep as Sweep,
+        Timing as Timing,
+        default_sampler as default_sampler,
+        scorer as scorer,
+        speed_protocol as speed_protocol,
+        step_seconds as step_seconds,
+        sweep_batch_sizes as sweep_batch_sizes,
+        time_calls as time_calls,
+    )
 # isort: on
 
 

@@ -39,7 +39,13 @@ def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path 
 def load(
     run: str | RunRecord, *, artifacts: str | Path | None = None, data: str | Path | None = None, device: str = "auto"
 ) -> Model:
-    """Returns the trained model of a run, given its record or its name.
+    """Returns the trained model of a run.
+
+    Args:
+        run: its record, or its name.
+        artifacts: as for ``run``.
+        data: as for ``run``.
+        device: where to put it: ``auto`` or a device name.
 
     Raises:
         ValueError: no such run, or it has no trained weights.

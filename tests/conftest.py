@@ -162,8 +162,8 @@ def quick_audits(request, monkeypatch):
     What a right model passes does not depend on either: only how small a defect is seen does.
     """
     if request.node.get_closest_marker("thorough") is None:
-        monkeypatch.setattr("harness.audit.estimates.MOST_SAMPLES", 4000)
-        monkeypatch.setattr("harness.audit.laboratory.SMALL", QUICK_SPACES)
+        monkeypatch.setattr("harness.auditing.estimates.MOST_SAMPLES", 4000)
+        monkeypatch.setattr("harness.auditing.laboratory.SMALL", QUICK_SPACES)
 
 
 class PostgresServer:

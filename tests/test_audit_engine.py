@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 import harness
-from harness.audit import ERROR_RATE, audit
-from harness.audit.checks import CHECKS
-from harness.audit.laboratory import Laboratory
-from harness.audit.weights import randomise
+from harness import audit
+from harness.auditing.checks import CHECKS
+from harness.auditing.engine import ERROR_RATE
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.weights import randomise
 
 
 class Table(harness.Autoregressive):

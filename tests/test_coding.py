@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from harness import Autoregressive, ExactLikelihood, ImageSpec, Unsupported
-from harness.audit.coding import HEADER_BYTES, CodingError, code_images, decode, encode
-from harness.audit.coding.receipt import UNIT
-from harness.audit.coding.walk import families
+from harness.auditing.coding import HEADER_BYTES, CodingError, code_images, decode, encode
+from harness.auditing.coding.receipt import UNIT
+from harness.auditing.coding.walk import families
 
 pytest.importorskip("constriction", reason="constriction is not installed")
 

@@ -11,9 +11,10 @@ import torch
 from filelock import FileLock
 
 import harness
-from harness.audit import AuditReport, checks
-from harness.audit.engine import Check
-from harness.audit.trial import Trial
+from harness import AuditReport
+from harness.auditing import checks
+from harness.auditing.engine import Check
+from harness.auditing.trial import Trial
 from harness.builtin.metrics import audit as audit_metric
 from harness.builtin.metrics.audit import Audit
 from harness.discovery.loading import origin_of_class

@@ -16,7 +16,7 @@ from harness.cli import completion
 from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.audit import AuditReport, CheckResult
+    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.cli.context import Context
     from harness.interface.metric import Origin
     from harness.interface.model import Model
@@ -99,7 +99,8 @@ class _Asked:
 
 
 def _audit(asked: _Asked, only: Sequence[str] | None, seed: int, *, progress: bool) -> AuditReport:
-    from harness.audit import Subject, audit
+    from harness.auditing.engine import audit
+    from harness.auditing.subject import Subject
 
     def tell(result: CheckResult) -> None:
         if progress:
@@ -135,7 +136,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
 
 
 def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
-    from harness.audit.spaces import describe
+    from harness.auditing.spaces import describe
     from harness.interface.model import Unsupported
 
     with contextlib.suppress(RuntimeError, TypeError, AttributeError, LookupError):  # defects: the audit names them
@@ -190,7 +191,7 @@ def _as_toml(value: Any) -> str:
 
 
 def _names(text: str) -> list[str]:
-    from harness.audit.checks import CHECKS
+    from harness.auditing.checks import CHECKS
     from harness.support.names import did_you_mean
 
     known = [check.name for check in CHECKS]
@@ -209,7 +210,7 @@ _SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
 
 
 def _list_checks(json: bool) -> None:
-    from harness.audit.checks import CHECKS
+    from harness.auditing.checks import CHECKS
 
     if json:
         print_json([{"check": check.name, "promise": check.promise} for check in CHECKS])

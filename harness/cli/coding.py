@@ -16,7 +16,7 @@ from harness.records.selection import VALID_PREFIX
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.audit.coding import Receipt
+    from harness.auditing.coding import Receipt
     from harness.cli.context import Context
     from harness.interface.dataset import Dataset
     from harness.interface.model import Model
@@ -55,7 +55,7 @@ def code(
     Raises:
         ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
     """
-    from harness.audit.coding import code_images
+    from harness.auditing.coding import code_images
 
     if number < 1:
         raise ValueError(f"--code {number}: at least one image is needed")
@@ -167,7 +167,7 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def _in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:
-    from harness.audit.coding import HEADER_BYTES, TOLERANCE
+    from harness.auditing.coding import HEADER_BYTES, TOLERANCE
 
     kept = "" if output is None else f", kept in {output}"
     back = "returns the same images" if receipt.decoded_equal else "DOES NOT return the images"

@@ -11,6 +11,7 @@ from harness.support.limits import Limits
 
 INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
 NO_SPACE = 74  # of one that could not write its results, not even why
+LOG_FILE = "log.txt"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Job:
     device: str | None = None
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def log(self) -> Path:
+        """Where all goes that the child process prints."""
+        return self.folder / LOG_FILE
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -78,7 +84,10 @@ class Handle(ABC):
 
 
 class Executor(ABC):
-    """Starts jobs. Results come back through the runs' folders alone, so an executor needs only to share those."""
+    """Starts jobs: calls ``harness.work(job)`` in a fresh process, somewhere.
+
+    Results come back through the runs' folders alone, so an executor needs only to share those.
+    """
 
     @abstractmethod
     def start(self, job: Job) -> Handle:

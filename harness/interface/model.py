@@ -251,7 +251,7 @@ class Autoregressive(ExactLikelihood):
         mask: Tensor | None = None,
         trace: SamplingTrace | None = None,
     ) -> Tensor:
-        """Draws images by one full evaluation a generation step; see ``Sampler``."""
+        """Draws (num_samples, C, H, W) uint8, with one full evaluation for each generation step; see ``Sampler``."""
         noise = self.draw_noise(num_samples) if noise is None else noise
         return raster_sample(
             self.conditional_logits, self.generation_steps, self.spec, noise, known=known, mask=mask, trace=trace

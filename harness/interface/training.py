@@ -117,7 +117,13 @@ class _Loop:
 
 @torch.no_grad()
 def mean_over(split: Split, per_image: Callable[[Tensor], Tensor], *, batch_size: int = 500) -> float:
-    """Returns the mean over a split of a function from (B, C, H, W) uint8 to (B,); random data count all draws."""
+    """Returns the mean of a score over a split; random data count all draws.
+
+    Args:
+        split: whose images are scored.
+        per_image: maps (B, C, H, W) uint8 to (B,).
+        batch_size: images at a time.
+    """
     total = 0.0
     for draw in range(split.num_draws):
         images = split.draw(draw).images

@@ -31,7 +31,7 @@ def state_bytes(model: Model) -> int:
 
 
 def working_memory(call: Callable[[], object], device: torch.device, *, max_seconds: float) -> WorkingMemory:
-    """Calls a function and returns the most that was allocated at one time.
+    """Returns the most that ``call`` had allocated at one time on ``device``.
 
     On an accelerator the allocator's own peak is read. On a CPU the storages that operations return are added up while
     they live, which leaves out scratch space inside one kernel; the resident set is not used, it never shrinks. The

@@ -99,7 +99,7 @@ class StepTimes:
 def time_calls(call: Callable[[], object], *, max_seconds: float = 0.25, clock: Clock = timer) -> Timing:
     """Times a call for about ``max_seconds``, after one call of warm-up and one to see how long it takes.
 
-    A first call longer than ``max_seconds`` is the measurement, alone and not warmed up.
+    A first call longer than ``max_seconds`` is the measurement, alone and not warmed up. ``clock`` gives seconds.
     """
     start = clock()
     call()
@@ -126,7 +126,7 @@ def sweep_batch_sizes(
     total_seconds: float = 4.0,
     clock: Clock = timer,
 ) -> Sweep:
-    """Times ``call(batch_size)`` for growing batch sizes.
+    """Times ``call(batch_size)`` for growing ``batch_sizes``, each for about ``point_seconds`` of the ``clock``.
 
     A batch size is left out, with all larger ones, where one call is expected to take more than what is left of
     ``total_seconds``. The expectation starts from time proportional to the batch size, and then follows the growth
@@ -211,8 +211,8 @@ def step_seconds(
     Args:
         model: is copied, not changed.
         data: what it trains on.
-        max_steps, max_seconds: the training stops at the first of the two, counted from the end of the first step; at
-            least one step is timed.
+        max_steps: how many steps after the first are timed at most.
+        max_seconds: for how long steps are timed at most; at least one is.
         seed: of batch order, random data and the model's own random numbers.
         precision: of the training.
         clock: gives seconds, once the accelerator is done.

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from harness.interface.executor import LOG_FILE
 from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
@@ -58,7 +59,7 @@ class RunFolder:
     @property
     def log(self) -> Path:
         """What the child process printed."""
-        return self.path / "log.txt"
+        return self.path / LOG_FILE
 
     @property
     def lock(self) -> Path:

@@ -25,7 +25,7 @@ _SAID_OF_THE_MODEL = "dependence"
 
 
 class CheckVerdict(BaseModel):
-    """One check, as the protocol of an ``audit`` score has it; see ``harness.audit.CheckResult``."""
+    """One check, as the protocol of an ``audit`` score has it; see ``harness.CheckResult``."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

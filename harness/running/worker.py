@@ -6,6 +6,7 @@ checkpoint, and a run that was killed goes on from the trainer's last saved stat
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
-from harness.interface.executor import Job
+from harness.interface.executor import INTERRUPTED, NO_SPACE, Job
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Progress, Trainer
@@ -37,6 +39,32 @@ from harness.support.randomness import derive_seed
 log = logging.getLogger("harness")
 
 CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
+
+
+def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
+    """Does a job in this process, alone on its run, and returns the exit status that its executor passes on.
+
+    Args:
+        job: what is to be done.
+        should_stop: asked again and again; once it says so, the state is saved, and the job ends.
+
+    Returns:
+        0, ``INTERRUPTED`` or ``NO_SPACE``.
+
+    Raises:
+        OSError: the run's folder cannot be used, for another reason than a lack of space.
+    """
+    with FileLock(str(RunFolder(job.folder).lock)):
+        try:
+            execute(job, should_stop=should_stop)
+        except Interrupted as error:
+            log.info("interrupted: %s", error)
+            return INTERRUPTED
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return NO_SPACE
+    return 0
 
 
 def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> None:

@@ -103,7 +103,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a model's ``state_dict`` atomically as a plain safetensors file that other tools can read."""
+    """Writes a model's ``state_dict`` atomically to ``path``, a safetensors file, with ``metadata`` in its header."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     # empty metadata would give a header that safetensors itself cannot read where a model has no tensors
     write_atomically(path, save(tensors, metadata=dict(metadata) if metadata else None))
@@ -126,6 +126,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
 @torch.no_grad()
 def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str) -> None:
     """Copies ``tensors`` into a model's state in place, so that optimizers keep their references.
+
+    Args:
+        tensors: what is copied, by the names of the ``state_dict``.
+        model: what it is copied into.
+        source: where they come from, for messages.
 
     Raises:
         CheckpointError: names or shapes differ; the message names up to three of each.

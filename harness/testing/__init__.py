@@ -28,8 +28,34 @@ from harness.testing.models import ModelConformance
 
 if TYPE_CHECKING:
     from harness.interface.dataset import Dataset
+    from harness.interface.metric import Metric
 
-__all__ = ["Conformance", "DatasetConformance", "Lab", "MetricConformance", "ModelConformance"]
+__all__ = [
+    "Conformance",
+    "DatasetConformance",
+    "Lab",
+    "MetricConformance",
+    "ModelConformance",
+    "registered_dataset",
+    "registered_metric",
+]
+
+
+def registered_dataset(name: str) -> Dataset:
+    """Returns a dataset by its name, as a suite writes it; nothing is downloaded."""
+    from harness.discovery.loading import load_dataset
+    from harness.discovery.manager import plugin_manager
+    from harness.interface.data_folder import DataFolder
+
+    return load_dataset(plugin_manager(), name, DataFolder.resolve(offline=True))
+
+
+def registered_metric(name: str) -> Metric:
+    """Returns a metric by its name, as a suite writes it."""
+    from harness.discovery.loading import load_metric
+    from harness.discovery.manager import plugin_manager
+
+    return load_metric(plugin_manager(), name)
 
 
 @pytest.fixture

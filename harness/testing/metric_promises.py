@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.audit.spaces import SMALL
+from harness.auditing.spaces import SMALL
 from harness.discovery.hyperparameters import resolve
 from harness.discovery.loading import load_metric
 from harness.discovery.manager import plugin_manager

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.audit.spaces import FULL, LARGER, SMALL, WIDE, describe
+from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
 from harness.discovery.loading import load_metric, load_model_class, with_samplers
 from harness.discovery.manager import plugin_manager

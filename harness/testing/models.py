@@ -13,7 +13,8 @@ import pytest
 from harness.testing.conformance import Conformance, Outcome, outcome_of, required
 
 if TYPE_CHECKING:
-    from harness.audit import AuditReport, CheckResult, Subject
+    from harness.auditing.subject import Subject
+    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
 
@@ -58,14 +59,14 @@ class ModelConformance(Conformance):
         self._settle(check, _in_words(result, self._command(result)))
 
     def _names(self) -> Mapping[str, Iterable[str]]:
-        from harness.audit.checks import CHECKS
+        from harness.auditing.checks import CHECKS
         from harness.testing.model_promises import PROMISES
 
         required(type(self), "model", '"name"')
         return {"promise": list(PROMISES), "check": [check.name for check in CHECKS]}
 
     def _report(self, checks: frozenset[str]) -> AuditReport:
-        from harness.audit import audit
+        from harness.auditing.engine import audit
 
         subject = self._subject()
         what = json.dumps([repr(self.model), dict(self.hyperparameters), repr(self.benchmark)], default=repr)
@@ -76,7 +77,7 @@ class ModelConformance(Conformance):
         return _reports[key]
 
     def _subject(self) -> Subject:
-        from harness.audit import Subject
+        from harness.auditing.subject import Subject
         from harness.discovery.hyperparameters import resolve
         from harness.discovery.loading import with_samplers
         from harness.discovery.manager import plugin_manager

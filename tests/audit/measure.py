@@ -23,7 +23,8 @@ from defects import DEFECTS
 from museum import RIGHT
 from scipy import stats
 
-from harness.audit import ERROR_RATE, Subject, audit
+from harness import Subject, audit
+from harness.auditing.engine import ERROR_RATE
 
 MODELS = ("mixture", "affine-flow", "discrete-latent", "conditional-vae", "markov-chain", "vae")
 """Quick ones, of every capability."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from museum import MUTANTS, RIGHT, Mutant
 
-from harness.audit import ERROR_RATE, Subject, audit
-from harness.audit.checks import CHECKS
-from harness.audit.laboratory import Laboratory
-from harness.audit.trial import Trial
+from harness import Subject, audit
+from harness.auditing.checks import CHECKS
+from harness.auditing.engine import ERROR_RATE
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.trial import Trial
 from harness.support.randomness import derive_seed, isolated_rng
 
 FEWEST_MUTANTS, FEWEST_MECHANISMS, FEWEST_RIGHT = 40, 20, 12

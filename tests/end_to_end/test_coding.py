@@ -11,7 +11,7 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from harness import Autoregressive
-from harness.audit.coding import CodedFile, decode
+from harness.auditing.coding import CodedFile, decode
 from harness.cli.coding import code
 from harness.cli.context import Context
 from harness.running.loading import load_model

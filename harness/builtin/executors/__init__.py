@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.interface.entries import ExecutorEntry
-from harness.interface.hooks import hookimpl
+from harness import ExecutorEntry, hookimpl
 
 
 @hookimpl

@@ -6,7 +6,6 @@ The server keeps a start cheap and every child clean: no CUDA context, no thread
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
 import logging
 import multiprocessing
@@ -23,14 +22,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from filelock import FileLock
-
+from harness import INTERRUPTED, Ended, Executor, Handle, Job, Limits, work
 from harness.builtin.executors.watch import Watch, family, kill_all
-from harness.interface.executor import INTERRUPTED, NO_SPACE, Ended, Executor, Handle, Job
-from harness.interface.training import Interrupted
-from harness.records.run_folder import RunFolder
-from harness.running.worker import execute
-from harness.support.limits import Limits
 
 # All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.
 _PRELOAD = [
@@ -138,8 +131,7 @@ def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> No
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(working_folder)
-    folder = RunFolder(job.folder)
-    descriptor = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.enable(file=descriptor)
@@ -149,16 +141,9 @@ def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
-    with FileLock(str(folder.lock)):
-        try:
-            execute(job, should_stop=stop.is_set)
-        except Interrupted as error:
-            logging.getLogger("harness").info("interrupted: %s", error)
-            os._exit(INTERRUPTED)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            os._exit(NO_SPACE)
+    status = work(job, should_stop=stop.is_set)
+    if status:
+        os._exit(status)
 
 
 def _watch_parent(stop: threading.Event) -> None:

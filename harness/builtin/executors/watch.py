@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-from harness.interface.executor import Ended
-from harness.support.limits import Limits
+from harness import Ended, Limits
 
 _EVERY_SECONDS = 0.2
 

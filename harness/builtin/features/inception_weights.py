@@ -12,9 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from harness import DataFolder, RemoteFile
+from harness import CheckpointError, DataFolder, RemoteFile, put_weights
 from harness.builtin.features.inception import Inception
-from harness.support.checkpoint import CheckpointError, put_weights
 
 VARIABLE = "HARNESS_INCEPTION"
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported
+from harness import Dataset, FeatureNetwork, ImageSpec, Split, Unsupported, derive_seed, generator, isolated_rng
 from harness.builtin.features.network import refuse_other_shape, weights_digest
-from harness.support.randomness import derive_seed, generator, isolated_rng
 
 NUM_FEATURES = 84
 RECIPE = "1"

@@ -14,11 +14,8 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from harness import Dataset
+from harness import CheckpointError, Dataset, digest_of, put_weights, write_atomically
 from harness.builtin.features.lenet import RECIPE, TrainedLeNet, check_trainable, new_lenet, train_lenet
-from harness.support.checkpoint import CheckpointError, put_weights
-from harness.support.digest import digest_of
-from harness.support.files import write_atomically
 
 log = logging.getLogger("harness")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.interface.entries import MetricEntry
-from harness.interface.hooks import hookimpl
+from harness import MetricEntry, hookimpl
 
 # a dataset's own name may hold hyphens; the shortest is taken, so that a number of samples is not a part of it
 _FEATURES = r"(?:-(?P<network>pixels|inception|lenet(?:-[a-z0-9]+(?:-[a-z0-9]+)*?)?))?(?:-n(?P<num_samples>[1-9]\d*))?"

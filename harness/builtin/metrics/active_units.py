@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness import Evaluation, Inference, Metric, NonFiniteScore, Score
+from harness import Evaluation, Inference, Metric, NonFiniteScore, Score, derive_seed, isolated_rng
 from harness.builtin.metrics.averages import precision_of
-from harness.support.randomness import derive_seed, isolated_rng
 
 THRESHOLD = 1e-2
 

@@ -12,13 +12,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from harness import Evaluation, Metric, Score, Unsupported
-from harness.audit.verdict import AUDIT_VERSION, AuditReport
-from harness.interface.metric import Origin
-from harness.interface.spec import ImageSpec
-from harness.support.digest import digest_of
-from harness.support.files import write_atomically
-from harness.support.names import slug
+from harness import (
+    AUDIT_VERSION,
+    AuditReport,
+    Evaluation,
+    ImageSpec,
+    Metric,
+    Origin,
+    Score,
+    Unsupported,
+    digest_of,
+    slug,
+    write_atomically,
+)
 
 log = logging.getLogger("harness")
 
@@ -46,7 +52,7 @@ class Audit(Metric):
 
         The protocol has ``standing`` (``passed``, ``failed``, ``not enumerated``, ``no likelihood``), the audit's
         ``version`` and ``seed``, the model's ``capability``, the ``spaces``, and ``checks``: JSON, one object a check
-        as ``harness.audit.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
+        as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
 
         Raises:
             Unsupported: it is not known how the model was made.
@@ -106,7 +112,7 @@ def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[Audit
 
 
 def _audit(origin: Origin, full: ImageSpec) -> AuditReport:
-    from harness.audit import CheckResult, Subject, audit  # most runs find their audit made
+    from harness import CheckResult, Subject, audit  # most runs find their audit made
 
     def tell(result: CheckResult) -> None:
         log.info("audit: %s: %s (%.1f s)", result.check, result.verdict, result.seconds)

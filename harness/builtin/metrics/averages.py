@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from harness import Evaluation, Score
+from harness import Evaluation, Score, ScoreKind
 from harness.boards.statistics import draw_share, draw_standard_deviation
-from harness.interface.metric import ScoreKind
 
 
 def precision_of(evaluation: Evaluation) -> str:

@@ -6,12 +6,21 @@ from collections.abc import Callable
 
 import torch
 
-from harness import Evaluation, Metric, Model, Score, Unsupported
+from harness import (
+    Evaluation,
+    Metric,
+    Model,
+    Score,
+    TouchedStorages,
+    Unsupported,
+    count_flops,
+    default_sampler,
+    derive_seed,
+    isolated_rng,
+    scorer,
+    unique_tensors,
+)
 from harness.builtin.metrics.averages import precision_of
-from harness.profiling import default_sampler, scorer
-from harness.profiling.flops import count_flops
-from harness.support.observers import TouchedStorages, unique_tensors
-from harness.support.randomness import derive_seed, isolated_rng
 
 
 class ParametersTraining(Metric):

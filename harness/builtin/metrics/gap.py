@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from harness import Evaluation, ExactLikelihood, ImportanceWeighted, Metric, Score, Unsupported, VariationalBound
-from harness.builtin.datasets.known import KnownDataset
+from harness import (
+    Evaluation,
+    ExactLikelihood,
+    ImportanceWeighted,
+    KnownDataset,
+    Metric,
+    Score,
+    Unsupported,
+    VariationalBound,
+)
 from harness.builtin.metrics.averages import average
 from harness.builtin.metrics.bounds import IWAE, NegativeELBO
 from harness.builtin.metrics.likelihood import NLL

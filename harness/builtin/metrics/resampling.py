@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.support.randomness import generator
+from harness import generator
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,29 @@ from collections.abc import Callable
 
 import torch
 
-from harness import Autoregressive, Evaluation, Metric, Score, Unsupported
-from harness.profiling import (
+from harness import (
+    Autoregressive,
     Certificate,
+    Evaluation,
+    Metric,
+    Score,
     Sweep,
     Timing,
+    Unsupported,
+    WorkingMemory,
     certify,
     default_sampler,
+    derive_seed,
+    has_statistics,
+    isolated_rng,
     scorer,
     speed_protocol,
+    state_bytes,
     step_seconds,
     sweep_batch_sizes,
     time_calls,
+    working_memory,
 )
-from harness.profiling.memory import WorkingMemory, has_statistics, state_bytes, working_memory
-from harness.profiling.passes import RASTER
-from harness.support.randomness import derive_seed, isolated_rng
 
 MEMORY_BATCH_SIZE = 64
 _MEMORY_SECONDS = 2.0
@@ -146,7 +153,7 @@ def _default_certificate(evaluation: Evaluation, metric: str, batch_size: int) -
     """Confirms the default sampler of an autoregressive model; a full pass a step is what the others are held to."""
     model = evaluation.model
     name = default_sampler(model)
-    if not isinstance(model, Autoregressive) or name == RASTER:
+    if not isinstance(model, Autoregressive) or name == "raster":
         return None
     with isolated_rng(derive_seed(evaluation.seed, metric, "certificate"), evaluation.device), torch.no_grad():
         noise = model.draw_noise(batch_size)

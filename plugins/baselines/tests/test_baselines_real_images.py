@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import harness
-from harness.builtin.datasets.digits import digits
-from harness.builtin.metrics.sample_quality import FID, KID
-from harness.support.checkpoint import load_weights, save_weights
+from harness import load_weights, save_weights
+from harness.testing import registered_dataset, registered_metric
 from harness_baselines.gaussian import Gaussian
 from harness_baselines.real_images import TestImages, TrainingImages
 from harness_baselines.uniform import Uniform
@@ -17,7 +16,7 @@ from harness_baselines.uniform import Uniform
 
 @pytest.fixture(scope="module")
 def data():
-    return digits(harness.DataFolder("/nowhere", offline=True))
+    return registered_dataset("digits")
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +80,14 @@ def test_random_data_are_kept_as_their_first_draw():
 
 
 def test_the_test_images_have_no_frechet_distance_to_themselves(data):
-    score = FID(network="pixels", num_samples=360).evaluate(harness.Evaluation(fitted(TestImages, data), data))
+    score = registered_metric("fid-pixels-n360").evaluate(harness.Evaluation(fitted(TestImages, data), data))
     assert score.value == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", [FID, KID])
+@pytest.mark.parametrize("metric", ["fid-lenet-digits-n1200", "kid-lenet-digits-n1200"])
 def test_training_images_are_nearer_than_a_gaussian_and_a_gaussian_nearer_than_uniform_pixels(data, metric, folder):
     values = [
-        metric(network="lenet", num_samples=1200)
-        .evaluate(harness.Evaluation(fitted(model, data), data, feature_folder=folder))
-        .value
+        registered_metric(metric).evaluate(harness.Evaluation(fitted(model, data), data, feature_folder=folder)).value
         for model in (TrainingImages, Gaussian, Uniform)
     ]
     assert 5 * values[0] < values[1]

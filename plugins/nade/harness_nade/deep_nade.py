@@ -34,8 +34,7 @@ class DeepNADE(EntrywiseModel):
         hidden: the widths of the hidden layers, at least one.
         num_orderings: orderings at evaluation; the first ones are the same whatever their number.
         ordering_seed: of the orderings, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.
@@ -110,7 +109,7 @@ class DeepNADE(EntrywiseModel):
         return hidden
 
     def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations an image, in chunks of bounded memory."""
+        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations for each image, in chunks of bounded memory."""
         order, size = self.orders[ordering], self.spec.num_dimensions
         of_values, of_mask, output_weight, output_bias = self.by_position(order)
         inputs = self.inputs_of(images.flatten(1)[:, order]).transpose(0, 1)

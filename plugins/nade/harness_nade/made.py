@@ -58,8 +58,7 @@ class MADE(EntrywiseModel):
         num_orderings: orderings of the entries; the first is raster order, the others are random.
         direct: whether inputs are connected to outputs as well, past the hidden layers (the matrix A).
         mask_seed: of orderings and masks, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.
@@ -146,7 +145,7 @@ class MADE(EntrywiseModel):
 
     def raster(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
                mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        """Draws by one pass a generation step, with the weights masked once an image, not once a step."""
+        """Draws by one pass for each generation step; the weights are masked once for each image."""
         with self._weights_held():
             return super().raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import ImageSpec, Noise, SamplingTrace, clamp_known
-from harness.interface.sampling import raster_sample
+from harness import ImageSpec, Noise, SamplingTrace, clamp_known, raster_sample
 from harness_layers.gated_stack import GatedStack
 from harness_layers.pixels import image_logits, num_outputs, scale
 from harness_pixelcnn.compiled import compilation, sampler

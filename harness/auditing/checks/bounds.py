@@ -1,0 +1,110 @@
+"""Bounds: in expectation ELBO <= IWAE-5 <= IWAE-50 <= log p; and an ELBO of a model with weights is their mean log.
+
+All comparisons are one-sided: where the posterior is exact, or has collapsed, they are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.auditing.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import Evidence, Trial
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, VariationalBound
+
+_IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
+_REPEATS = {1: 512, 5: 128, 50: 16}
+
+
+def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
+    """Yields comparisons of bounds with one another and with log p."""
+    model = laboratory.require(VariationalBound, "the model has no bound")
+    if isinstance(model, ImportanceWeighted):
+        for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.some(2)):
+            yield from _ladder(specimen)
+    for specimen in laboratory.specimens("initial", "lopsided", "random", "fitted", spaces=laboratory.small[:1]):
+        yield _below_frequencies(specimen)
+
+
+def _ladder(specimen: Specimen) -> Iterator[Trial]:
+    count = _IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE
+    images = specimen.images(count, "ladder")
+    found = {count: _bound_of(specimen, images, count, repeats) for count, repeats in _REPEATS.items()}
+    for low, high in ((1, 5), (5, 50)):
+        difference, error = found[low][0] - found[high][0], found[low][1] ** 2 + found[high][1] ** 2
+        meaning = (
+            f"the bound of {low} weights lies above that of {high} by {difference:.3g} nats: "
+            "weights depend on how many are asked for, or are scaled twice"
+        )
+        yield Trial.z_test(
+            specimen.where, f"IWAE-{low} minus IWAE-{high}", estimate=difference, standard_error=error**0.5, side=1,
+            unit="nats", meaning=meaning, rounding=specimen.tolerance(),
+        )  # fmt: skip
+    if has_own_elbo(specimen.model):
+        yield _own_elbo(specimen, images, found[1])
+    if isinstance(specimen.model, ExactLikelihood):
+        with torch.no_grad():
+            exact = float(specimen.model.log_prob(images).double().mean())
+        yield Trial.z_test(
+            specimen.where, "IWAE-50 minus log p", estimate=found[50][0] - exact, standard_error=found[50][1], side=1,
+            unit="nats", meaning="the bound of 50 weights lies above log_prob", rounding=specimen.tolerance(),
+        )  # fmt: skip
+
+
+def _bound_of(specimen: Specimen, images: Tensor, count: int, repeats: int) -> tuple[float, float]:
+    """Returns the mean over images of the bound of ``count`` weights, each asked for in one call, and its error."""
+    repeated = images.repeat(repeats, 1, 1, 1)
+    weights = log_weights(specimen, repeated, count, "bound", count)
+    bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
+    return float(bound.mean()), _error_of_mean(bound)
+
+
+def _error_of_mean(values: Tensor) -> float:
+    """The standard error of the mean of (repeats, N), images fixed; noise may be shared by the images of a repeat."""
+    repeats, num_images = values.shape
+    independent = float(values.var(0, correction=1).sum()) / num_images**2
+    shared = float(values.mean(1).var(correction=1))
+    return math.sqrt(max(independent, shared) / repeats)
+
+
+@torch.no_grad()
+def _own_elbo(specimen: Specimen, images: Tensor, weights: tuple[float, float]) -> Trial:
+    model = specimen.model_as(ImportanceWeighted)
+    with specimen.rng("elbo"):
+        values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
+    values = values.view(-1, len(images))
+    difference, error = float(values.mean()) - weights[0], _error_of_mean(values) ** 2 + weights[1] ** 2
+    meaning = (
+        f"elbo differs from the mean log-weight by {difference:.3g} nats: another sign, direction or scale of the KL "
+        "divergence, a term that is missing, or a mean where a sum is due"
+    )
+    return Trial.z_test(
+        specimen.where, "elbo minus the mean log-weight", estimate=difference, standard_error=error**0.5, unit="nats",
+        meaning=meaning, rounding=specimen.tolerance(scale=abs(weights[0])),
+    )  # fmt: skip
+
+
+def _below_frequencies(specimen: Specimen) -> Trial:
+    """sum_x f(x) (log f(x) - bound(x)) is not below zero: it estimates KL(f, p) plus the bound's gap from above."""
+    bound, error = bound_estimates(specimen)
+    sampler = next(iter(specimen.model.samplers().values()))
+    counts = sample_counts(specimen, sampler, MOST_SAMPLES, "bounds").double()
+    total = counts.sum()
+    drawn = counts > 0
+    share = counts[drawn] / total
+    gap = share.log() - bound[drawn]
+    mean = float(share @ gap)
+    variance = float(share @ (gap - mean).square()) / float(total) + float((share * error[drawn]).square().sum())
+    meaning = (
+        f"the bound lies above log p by {-mean:.3g} nats on the model's own samples: it is no bound, "
+        "or it belongs to another distribution than is sampled"
+    )
+    return Trial.z_test(
+        specimen.where, "log frequency minus the bound, over own samples", estimate=mean, standard_error=variance**0.5,
+        side=-1, unit="nats", meaning=meaning, rounding=specimen.tolerance(),
+    )  # fmt: skip

@@ -1,0 +1,146 @@
+"""The audit: every check on one model, with an error rate that is fixed for all of them together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Subject, capability_of
+from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.verdict import AuditReport, CheckResult, Standing
+from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
+from harness.support.randomness import derive_seed, isolated_rng
+
+ERROR_RATE = 1e-3
+"""With what probability a right model fails any check at all."""
+
+_MOST_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: as in a report.
+        promise: what a right model does, in one sentence.
+        run: yields what it measures; raises ``NotApplicable`` where the model does not promise this.
+    """
+
+    name: str
+    promise: str
+    run: Callable[[Laboratory], Iterator[Evidence]]
+
+
+def audit(
+    subject: Subject,
+    *,
+    seed: int = 0,
+    only: Sequence[str] | None = None,
+    on_check: Callable[[CheckResult], None] = lambda result: None,
+) -> AuditReport:
+    """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
+
+    The same seed gives the same report, whatever else is checked. A model that is right fails with probability
+    ``ERROR_RATE`` at most, all checks together.
+
+    Args:
+        subject: the model.
+        seed: of everything random.
+        only: names of checks; None makes all of them.
+        on_check: told every verdict.
+
+    Raises:
+        ValueError: a check that does not exist.
+    """
+    from harness.auditing.checks import CHECKS
+
+    known = [check.name for check in CHECKS]
+    for name in only or ():
+        if name not in known:
+            raise ValueError(f"there is no check {name!r}: the checks are {', '.join(known)}")
+    started = time.monotonic()
+    laboratory = Laboratory(subject, seed=seed)
+    results = []
+    for check in CHECKS:
+        if only is None or check.name in only:
+            results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
+            on_check(results[-1])
+    return AuditReport(
+        model=subject.name,
+        hyperparameters=dict(subject.hyperparameters),
+        capability=_capability(laboratory),
+        standing=_standing(laboratory, results),
+        spaces=laboratory.used,
+        checks=tuple(results),
+        seed=seed,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
+    started, trials, notes, reason = time.monotonic(), list[Trial](), list[str](), ""
+    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), laboratory.device):
+        try:
+            for evidence in check.run(laboratory):
+                if isinstance(evidence, Note):
+                    notes.append(evidence.text)
+                else:
+                    trials.append(evidence)
+        except (NotApplicable, Unsupported) as error:
+            reason = str(error)
+        except Exception as error:  # somebody else's code: anything can happen
+            trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0]))
+    seconds = round(time.monotonic() - started, 3)
+    common: dict[str, Any] = {
+        "check": check.name, "seed": laboratory.seed, "notes": tuple(dict.fromkeys(notes)), "seconds": seconds,
+    }  # fmt: skip
+    if not trials:
+        return CheckResult(verdict="not applicable", meaning=reason or "nothing to check", **common)
+    random = sum(trial.tolerance is None and not trial.always_fails for trial in trials)
+    share = error_rate / max(1, random)
+    failed = [trial for trial in trials if trial.fails(share)]
+    worst = max(trials, key=lambda trial: trial.severity(share))
+    return CheckResult(
+        verdict="fail" if failed else "pass",
+        where=worst.where,
+        quantity=worst.quantity,
+        statistic=worst.statistic,
+        threshold=None if worst.statistic is None else worst.threshold(share),
+        smallest_defect=worst.smallest_defect(worst.threshold(share)) if worst.statistic is not None else "",
+        num_trials=len(trials),
+        meaning=worst.meaning if failed else "",
+        failures=tuple(_in_words(trial, share) for trial in failed[:_MOST_FAILURES]),
+        **common,
+    )
+
+
+def _in_words(trial: Trial, share: float) -> str:
+    where = f"{trial.where}: " if trial.where else ""
+    if trial.statistic is None:
+        return f"{where}{trial.meaning}"
+    kind = "p = " if trial.tolerance is None else ""
+    relation = "below" if trial.tolerance is None else "above"
+    return f"{where}{trial.quantity}: {kind}{trial.statistic:.3g}, {relation} {trial.threshold(share):.1g}"
+
+
+def _capability(laboratory: Laboratory) -> str:
+    try:
+        return capability_of(laboratory.any_specimen.model)
+    except NotApplicable:
+        return ""
+
+
+def _standing(laboratory: Laboratory, results: Sequence[CheckResult]) -> Standing:
+    if any(result.verdict == "fail" for result in results):
+        return "failed"
+    try:
+        model = laboratory.any_specimen.model
+    except NotApplicable:
+        return "not enumerated"
+    if not isinstance(model, ExactLikelihood | VariationalBound):
+        return "no likelihood"
+    return "passed" if laboratory.small else "not enumerated"

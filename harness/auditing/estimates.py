@@ -1,0 +1,172 @@
+"""What can only be estimated by drawing: means of importance weights, of bounds, and frequencies of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.auditing.spaces import index_of
+from harness.auditing.subject import Specimen
+from harness.interface.metric import check_samples
+from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
+from harness.interface.sampling import BoundSampler
+
+WEIGHT_ROWS = 2**16
+"""Importance weights of all images together."""
+
+BOUND_DRAWS = 128
+FEWEST_SAMPLES, MOST_SAMPLES = 4_000, 20_000
+_FEWEST_OF_OTHERS = 500
+_SAMPLING_FLOPS = 1e10
+
+_CALL_ROWS = 2**15
+_LEAST_EFFECTIVE = 0.05  # of the weights: below, the mean rests on so few of them that its error is not known
+
+
+def has_own_elbo(model: Model) -> bool:
+    """Whether ``elbo`` is more than one log-weight, which the harness computes for every model with weights."""
+    own = getattr(type(model), "elbo", None)
+    return isinstance(model, VariationalBound) and own is not ImportanceWeighted.elbo
+
+
+@torch.no_grad()
+def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: str | int) -> Tensor:
+    """Returns (num_samples, N) float64 log-weights of images, drawn in calls of bounded size.
+
+    Raises:
+        ValueError: the model returned another shape, or NaN.
+    """
+    model = specimen.model_as(ImportanceWeighted)
+    parts = []
+    with specimen.rng("weights", *purpose):
+        rows = max(1, _CALL_ROWS // num_samples)
+        for part in torch.split(images, rows):
+            weights = model.log_importance_weights(part, num_samples)
+            if weights.shape != (num_samples, len(part)):
+                raise ValueError(
+                    f"log_importance_weights was asked for ({num_samples}, {len(part)}) weights, "
+                    f"it returned {tuple(weights.shape)}"
+                )
+            parts.append(weights.double())
+    found = torch.cat(parts, dim=1)
+    if bool(found.isnan().any()):
+        raise ValueError("log_importance_weights returned NaN")
+    return found
+
+
+def weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
+    """Returns the mean weight of every image (M,), its standard error (M,), and whether the errors can be relied on.
+
+    They are drawn once for each specimen.
+    """
+    if "weights" not in specimen.kept:
+        images = specimen.everything
+        count = max(8, WEIGHT_ROWS // len(images))
+        weights = log_weights(specimen, images, count, "estimates").exp()
+        mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
+        effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
+        share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
+        reliable = bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
+        specimen.kept["weights"] = mean, error, reliable
+    found: tuple[Tensor, Tensor, bool] = specimen.kept["weights"]
+    return found
+
+
+@torch.no_grad()
+def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
+    """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
+    model, images = specimen.model_as(VariationalBound), specimen.everything
+    draws = max(16, min(BOUND_DRAWS, 2**18 // len(images)))
+    total = torch.zeros(len(images), dtype=torch.float64)
+    square = torch.zeros_like(total)
+    with specimen.rng("bounds"):
+        for _ in range(draws):
+            values = torch.cat([model.elbo(part) for part in torch.split(images, _CALL_ROWS)]).double()
+            total += values
+            square += values.square()
+    mean = total / draws
+    return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
+
+
+def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
+    """Returns the floating-point operations of a function of one image, as far as torch counts them; at least 1.
+
+    They tell how much of an audit is affordable: its size must not depend on the machine.
+    """
+    images, counter = specimen.images(1, "cost"), FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        function(images)
+    return max(1, counter.get_total_flops())
+
+
+def affordable_samples(specimen: Specimen, sampler: str) -> int:
+    """Returns how many samples are drawn by a sampler: fewer where each costs a full pass an entry."""
+    model = specimen.model
+    if not isinstance(model, Autoregressive):
+        return MOST_SAMPLES
+    a_pass = flops(specimen, model.conditional_logits)
+    if sampler == "raster":
+        return MOST_SAMPLES  # every image is evaluated once
+    affordable = int(_SAMPLING_FLOPS / (2 * a_pass))
+    if sampler != next(iter(model.samplers())):  # it is compared with the first one image by image
+        return max(_FEWEST_OF_OTHERS, min(FEWEST_SAMPLES, affordable))
+    return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
+
+
+@contextmanager
+def each_image_once(specimen: Specimen) -> Iterator[None]:
+    """Evaluates conditionals once for all equal images of a call: raster samplers of small spaces gain most of it."""
+    model = specimen.model
+    if not isinstance(model, Autoregressive) or "conditional_logits" in vars(model):
+        yield
+        return
+    evaluate = model.conditional_logits
+
+    def once(images: Tensor, ordering: int = 0) -> Tensor:
+        _, first, inverse = np.unique(index_of(images, specimen.spec).numpy(), return_index=True, return_inverse=True)
+        return evaluate(images[torch.from_numpy(first)], ordering)[torch.from_numpy(inverse)]
+
+    vars(model)["conditional_logits"] = once
+    try:
+        yield
+    finally:
+        del vars(model)["conditional_logits"]
+
+
+@torch.no_grad()
+def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
+    """Returns (M,) int64: how often a sampler drew each image of the space."""
+    counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
+    drawn = 0
+    with specimen.rng("samples", *purpose), each_image_once(specimen):
+        while drawn < num_samples:
+            count = min(4000, num_samples - drawn)
+            images = check_samples(sampler(count), count, specimen.model)
+            counts += torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
+            drawn += count
+    return counts
+
+
+@torch.no_grad()
+def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float, float]:
+    """Returns the share of a flow's own samples that lie beyond the images' range, and its standard error."""
+    model = specimen.model_as(Invertible)
+    with specimen.rng("outside"):
+        x = model.inverse(model.sample_prior(num_samples)).flatten(1)
+    share = float(((x < 0) | (x >= specimen.spec.levels)).any(1).double().mean())
+    return share, ((share * (1 - share) + 1 / num_samples) / num_samples) ** 0.5  # never quite certain
+
+
+@torch.no_grad()
+def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
+    """Returns (M,) int64: how often each image is hit by a flow's prior, mapped back; what falls outside is dropped."""
+    model, spec = specimen.model_as(Invertible), specimen.spec
+    with specimen.rng("inside"):
+        x = model.inverse(model.sample_prior(num_samples)).flatten(1).floor()
+    inside = x[((x >= 0) & (x < spec.levels)).all(1)].view(-1, *spec.shape)
+    return torch.bincount(index_of(inside, spec), minlength=len(specimen.everything))

@@ -1,0 +1,249 @@
+"""The laboratory: makes specimens of a model, each once, on the sample spaces that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from types import UnionType
+
+import torch
+
+from harness.auditing.known import KnownDistribution
+from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, describe, num_images
+from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
+from harness.auditing.trial import NotApplicable
+from harness.auditing.weights import SHRINKS, make_gentle, make_lopsided, randomise
+from harness.interface.dataset import Dataset, Split
+from harness.interface.model import ImportanceWeighted, Model, Unsupported
+from harness.interface.spec import Budget, ImageSpec
+from harness.interface.training import Trainer
+from harness.support.checkpoint import put_weights
+from harness.support.randomness import derive_seed, generator, isolated_rng
+
+FIT_STEPS = 100
+_FITTED_SPACES = 2  # of the small ones: the first two that the model takes
+_RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
+_SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
+_CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
+_CPU = torch.device("cpu")
+
+
+class Laboratory:
+    """Makes specimens of a subject, each once; what it makes depends on the seed alone.
+
+    Args:
+        subject: the model.
+        seed: of everything random in the audit.
+    """
+
+    def __init__(self, subject: Subject, *, seed: int = 0) -> None:
+        self.subject, self.seed = subject, seed
+        self.refused: dict[ImageSpec, str] = {}
+        self.crashed: dict[ImageSpec, str] = {}
+        self._bases: dict[ImageSpec, Model | str] = {}
+        self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
+
+    # --- spaces ---
+
+    @cached_property
+    def small(self) -> tuple[ImageSpec, ...]:
+        """The spaces that can be enumerated and that the model takes."""
+        found = tuple(spec for spec in SMALL if self.takes(spec))
+        return found or tuple(spec for spec in LARGER if self.takes(spec))
+
+    @cached_property
+    def wide(self) -> tuple[ImageSpec, ...]:
+        """One wide space with a channel and one with three, as far as the model takes any."""
+        found = [spec for spec in WIDE if self.takes(spec)]
+        grey, colour = ([spec for spec in found if (spec.channels > 1) == many] for many in (False, True))
+        return tuple(grey[:1] + colour[:1])
+
+    @cached_property
+    def full(self) -> ImageSpec | None:
+        """The size of a benchmark, if the model takes any."""
+        wanted = FULL if self.subject.full is None else (self.subject.full,)
+        return next((spec for spec in wanted if self.takes(spec)), None)
+
+    def some(self, count: int) -> tuple[ImageSpec, ...]:
+        """Returns the first small spaces, at most ``count``; where there are none, one that is larger."""
+        return self.small[:count] or self.wide[:1] or tuple(filter(None, [self.full]))
+
+    def takes(self, spec: ImageSpec) -> bool:
+        """Whether the model can be made for a space and does what it promises there without raising."""
+        return isinstance(self._base(spec), Model)
+
+    @property
+    def any_specimen(self) -> Specimen:
+        """A specimen on the first space that the model takes.
+
+        Raises:
+            NotApplicable: there is none.
+        """
+        for spec in self.small or self.wide or filter(None, [self.full]):
+            base = self._base(spec)
+            return self.specimen(spec, "fitted" if isinstance(base, Model) and needs_fit(base) else "initial")
+        self.require_a_space()
+        raise AssertionError("a space was found after all")
+
+    def require(self, capability: type | UnionType, reason: str) -> Model:
+        """Returns the model on the first space that it takes.
+
+        Raises:
+            NotApplicable: it has not the capability, for which the reason is given; or it takes no space.
+        """
+        model = self.any_specimen.model
+        if not isinstance(model, capability):
+            raise NotApplicable(reason)
+        return model
+
+    def require_a_space(self) -> None:
+        """Raises ``NotApplicable``, with the reasons, where the model takes no space that was tried."""
+        if self.small or self.wide or self.full is not None:
+            return
+        reasons = [f"{describe(spec)}: {why}" for spec, why in {**self.crashed, **self.refused}.items()]
+        raise NotApplicable("the model takes no sample space that was tried; " + "; ".join(reasons[:3]))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The spaces that a specimen was made on, in words."""
+        return tuple(
+            dict.fromkeys(describe(spec) for (spec, *_), made in self._made.items() if not isinstance(made, str))
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where specimens live: on the CPU, which has float64."""
+        return _CPU
+
+    # --- specimens ---
+
+    def specimens(
+        self, *states: State, spaces: Sequence[ImageSpec] | None = None, variant: int = 0
+    ) -> Iterator[Specimen]:
+        """Yields specimens on the enumerated spaces (or ``spaces``) in each of the states that can be had there."""
+        for spec in self.small if spaces is None else spaces:
+            for state in states:
+                try:
+                    yield self.specimen(spec, state, variant=variant)
+                except NotApplicable:
+                    continue
+
+    def specimen(self, spec: ImageSpec, state: State, *, variant: int = 0) -> Specimen:
+        """Returns the model on a space in a state; variants of random weights are independent of one another.
+
+        Raises:
+            NotApplicable: the model cannot be had so; says why.
+        """
+        key = (spec, state, variant)
+        if key not in self._made:
+            try:
+                with isolated_rng(derive_seed(self.seed, "specimen", describe(spec), state), _CPU):
+                    self._made[key] = self._make(spec, state, variant)
+            except NotApplicable as reason:
+                self._made[key] = str(reason)
+        made = self._made[key]
+        if isinstance(made, str):
+            raise NotApplicable(made)
+        return made
+
+    def single(self, specimen: Specimen) -> Specimen:
+        """Returns the same in float32: for what draws much and needs few digits."""
+        if specimen.dtype == torch.float32:
+            return specimen
+        if "single" not in specimen.kept:
+            base = self._base(specimen.spec)
+            assert isinstance(base, Model)
+            model = self._copy(base)
+            put_weights(specimen.model.state_dict(), model, source="the audit")
+            specimen.kept["single"] = replace(specimen, model=model.float().eval(), kept={})
+        found: Specimen = specimen.kept["single"]
+        return found
+
+    def known(self, spec: ImageSpec) -> KnownDistribution:
+        """Returns the distribution that a short fit on a space sees."""
+        return KnownDistribution(spec, derive_seed(self.seed, "known", describe(spec)))
+
+    def _make(self, spec: ImageSpec, state: State, variant: int) -> Specimen:
+        base = self._base(spec)
+        if isinstance(base, str):
+            raise NotApplicable(base)
+        if state != "fitted" and needs_fit(base):
+            raise NotApplicable("the model keeps its data, and has none before it is fitted")
+        if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
+            raise NotApplicable("a short fit on this space would show nothing that others do not")
+        model = base if state == "initial" else self._copy(base)
+        if state == "fitted":
+            self._fit(model, spec)
+        elif state != "initial":
+            if not any(value.requires_grad for value in model.parameters()):
+                raise NotApplicable("the model has no weights that are trained by gradients")
+            if state == "gentle" and isinstance(model, ImportanceWeighted):
+                make_gentle(model, seed=self.seed)
+            elif state == "gentle":
+                randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
+            elif state == "shrunk":
+                randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
+            elif state == "lopsided":
+                make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
+            else:
+                seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
+                randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
+
+    def _base(self, spec: ImageSpec) -> Model | str:
+        """Returns the model as it is made for a space, or why it cannot be had."""
+        if spec not in self._bases:
+            with isolated_rng(derive_seed(self.seed, "build", describe(spec)), _CPU):
+                self._bases[spec] = self._build(spec)
+        return self._bases[spec]
+
+    def _build(self, spec: ImageSpec) -> Model | str:
+        for dtype in (torch.float64, torch.float32):
+            try:
+                torch.manual_seed(derive_seed(self.seed, "build", describe(spec)))
+                model = self.subject.make(spec).to(_CPU, dtype).eval()
+                if not needs_fit(model):
+                    with torch.no_grad():
+                        probe(model, two_images(spec), sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
+            except Unsupported as reason:
+                self.refused[spec] = str(reason)
+                return str(reason)
+            except Exception as error:  # somebody else's code: anything can happen
+                self.crashed[spec] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            self.crashed.pop(spec, None)
+            return model
+        return self.crashed[spec]
+
+    def _copy(self, base: Model) -> Model:
+        """Returns a new model with another's weights: deepcopy fails on some models."""
+        torch.manual_seed(derive_seed(self.seed, "build", describe(base.spec)))
+        model = self.subject.make(base.spec).to(_CPU, dtype_of(base))
+        put_weights(base.state_dict(), model, source="the audit")
+        return model.eval()
+
+    def _fit(self, model: Model, spec: ImageSpec) -> None:
+        data, dtype = self._data(spec), dtype_of(model)
+        model.float()  # a short fit needs no more, and convolutions in float64 are slow
+        trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed)
+        try:
+            with torch.enable_grad():
+                model.fit(data, trainer)
+        except Unsupported as reason:
+            raise NotApplicable(str(reason)) from reason
+        except Exception as error:
+            message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
+            self.crashed.setdefault(spec, message)
+            raise NotApplicable(message) from error
+        model.to(dtype)
+
+    def _data(self, spec: ImageSpec) -> Dataset:
+        if num_images(spec) <= LARGEST:
+            return self.known(spec).dataset()
+        random = generator(self.seed, "data", describe(spec))
+        shape = (_RANDOM_IMAGES, *spec.shape)
+        images = torch.randint(spec.levels, shape, generator=random, dtype=torch.uint8)
+        labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
+        split = Split(images, labels)
+        return Dataset(f"random, {describe(spec)}", spec, split, split, split)
