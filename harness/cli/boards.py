@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import completion
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, fail, print_json, suite_path
 
@@ -33,28 +34,39 @@ def leaderboard(
     ),
     from_store: bool = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl."),
     output: str = typer.Option(None, "-o", "--output", help="Write the boards here; beside the suite by default."),
+    board: str = typer.Option(None, "--board", help="Print this board alone; nothing is written."),
+    format_name: str = typer.Option(
+        None, "--format", metavar="markdown|csv|latex", help="Print the boards in this format; nothing is written.",
+        autocompletion=completion.formats,
+    ),
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
-    from harness.boards.leaderboard import check_boards, write_boards
     from harness.records.archive import RECORDS_FILE
+    from harness.report.files import check_boards, render_board, write_boards
     from harness.report.pictures import FOLDER
 
+    if format_name not in (None, *completion.FORMATS):
+        raise ValueError(f"--format {format_name!r}: it is one of {', '.join(completion.FORMATS)}")
     path = suite_path(suite)
     folder = path.with_suffix("")
     if check and (from_store or not (folder / RECORDS_FILE).exists()):
         fail(f"--check: there is no {folder / RECORDS_FILE}; 'harness export {path}' writes it from the store")
-    board, archived = read_leaderboard(context.obj, path, from_store=from_store)
+    boards, archived = read_leaderboard(context.obj, path, from_store=from_store)
     target = Path(output) if output else folder
     if check:
-        differing = check_boards(board, target)
+        differing = check_boards(boards, target)
         if differing:
             pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
             what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
             fail(f"{what}; 'harness leaderboard {path}' rewrites it")
         typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
         return
-    written = write_boards(board, target)
+    if board is not None or format_name is not None:
+        for name in boards.boards if board is None else (board,):
+            typer.echo(render_board(boards, name, format_name or "markdown"))
+        return
+    written = write_boards(boards, target)
     if json:
         print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
         return
@@ -76,7 +88,10 @@ def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple
     archive = read_archive(folder) if archived else collect_from_store(options, chosen)
     published_file = path.with_name(PUBLISHED_FILE)
     published = load_published(published_file) if published_file.exists() else {}
-    return Leaderboard(archive.records, chosen, per_image=archive.per_image, published=published), archived
+    boards = Leaderboard(
+        archive.records, chosen, per_image=archive.per_image, published=published, plugins=options.plugins
+    )
+    return boards, archived
 
 
 def export(
@@ -91,7 +106,7 @@ def export(
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
     from harness.records.archive import write_archive
-    from harness.report.sample_quality import is_sample_quality
+    from harness.report.pictures import QUALITY
     from harness.suites.suite import Suite
 
     path = suite_path(suite)
@@ -101,7 +116,8 @@ def export(
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
     for file in write_archive(archive, folder):
         typer.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
-    if samples or (samples is None and any(map(is_sample_quality, chosen.metrics))):
+    scored = {score.board for record in archive.records for score in record.scores.values()}
+    if samples or (samples is None and QUALITY in scored):
         from harness.boards.leaderboard import Leaderboard
         from harness.cli.figures import maker_of, say
         from harness.report.pictures import FOLDER

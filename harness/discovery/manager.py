@@ -24,6 +24,7 @@ from harness.discovery.distributions import GROUP, OWN, describe_error, installe
 from harness.discovery.targets import missing_target
 from harness.interface import hooks as hookspecs
 from harness.interface.entries import (
+    BoardEntry,
     DatasetEntry,
     Entry,
     ExecutorEntry,
@@ -35,18 +36,19 @@ from harness.interface.entries import (
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "sampler", "figure", "executor"]
+Kind = Literal["dataset", "model", "metric", "sampler", "board", "figure", "executor"]
 BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
     "model": ModelEntry,
     "metric": MetricEntry,
     "sampler": SamplerEntry,
+    "board": BoardEntry,
     "figure": FigureEntry,
     "executor": ExecutorEntry,
 }
 
-_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "figures", "executors"))
+_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
 
 class UnknownName(ValueError):

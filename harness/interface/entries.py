@@ -171,6 +171,13 @@ class SamplerEntry(Entry):
 
 
 @dataclass(frozen=True)
+class BoardEntry(Entry):
+    """A board. The target is a subclass of ``harness.Board``; the name is the one that ``Metric.board`` gives."""
+
+    kind: ClassVar[str] = "board"
+
+
+@dataclass(frozen=True)
 class ExecutorEntry(Entry):
     """An executor. The target is a subclass of ``harness.interface.executor.Executor``."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from harness.interface.entries import (
+    BoardEntry,
     DatasetEntry,
     ExecutorEntry,
     FigureEntry,
@@ -54,6 +55,11 @@ def register_metrics() -> Sequence[MetricEntry]:  # type: ignore[empty-body]
 @hookspec
 def register_samplers() -> Sequence[SamplerEntry]:  # type: ignore[empty-body]
     """Returns the samplers that this plugin adds, for its own models or those of others."""
+
+
+@hookspec
+def register_boards() -> Sequence[BoardEntry]:  # type: ignore[empty-body]
+    """Returns the boards that this plugin adds. A board that nobody registers is made by the default engine."""
 
 
 @hookspec
