@@ -16,11 +16,11 @@ from harness.cli import completion
 from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.cli.context import Context
     from harness.interface.metric import Origin
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
+    from harness.records.verdict import AuditReport, CheckResult
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
 

@@ -319,7 +319,7 @@ def show(
 
 def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     """The verdict on the run's model, what is wrong with it, and where the whole report is."""
-    from harness.boards.audits import AUDIT, audit_of_score
+    from harness.boards.audits import AUDIT, audit_of_score, in_words
 
     score = record.scores.get(AUDIT)
     audit = audit_of_score(score)
@@ -328,7 +328,7 @@ def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     does_not_apply = sum(check.verdict == "not applicable" for check in audit.checks)
     lines = ["", f"audit: {audit.cell}; {len(audit.passed)} checks passed, {does_not_apply} do not apply"]
     for check in audit.failed:
-        lines += [f"  ✗ {check.words}", f"    again: harness audit {record.run} --checks {check.check}"]
+        lines += [f"  ✗ {in_words(check)}", f"    again: harness audit {record.run} --checks {check.check}"]
     lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]
     file = options.artifacts_root / "audits" / Path(score.protocol.get("report", "none")).name
     return [*lines, f"  {file}"] if file.is_file() else lines
