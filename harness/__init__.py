@@ -67,8 +67,8 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         NonFiniteScore as NonFiniteScore,
         Origin as Origin,
         Score as Score,
-        ScoreKind as ScoreKind,
     )
+    from harness.interface.spec import ScoreKind as ScoreKind
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
 
     # executors

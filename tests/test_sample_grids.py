@@ -15,9 +15,9 @@ from harness.discovery.manager import plugin_manager
 from harness.interface.image_grid import image_grid
 from harness.interface.metric import Evaluation
 from harness.interface.spec import ImageSpec
+from harness.records.artifacts import Artifacts
 from harness.records.record import FitRecord, RunRecord, identity_of
 from harness.report.rows import rows_of
-from harness.running.planning import Artifacts
 from harness.running.sample_grids import NUM_IMAGES, grid_png, write_sample_grids
 from harness.suites.suite import Suite
 from harness.support.checkpoint import save_weights

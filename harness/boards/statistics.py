@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from harness.interface.spec import ScoreKind
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
 Basis = Literal["seeds x images", "images", "seeds"]
-Kind = Literal["exact", "upper bound", "lower bound", "estimate"]
+Kind = ScoreKind
 
 # Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
 ROUNDING = 1e-12

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import Model
-from harness.interface.spec import ImageSpec
+from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -30,8 +30,6 @@ _SAYS_NON_FINITE = re.compile(
     r"\bnans?\b|\binfs?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0",
     re.IGNORECASE,
 )
-
-ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
 
 
 class NonFiniteScore(ValueError):

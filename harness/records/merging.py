@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.records.archive import RECORDS_FILE, Archive, PerImage, write_archive
-from harness.records.record import FAILURES, RunRecord, ScoreRecord, identity_of
+from harness.records.record import UNFINISHED, RunRecord, RunStatus, ScoreRecord, identity_of, status_of
 from harness.records.untrusted import MERGED_FROM, ForeignArchive
 from harness.suites.suite import Suite
 
@@ -34,7 +34,7 @@ Origin = tuple[str, str]  # the SHA-256 of the archive's records.jsonl, its name
 VALUE_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-5
 
-_UNFINISHED = frozenset({"pending", "running", "interrupted", "killed", "timed-out", "out-of-memory"})
+_UNFINISHED = UNFINISHED | {"killed", "timed-out", "out-of-memory"}
 _TRAINING = "training"
 
 
@@ -214,13 +214,12 @@ def _record(run: _Run) -> RunRecord:
     return run.training.model_copy(update={"scores": scores, "environment": environment, "status": _status(run)})
 
 
-def _status(run: _Run) -> Any:
+def _status(run: _Run) -> RunStatus:
     """As ``RunFolder.collect`` has it: that of the training, else that of the figures."""
     training = run.training
     if training.fit is None or training.failure is not None:
         return training.status
-    failed = sorted({piece.score.status for piece in run.scores.values() if piece.score.status in FAILURES})
-    return failed[0] if len(failed) == 1 else "failed" if failed else "done"
+    return status_of(training.fit, None, [piece.score for piece in run.scores.values()])
 
 
 def _content(run: _Run) -> Any:

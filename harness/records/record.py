@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, ScoreKind
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
@@ -18,6 +19,7 @@ ScoreStatus = Literal[
     "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
 ]  # fmt: skip
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
+UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
 
@@ -90,7 +92,7 @@ class ScoreRecord(_Value):
     higher_is_better: bool = False
     value: FiniteFloat | None = None
     standard_error: FiniteFloat | None = None
-    kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
+    kind: ScoreKind | None = None
     num_images: int | None = None
     per_image: str | None = None
     protocol: dict[str, str] = Field(default_factory=dict)
@@ -144,6 +146,30 @@ class RunRecord(_Value):
     configurations_tried: int = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the run was not yet done, or was stopped before its end."""
+        return self.status in UNFINISHED
+
+
+def status_of(
+    fit: FitRecord | None, failure: Failure | None, scores: Iterable[ScoreRecord], *, started: bool = False
+) -> RunStatus:
+    """Returns the status of a run: that of its training, else that of its figures.
+
+    Args:
+        fit: the training's result once it is complete.
+        failure: what stopped the run.
+        scores: the figures that are there; one that failed makes the run a failed one.
+        started: whether there are traces of a training.
+    """
+    if failure is not None:
+        return "skipped" if failure.type == "Unsupported" else failure.status
+    if fit is None:
+        return "interrupted" if started else "pending"
+    failed = {score.status for score in scores if score.status in FAILURES}
+    return failed.pop() if len(failed) == 1 else "failed" if failed else "done"
 
 
 def identity_of(spec: RunSpec) -> str:

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
-from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
+from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
 
@@ -211,14 +211,8 @@ class RunFolder:
             found = self._parsed_score(f"scores/{file.name}")
             if found is not None:
                 scores[file.stem] = found
-        status: RunStatus = "pending"
-        if failure is not None:
-            status = "skipped" if failure.type == "Unsupported" else failure.status
-        elif fit is not None:
-            failed = [score.status for score in scores.values() if score.status in FAILURES]
-            status = failed[0] if len(set(failed)) == 1 else "failed" if failed else "done"
-        elif self.state.exists() or self.log.exists():
-            status = "interrupted"
+        started = self.state.exists() or self.log.exists()
+        status = status_of(None if fit is None else fit[0], failure, scores.values(), started=started)
         return record.model_copy(
             update={
                 "status": status,

@@ -25,10 +25,10 @@ from harness.interface.image_grid import image_grid
 from harness.interface.metric import Evaluation
 from harness.interface.model import ClassConditional
 from harness.interface.spec import ImageSpec
+from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
 from harness.report.pictures import FOLDER, REAL, picture_names, sampled_record
 from harness.report.rows import BoardRow
-from harness.running.planning import Artifacts
 from harness.support.checkpoint import load_weights
 from harness.support.files import write_atomically
 from harness.support.randomness import isolated_rng
