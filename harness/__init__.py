@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.entries import (
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
+        FigureEntry as FigureEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
         SamplerEntry as SamplerEntry,
@@ -70,6 +71,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     )
     from harness.interface.spec import ScoreKind as ScoreKind
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
+
+    # figures
+    from harness.interface.figure import ShownModel as ShownModel
+    from harness.interface.image_grid import image_grid as image_grid
 
     # executors
     from harness.interface.executor import (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.discovery.manager import Kind
 
-_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "sampler", "executor")
+_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "sampler", "figure", "executor")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +26,13 @@ def register(app: typer.Typer) -> None:
 def list_entries(
     context: typer.Context,
     kind: str = typer.Argument(
-        None, help="datasets, models, metrics, samplers or executors; all without it.", autocompletion=completion.kinds
+        None,
+        help="datasets, models, metrics, samplers, figures or executors; all without it.",
+        autocompletion=completion.kinds,
     ),
     json: bool = JSON_OPTION,
 ) -> None:
-    """List the datasets, models, metrics and samplers that are installed."""
+    """List what is installed: datasets, models, metrics, samplers, figures and executors."""
     from harness.support.names import did_you_mean
 
     options: Context = context.obj
