@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # what a plugin registers
     from harness.interface.hooks import hookimpl as hookimpl
     from harness.interface.entries import (
+        BoardEntry as BoardEntry,
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
-        FigureEntry as FigureEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
         SamplerEntry as SamplerEntry,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.profiling.certificate import Certificate as Certificate, certify as certify
 
     # metrics
+    from harness.interface.spec import ScoreKind as ScoreKind
     from harness.interface.metric import (
         DegenerateSamples as DegenerateSamples,
         Evaluation as Evaluation,
@@ -69,12 +70,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         Origin as Origin,
         Score as Score,
     )
-    from harness.interface.spec import ScoreKind as ScoreKind
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
 
-    # figures
-    from harness.interface.figure import ShownModel as ShownModel
-    from harness.interface.image_grid import image_grid as image_grid
+    # boards
+    from harness.interface.board import Board as Board, Cell as Cell, Column as Column
 
     # executors
     from harness.interface.executor import (

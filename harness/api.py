@@ -43,8 +43,7 @@ def load(
 
     Args:
         run: its record, or its name.
-        artifacts: as for ``run``.
-        data: as for ``run``.
+        artifacts, data: as for ``run``.
         device: where to put it: ``auto`` or a device name.
 
     Raises:

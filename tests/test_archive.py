@@ -25,7 +25,7 @@ from harness.records.archive import (
 )
 from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report import render_boards
+from harness.report.files import render_boards
 from harness.suites.suite import Suite
 
 SUITE = Suite.parse(

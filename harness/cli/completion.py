@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
-KINDS = ("datasets", "models", "metrics", "samplers", "figures", "executors")
+FORMATS = ("markdown", "csv", "latex")
+KINDS = ("datasets", "models", "metrics", "samplers", "boards", "executors")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")
@@ -145,15 +146,14 @@ profiles = _quietly(_profiles)
 models = _quietly(_registered("model"))
 metrics = _quietly(_registered("metric"))
 datasets = _quietly(_registered("dataset"))
-figures = _quietly(_registered("figure"))
 executors = _quietly(_registered("executor"))
 runs = _quietly(_runs)
 rows = _quietly(_rows)
 audited = _quietly(lambda ctx: [*_registered("model")(ctx), *_runs(ctx)])
-figured = _quietly(lambda ctx: [*_suites(ctx), *_registered("model")(ctx)])
 only = _quietly(_only)
 preferences = _quietly(lambda _: PREFERENCES)
 kinds = _quietly(lambda _: KINDS)
+formats = _quietly(lambda _: FORMATS)
 
 SUITE_ARGUMENT = typer.Argument(
     help="A suite: a TOML file, or the name of one in leaderboards/.", autocompletion=suites

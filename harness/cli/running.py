@@ -191,7 +191,7 @@ def _print_outcome(records: Sequence[RunRecord]) -> None:
 
 
 def _print_failed_audits(records: Sequence[RunRecord]) -> None:
-    from harness.report.audits import audit_of_score
+    from harness.boards.audits import audit_of_score
 
     failed: dict[tuple[str, str], list[str]] = {}
     for record in records:
@@ -288,7 +288,7 @@ def show(
         echo(f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}")
     if record.configurations_tried > 1:
         echo(f"  the best on validation of {record.configurations_tried} configurations")
-    from harness.report.audits import AUDIT
+    from harness.boards.audits import AUDIT
 
     rows = []
     for name, score in record.scores.items():
@@ -320,7 +320,7 @@ def show(
 
 def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     """The verdict on the run's model, what is wrong with it, and where the whole report is."""
-    from harness.report.audits import AUDIT, audit_of_score
+    from harness.boards.audits import AUDIT, audit_of_score
 
     score = record.scores.get(AUDIT)
     audit = audit_of_score(score)

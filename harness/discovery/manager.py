@@ -24,10 +24,10 @@ from harness.discovery.distributions import GROUP, OWN, describe_error, installe
 from harness.discovery.targets import missing_target
 from harness.interface import hooks as hookspecs
 from harness.interface.entries import (
+    BoardEntry,
     DatasetEntry,
     Entry,
     ExecutorEntry,
-    FigureEntry,
     MetricEntry,
     ModelEntry,
     SamplerEntry,
@@ -35,18 +35,16 @@ from harness.interface.entries import (
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "sampler", "figure", "executor"]
+Kind = Literal["dataset", "model", "metric", "sampler", "board", "executor"]
 BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
     "model": ModelEntry,
     "metric": MetricEntry,
     "sampler": SamplerEntry,
-    "figure": FigureEntry,
+    "board": BoardEntry,
     "executor": ExecutorEntry,
 }
-
-_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "figures", "executors"))
 
 
 class UnknownName(ValueError):
@@ -103,7 +101,12 @@ class PluginManager:
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
         *,
         blocked: Iterable[str] = (),
-        built_in: Sequence[str] = _BUILT_IN,
+        built_in: Sequence[str] = (
+            "harness.builtin.datasets",
+            "harness.builtin.metrics",
+            "harness.builtin.boards",
+            "harness.builtin.executors",
+        ),
     ) -> None:
         self.plugins: list[PluginInfo] = []
         self.code_folder = Path()

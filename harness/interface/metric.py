@@ -66,6 +66,9 @@ class Metric(ABC):
 
     Class attributes:
         name: as a suite writes it; a metric of a family, such as ``iwae-5000``, sets it when it is made.
+        board: the name of the board that its column stands on; ``""`` for none. A name that no plugin registers is a
+            board of its own, made by the default engine.
+        header: how the column is headed; by default the name in words.
         unit: what ``Score.value`` counts.
         higher_is_better: which way is up.
         requires: the capability that a model must derive from; others are recorded as skipped.
@@ -76,6 +79,8 @@ class Metric(ABC):
     """
 
     name: str
+    board: str = "other"
+    header: str = ""
     unit: str
     higher_is_better: bool = False
     requires: type = Model

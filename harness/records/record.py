@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+import re
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind
+from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
@@ -22,6 +24,7 @@ FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
+BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
 
 
 class _Value(BaseModel):
@@ -81,12 +84,17 @@ class FitRecord(_Value):
 class ScoreRecord(_Value):
     """One figure; see ``harness.Score``. ``per_image`` names its array of per-image scores, if it has one.
 
+    ``board``, ``header``, ``unit`` and ``higher_is_better`` are the metric's: boards need no metric's code. Records
+    that were written before metrics said their board are completed here, whatever they are read from.
+
     Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
     """
 
     metric: str
     key: str
     status: ScoreStatus = "done"
+    board: str = Field(default=OTHER, pattern=f"^{BOARD_NAME.pattern}$", max_length=100)  # it names files
+    header: str = ""
     stage: Literal["quality", "cost", "speed"] = "quality"
     unit: str = ""
     higher_is_better: bool = False
@@ -101,6 +109,11 @@ class ScoreRecord(_Value):
     hardware: str = ""
     seconds: float | None = None
     failure: Failure | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, fields: Any) -> Any:
+        return completed(fields) if isinstance(fields, dict) else fields
 
 
 class RunRecord(_Value):
