@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         BoardEntry as BoardEntry,
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
+        FigureEntry as FigureEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
         SamplerEntry as SamplerEntry,
@@ -75,6 +76,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # boards
     from harness.interface.board import Board as Board, Cell as Cell, Column as Column
 
+    # figures
+    from harness.interface.figure import ShownModel as ShownModel
+    from harness.interface.image_grid import image_grid as image_grid
+
     # executors
     from harness.interface.executor import (
         INTERRUPTED as INTERRUPTED,
@@ -115,6 +120,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         CheckpointError as CheckpointError,
         load_weights as load_weights,
         put_weights as put_weights,
+        read_tensors as read_tensors,
         save_weights as save_weights,
     )
 

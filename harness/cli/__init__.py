@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from harness.cli import audit, boards, comparing, inspect, listing, new_plugin, profiling, running, schema
+from harness.cli import audit, boards, comparing, figures, inspect, listing, new_plugin, profiling, running, schema
 from harness.cli.context import Context, fail
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (listing, running, inspect, boards, comparing, audit, profiling, new_plugin, schema):
+for _module in (listing, running, inspect, boards, figures, comparing, audit, profiling, new_plugin, schema):
     _module.register(app)
 
 

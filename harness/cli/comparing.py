@@ -101,7 +101,7 @@ def merge(
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
     from harness.records.archive import RECORDS_FILE, Archive, read_archive
     from harness.records.merging import MergeConflicts, merge, write_merged
-    from harness.records.untrusted import read_foreign
+    from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
 
     if prefer not in (None, *completion.PREFERENCES):
@@ -109,7 +109,7 @@ def merge(
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
     ours = read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
-    foreign = [read_foreign(Path(other)) for other in others]
+    foreign = [read_untrusted(Path(other)) for other in others]
     try:
         merged = merge(chosen, ours, foreign, prefer=cast("Preference | None", prefer))
     except MergeConflicts as error:
@@ -163,9 +163,9 @@ def _split(name: str) -> tuple[list[Source], str]:
 def _archive_source(path: Path) -> Source:
     from harness.boards.lookup import Source
     from harness.boards.rows import rows_of
-    from harness.records.untrusted import read_foreign
+    from harness.records.untrusted import read_untrusted
 
-    archive = read_foreign(path).archive
+    archive = read_untrusted(path).archive
     return Source(
         str(path), tuple(rows_of(archive.records, per_image=archive.per_image)), archive.records, archive.per_image
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.discovery.manager import Kind
 
-_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "sampler", "board", "executor")
+_KINDS: tuple[Kind, ...] = ("dataset", "model", "metric", "sampler", "board", "figure", "executor")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +27,12 @@ def list_entries(
     context: typer.Context,
     kind: str = typer.Argument(
         None,
-        help="datasets, models, metrics, samplers, boards or executors; all without it.",
+        help="datasets, models, metrics, samplers, boards, figures or executors; all without it.",
         autocompletion=completion.kinds,
     ),
     json: bool = JSON_OPTION,
 ) -> None:
-    """List the datasets, models, metrics, samplers, boards and executors that are installed."""
+    """List what is installed: datasets, models, metrics, samplers, boards, figures and executors."""
     from harness.support.names import did_you_mean
 
     options: Context = context.obj

@@ -28,6 +28,7 @@ from harness.interface.entries import (
     DatasetEntry,
     Entry,
     ExecutorEntry,
+    FigureEntry,
     MetricEntry,
     ModelEntry,
     SamplerEntry,
@@ -35,7 +36,7 @@ from harness.interface.entries import (
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "sampler", "board", "executor"]
+Kind = Literal["dataset", "model", "metric", "sampler", "board", "figure", "executor"]
 BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
@@ -43,8 +44,11 @@ _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "metric": MetricEntry,
     "sampler": SamplerEntry,
     "board": BoardEntry,
+    "figure": FigureEntry,
     "executor": ExecutorEntry,
 }
+
+_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
 
 class UnknownName(ValueError):
@@ -101,12 +105,7 @@ class PluginManager:
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
         *,
         blocked: Iterable[str] = (),
-        built_in: Sequence[str] = (
-            "harness.builtin.datasets",
-            "harness.builtin.metrics",
-            "harness.builtin.boards",
-            "harness.builtin.executors",
-        ),
+        built_in: Sequence[str] = _BUILT_IN,
     ) -> None:
         self.plugins: list[PluginInfo] = []
         self.code_folder = Path()

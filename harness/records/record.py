@@ -6,20 +6,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
-RunStatus = Literal[
-    "pending", "running", "done", "interrupted", "skipped",
-    "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate",
-]  # fmt: skip
-ScoreStatus = Literal[
-    "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
-]  # fmt: skip
+RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
+ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
@@ -166,23 +161,16 @@ class RunRecord(_Value):
         return self.status in UNFINISHED
 
 
-def status_of(
-    fit: FitRecord | None, failure: Failure | None, scores: Iterable[ScoreRecord], *, started: bool = False
-) -> RunStatus:
-    """Returns the status of a run: that of its training, else that of its figures.
+def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | FailureStatus:
+    """Returns the status of a trained run: ``done``, or that of its failed figures; ``failed`` where they differ."""
+    failed: set[Any] = {score.status for score in scores if score.status in FAILURES}
+    return "done" if not failed else failed.pop() if len(failed) == 1 else "failed"
 
-    Args:
-        fit: the training's result once it is complete.
-        failure: what stopped the run.
-        scores: the figures that are there; one that failed makes the run a failed one.
-        started: whether there are traces of a training.
-    """
-    if failure is not None:
-        return "skipped" if failure.type == "Unsupported" else failure.status
-    if fit is None:
-        return "interrupted" if started else "pending"
-    failed = {score.status for score in scores if score.status in FAILURES}
-    return failed.pop() if len(failed) == 1 else "failed" if failed else "done"
+
+def first_problem(error: ValidationError) -> str:
+    """Returns the first field that is wrong, and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def identity_of(spec: RunSpec) -> str:

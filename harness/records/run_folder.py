@@ -29,7 +29,17 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
-from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of
+from harness.records.record import (
+    FAILURES,
+    RECORD_VERSION,
+    Failure,
+    FitRecord,
+    RunRecord,
+    RunStatus,
+    ScoreRecord,
+    first_problem,
+    status_of_scores,
+)
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
 
@@ -211,8 +221,13 @@ class RunFolder:
             found = self._parsed_score(f"scores/{file.name}")
             if found is not None:
                 scores[file.stem] = found
-        started = self.state.exists() or self.log.exists()
-        status = status_of(None if fit is None else fit[0], failure, scores.values(), started=started)
+        status: RunStatus = "pending"
+        if failure is not None:
+            status = "skipped" if failure.type == "Unsupported" else failure.status
+        elif fit is not None:
+            status = status_of_scores(scores.values())
+        elif self.state.exists() or self.log.exists():
+            status = "interrupted"
         return record.model_copy(
             update={
                 "status": status,
@@ -259,9 +274,7 @@ class RunFolder:
                 )
             return parse(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where}: {first['msg']}") from error
+            raise ValueError(first_problem(error)) from error
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
 

@@ -10,8 +10,14 @@ from harness.report.document import Picture
 from harness.support.names import slug
 
 FOLDER = "samples"
+FIGURES = "figures"
 REAL = "real test images"
 QUALITY = "sample-quality"
+
+
+def folder_of(figure: str) -> str:
+    """Returns the folder, beside the boards, of a figure's pictures."""
+    return FOLDER if figure == FOLDER else f"{FIGURES}/{figure}"
 
 
 def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:

@@ -17,7 +17,7 @@ from harness.interface.executor import INTERRUPTED, Executor, Handle, Job, Stage
 from harness.records.record import Failure
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
-from harness.running.failures import count_oom_kills, failure_from, failure_of_process
+from harness.running.failures import count_oom_kills, failure_from, failure_of
 from harness.running.ingest import Ingest
 from harness.running.inspection import PlannedRun
 from harness.running.leases import Leases
@@ -269,7 +269,7 @@ class Dispatcher:
         if folder.failure() is None and not stopped and (code != 0 or missing or not trained):
             at = str(folder.progress().get("stage", "set-up"))
             kills = count_oom_kills() - item.oom_kills
-            failure = failure_of_process(at, code, item.handle.ended(), folder.log, oom_kills=kills)
+            failure = failure_of(at, code, item.handle.ended(), folder.log, oom_kills=kills)
             scoring = [stage for stage in missing if stage.name == at]
             if trained and scoring:
                 rest = self._keep_failed_score(item, scoring[0], failure, missing)

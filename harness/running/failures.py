@@ -1,4 +1,6 @@
-"""What a record keeps of what went wrong: of an exception, and of a child process that did not end as it should."""
+"""What is known of a stage that failed: from the exception that stopped it, or, where its process did not end as it
+should, from signal, limits, the log's last lines and a stack.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,8 @@ def _status_of(error: BaseException) -> FailureStatus:
     return "failed"
 
 
-def failure_of_process(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:
-    """Returns what is known of a child process that ended before its work was done: signal, limit, stack, log.
+def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:
+    """Returns what is known of a child that ended before its work was done.
 
     Args:
         stage: what it was at.
@@ -64,8 +66,7 @@ def failure_of_process(stage: str, code: int, ended: Ended | None, log: Path, *,
     if ended is not None:
         status, how = ended.status, f"the child process was ended: {ended.message}"
     elif code == -signal.SIGKILL and oom_kills:
-        status = "out-of-memory"
-        how = "the child process was killed by SIGKILL: the system had no memory left"
+        status, how = "out-of-memory", "the child process was killed by SIGKILL: the system had no memory left"
     elif code == NO_SPACE:
         status, how = "failed", "the child process ended: no space left where the run's folder lies"
     elif name is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from harness.builtin.executors.watch import Watch, family, kill_all, resident_bytes
 from harness.interface.executor import Ended
-from harness.running.failures import failure_of_process
+from harness.running.failures import failure_of
 from harness.support.limits import Limits
 
 CRASH = "import faulthandler, ctypes; faulthandler.enable()\ndef innermost(): ctypes.string_at(0)\ninnermost()"
@@ -32,7 +32,7 @@ def log(tmp_path):
 def test_a_crash_is_killed_with_its_signal_and_the_stack_that_was_written(log):
     with log.open("w") as file:
         code = subprocess.run([sys.executable, "-c", CRASH], stderr=file).returncode
-    failure = failure_of_process("fit", code, None, log)
+    failure = failure_of("fit", code, None, log)
     assert (failure.status, failure.signal, failure.type) == ("killed", "SIGSEGV", "Died")
     assert failure.stack.startswith("Fatal Python error: Segmentation fault")
     assert "in innermost" in failure.stack
@@ -50,7 +50,7 @@ def test_a_stack_that_was_asked_for_is_kept_without_the_lines_before_it(log):
         time.sleep(0.2)
         child.kill()
         child.communicate()
-    failure = failure_of_process("fit", -9, Ended("timed-out", "it worked for more than its limit of 1 s"), log)
+    failure = failure_of("fit", -9, Ended("timed-out", "it worked for more than its limit of 1 s"), log)
     assert (failure.status, failure.signal) == ("timed-out", "SIGKILL")
     assert failure.message == "the child process was ended: it worked for more than its limit of 1 s"
     assert failure.stack.startswith("Current thread 0x")
@@ -59,22 +59,22 @@ def test_a_stack_that_was_asked_for_is_kept_without_the_lines_before_it(log):
 
 
 def test_a_kill_from_outside_is_temporary_unless_the_system_had_no_memory(log):
-    outside = failure_of_process("nll", -9, None, log)
+    outside = failure_of("nll", -9, None, log)
     assert (outside.stage, outside.status, outside.is_temporary) == ("nll", "killed", True)
-    starved = failure_of_process("nll", -9, None, log, oom_kills=1)
+    starved = failure_of("nll", -9, None, log, oom_kills=1)
     assert (starved.status, starved.is_temporary) == ("out-of-memory", False)
     assert "no memory left" in starved.message
 
 
 def test_an_exit_status_is_a_failure_with_the_last_words(log):
     log.write_text("".join(f"line {number}\n" for number in range(100)))
-    failure = failure_of_process("fit", 3, None, log)
+    failure = failure_of("fit", 3, None, log)
     assert (failure.status, failure.signal, failure.stack) == ("failed", None, None)
     assert failure.log.splitlines() == [f"line {number}" for number in range(80, 100)]
 
 
 def test_a_child_that_could_not_even_write_why_ran_out_of_space(log):
-    failure = failure_of_process("set-up", 74, None, log)
+    failure = failure_of("set-up", 74, None, log)
     assert failure.status == "failed"
     assert "no space left where the run's folder lies" in failure.message
 
@@ -84,12 +84,12 @@ def test_a_log_of_a_gigabyte_is_not_read_whole(log):
         file.seek(10**9)
         file.write(b"\nthe end\n")
     started = time.monotonic()
-    assert failure_of_process("fit", 1, None, log).log.endswith("the end")
+    assert failure_of("fit", 1, None, log).log.endswith("the end")
     assert time.monotonic() - started < 1
 
 
 def test_no_log_and_an_unknown_signal_are_no_hindrance(log):
-    failure = failure_of_process("fit", -64, None, log)
+    failure = failure_of("fit", -64, None, log)
     assert (failure.log, failure.signal) == (None, signal.Signals(64).name)
 
 
