@@ -97,9 +97,7 @@ def test_two_coordinators_do_each_run_once(lab, store_url, folders):
     assert all(re.search(r"\(fit", log.read_text()) for log in pair.logs)
 
 
-@pytest.mark.parametrize(
-    "store_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True
-)
+@pytest.mark.parametrize("store_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 def test_killing_one_of_two_loses_nothing(lab, store_url, monkeypatch):
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0.02")
     pair = Pair(lab, store_url, ONE)
