@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from harness.discovery.loading import drawing_code, load_dataset, load_metric, origin_of
+from harness.discovery.loading import drawing_code, load_dataset, load_metric, load_model_class, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -65,6 +65,7 @@ class Evaluations:
                 data_folder=self._data_folder,
                 origin=origin_of(
                     self._plugins,
+                    load_model_class(self._plugins, self._spec.model),
                     self._spec.model,
                     self._spec.hyperparameters,
                     drawing_code(self._plugins, self._spec.model),
