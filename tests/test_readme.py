@@ -1,4 +1,4 @@
-"""What the README teaches works as printed: its plugin is installed, listed, trained and ranked; its suite parses."""
+"""What README and guide teach works as printed: the plugin is listed, trained and ranked, the suite parses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ import torch
 import harness
 from harness.suites.suite import Suite
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language, text=README):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -68,10 +70,10 @@ def test_the_plugin_s_likelihood_sums_to_one(plugin):
     assert model.log_prob(everything).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
-def test_the_suite_parses():
-    [text] = [block for block in blocks("toml") if "[[models]]" in block]
+def test_the_suite_of_the_guide_parses():
+    [text] = [block for block in blocks("toml", GUIDE) if "[[models]]" in block]
 
-    suite = Suite.parse(tomllib.loads(text), name="readme", source="README.md")
+    suite = Suite.parse(tomllib.loads(text), name="guide", source="guide.md")
 
     assert [len(row.configurations) for row in suite.rows()] == [2]
 
@@ -84,3 +86,25 @@ def test_the_notebook_block_runs(tmp_path, monkeypatch, capsys):
     exec(compile(code.replace("10 epochs", "1 epochs"), "README.md", "exec"), {})
 
     assert "exact" in capsys.readouterr().out
+
+
+def test_the_readme_is_short_and_shows_a_board_and_pictures_before_it_explains():
+    lines = README.splitlines()
+    first_heading = next(number for number, line in enumerate(lines) if line.startswith("## "))
+    above = "\n".join(lines[:first_heading])
+
+    assert len(lines) <= 150
+    assert "\n| Rank" in above
+    assert 'src="leaderboards/first/samples/' in above
+
+
+def test_the_board_of_the_readme_is_the_committed_one():
+    def cells(text):
+        rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in row] for row in rows]
+
+    committed = cells((ROOT / "leaderboards" / "first" / "likelihood.md").read_text(encoding="utf-8"))
+    [heading, _, *rows] = cells(README[: README.index("\n## ")])
+    chosen = [committed[0].index(name) for name in heading]
+
+    assert rows == [[row[index] for index in chosen] for row in committed[2 : 2 + len(rows)]]

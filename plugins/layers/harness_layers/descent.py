@@ -20,7 +20,7 @@ class Descent:
 
     Attributes:
         learning_rate: of Adam, at its highest.
-        batch_size: images a step.
+        batch_size: images in each step.
         betas, epsilon: of Adam.
         weight_decay: decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101); it spares the biases.
         schedule: how the learning rate falls with the budget.

@@ -37,7 +37,7 @@ def fixed_point_sample(logits: Callable[[Tensor, Tensor], Tensor], spec: ImageSp
         spec: the sample space.
         noise: the randomness of N images.
         known, mask: pixels to clamp, see ``harness.Sampler``.
-        trace: gets a network evaluation, and a sequential depth of one, an iteration.
+        trace: gets a network evaluation, and a sequential depth of one, for each iteration.
 
     Returns:
         (N, C, H, W) uint8.

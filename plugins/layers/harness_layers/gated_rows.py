@@ -1,4 +1,4 @@
-"""The gated stack row by row: its vertical stack once a row, its horizontal stack once an entry or once a row.
+"""The gated stack row by row: its vertical stack once for each row, its horizontal stack for each entry or each row.
 
 Features lie as (columns, images, features), so that what a kernel sees in a row is a slice. The tanh and the sigmoid of
 a gate are one sigmoid: tanh(a) = 2 sigmoid(2a) - 1, with the 2 folded into the weights; what is kept is the gate's
@@ -217,7 +217,7 @@ class GatedRows:
         return outputs.view(columns, samples, self.channels, self.num_outputs).transpose(1, 2)
 
     def _plan_column(self, column: int) -> _Column:
-        # Views are dear beside operations as small as these: every one is made once, and used in every row.
+        # Views are expensive beside operations as small as these: every one is made once, and used in every row.
         pre, horizontal = self.pre[column], self.horizontal[self.left_reach + column]
         window = self.row[:, column : column + self.first_reach].flatten(1)
         left = [(pre[1:], self.horizontal[column + tap, :-1], weight) for tap, weight in enumerate(self.left)]

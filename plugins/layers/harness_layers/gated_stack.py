@@ -64,7 +64,7 @@ class GatedStack(nn.Module):
 
     Args:
         channels: of the image.
-        outputs: the number of outputs a channel of the image.
+        outputs: the number of outputs for each channel of the image.
         features: P, the number of maps of each stack.
         layers: how many gated layers follow the first, which has a kernel of 7.
         kernel: odd, of the layers that follow.

@@ -1,7 +1,7 @@
 """Integer images in and out of a network: levels as inputs, outputs as distributions over levels.
 
-An entry has one output, the logit of a one, where images are binary, and one output a level otherwise, unnormalised
-log-probabilities. Which dimension holds the O outputs of an entry is said by ``dim``.
+An entry has one output, the logit of a one, where images are binary, and one output for each level otherwise,
+unnormalised log-probabilities. Which dimension holds the O outputs of an entry is said by ``dim``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _COUNTED_IMAGES = 1000
 
 
 def num_outputs(spec: ImageSpec) -> int:
-    """Returns O, the number of outputs an entry: 1 for binary images, ``levels`` otherwise."""
+    """Returns O, the number of outputs for each entry: 1 for binary images, ``levels`` otherwise."""
     return 1 if spec.levels == 2 else spec.levels
 
 

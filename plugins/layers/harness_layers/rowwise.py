@@ -1,7 +1,8 @@
 """Raster sampling row by row, each activation computed once: the loop around a network that keeps what it computed.
 
-A program answers three questions: what the rows above say (once a row), what an entry's distribution is (once an
-entry), and where its value goes. It works in buffers that stay where they are: on CUDA a whole row is one graph.
+A program answers three questions: what the rows above say (once for each row), what an entry's distribution is (once
+for each entry), and where its value goes. It works in buffers that stay where they are: on CUDA a whole row is one
+graph.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from harness import ImageSpec, Noise, SamplingTrace
 class RowProgram(Protocol):
     """A network that is evaluated entry by entry, in raster order, the channels of a pixel in turn.
 
-    ``begin_row`` is called once a row, from the first to the last; ``outputs`` and ``put`` once an entry of it.
+    ``begin_row`` is called once for each row, from the first to the last; ``outputs`` and ``put`` once for each entry
+    of it.
     """
 
     def begin_row(self) -> None:
@@ -161,7 +163,7 @@ def iterate_by_rows(program: WholeRowProgram, spec: ImageSpec, noise: Noise, *, 
         spec: the sample space.
         noise: the randomness of N images.
         known, mask: pixels to clamp, see ``harness.Sampler``.
-        trace: gets a network evaluation, and a sequential depth of one, an iteration: each is of a single row.
+        trace: gets a network evaluation, and a sequential depth of one, for each iteration; each is of a single row.
 
     Returns:
         (N, C, H, W) uint8.

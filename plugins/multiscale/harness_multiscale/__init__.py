@@ -1,4 +1,4 @@
-"""Parallel multiscale autoregressive models: O(log N) network evaluations an image."""
+"""Parallel multiscale autoregressive models: O(log N) network evaluations for each image."""
 
 from __future__ import annotations
 

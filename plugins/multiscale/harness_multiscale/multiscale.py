@@ -26,9 +26,9 @@ class Multiscale(CausalModel):
     The base image is every 2^d-th pixel of the image, modelled by a Gated PixelCNN. A doubling has three groups: the
     upper right pixels of all 2 x 2 blocks, the lower left and the lower right ones; pixels of a group are independent
     given all earlier groups, their channels are drawn one after another. So an image of N pixels takes the base's steps
-    and three a doubling: O(log N). Sides that are no multiple of 2^d are padded at the bottom and at the right; what is
-    padded is no part of the image, costs nothing, and is seen as neither black nor white. Reference: Reed et al. 2017,
-    arXiv 1703.03664, whose second network draws both lower pixels of a block at once.
+    and three for each doubling: O(log N). Sides that are no multiple of 2^d are padded at the bottom and at the right;
+    what is padded is no part of the image, costs nothing, and is seen as neither black nor white. Reference: Reed et
+    al. 2017, arXiv 1703.03664, whose second network draws both lower pixels of a block at once.
 
     Args:
         spec: any sample space.

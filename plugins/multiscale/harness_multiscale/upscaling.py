@@ -31,7 +31,7 @@ class GroupNetwork(nn.Module):
 
     Args:
         channels: of the image.
-        outputs: the number of outputs a channel.
+        outputs: the number of outputs for each channel.
         given: how many images the network sees.
         features: maps of the residual network.
         blocks: residual blocks of two convolutions.

@@ -110,7 +110,7 @@ class DeepNADE(EntrywiseModel):
         return hidden
 
     def outputs(self, images: Tensor, ordering: int = 0) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations an image, in chunks of bounded memory."""
+        """Maps (N, C, H, W) uint8 to (N, D, O): D evaluations for each image, in chunks of bounded memory."""
         order, size = self.orders[ordering], self.spec.num_dimensions
         of_values, of_mask, output_weight, output_bias = self.by_position(order)
         inputs = self.inputs_of(images.flatten(1)[:, order]).transpose(0, 1)

@@ -31,8 +31,8 @@ class EntrywiseModel(Autoregressive):
         spec: the sample space.
         inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
         learning_rate, batch_size, weight_decay: of AdamW.
-        members: orderings and the like that take turns in training. Scoring the mixture costs a pass a member, so that
-            with many of them it is validated less often.
+        members: orderings and the like that take turns in training. Scoring the mixture costs a pass for each member,
+            so that with many of them it is validated less often.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -1,4 +1,4 @@
-"""Ancestral sampling that carries the first layer's pre-activations along: O(H) an entry instead of a whole network."""
+"""Ancestral sampling that carries the first layer's pre-activations along: O(H) for each entry, not a whole network."""
 
 from __future__ import annotations
 

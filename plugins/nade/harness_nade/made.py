@@ -146,7 +146,7 @@ class MADE(EntrywiseModel):
 
     def raster(self, num_samples: int, *, noise: Noise | None = None, known: Tensor | None = None,
                mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-        """Draws by one pass a generation step, with the weights masked once an image, not once a step."""
+        """Draws by one pass for each generation step; the weights are masked once for each image."""
         with self._weights_held():
             return super().raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 

@@ -1,8 +1,8 @@
-"""MADE drawn in blocks of entries: about the arithmetic of one pass of the network an image, instead of one an entry.
+"""MADE drawn in blocks of entries: each image costs about as much as one pass of the network, not one for each entry.
 
 A unit of degree m is final as soon as m entries are known, so that every block of consecutive ranks has units of its
-own in every layer. What all earlier blocks say to a block's units and outputs is one matrix product a layer; what is
-left is a network of a few units and entries. Maps lie as (features, images), zero where nothing is known yet.
+own in every layer. What all earlier blocks say to a block's units and outputs is one matrix product for each layer;
+what is left is a network of a few units and entries. Maps lie as (features, images), zero where nothing is known yet.
 
 Inside a block, x -> argmax_v (logit_v(x) + gumbel_v) is iterated until nothing changes, for all its entries at once: by
 causality what comes to rest is what drawing them one after another gives, and k iterations settle k entries at least

@@ -16,7 +16,7 @@ from harness_nade.nade import NADE
 @torch.no_grad()
 def nade(model: NADE, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
          mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-    """Draws in O(DH) an image."""
+    """Draws in O(DH) for each image."""
     noise = model.draw_noise(num_samples) if noise is None else noise
 
     def logits_at(activations: Tensor, position: int) -> Tensor:
@@ -36,7 +36,7 @@ def nade(model: NADE, num_samples: int, /, *, noise: Noise | None = None, known:
 @torch.no_grad()
 def deep_nade(model: DeepNADE, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
               mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-    """Draws by D evaluations an image; each image in the ordering that its noise names."""
+    """Draws by D evaluations for each image; each image in the ordering that its noise names."""
     noise = model.draw_noise(num_samples) if noise is None else noise
     mask = None if mask is None else mask.to(model.device).expand(num_samples, *model.spec.shape)
     images = torch.empty(num_samples, *model.spec.shape, dtype=torch.uint8, device=model.device)

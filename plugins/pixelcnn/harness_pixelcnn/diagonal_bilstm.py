@@ -108,8 +108,8 @@ def _corner(reached: Tensor) -> Tensor:
 class DiagonalBiLSTM(PixelRNN):
     """A product of conditionals by LSTMs that run along the diagonals of an image, from both upper corners.
 
-    Every pixel sees the whole past. Gates and states are in groups, one a channel of the image; of its own pixel, a
-    channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
+    Every pixel sees the whole past. Gates and states are in groups, one for each channel of the image; of its own
+    pixel, a channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
 
     See ``PixelRNN`` for the hyperparameters.
     """

@@ -1,4 +1,4 @@
-"""The cached sampler of Diagonal BiLSTM: the LSTM from the right once a row, the one from the left once an entry."""
+"""The cached sampler of Diagonal BiLSTM: one LSTM once for each row, the other for each entry."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from harness_pixelcnn.gated_pixelcnn import ConditionalGatedPixelCNN, GatedPixel
 @torch.no_grad()
 def cached(model: GatedPixelCNN, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
            mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-    """Draws entry by entry; what the rows above say is computed once a row."""
+    """Draws entry by entry; what the rows above say is computed once for each row."""
     noise = model.draw_noise(num_samples) if noise is None else noise
     program = GatedRows(model.network, model.spec, num_samples, labels_drawn(model, noise))
     return draw_by_rows(program, model.spec, noise, known=known, mask=mask, trace=trace)

@@ -73,7 +73,7 @@ class RecurrentLayer(nn.Module):
 class PixelRNN(CausalModel):
     """A product of conditionals by LSTM layers between a convolution and a head of two 1x1 layers.
 
-    Gates and states are in groups, one a channel of the image; of its own pixel, a channel sees earlier ones.
+    Gates and states are in groups, one for each channel of the image; of its own pixel, a channel sees earlier ones.
 
     Args:
         spec: any sample space.

@@ -1,4 +1,4 @@
-"""PixelCNN row by row: what the rows above say once a row, the rest once an entry or once a row.
+"""PixelCNN row by row: what the rows above say once for each row, the rest once for each entry or once for each row.
 
 Features lie as (columns, layers, images, features), so that what the rows above and the pixels to the left add to every
 block is one batched product for all blocks: these read what was computed before, and wait for nothing.

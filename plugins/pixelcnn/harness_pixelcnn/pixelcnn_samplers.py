@@ -14,7 +14,7 @@ from harness_pixelcnn.pixelcnn_rows import PixelCNNRows
 @torch.no_grad()
 def cached(model: PixelCNN, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
            mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-    """Draws entry by entry; what the rows above say is computed once a row."""
+    """Draws entry by entry; what the rows above say is computed once for each row."""
     noise = model.draw_noise(num_samples) if noise is None else noise
     return draw_by_rows(PixelCNNRows(model, num_samples), model.spec, noise, known=known, mask=mask, trace=trace)
 

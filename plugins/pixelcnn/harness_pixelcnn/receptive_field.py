@@ -57,7 +57,7 @@ def picture(field: Tensor, row: int, column: int) -> Image.Image:
 
 
 def comparison() -> Image.Image:
-    """Paints both models, one a row, with ever more layers from left to right; the same picture every time."""
+    """Paints both models, one for each row, with ever more layers from left to right; the same picture every time."""
     spec, middle = ImageSpec(channels=1, height=_SIZE, width=_SIZE, levels=2), _SIZE // 2
     side = _SIZE * _SCALE
     whole = Image.new("RGB", (len(_DEPTHS) * (side + _GAP) + _GAP, 2 * (side + _GAP + _TITLE) + _GAP), (255, 255, 255))

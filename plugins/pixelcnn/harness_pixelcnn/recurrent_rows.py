@@ -1,4 +1,4 @@
-"""The PixelRNNs row by row: what the rows above say once a row, the rest once an entry.
+"""The PixelRNNs row by row: what the rows above say once for each row, the rest once for each entry.
 
 Maps lie as (columns, layers, images, features). An LSTM's tanh of the candidate is a sigmoid, as in training, and what
 is kept is the negative of its states c and h, with the sign folded into the weights that read them.

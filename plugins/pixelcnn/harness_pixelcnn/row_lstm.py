@@ -55,8 +55,9 @@ class RowLSTM(PixelRNN):
     """A product of conditionals by LSTMs that run down the rows of an image, all columns at once.
 
     The state-to-state kernel is 3 wide, so that the receptive field is a triangle above the pixel: what lies outside
-    of it is not seen, and ``dependence`` says so. Gates and states are in groups, one a channel of the image; of its
-    own pixel, a channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv 1601.06759.
+    of it is not seen, and ``dependence`` says so. Gates and states are in groups, one for each channel of the image; of
+    its own pixel, a channel sees earlier ones. Reference: van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv
+    1601.06759.
 
     See ``PixelRNN`` for the hyperparameters.
     """

@@ -1,4 +1,4 @@
-"""The cached sampler of Row LSTM: its state-to-state kernel once a row, the rest once an entry."""
+"""The cached sampler of Row LSTM: its state-to-state kernel once for each row, the rest once for each entry."""
 
 from __future__ import annotations
 

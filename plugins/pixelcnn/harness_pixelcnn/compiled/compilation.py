@@ -1,4 +1,4 @@
-"""Compiles a C++ source with the machine's own compiler, once a machine and source, and loads it.
+"""Compiles a C++ source with the machine's own compiler, once for each machine and source, and loads it.
 
 The compiler is ``$CXX``, else the first of c++, g++ and clang++. Libraries are kept in ``$HARNESS_CACHE``, else in the
 user's cache folder, under the digest of all that they depend on (source, compiler, flags, processor) and of their own
