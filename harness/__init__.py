@@ -15,8 +15,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # what a plugin registers
     from harness.interface.hooks import hookimpl as hookimpl
     from harness.interface.entries import (
+        BoardEntry as BoardEntry,
         DatasetEntry as DatasetEntry,
         ExecutorEntry as ExecutorEntry,
+        FigureEntry as FigureEntry,
         MetricEntry as MetricEntry,
         ModelEntry as ModelEntry,
         SamplerEntry as SamplerEntry,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.profiling.certificate import Certificate as Certificate, certify as certify
 
     # metrics
+    from harness.interface.spec import ScoreKind as ScoreKind
     from harness.interface.metric import (
         DegenerateSamples as DegenerateSamples,
         Evaluation as Evaluation,
@@ -67,9 +70,15 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         NonFiniteScore as NonFiniteScore,
         Origin as Origin,
         Score as Score,
-        ScoreKind as ScoreKind,
     )
     from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
+
+    # boards
+    from harness.interface.board import Board as Board, Cell as Cell, Column as Column
+
+    # figures
+    from harness.interface.figure import ShownModel as ShownModel
+    from harness.interface.image_grid import image_grid as image_grid
 
     # executors
     from harness.interface.executor import (
@@ -111,6 +120,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         CheckpointError as CheckpointError,
         load_weights as load_weights,
         put_weights as put_weights,
+        read_tensors as read_tensors,
         save_weights as save_weights,
     )
 

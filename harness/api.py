@@ -43,7 +43,8 @@ def load(
 
     Args:
         run: its record, or its name.
-        artifacts, data: as for ``run``.
+        artifacts: as for ``run``.
+        data: as for ``run``.
         device: where to put it: ``auto`` or a device name.
 
     Raises:

@@ -10,14 +10,16 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.boards.comparison import NotComparable, Side, compare_rows
+from harness.boards.comparison import NotComparable, compare_rows
+from harness.boards.figures import Measured
 from harness.boards.lookup import NotFound, Source, find_pair
-from harness.boards.statistics import ScoreMatrix, compare
+from harness.boards.pair_tests import compare
+from harness.boards.rows import BoardRow, rows_of
+from harness.boards.statistics import ScoreMatrix
 from harness.cli import app
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive
 from harness.records.record import RunRecord, ScoreRecord, identity_of
-from harness.report.rows import BoardRow, rows_of
 from harness.support.digest import digest_of
 
 IMAGES = np.arange(100, 140, dtype=np.int64)
@@ -39,10 +41,16 @@ def record(model, seed=0, scores=(), dataset="digits", **changes):
     return RunRecord(**{**content, **changes})
 
 
+def row_of(model, records, per_image=None):
+    metrics = tuple(dict.fromkeys(name for item in records for name in item.scores))
+    dataset, seeds = records[0].spec.dataset, tuple(range(len(records)))
+    return BoardRow(model, dataset, model, seeds, records, metrics, per_image=per_image or {})
+
+
 def side(model, *scores_of_seeds, **changes):
     """A row whose scores have no values per image."""
     records = tuple(record(model, seed, scores, **changes) for seed, scores in enumerate(scores_of_seeds))
-    return Side(BoardRow(model, records[0].spec.dataset, model, None, tuple(range(len(records))), records), {})
+    return row_of(model, records)
 
 
 def imaged(model, values, images=IMAGES, metric="nll", **changes):
@@ -53,7 +61,7 @@ def imaged(model, values, images=IMAGES, metric="nll", **changes):
         per_image[name] = (row, images)
         made = score(metric, float(row.mean()), per_image=name, num_images=len(row), **changes)
         records.append(record(model, seed, [made]))
-    return Side(BoardRow(model, "digits", model, None, tuple(range(len(records))), tuple(records)), per_image)
+    return row_of(model, tuple(records), per_image)
 
 
 def only(a, b, *metrics):
@@ -86,7 +94,8 @@ def test_only_the_images_in_common_are_compared():
 def test_the_test_is_the_one_of_the_boards():
     a, b = normal(0, (3, 40)), normal(1, (5, 40), 82)
     matrices = [ScoreMatrix(values.astype(np.float32).astype(float), IMAGES) for values in (a, b)]
-    board, found = compare(matrices[1], matrices[0]), only(imaged("a", a), imaged("b", b))
+    figures = [Measured(item.values.mean(axis=1), item, None, "exact") for item in matrices]
+    board, found = compare(figures[1], figures[0]), only(imaged("a", a), imaged("b", b))
     assert (found.difference, found.interval, found.p_value) == (board.difference, board.interval, board.p_value)
     assert (found.basis, found.seeds) == ("seeds x images", (3, 5))
     assert found.rests_on.endswith(
@@ -227,7 +236,7 @@ def test_other_data_are_refused():
 
 def test_scores_on_the_validation_split_are_not_compared():
     validated = record("a").model_copy(update={"scores": {"valid--nll": score()}})
-    row = Side(BoardRow("a", "digits", "a", None, (0,), (validated,)), {})
+    row = row_of("a", (validated,))
     with pytest.raises(NotComparable, match="no quality metric is shared on 'digits': A has none; B has nll"):
         compare_rows(row, side("b", [score()]))
 

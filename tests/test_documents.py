@@ -17,6 +17,8 @@ import pytest
 
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
+from harness.report.files import render_board
+from harness.testing.lab import Lab
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -43,7 +45,7 @@ class Reader:
 
     def __init__(self, name, folder, install):
         self.name, self.folder, self.install, self.names, self.printed = name, folder, install, {}, ""
-        self.sources = {}
+        self.sources, self.suites = {}, set()
 
     def read(self):
         for language, text in blocks(self.name):
@@ -67,6 +69,7 @@ class Reader:
         found = re.match(r"# file: (\S+)\n", text)
         if found:
             (self.folder / found[1]).write_text(text, encoding="utf-8")
+            self.suites.add(found[1])
             return
         project = tomllib.loads(text)["project"]
         points = project["entry-points"]["harness"]
@@ -78,7 +81,8 @@ class Reader:
                 self._pip(self.folder / words[-1])
                 continue
             assert words[0] == "harness"
-            done = run(self.folder, *words[1:], *(["--seeds", "0", "--set", "budget='2 epochs'"] * (words[1] == "run")))
+            long = words[1] == "run" and words[2] not in self.suites  # a suite of the page's own is short
+            done = run(self.folder, *words[1:], *(["--seeds", "0", "--set", "budget='2 epochs'"] * long))
             assert done.returncode == 0, done.stdout + done.stderr
             if output:
                 assert done.stdout == output
@@ -92,7 +96,16 @@ class Reader:
 
 
 @pytest.mark.parametrize(
-    "name", ["add-a-model.md", "add-a-dataset.md", "add-a-metric.md", "add-a-sampler.md", "wrap-a-model.md"]
+    "name",
+    [
+        "add-a-model.md",
+        "add-a-dataset.md",
+        "add-a-metric.md",
+        "add-a-sampler.md",
+        "add-a-board.md",
+        "add-a-figure.md",
+        "wrap-a-model.md",
+    ],
 )
 def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, monkeypatch):
     folder = tmp_path / "anywhere"
@@ -111,6 +124,51 @@ def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, 
                     value().test_conforms(promise)
 
 
+@pytest.fixture
+def ink(tmp_path, install_plugin, monkeypatch):
+    """The metric's plugin, installed as its document prints it, and its suite run: makes the leaderboard."""
+    folder = tmp_path / "anywhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    reader = Reader("add-a-metric.md", folder, install_plugin)
+    for language, text in blocks("add-a-metric.md"):
+        if language == "toml" or text.startswith("# file:"):
+            getattr(reader, language)(text)
+    lab = Lab(folder / "lab")
+    suite = (folder / "ink.toml").read_text()
+    lab.run(suite.replace('["ink-difference"]', '["ink-difference", "parameters-sampling"]'))
+
+    def board(*, own):
+        if own:
+            reader = Reader("add-a-board.md", folder, install_plugin)
+            for language, text in blocks("add-a-board.md"):
+                if language in ("python", "toml"):
+                    getattr(reader, language)(text)
+        return lab.board()
+
+    yield board
+    lab.close()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["default engine", "a plugin's board"])
+def test_a_strangers_metric_has_its_column_in_every_format_ranked_with_an_interval(ink, own):
+    board = ink(own=own)
+    assert board.boards == ("ink", "cost")
+    table = board.table("ink", "digits-binary").set_index("label")
+    best, worst = "independent-pixels", "uniform"
+    assert table.ink_difference[best] < table.ink_difference[worst]
+    assert [table.loc[label, ["rank_best", "rank_worst"]].tolist() for label in (best, worst)] == [[1, 1], [2, 2]]
+    assert ("learned" in table.columns) is own
+    markdown, text, latex = (render_board(board, "ink", name) for name in ("markdown", "csv", "latex"))
+    [head] = [line for line in markdown.splitlines() if line.startswith("| Rank")]
+    assert "Ink difference, levels ↓" in head
+    assert ("Learned numbers" in head) is own
+    assert ("How far the mean value of samples" in markdown) is own
+    assert "ink_difference,ink_difference_sd,ink_difference_se" in text.splitlines()[0]
+    assert r"\textbf{" in next(line for line in latex.splitlines() if best in line)
+    assert r"Ink difference, levels $\downarrow$" in latex
+
+
 def test_a_wrapper_takes_under_thirty_lines():
     lines = {}
     for text in (text for language, text in blocks("wrap-a-model.md") if language == "python"):
@@ -126,4 +184,4 @@ def test_the_plugins_of_the_documents_are_gone_afterwards():
     plugins.plugin_manager.cache_clear()
     distributions.shared_packages.cache_clear()
     names = {info.name for info in plugins.plugin_manager().plugins}
-    assert not names & {"demo", "stripes", "ink-difference"}
+    assert not names & {"demo", "stripes", "ink", "ink-board"}

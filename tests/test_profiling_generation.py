@@ -5,6 +5,7 @@ import torch
 
 from harness import Autoregressive, ImageSpec, Model, SamplingTrace, Unsupported
 from harness.profiling import contest, generation
+from harness.profiling.contest import first_steps, full_passes, passes_to_time
 from harness.profiling.generation import GenerationRun, Profiled, foresee
 from harness.profiling.measurement import (
     append_measurement,
@@ -12,7 +13,6 @@ from harness.profiling.measurement import (
     read_measurements,
     write_measurements,
 )
-from harness.profiling.passes import extrapolated, first_steps, full_passes, passes_to_time
 from harness.profiling.profile import GenerationProfile, ProfileError
 from harness.profiling.rounds import Contender, run_rounds
 
@@ -151,7 +151,10 @@ def test_a_raster_beyond_the_budget_is_timed_for_as_many_passes_as_its_rounds_ho
 
 
 def test_extrapolation_multiplies_by_the_passes_that_are_left_out():
-    assert extrapolated(8.0, timed=4, total=784) == 8.0 * 784 / 4
+    clock = HandClock()
+    part = Contender(lambda number: None, lambda *_: (clock.wait(8.0), torch.zeros(1))[1], part=(4, 784))
+    run_rounds([part], rounds=2, budget_seconds=100.0, clock=clock)
+    assert part.seconds == [8.0 * 784 / 4] * 2
 
 
 def test_within_its_first_steps_a_model_makes_so_many_passes_and_is_itself_again_afterwards():

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness import DataFolder, DataUnavailable, RemoteFile
-from harness.builtin.datasets.image_files import read_images
+from harness.builtin.datasets.images import read_images
 from harness.cli import app
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec
@@ -43,7 +43,7 @@ LOADERS = {"torch.load", "torch.hub.load", "torch.jit.load", "np.load", "numpy.l
 ALLOWED = {
     ("harness/builtin/datasets/npz.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
     (
-        "harness/builtin/features/inception_weights.py",
+        "harness/builtin/features/inception.py",
         "torch.load(io.BytesIO(verified), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
 }

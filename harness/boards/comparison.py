@@ -1,29 +1,24 @@
 """Two rows side by side: the paired difference of their figures with its interval, and what it rests on.
 
-Images are paired by their content, and the test is the one of the boards, seeds crossed with images
-(``harness.boards.statistics.compare``). A figure without scores per image, such as FID, is compared by its seeds, or
-with one seed by the standard errors that resampling gave. Figures that were measured differently are refused.
+The test is the one of the boards (``harness.boards.pair_tests``): images are paired by their content. Figures that were
+measured differently are refused.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
-
-from harness.boards.statistics import Comparison, Kind, ScoreMatrix, better, compare, compare_seeds, pair_images
+from harness.boards.audits import AUDIT
+from harness.boards.figures import Figure, Measured
+from harness.boards.pair_tests import compare
+from harness.boards.rows import BoardRow
+from harness.boards.statistics import ALPHA, Basis, decides, pair_images
+from harness.interface.spec import ScoreKind
 from harness.records.selection import VALID_PREFIX
-from harness.report.audits import AUDIT
-from harness.report.likelihood import is_likelihood, likelihood_entries, nats_a_bit_per_dim
-from harness.report.rows import BoardRow, Figure, PerImage, figure_of
-
-Basis = Literal["seeds x images", "images", "seeds", "resampling"]
 
 LIKELIHOOD = "likelihood"
-ALPHA = 0.05
 
 # What sets bounds of different names apart, and is no difference in how one of them was measured.
 _OF_THE_BOUND = ("K", "samples")
@@ -36,10 +31,9 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: a row, the scores per image of its archive, and where it was found."""
+    """One of the two: a row, and where it was found."""
 
     row: BoardRow
-    per_image: PerImage
     source: str = ""
 
 
@@ -62,7 +56,7 @@ class Difference:
 
     metric: str
     metrics: tuple[str, str]
-    kinds: tuple[Kind, Kind]
+    kinds: tuple[ScoreKind, ScoreKind]
     values: tuple[float, float]
     seeds: tuple[int, int]
     unit: str
@@ -94,7 +88,7 @@ class RowComparison:
     refusals: tuple[Refusal, ...]
 
 
-def compare_rows(a: Side, b: Side, metrics: Sequence[str] = ()) -> RowComparison:
+def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowComparison:
     """Compares two rows by the metrics named, or by all quality metrics that both have.
 
     Where one is known by an exact value and the other by a bound, or each by a bound of its own, the best figures of
@@ -108,7 +102,9 @@ def compare_rows(a: Side, b: Side, metrics: Sequence[str] = ()) -> RowComparison
     differences, refusals = [], []
     for metric in metrics or _shared(a, b):
         try:
-            differences.append(_compare_likelihood(a, b) if metric == LIKELIHOOD else _compare_metric(a, b, metric))
+            figures = _figure("A", a, metric), _figure("B", b, metric)
+            _check_protocols(*figures)
+            differences.append(_difference(metric, *figures))
         except NotComparable as error:
             if metrics:
                 raise
@@ -116,98 +112,75 @@ def compare_rows(a: Side, b: Side, metrics: Sequence[str] = ()) -> RowComparison
     if not differences:
         reasons = "; ".join(refusal.reason for refusal in refusals)
         has = f"A has {_list(_quality(a))}; B has {_list(_quality(b))}"
-        raise NotComparable(reasons or f"no quality metric is shared on {a.row.dataset!r}: {has}")
-    return RowComparison(a.row.dataset, tuple(differences), tuple(refusals))
+        raise NotComparable(reasons or f"no quality metric is shared on {a.dataset!r}: {has}")
+    return RowComparison(a.dataset, tuple(differences), tuple(refusals))
 
 
-def _check_data(a: Side, b: Side) -> None:
-    if a.row.dataset != b.row.dataset:
-        raise NotComparable(f"A is scored on {a.row.dataset!r}, B on {b.row.dataset!r}: different data do not compare")
-    contents = {record.dataset_digest for side in (a, b) for record in side.row.records}
+def _check_data(a: BoardRow, b: BoardRow) -> None:
+    if a.dataset != b.dataset:
+        raise NotComparable(f"A is scored on {a.dataset!r}, B on {b.dataset!r}: different data do not compare")
+    contents = {record.dataset_digest for row in (a, b) for record in row.records}
     if len(contents) > 1:
         shown = " and ".join(sorted(digest[:12] for digest in contents))
-        raise NotComparable(f"the records come from different contents of {a.row.dataset!r} (digests {shown})")
+        raise NotComparable(f"the records come from different contents of {a.dataset!r} (digests {shown})")
 
 
-def _quality(side: Side) -> list[str]:
+def _quality(row: BoardRow) -> list[str]:
     """The quality metrics on the test split, in the order of the records; an audit is a verdict, and no figure."""
     found: dict[str, None] = {}
-    for record in side.row.records:
+    for record in row.records:
         for name, score in record.scores.items():
             compares = name != AUDIT and not name.startswith(VALID_PREFIX)
-            if score.stage == "quality" and compares and side.row.scores(name):
+            if score.stage == "quality" and compares and row.scores(name):
                 found[name] = None
     return list(found)
 
 
-def _shared(a: Side, b: Side) -> list[str]:
+def _shared(a: BoardRow, b: BoardRow) -> list[str]:
     theirs = _quality(b)
     shared = sorted((metric for metric in _quality(a) if metric in theirs), key=_order)
-    best = [_best_likelihood(side) for side in (a, b)]
-    if best[0] is not None and best[1] is not None and best[0].metric != best[1].metric:
+    if a.likelihood is not None and b.likelihood is not None and a.likelihood.metric != b.likelihood.metric:
         return [LIKELIHOOD, *shared]
     return shared
 
 
 def _order(metric: str) -> tuple[bool, str, int]:
     head, _, number = metric.rpartition("-")
-    return (not is_likelihood(metric), head, int(number)) if number.isdecimal() else (metric != "nll", metric, 0)
+    return (head != "iwae", head, int(number)) if number.isdecimal() else (metric != "nll", metric, 0)
 
 
-def _best_likelihood(side: Side) -> Figure | None:
-    """The figure that the likelihood board shows, in nats, with its scores per image."""
-    entries, _ = likelihood_entries([side.row], sorted(_quality(side), key=_order), side.per_image, None)
-    figure = figure_of(side.row, entries[0].figure.metric, side.per_image) if entries else None
-    return None if figure is None else figure.in_unit("nats", nats_a_bit_per_dim(side.row))
+def _figure(letter: str, row: BoardRow, metric: str) -> Figure:
+    figure = row.likelihood if metric == LIKELIHOOD else row.figure(metric)
+    if figure is None or figure.scores[0].stage == "speed":
+        what = "likelihood and no bound on it" if metric == LIKELIHOOD else repr(metric)
+        raise NotComparable(f"{letter} has no {what}: it has {_list(_quality(row))}")
+    return figure
 
 
-def _compare_metric(a: Side, b: Side, metric: str) -> Difference:
-    figures = []
-    for letter, side in (("A", a), ("B", b)):
-        figure = figure_of(side.row, metric, side.per_image)
-        if figure is None:
-            raise NotComparable(f"{letter} has no {metric!r}: it has {_list(_quality(side))}")
-        figures.append(figure)
-    _check_protocols(a, b, metric, metric)
-    return _difference(a, b, metric, figures[0], figures[1])
-
-
-def _compare_likelihood(a: Side, b: Side) -> Difference:
-    figures = []
-    for letter, side in (("A", a), ("B", b)):
-        figure = _best_likelihood(side)
-        if figure is None:
-            raise NotComparable(f"{letter} has no likelihood and no bound on it: it has {_list(_quality(side))}")
-        figures.append(figure)
-    _check_protocols(a, b, figures[0].metric, figures[1].metric)
-    return _difference(a, b, LIKELIHOOD, figures[0], figures[1])
-
-
-def _check_protocols(a: Side, b: Side, metric_a: str, metric_b: str) -> None:
+def _check_protocols(a: Figure, b: Figure) -> None:
     """Refuses figures that were measured differently.
 
     Two metrics are two protocols by their nature: of them, what both state has to agree, less what their names say.
     """
-    protocols = [_protocol("A", a, metric_a), _protocol("B", b, metric_b)]
-    if metric_a == metric_b:
+    protocols = [_protocol("A", a), _protocol("B", b)]
+    if a.metric == b.metric:
         keys = sorted(protocols[0].keys() | protocols[1].keys())
     else:
         keys = sorted((protocols[0].keys() & protocols[1].keys()) - {*_OF_THE_BOUND})
     differing = [key for key in keys if protocols[0].get(key) != protocols[1].get(key)]
     if differing:
         parts = [f"{key} is {_said(protocols[0], key)} for A and {_said(protocols[1], key)} for B" for key in differing]
-        name = metric_a if metric_a == metric_b else f"{metric_a} and {metric_b}"
+        name = a.metric if a.metric == b.metric else f"{a.metric} and {b.metric}"
         raise NotComparable(f"{name}: measured by different protocols: {'; '.join(parts)}")
 
 
-def _protocol(letter: str, side: Side, metric: str) -> dict[str, str]:
-    scores = [score for _, score in side.row.scores(metric)]
+def _protocol(letter: str, figure: Figure) -> dict[str, str]:
     merged: dict[str, str] = {}
-    for key in sorted({key for score in scores for key in score.protocol} - {*_OF_THE_MACHINE}):
-        values = {score.protocol.get(key) for score in scores}
+    for key in sorted({key for score in figure.scores for key in score.protocol} - {*_OF_THE_MACHINE}):
+        values = {score.protocol.get(key) for score in figure.scores}
         if len(values) > 1:
             raise NotComparable(
-                f"{metric}: the seeds of {letter} were measured by different protocols: "
+                f"{figure.metric}: the seeds of {letter} were measured by different protocols: "
                 f"{key} is {_list(sorted(map(repr, values)))}"
             )
         merged[key] = str(values.pop())
@@ -218,97 +191,65 @@ def _said(protocol: dict[str, str], key: str) -> str:
     return repr(protocol[key]) if key in protocol else "not said"
 
 
-def _difference(a: Side, b: Side, metric: str, figure_a: Figure, figure_b: Figure) -> Difference:
-    if figure_a.unit != figure_b.unit:
-        raise NotComparable(f"{metric}: A is in {figure_a.unit!r}, B in {figure_b.unit!r}")
-    comparison, basis, num_images = _test(a, b, figure_a, figure_b)
-    kinds = (figure_a.kind, figure_b.kind)
-    rising = any(score.higher_is_better for _, score in a.row.scores(figure_a.metric))
-    winner, conclusion = _conclude(comparison, kinds, rising=rising)
-    seeds = (len(figure_a.values), len(figure_b.values))
+def _difference(metric: str, a: Figure, b: Figure) -> Difference:
+    if a.unit != b.unit:
+        raise NotComparable(f"{metric}: A is in {a.unit!r}, B in {b.unit!r}")
+    of_a, of_b = a.measured(), b.measured()
+    found = compare(of_b, of_a)
+    common = _in_common(of_a, of_b)
+    if found is None and common is not None:
+        raise NotComparable(f"{a.metric}: {common} images in common; a paired test needs 2")
+    if found is None:
+        without = " and ".join(name for name, of_it in (("A", of_a), ("B", of_b)) if of_it.error is None)
+        raise NotComparable(
+            f"{a.metric}: one seed, no scores per image, and no standard error for {without}: nothing tells the spread"
+        )
+    rising, seeds = a.higher_is_better, (len(a.values), len(b.values))
+    low, high = found.interval
+    winner, conclusion = _conclude(found.difference, found.p_value, (of_a.kind, of_b.kind), rising=rising)
     return Difference(
         metric=metric,
-        metrics=(figure_a.metric, figure_b.metric),
-        kinds=kinds,
-        values=(figure_a.mean, figure_b.mean),
+        metrics=(a.metric, b.metric),
+        kinds=(a.kind, b.kind),
+        values=(a.mean, b.mean),
         seeds=seeds,
-        unit=figure_a.unit,
-        difference=comparison.difference,
-        standard_error=comparison.standard_error,
-        interval=comparison.interval,
-        p_value=comparison.p_value,
-        basis=basis,
-        num_images=num_images,
+        unit=a.unit,
+        difference=-found.difference if rising else found.difference,
+        standard_error=found.standard_error,
+        interval=(-high, -low) if rising else (low, high),
+        p_value=found.p_value,
+        basis=found.basis,
+        num_images=common,
         better=winner,
         conclusion=conclusion,
-        rests_on=_rests_on(basis, num_images, seeds),
+        rests_on=_rests_on(found.basis, common, seeds),
     )
 
 
-def _test(a: Side, b: Side, figure_a: Figure, figure_b: Figure) -> tuple[Comparison, Basis, int | None]:
-    """B against A: a negative difference says that B is lower."""
-    if figure_a.matrix is not None and figure_b.matrix is not None:
-        common = _in_common(figure_a.matrix, figure_b.matrix)
-        if common < 2:
-            raise NotComparable(f"{figure_a.metric}: {common} images in common; a paired test needs 2")
-        found = compare(figure_b.matrix, figure_a.matrix)
-        return found, found.basis, common
-    if min(len(figure_a.values), len(figure_b.values)) > 1:
-        return compare_seeds(figure_b.values, figure_a.values), "seeds", None
-    errors = [_standard_error(a, figure_a), _standard_error(b, figure_b)]
-    if errors[0] is None or errors[1] is None:
-        without = " and ".join(name for name, error in zip("AB", errors, strict=True) if error is None)
-        raise NotComparable(
-            f"{figure_a.metric}: one seed, no scores per image, and no standard error for {without}: "
-            "nothing tells the spread"
-        )
-    return _normal(figure_b.mean - figure_a.mean, math.hypot(errors[0], errors[1])), "resampling", None
-
-
-def _in_common(a: ScoreMatrix, b: ScoreMatrix) -> int:
-    return len(pair_images(a.images, b.images)[0])
-
-
-def _standard_error(side: Side, figure: Figure) -> float | None:
-    """The mean over seeds: their resampled images are partly the same, so averaging seeds may not narrow it."""
-    errors = [score.standard_error for _, score in side.row.scores(figure.metric)]
-    known = [error for error in errors if error is not None]
-    return sum(known) / len(known) if known and len(known) == len(errors) else None
-
-
-def _normal(difference: float, error: float) -> Comparison:
-    if error == 0:
-        p_value = 1.0 if difference == 0 else 0.0
-        return Comparison(difference, 0.0, math.inf, p_value, (difference, difference), "seeds")
-    margin = float(stats.norm.ppf(0.975)) * error
-    p_value = float(2 * stats.norm.sf(abs(difference) / error))
-    return Comparison(difference, error, math.inf, p_value, (difference - margin, difference + margin), "seeds")
-
-
-_MIRRORED: dict[Kind, Kind] = {"upper bound": "lower bound", "lower bound": "upper bound"}
+def _in_common(a: Measured, b: Measured) -> int | None:
+    if a.matrix is None or b.matrix is None:
+        return None
+    return len(pair_images(a.matrix.images, b.matrix.images)[0])
 
 
 def _conclude(
-    comparison: Comparison, kinds: tuple[Kind, Kind], *, rising: bool
+    difference: float, p_value: float, kinds: tuple[ScoreKind, ScoreKind], *, rising: bool
 ) -> tuple[Literal["A", "B"] | None, str]:
-    """What follows from B - A. Where up is better, all is mirrored: a lower bound promises as an upper one does."""
-    kind_a, kind_b = kinds
-    if rising:
-        comparison = replace(comparison, difference=-comparison.difference)
-        kind_a, kind_b = _MIRRORED.get(kind_a, kind_a), _MIRRORED.get(kind_b, kind_b)
-    if comparison.p_value > ALPHA or comparison.difference == 0:
+    """What follows from B - A, where lower is better: of ``rising`` figures all is mirrored, and so are the words."""
+    if p_value > ALPHA or difference == 0:
         return None, "A and B cannot be told apart"
-    winner: Literal["A", "B"] = "B" if comparison.difference < 0 else "A"
+    winner: Literal["A", "B"] = "B" if difference < 0 else "A"
     loser = "A" if winner == "B" else "B"
-    ahead, behind = (kind_b, kind_a) if winner == "B" else (kind_a, kind_b)
+    ahead, behind = reversed(kinds) if winner == "B" else kinds
     below, above = ("above", "below") if rising else ("below", "above")
-    if better(comparison, (kind_b, kind_a), comparison.p_value, alpha=ALPHA) is None:
+    if not decides(ahead, behind):
         if (ahead, behind) == ("exact", "upper bound"):
             return None, (
                 f"nothing follows: {loser}'s bound lies {above} {winner}'s exact value, and a bound may hide a better "
                 "model"
             )
-        return None, f"nothing follows: {_an(kind_a)} and {_an(kind_b)} have no order"
+        a, b = kinds
+        return None, f"nothing follows: {_an(a)} and {_an(b)} have no order"
     if ahead == "upper bound" and behind == "exact":
         return winner, f"{winner}'s bound lies {below} {loser}'s exact value: {winner} is better"
     if ahead == behind == "upper bound":
@@ -316,7 +257,7 @@ def _conclude(
     return winner, f"{winner} is better"
 
 
-def _an(kind: Kind) -> str:
+def _an(kind: ScoreKind) -> str:
     return f"{'a' if kind == 'lower bound' else 'an'} {kind if kind != 'exact' else 'exact value'}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.boards.comparison import NotComparable, Side
+from harness.boards.figures import PerImage
+from harness.boards.rows import BoardRow, rows_of
 from harness.records.record import RunRecord
-from harness.report.rows import BoardRow, PerImage
 from harness.support.names import did_you_mean
 
 
@@ -67,7 +68,7 @@ def find_pair(
 
 
 def _side(match: _Match, dataset: str) -> Side:
-    return Side(match.rows[dataset], match.source.per_image, match.source.name)
+    return Side(match.rows[dataset], match.source.name)
 
 
 def _sources_of(matches: Iterable[_Match]) -> list[str]:
@@ -139,14 +140,7 @@ def _runs(sources: Sequence[Source], wanted: Callable[[str], bool]) -> list[_Mat
     for source in sources:
         for record in source.records:
             if wanted(record.run):
-                spec = record.spec
-                row = BoardRow(
-                    label=record.run,
-                    dataset=spec.dataset,
-                    model=spec.model,
-                    published=None,
-                    seeds=(spec.seed,),
-                    records=(record,),
-                )
-                matches.setdefault((record.run, record.key), _Match(source, record.run, {spec.dataset: row}))
+                [row] = rows_of([record], per_image=source.per_image)
+                row = replace(row, label=record.run)
+                matches.setdefault((record.run, record.key), _Match(source, record.run, {row.dataset: row}))
     return list(matches.values())

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.boards.statistics import Kind
+from harness.interface.spec import ScoreKind
 
 Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
 Tag = Literal["P", "C", "2", "L", "?"]
@@ -93,7 +93,7 @@ class PublishedFigure(BaseModel):
     """Our name of the dataset, preprocessing included."""
     metric: str = Field(pattern=r"^(nll|bits-per-dim|negative-elbo|iwae-[1-9][0-9]*|fid|inception-score)$")
     """Our name of the metric; K is part of ``iwae-K``. ``nll`` where the source does not say how it estimates."""
-    kind: Kind
+    kind: ScoreKind
     """What the figure is of the quantity, by the model's nature, however a table prints it."""
     value: float = Field(allow_inf_nan=False)
     """The figure in the metric's unit, after ``conversion``."""
@@ -209,7 +209,7 @@ class MeasuredFigure:
     dataset: str
     metric: str
     split: str
-    kind: Kind
+    kind: ScoreKind
     value: float
     standard_deviation: float | None = None
     hyperparameters: Mapping[str, Any] | None = None

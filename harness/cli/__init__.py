@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from harness.cli import audit, authoring, boards, comparing, inspect, listing, profiling, running
+from harness.cli import audit, authoring, boards, comparing, figures, inspect, listing, profiling, running
 from harness.cli.context import Context, fail
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "clean": inspect.clean,
     "leaderboard": boards.leaderboard,
     "export": boards.export,
+    "figure": figures.figure,
     "compare": comparing.compare,
     "merge": comparing.merge,
     "audit": audit.audit,

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import completion
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, fail, print_json, suite_path
 
 if TYPE_CHECKING:
+    from harness.boards.leaderboard import Leaderboard
     from harness.cli.context import Context
     from harness.records.archive import Archive
     from harness.suites.suite import Suite
@@ -26,34 +28,39 @@ def leaderboard(
     ),
     from_store: bool = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl."),
     output: str = typer.Option(None, "-o", "--output", help="Write the boards here; beside the suite by default."),
+    board: str = typer.Option(None, "--board", help="Print this board alone; nothing is written."),
+    format_name: str = typer.Option(
+        None, "--format", metavar="markdown|csv|latex", help="Print the boards in this format; nothing is written.",
+        autocompletion=completion.formats,
+    ),
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
-    from harness.boards.leaderboard import Leaderboard, check_boards, write_boards
-    from harness.boards.published import load_published
-    from harness.records.archive import RECORDS_FILE, read_archive
+    from harness.records.archive import RECORDS_FILE
+    from harness.report.files import check_boards, render_board, write_boards
     from harness.report.pictures import FOLDER
-    from harness.suites.suite import Suite
 
+    if format_name not in (None, *completion.FORMATS):
+        raise ValueError(f"--format {format_name!r}: it is one of {', '.join(completion.FORMATS)}")
     path = suite_path(suite)
-    chosen, folder = Suite.read(path), path.with_suffix("")
-    archived = (folder / RECORDS_FILE).exists() and not from_store
-    if check and not archived:
+    folder = path.with_suffix("")
+    if check and (from_store or not (folder / RECORDS_FILE).exists()):
         fail(f"--check: there is no {folder / RECORDS_FILE}; 'harness export {path}' writes it from the store")
-    archive = read_archive(folder) if archived else collect_from_store(context.obj, chosen)
-    published_file = path.with_name(PUBLISHED_FILE)
-    published = load_published(published_file) if published_file.exists() else {}
-    board = Leaderboard(archive.records, suite=chosen, per_image=archive.per_image, published=published)
+    boards, archived = read_leaderboard(context.obj, path, from_store=from_store)
     target = Path(output) if output else folder
     if check:
-        differing = check_boards(board, target)
+        differing = check_boards(boards, target)
         if differing:
             pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
             what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
             fail(f"{what}; 'harness leaderboard {path}' rewrites it")
         typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
         return
-    written = write_boards(board, target)
+    if board is not None or format_name is not None:
+        for name in boards.boards if board is None else (board,):
+            typer.echo(render_board(boards, name, format_name or "markdown"))
+        return
+    written = write_boards(boards, target)
     if json:
         print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
         return
@@ -61,6 +68,24 @@ def leaderboard(
         if file.suffix == ".md":
             typer.echo(file.read_text(encoding="utf-8"))
     typer.echo(f"from {folder / RECORDS_FILE if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+
+
+def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, bool]:
+    """Returns a suite's boards, and whether they are of the records beside it; else they are of the store's."""
+    from harness.boards.leaderboard import Leaderboard
+    from harness.boards.published import load_published
+    from harness.records.archive import RECORDS_FILE, read_archive
+    from harness.suites.suite import Suite
+
+    chosen, folder = Suite.read(path), path.with_suffix("")
+    archived = (folder / RECORDS_FILE).exists() and not from_store
+    archive = read_archive(folder) if archived else collect_from_store(options, chosen)
+    published_file = path.with_name(PUBLISHED_FILE)
+    published = load_published(published_file) if published_file.exists() else {}
+    boards = Leaderboard(
+        archive.records, chosen, per_image=archive.per_image, published=published, plugins=options.plugins
+    )
+    return boards, archived
 
 
 def export(
@@ -75,7 +100,7 @@ def export(
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
     from harness.records.archive import write_archive
-    from harness.report.sample_quality import is_sample_quality
+    from harness.report.pictures import QUALITY
     from harness.suites.suite import Suite
 
     path = suite_path(suite)
@@ -85,30 +110,14 @@ def export(
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
     for file in write_archive(archive, folder):
         typer.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
-    if samples or (samples is None and any(map(is_sample_quality, chosen.metrics))):
-        _export_grids(context.obj, chosen, archive, folder)
+    scored = {score.board for record in archive.records for score in record.scores.values()}
+    if samples or (samples is None and QUALITY in scored):
+        from harness.boards.leaderboard import Leaderboard
+        from harness.cli.figures import maker_of, say
+        from harness.report.pictures import FOLDER
 
-
-def _export_grids(options: Context, suite: Suite, archive: Archive, folder: Path) -> None:
-    from harness.interface.data_folder import DataFolder
-    from harness.report.pictures import FOLDER
-    from harness.report.rows import rows_of
-    from harness.running.sample_grids import write_sample_grids
-
-    grids = write_sample_grids(
-        rows_of(archive.records, suite),
-        folder,
-        artifacts=options.artifacts,
-        plugins=options.plugins.at(suite.folder),
-        data=DataFolder.resolve(options.data),
-    )
-    removed = f", {len(grids.removed)} of other trainings removed" if grids.removed else ""
-    typer.echo(
-        f"{folder / FOLDER}: {len(grids.written)} grids written, {len(grids.kept)} up to date, "
-        f"{len(grids.left_out)} left out{removed}"
-    )
-    for (label, dataset), reason in grids.left_out.items():
-        typer.echo(f"no grid of {label!r} on {dataset}: {reason}", err=True)
+        boards = Leaderboard(archive.records, chosen)
+        say(maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
 
 
 def collect_from_store(options: Context, suite: Suite) -> Archive:

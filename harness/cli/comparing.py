@@ -63,7 +63,7 @@ def compare(
     results, problems = [], []
     for side_a, side_b in pairs:
         try:
-            results.append((side_a, side_b, compare_rows(side_a, side_b, metrics)))
+            results.append((side_a, side_b, compare_rows(side_a.row, side_b.row, metrics)))
         except NotComparable as error:
             problems.append(error)
     if not results:
@@ -95,7 +95,7 @@ def merge(
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
     from harness.records.archive import RECORDS_FILE, Archive, read_archive
     from harness.records.merging import MergeConflicts, merge, write_merged
-    from harness.records.untrusted import read_foreign
+    from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
 
     if prefer not in (None, *completion.PREFERENCES):
@@ -103,7 +103,7 @@ def merge(
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
     ours = read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
-    foreign = [read_foreign(Path(other)) for other in others]
+    foreign = [read_untrusted(Path(other)) for other in others]
     try:
         merged = merge(chosen, ours, foreign, prefer=cast("Preference | None", prefer))
     except MergeConflicts as error:
@@ -156,11 +156,13 @@ def _split(name: str) -> tuple[list[Source], str]:
 
 def _archive_source(path: Path) -> Source:
     from harness.boards.lookup import Source
-    from harness.records.untrusted import read_foreign
-    from harness.report.rows import rows_of
+    from harness.boards.rows import rows_of
+    from harness.records.untrusted import read_untrusted
 
-    archive = read_foreign(path).archive
-    return Source(str(path), tuple(rows_of(archive.records)), archive.records, archive.per_image)
+    archive = read_untrusted(path).archive
+    return Source(
+        str(path), tuple(rows_of(archive.records, per_image=archive.per_image)), archive.records, archive.per_image
+    )
 
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
@@ -186,24 +188,25 @@ def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> 
 
 def _suite_source(options: Context, suite: Suite, path: Path, *, from_store: bool) -> Source:
     from harness.boards.lookup import Source
+    from harness.boards.rows import rows_of
     from harness.cli.boards import collect_from_store
     from harness.records.archive import RECORDS_FILE, read_archive
-    from harness.report.rows import rows_of
 
     archived = (path.with_suffix("") / RECORDS_FILE).exists() and not from_store
     archive = read_archive(path.with_suffix("")) if archived else collect_from_store(options, suite)
-    rows = tuple(row for row in rows_of(archive.records, suite) if row.records)
+    rows = tuple(row for row in rows_of(archive.records, suite, per_image=archive.per_image) if row.records)
     return Source(f"suite {suite.name}", rows, archive.records, archive.per_image)
 
 
 def _store_source(options: Context) -> Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
     from harness.boards.lookup import Source
-    from harness.report.rows import rows_of
+    from harness.boards.rows import rows_of
 
     records = options.artifacts.store.records()
     newest = {record.identity: record for record in sorted(records, key=lambda record: record.created)}
-    return Source("the store", tuple(rows_of(newest.values())), tuple(records), _FromRuns(options.artifacts))
+    per_image = _FromRuns(options.artifacts)
+    return Source("the store", tuple(rows_of(newest.values(), per_image=per_image)), tuple(records), per_image)
 
 
 class _FromRuns(Mapping[str, "PerImage"]):
@@ -280,7 +283,7 @@ def _name(difference: Difference) -> str:
 
 
 def _cells(difference: Difference) -> Sequence[str]:
-    from harness.report.values import KIND_SIGNS, fixed
+    from harness.support.numbers import KIND_SIGNS, fixed
 
     low, high = difference.interval
     decimals = _decimals(difference)

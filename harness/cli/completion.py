@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
+FORMATS = ("markdown", "csv", "latex")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")
@@ -103,13 +104,16 @@ profiles = _quietly(lambda _: _files(profiles=True))
 models = _quietly(_registered("model"))
 metrics = _quietly(_registered("metric"))
 datasets = _quietly(_registered("dataset"))
+figures = _quietly(_registered("figure"))
 executors = _quietly(_registered("executor"))
 runs = _quietly(_runs)
 rows = _quietly(lambda ctx: [*_in_suites("models"), *_runs(ctx)])
 audited = _quietly(lambda ctx: [*_registered("model")(ctx), *_runs(ctx)])
+figured = _quietly(lambda ctx: [*_files(profiles=False), *_registered("model")(ctx)])
 only = _quietly(_only)
 preferences = _quietly(lambda _: PREFERENCES)
 kinds = _quietly(_kinds)
+formats = _quietly(lambda _: FORMATS)
 
 SUITE_ARGUMENT = typer.Argument(
     help="A suite: a TOML file, or the name of one in leaderboards/.", autocompletion=suites

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 def list_entries(
     context: typer.Context,
     kind: str = typer.Argument(
-        None, help="datasets, models, metrics, samplers or executors; all without it.", autocompletion=completion.kinds
+        None,
+        help="datasets, models, metrics, samplers, boards, figures or executors; all without it.",
+        autocompletion=completion.kinds,
     ),
     json: bool = JSON_OPTION,
 ) -> None:
-    """List the datasets, models, metrics and samplers that are installed."""
+    """List what is installed: datasets, models, metrics, samplers, boards, figures and executors."""
     from harness.discovery.manager import KINDS
     from harness.support.names import did_you_mean
 

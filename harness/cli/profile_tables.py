@@ -9,10 +9,12 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.boards.table import Table
 from harness.profiling.page import advantage_table, growth_table, headline, settings_of, speed_table
 from harness.profiling.tables import MachineTables
-from harness.report.values import NOTHING, Table
+from harness.report.grid import grid_of
 from harness.support.names import printable
+from harness.support.numbers import NOTHING
 
 _WIDEST = 1000
 
@@ -50,14 +52,14 @@ def _parts(tables: MachineTables) -> Iterator[RenderableType]:
 
 def _rich(title: str, table: Table) -> RichTable:
     made = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    grid = grid_of(table, table.lines)
     said = [
         index
-        for index, column in enumerate(table.columns)
-        if column not in ("growth", "latency") and any(row[index] != NOTHING for row in table.rows)
+        for index, header in enumerate(grid.headers)
+        if header not in ("growth", "latency") and any(row[index] != NOTHING for row in grid.rows)
     ]
     for index in said:
-        column = table.columns[index]
-        made.add_column(column, justify="right" if column in table.numeric else "left", no_wrap=True)
-    for row in table.rows:
+        made.add_column(grid.headers[index], justify="right" if grid.right[index] else "left", no_wrap=True)
+    for row in grid.rows:
         made.add_row(*(Text(printable(row[index])) for index in said))
     return made

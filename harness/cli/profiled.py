@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.cli.context import parse_setting
 
@@ -130,10 +130,8 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
 
 def bits_per_dim_of(record: RunRecord) -> tuple[float | None, str | None]:
     """Returns a run's bits a dimension and their kind: its exact figure, else its tightest bound; None without any."""
-    from harness.report.likelihood import likelihood_entries
-    from harness.report.rows import rows_of
+    from harness.boards.rows import rows_of
 
     [row] = rows_of([record])
-    entries, _ = likelihood_entries([row], list(record.scores), {}, None)
-    values: dict[str, Any] = entries[0].values if entries else {}
-    return values.get("bits_per_dim"), values.get("kind")
+    figure = row.bits_per_dim
+    return (None, None) if figure is None else (figure.mean, figure.kind)

@@ -7,9 +7,9 @@ from typing import Any
 from rich import progress as bars
 from rich.console import Console
 
+from harness.boards.audits import AUDIT, audit_of_score
 from harness.discovery.manager import Problem
 from harness.records.record import FAILURES, RunRecord
-from harness.report.audits import AUDIT, audit_of_score
 from harness.running.reporter import Reporter
 from harness.support.names import printable
 

@@ -161,7 +161,7 @@ def _note(planned: PlannedRun) -> str:
 
 
 def _print_failed_audits(records: Sequence[RunRecord]) -> None:
-    from harness.report.audits import audit_of_score
+    from harness.boards.audits import audit_of_score
 
     failed: dict[tuple[str, str], list[str]] = {}
     for record in records:
@@ -226,7 +226,7 @@ def show(
     if json:
         print_json(record.model_dump(mode="json"))
         return
-    from harness.report.audits import AUDIT
+    from harness.boards.audits import AUDIT
 
     spec, fit, failure = record.spec, record.fit, record.failure
     threads = f"{spec.threads} thread{'s' * (spec.threads > 1)}"
@@ -265,7 +265,7 @@ def _cells(score: ScoreRecord) -> list[str]:
 
 def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     """The verdict on the run's model, what is wrong with it, and where the whole report is."""
-    from harness.report.audits import AUDIT, audit_of_score
+    from harness.boards.audits import AUDIT, audit_of_score
 
     score = record.scores.get(AUDIT)
     audit = audit_of_score(score)

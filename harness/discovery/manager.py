@@ -23,20 +23,33 @@ from harness.discovery.code_entry import CodeEntry, says_where
 from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
 from harness.discovery.targets import missing_target
 from harness.interface import hooks as hookspecs
-from harness.interface.entries import DatasetEntry, Entry, ExecutorEntry, MetricEntry, ModelEntry, SamplerEntry
+from harness.interface.entries import (
+    BoardEntry,
+    DatasetEntry,
+    Entry,
+    ExecutorEntry,
+    FigureEntry,
+    MetricEntry,
+    ModelEntry,
+    SamplerEntry,
+)
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "sampler", "executor"]
+Kind = Literal["dataset", "model", "metric", "sampler", "board", "figure", "executor"]
 BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
 _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "dataset": DatasetEntry,
     "model": ModelEntry,
     "metric": MetricEntry,
     "sampler": SamplerEntry,
+    "board": BoardEntry,
+    "figure": FigureEntry,
     "executor": ExecutorEntry,
 }
 KINDS: tuple[Kind, ...] = tuple(_ENTRY_TYPES)
+
+_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
 
 class UnknownName(ValueError):
@@ -93,7 +106,7 @@ class PluginManager:
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
         *,
         blocked: Iterable[str] = (),
-        built_in: Sequence[str] = ("harness.builtin.datasets", "harness.builtin.metrics", "harness.builtin.executors"),
+        built_in: Sequence[str] = _BUILT_IN,
     ) -> None:
         self.plugins: list[PluginInfo] = []
         self.code_folder = Path()

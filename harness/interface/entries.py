@@ -171,7 +171,35 @@ class SamplerEntry(Entry):
 
 
 @dataclass(frozen=True)
+class BoardEntry(Entry):
+    """A board. The target is a subclass of ``harness.Board``; the name is the one that ``Metric.board`` gives."""
+
+    kind: ClassVar[str] = "board"
+
+
+@dataclass(frozen=True)
 class ExecutorEntry(Entry):
     """An executor. The target is a subclass of ``harness.interface.executor.Executor``."""
 
     kind: ClassVar[str] = "executor"
+
+
+@dataclass(frozen=True)
+class FigureEntry(Entry):
+    """A figure: a chart or an image, made of models or of records. The target is called dataset by dataset.
+
+    - Without ``requires``, as ``target(leaderboard, dataset)``, with a ``harness.Leaderboard`` and a dataset's name.
+    - With it, as ``target(shown)``, with a ``harness.ShownModel`` for every row whose model is a ``requires``.
+    - Where ``data`` is set, also as ``target(data)``, with the ``harness.Dataset`` itself.
+
+    It returns an Altair chart or a Pillow image, or None where there is nothing to draw.
+
+    Attributes:
+        requires: a class of models, or its public name such as ``"Inference"``, which spares the import of torch.
+        data: whether there is a picture of the dataset's own images, to compare with.
+    """
+
+    requires: str | type | None = None
+    data: bool = False
+
+    kind: ClassVar[str] = "figure"

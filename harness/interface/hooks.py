@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from harness.interface.entries import DatasetEntry, ExecutorEntry, MetricEntry, ModelEntry, SamplerEntry
+from harness.interface.entries import (
+    BoardEntry,
+    DatasetEntry,
+    ExecutorEntry,
+    FigureEntry,
+    MetricEntry,
+    ModelEntry,
+    SamplerEntry,
+)
 
 if TYPE_CHECKING:
     from harness.interface.spec import RunSpec
@@ -47,6 +55,16 @@ def register_metrics() -> Sequence[MetricEntry]:  # type: ignore[empty-body]
 @hookspec
 def register_samplers() -> Sequence[SamplerEntry]:  # type: ignore[empty-body]
     """Returns the samplers that this plugin adds, for its own models or those of others."""
+
+
+@hookspec
+def register_boards() -> Sequence[BoardEntry]:  # type: ignore[empty-body]
+    """Returns the boards that this plugin adds. A board that nobody registers is made by the default engine."""
+
+
+@hookspec
+def register_figures() -> Sequence[FigureEntry]:  # type: ignore[empty-body]
+    """Returns the figures that this plugin adds: pictures of trained models, or of records."""
 
 
 @hookspec

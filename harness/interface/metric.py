@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import Model
-from harness.interface.spec import ImageSpec
+from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -30,8 +30,6 @@ _SAYS_NON_FINITE = re.compile(
     r"\bnans?\b|\binfs?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0",
     re.IGNORECASE,
 )
-
-ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
 
 
 class NonFiniteScore(ValueError):
@@ -68,6 +66,9 @@ class Metric(ABC):
 
     Class attributes:
         name: as a suite writes it; a metric of a family, such as ``iwae-5000``, sets it when it is made.
+        board: the name of the board that its column stands on; ``""`` for none. A name that no plugin registers is a
+            board of its own, made by the default engine.
+        header: how the column is headed; by default the name in words.
         unit: what ``Score.value`` counts.
         higher_is_better: which way is up.
         requires: the capability that a model must derive from; others are recorded as skipped.
@@ -78,6 +79,8 @@ class Metric(ABC):
     """
 
     name: str
+    board: str = "other"
+    header: str = ""
     unit: str
     higher_is_better: bool = False
     requires: type = Model

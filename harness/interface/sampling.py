@@ -135,7 +135,8 @@ def raster_sample(
         generation_steps: maps an ordering to (C, H, W) int64, the step at which each entry is drawn.
         spec: the sample space.
         noise: the randomness; image i is drawn by ordering ``noise.ordering[i]``.
-        known, mask: pixels to clamp, see ``Sampler``.
+        known: the values of pixels to clamp, see ``Sampler``.
+        mask: which pixels these are.
         trace: counts network evaluations where given.
 
     Returns:

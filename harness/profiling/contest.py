@@ -1,11 +1,15 @@
-"""The samplers of several models at one size and batch size, timed against one another and against a forward pass."""
+"""The samplers of several models at one size and batch size, timed against one another and against a forward pass.
+
+Naive raster sampling makes one full forward pass for each generation step: all of it is timed, or its first steps.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,14 +18,14 @@ from harness.interface.model import Autoregressive, Model
 from harness.interface.sampling import BoundSampler, Noise, SamplingTrace
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.flops import count_flops
-from harness.profiling.measurement import CertificateCounts
+from harness.profiling.measurement import RASTER, CertificateCounts
 from harness.profiling.memory import state_bytes, working_memory
-from harness.profiling.passes import RASTER, extrapolated, first_steps, full_passes, passes_to_time
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.rounds import Contender, run_rounds, warm_up
 from harness.profiling.timing import Clock
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
+FEWEST_PASSES = 2
 _MEMORY_SECONDS = 2.0
 Draw = Callable[[Noise | None, SamplingTrace], Tensor]
 
@@ -34,7 +38,6 @@ class Entrant:
         model, sampler: what draws; ``is_default``: whether it is the model's default.
         contender: its times, as far as they were taken.
         forward: the forward pass of the same batch; None where the model has none.
-        passes, full_passes: of a naive raster that is extrapolated: how many passes are timed, and how many it has.
         forward_flops, peak_memory_bytes, memory_cut_off: as ``Measurement`` has them.
     """
 
@@ -43,33 +46,9 @@ class Entrant:
     is_default: bool
     contender: Contender
     forward: Contender | None
-    passes: int | None = None
-    full_passes: int | None = None
     forward_flops: int | None = None
     peak_memory_bytes: int | None = None
     memory_cut_off: bool = False
-
-    @property
-    def seconds(self) -> list[float]:
-        """Of one call, one value a round."""
-        return [self._whole(seconds) for seconds in self.contender.seconds]
-
-    @property
-    def forward_seconds(self) -> list[float]:
-        """Of one forward pass, one value a round."""
-        return [] if self.forward is None else self.forward.seconds
-
-    @property
-    def network_evaluations(self) -> float | None:
-        """Of one call, on average."""
-        found = self.contender.network_evaluations
-        return None if found is None else self._whole(found)
-
-    @property
-    def sequential_depth(self) -> float | None:
-        """Of one call, on average."""
-        found = self.contender.sequential_depth
-        return None if found is None else self._whole(found)
 
     @property
     def certificate(self) -> CertificateCounts:
@@ -79,11 +58,6 @@ class Entrant:
         if self.contender.certificate is None:
             return CertificateCounts(status="does not apply")
         return CertificateCounts.of(self.contender.certificate)
-
-    def _whole(self, measured: float) -> float:
-        if self.passes is None or self.full_passes is None:
-            return measured
-        return extrapolated(measured, self.passes, self.full_passes)
 
 
 class Contest:
@@ -104,8 +78,8 @@ class Contest:
         """Adds a sampler of a model by its name."""
         samplers = model.samplers()
         draw = self._draw(samplers[sampler])
-        certifies = isinstance(model, Autoregressive) and sampler != RASTER
-        contender = Contender(lambda number: self._noise(model, number), draw, _confirm(model) if certifies else None)
+        confirm = partial(_confirm, model) if isinstance(model, Autoregressive) and sampler != RASTER else None
+        contender = Contender(lambda number: self._noise(model, number), draw, confirm)
         entrant = Entrant(model, sampler, sampler == next(iter(samplers)), contender, self._forward(model))
         self.entrants.append(entrant)
         return entrant
@@ -184,7 +158,7 @@ class Contest:
             return images
 
         entrant.contender.call = some
-        entrant.passes, entrant.full_passes = steps * orderings, total
+        entrant.contender.part = steps * orderings, total
 
     @torch.no_grad()
     def _look_at(self, entrant: Entrant) -> None:
@@ -195,7 +169,7 @@ class Contest:
         copied = copy.deepcopy(model)  # a sampler that is cut off may leave its caches behind
         sampler = copied.samplers()[entrant.sampler]
         noise = self._noise(copied, 0)
-        shortened = entrant.passes is not None and isinstance(copied, Autoregressive)
+        shortened = entrant.contender.part is not None and isinstance(copied, Autoregressive)
         with first_steps(copied, 2) if shortened else nullcontext():  # type: ignore[arg-type]
             working = working_memory(
                 lambda: sampler(self.batch_size, noise=noise), model.device, max_seconds=_MEMORY_SECONDS
@@ -204,10 +178,43 @@ class Contest:
         entrant.memory_cut_off = not working.finished
 
 
-def _confirm(model: Model) -> Callable[[Noise | None, Tensor], Certificate]:
-    def confirm(noise: Noise | None, images: Tensor) -> Certificate:
-        assert isinstance(model, Autoregressive)
-        assert noise is not None
-        return certify(model, images, noise)
+def _confirm(model: Autoregressive, noise: Noise | None, images: Tensor) -> Certificate:
+    assert noise is not None
+    return certify(model, images, noise)
 
-    return confirm
+
+def full_passes(model: Autoregressive, noise: Noise) -> int:
+    """Returns how many full passes naive raster sampling makes: the generation steps of every ordering in the noise."""
+    return sum(_steps(model.generation_steps(ordering)) for ordering in torch.unique(noise.ordering).tolist())
+
+
+def passes_to_time(total: int, pass_seconds: float, *, rounds: int, budget_seconds: float) -> int | None:
+    """Returns how many passes a round times, where ``total`` of them exceed the budget; None where they do not."""
+    if total * pass_seconds <= budget_seconds:
+        return None
+    return min(total, max(FEWEST_PASSES, int(budget_seconds / (rounds + 1) / max(pass_seconds, 1e-9))))
+
+
+@contextmanager
+def first_steps(model: Autoregressive, steps: int) -> Iterator[None]:
+    """Within it, a model says that it draws all entries after its first ``steps - 1`` generation steps at once.
+
+    So its raster sampler, whatever it does around the passes, makes ``steps`` of them and stops. Its images are not
+    samples. The model's weights and buffers are not touched.
+    """
+    whole = model.generation_steps
+
+    def merged(ordering: int = 0) -> Tensor:
+        found = whole(ordering)
+        ranks: Tensor = torch.unique(found, sorted=True, return_inverse=True)[1]
+        return ranks.clamp_max(steps - 1)
+
+    vars(model)["generation_steps"] = merged
+    try:
+        yield
+    finally:
+        del vars(model)["generation_steps"]
+
+
+def _steps(generation_steps: Tensor) -> int:
+    return int(torch.unique(generation_steps).numel())

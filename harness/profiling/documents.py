@@ -13,61 +13,43 @@ from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.csv import to_csv
 from harness.support.digits import significant_digits
 
-COLUMNS = {
-    "fingerprint": "string", "hardware": "string", "label": "string", "model": "string", "weights": "string",
-    "run": "string", "channels": "Int64", "height": "Int64", "width": "Int64", "levels": "Int64",
-    "batch_size": "Int64", "sampler": "string", "status": "string", "seconds": "float64", "seconds_q25": "float64",
-    "seconds_q75": "float64", "rounds": "Int64", "calls_a_round": "Int64", "images_per_second": "float64",
-    "latency_seconds": "float64", "forward_seconds": "float64", "forward_ratio": "float64",
-    "sequential_depth": "float64", "network_evaluations": "float64", "peak_memory_bytes": "Int64",
-    "gemm_fraction": "float64", "extrapolated_from_passes": "Int64", "full_passes": "Int64",
-    "scaling_exponent": "float64", "scaling_low": "float64", "scaling_high": "float64", "scaling_sizes": "string",
-    "certificate": "string", "certificate_entries": "Int64", "certificate_mismatches": "Int64",
-    "certificate_within_rounding": "Int64", "bits_per_dim": "float64", "likelihood_kind": "string",
-    "reason": "string",
+_ALWAYS = (
+    "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
+    "batch_size", "sampler", "status",
+)  # fmt: skip
+_MEASURED = {
+    "seconds": "median_seconds", "seconds_q25": "", "seconds_q75": "", "rounds": "", "calls_a_round": "calls",
+    "images_per_second": "images_per_second", "latency_seconds": "", "forward_seconds": "forward_median_seconds",
+    "forward_ratio": "forward_ratio", "sequential_depth": "sequential_depth",
+    "network_evaluations": "network_evaluations", "peak_memory_bytes": "peak_memory_bytes",
+    "gemm_fraction": "gemm_fraction", "extrapolated_from_passes": "extrapolated_from", "full_passes": "full_passes",
 }  # fmt: skip
+_SCALING = ("scaling_exponent", "scaling_low", "scaling_high", "scaling_sizes")
+_CERTIFICATE = ("certificate", "certificate_entries", "certificate_mismatches", "certificate_within_rounding")
+_LAST = ("bits_per_dim", "likelihood_kind", "reason")
+COLUMNS = (*_ALWAYS, *_MEASURED, *_SCALING, *_CERTIFICATE, *_LAST)
 
 
 def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
     """Returns the cells of ``COLUMNS`` of a measurement; what is not known is left out."""
-    values: dict[str, Any] = {
-        "fingerprint": item.fingerprint, "hardware": item.hardware, "label": item.label, "model": item.model,
-        "weights": item.weights, "run": item.run, "channels": item.channels, "height": item.height,
-        "width": item.width, "levels": item.levels, "batch_size": item.batch_size, "sampler": item.sampler,
-        "status": item.status, "bits_per_dim": item.bits_per_dim, "likelihood_kind": item.likelihood_kind,
-        "reason": item.reason or None,
-    }  # fmt: skip
-    if item.certificate is not None:
-        values |= {
-            "certificate": item.certificate.status, "certificate_entries": item.certificate.entries,
-            "certificate_mismatches": item.certificate.mismatches,
-            "certificate_within_rounding": item.certificate.within_rounding,
-        }  # fmt: skip
+    values = {name: getattr(item, name) for name in (*_ALWAYS, *_LAST)} | {"reason": item.reason or None}
+    if (found := item.certificate) is not None:
+        counts = (found.status, found.entries, found.mismatches, found.within_rounding)
+        values |= zip(_CERTIFICATE, counts, strict=True)
     if item.shown:
-        low, high = item.quartiles_seconds
-        values |= {
-            "seconds": item.median_seconds, "seconds_q25": low, "seconds_q75": high, "rounds": len(item.seconds),
-            "calls_a_round": item.calls, "images_per_second": item.images_per_second,
-            "latency_seconds": tables.latency_of(item), "forward_seconds": item.forward_median_seconds,
-            "forward_ratio": item.forward_ratio, "sequential_depth": item.sequential_depth,
-            "network_evaluations": item.network_evaluations, "peak_memory_bytes": item.peak_memory_bytes,
-            "gemm_fraction": item.gemm_fraction, "extrapolated_from_passes": item.extrapolated_from,
-            "full_passes": item.full_passes,
-        }  # fmt: skip
+        values |= {name: getattr(item, attribute) for name, attribute in _MEASURED.items() if attribute}
+        values |= zip(("seconds_q25", "seconds_q75"), item.quartiles_seconds, strict=True)
+        values |= {"rounds": len(item.seconds), "latency_seconds": tables.latency_of(item)}
         if (scaling := tables.scaling_of(item)) is not None:
-            law = scaling.seconds
-            values |= {
-                "scaling_exponent": law.exponent, "scaling_low": law.low, "scaling_high": law.high,
-                "scaling_sizes": " ".join(map(str, scaling.sizes)),
-            }  # fmt: skip
+            law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
+            values |= zip(_SCALING, (law.exponent, law.low, law.high, sizes), strict=True)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def to_profile_csv(machines: Sequence[MachineTables]) -> str:
     """Writes all measurements as one table; the first column tells the machines apart."""
     rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    return to_csv([frame])
+    return to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")])
 
 
 def to_profile_json(title: str, machines: Sequence[MachineTables]) -> str:

@@ -14,8 +14,7 @@ from harness.interface.model import Model, Unsupported
 from harness.interface.spec import ImageSpec
 from harness.profiling.contest import Contest, Entrant
 from harness.profiling.flops import gemm_peak
-from harness.profiling.measurement import Measurement, Status, foresee
-from harness.profiling.passes import RASTER
+from harness.profiling.measurement import RASTER, Measurement, Status, foresee
 from harness.profiling.profile import GenerationProfile, in_order
 from harness.profiling.timing import Clock
 from harness.support.digest import digest_of
@@ -278,20 +277,21 @@ class GenerationRun:
             return Measurement(
                 **common, status="failed certificate", reason=str(contender.certificate), certificate=certificate
             )
+        timed, total = contender.part or (None, None)
         return Measurement(
             **common,
             default=entrant.is_default,
             complete=contender.complete,
-            seconds=tuple(entrant.seconds),
+            seconds=tuple(contender.seconds),
             calls=contender.calls,
             warmed_up=contender.warmed_up,
-            extrapolated_from=entrant.passes,
-            full_passes=entrant.full_passes,
-            forward_seconds=tuple(entrant.forward_seconds),
+            extrapolated_from=timed,
+            full_passes=total,
+            forward_seconds=() if entrant.forward is None else tuple(entrant.forward.seconds),
             forward_flops=entrant.forward_flops,
             gemm_flops_per_second=self._machine.gemm,
-            network_evaluations=entrant.network_evaluations,
-            sequential_depth=entrant.sequential_depth,
+            network_evaluations=contender.network_evaluations,
+            sequential_depth=contender.sequential_depth,
             peak_memory_bytes=entrant.peak_memory_bytes,
             memory_cut_off=entrant.memory_cut_off,
             certificate=certificate,

@@ -17,6 +17,8 @@ from harness.support.files import write_atomically
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
+RASTER = "raster"
+"""The sampler that makes one full pass for each generation step."""
 
 Status = Literal["done", "skipped", "failed", "failed certificate"]
 CertificateStatus = Literal["holds", "fails", "by definition", "does not apply"]

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.boards.table import Table
 from harness.profiling.measurement import Measurement
 from harness.profiling.scaling import Growth, PowerLaw
 from harness.profiling.tables import MachineTables
+from harness.report.document import Document, Picture, Section
 from harness.report.markdown import to_markdown
-from harness.report.values import (
-    KIND_SIGNS,
-    NOTHING,
-    Document,
-    Picture,
-    Section,
-    Table,
-    fixed,
-    memory,
-    seconds,
-    short,
-    significant,
-)
+from harness.support.numbers import KIND_SIGNS, NOTHING, fixed, memory, seconds, short, significant
 
 _READING = """
 seconds: of one call that draws the whole batch, the median over rounds and the quartiles in brackets. In each round
@@ -155,7 +145,7 @@ def advantage_table(tables: MachineTables) -> Table:
             seconds(item.median_seconds / item.batch_size), times(advantage.over_cached), times(advantage.over_naive),
             number(item.sequential_depth), bits(item), NOTHING if beside is None else bits(beside),
         ))  # fmt: skip
-    return Table(columns, tuple(rows), frozenset(columns[3:]))
+    return Table.of_texts(columns, rows, numeric=columns[3:])
 
 
 def speed_table(tables: MachineTables, items: Sequence[Measurement]) -> Table:
@@ -164,7 +154,7 @@ def speed_table(tables: MachineTables, items: Sequence[Measurement]) -> Table:
         "model", "sampler", "seconds (quartiles)", "images/s", "latency", "of a forward pass", "depth", "evaluations",
         "peak memory", "of the GEMM peak", "growth", "bits/dim", "certificate",
     )  # fmt: skip
-    return Table(columns, tuple(tuple(speed_cells(tables, item)) for item in items), frozenset(columns[2:12]))
+    return Table.of_texts(columns, [speed_cells(tables, item) for item in items], numeric=columns[2:12])
 
 
 def speed_cells(tables: MachineTables, item: Measurement) -> list[str]:
@@ -197,7 +187,7 @@ def growth_table(tables: MachineTables) -> Table:
         )
         for scaling in tables.scalings
     )  # fmt: skip
-    return Table(columns, rows, frozenset({"batch"}))
+    return Table.of_texts(columns, rows, numeric=("batch",))
 
 
 def exponent(law: PowerLaw) -> str:

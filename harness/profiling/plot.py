@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from harness.profiling.measurement import Measurement
 from harness.profiling.page import exponent
 from harness.profiling.tables import MachineTables
-from harness.report.values import fixed, seconds
 from harness.support.digits import significant_digits
+from harness.support.numbers import fixed, seconds
 
 if TYPE_CHECKING:
     import altair

@@ -25,7 +25,8 @@ class Contender:
         prepare: makes, before the clock runs, the noise of a round by its number; None where there is none to share.
         call: takes that noise and a trace to count in.
         certify: confirms what a call returned for a noise; None where there is nothing to confirm.
-        seconds: of one call, one value a round.
+        part: so many of so many passes are what is timed, and stands for the whole; all of it by default.
+        seconds: of one whole call, one value for each round.
         calls: how many calls a round has.
         warmed_up: False where the first call took longer than the budget and is the measurement.
         certificate: of the last image of every round, and of the warm-up.
@@ -36,6 +37,7 @@ class Contender:
     prepare: Callable[[int], Noise | None]
     call: Callable[[Noise | None, SamplingTrace], Tensor]
     certify: Callable[[Noise | None, Tensor], Certificate] | None = None
+    part: tuple[int, int] | None = None
     seconds: list[float] = field(default_factory=list)
     calls: int = 1
     rounds: int = 0
@@ -54,13 +56,13 @@ class Contender:
 
     @property
     def network_evaluations(self) -> float | None:
-        """Evaluations of the network of one call, on average."""
-        return self._evaluations / self._traced if self._evaluations else None
+        """Evaluations of the network of one whole call, on average."""
+        return self._whole(self._evaluations / self._traced) if self._evaluations else None
 
     @property
     def sequential_depth(self) -> float | None:
         """How many of them had to wait for one another, on average."""
-        return self._depth / self._traced if self._depth else None
+        return self._whole(self._depth / self._traced) if self._depth else None
 
     def warm_up(self, rounds: int, budget_seconds: float, clock: Clock) -> None:
         """Calls once or twice, and plans as many rounds of as many calls as the budget holds."""
@@ -68,7 +70,7 @@ class Contender:
         if self.problem is not None:
             return
         if first > budget_seconds:
-            self.seconds, self.rounds, self.warmed_up, self.first_seconds = [first], 1, False, first
+            self.seconds, self.rounds, self.warmed_up, self.first_seconds = [self._whole(first)], 1, False, first
             return
         spent = one = first
         if first < budget_seconds / 4:
@@ -82,7 +84,11 @@ class Contender:
         """Times one round, and confirms its images."""
         seconds = self._timed(number, self.calls, clock)
         if self.problem is None:
-            self.seconds.append(seconds / self.calls)
+            self.seconds.append(self._whole(seconds / self.calls))
+
+    def _whole(self, measured: float) -> float:
+        """Extrapolates: every pass is the same computation."""
+        return measured if self.part is None else measured * self.part[1] / self.part[0]
 
     def _timed(self, number: int, calls: int, clock: Clock) -> float:
         trace = SamplingTrace()

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.profiling.measurement import Measurement
-from harness.profiling.passes import RASTER
+from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.scaling import SMALLEST_SIZE, Growth, PowerLaw, fit_growth, fit_power_law
 from harness.support.digits import significant_digits
 

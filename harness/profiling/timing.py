@@ -211,8 +211,8 @@ def step_seconds(
     Args:
         model: is copied, not changed.
         data: what it trains on.
-        max_steps, max_seconds: the training stops at the first of the two, counted from the end of the first step; at
-            least one step is timed.
+        max_steps: how many steps after the first are timed at most.
+        max_seconds: for how long steps are timed at most; at least one is.
         seed: of batch order, random data and the model's own random numbers.
         precision: of the training.
         clock: gives seconds, once the accelerator is done.

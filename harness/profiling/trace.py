@@ -79,7 +79,7 @@ def record_trace(
 
 def _call(model: Model, what: What, sampler: str | None, batch_size: int, steps: int) -> Callable[[], object]:
     if what == "fit":
-        data = _random_data(model)
+        data = random_data(model)
         return lambda: step_seconds(model, data, max_steps=steps, max_seconds=float("inf"))
     if what == "scoring":
         score = scorer(model)[1]
@@ -107,7 +107,8 @@ def _random_images(model: Model, count: int) -> torch.Tensor:
     return torch.randint(model.spec.levels, (count, *model.spec.shape), generator=random, dtype=torch.uint8)
 
 
-def _random_data(model: Model) -> Dataset:
+def random_data(model: Model) -> Dataset:
+    """Returns 256 random images in each split, with labels where a model takes them."""
     classes = model.spec.num_classes
     labels = None if classes is None else torch.arange(_IMAGES) % classes
     split = Split(_random_images(model, _IMAGES), labels)

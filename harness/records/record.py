@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, ScoreKind
+from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
-RunStatus = Literal[
-    "pending", "running", "done", "interrupted", "skipped",
-    "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate",
-]  # fmt: skip
-ScoreStatus = Literal[
-    "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
-]  # fmt: skip
+RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
+ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 
 RECORD_VERSION = 1
+BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
 
 
 class _Value(BaseModel):
@@ -79,18 +78,23 @@ class FitRecord(_Value):
 class ScoreRecord(_Value):
     """One figure; see ``harness.Score``. ``per_image`` names its array of per-image scores, if it has one.
 
+    ``board``, ``header``, ``unit`` and ``higher_is_better`` are the metric's: boards need no metric's code. Records
+    that were written before metrics said their board are completed here, whatever they are read from.
+
     Figures are finite: JSON has no other numbers, and one NaN would make a whole store unreadable.
     """
 
     metric: str
     key: str
     status: ScoreStatus = "done"
+    board: str = Field(default=OTHER, pattern=f"^{BOARD_NAME.pattern}$", max_length=100)  # it names files
+    header: str = ""
     stage: Literal["quality", "cost", "speed"] = "quality"
     unit: str = ""
     higher_is_better: bool = False
     value: FiniteFloat | None = None
     standard_error: FiniteFloat | None = None
-    kind: Literal["exact", "upper bound", "lower bound", "estimate"] | None = None
+    kind: ScoreKind | None = None
     num_images: int | None = None
     per_image: str | None = None
     protocol: dict[str, str] = Field(default_factory=dict)
@@ -99,6 +103,11 @@ class ScoreRecord(_Value):
     hardware: str = ""
     seconds: float | None = None
     failure: Failure | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, fields: Any) -> Any:
+        return completed(fields) if isinstance(fields, dict) else fields
 
 
 class RunRecord(_Value):
@@ -144,6 +153,18 @@ class RunRecord(_Value):
     configurations_tried: int = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
+
+
+def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | FailureStatus:
+    """Returns the status of a trained run: ``done``, or that of its failed figures; ``failed`` where they differ."""
+    failed: set[Any] = {score.status for score in scores if score.status in FAILURES}
+    return "done" if not failed else failed.pop() if len(failed) == 1 else "failed"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Returns the first field that is wrong, and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def identity_of(spec: RunSpec) -> str:

@@ -30,7 +30,17 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
-from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
+from harness.records.record import (
+    FAILURES,
+    RECORD_VERSION,
+    Failure,
+    FitRecord,
+    RunRecord,
+    RunStatus,
+    ScoreRecord,
+    first_problem,
+    status_of_scores,
+)
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
 
@@ -226,8 +236,7 @@ class RunFolder:
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
         elif fit is not None:
-            failed = [score.status for score in scores.values() if score.status in FAILURES]
-            status = failed[0] if len(set(failed)) == 1 else "failed" if failed else "done"
+            status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
         return record.model_copy(
@@ -276,9 +285,7 @@ class RunFolder:
                 )
             return parse(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where}: {first['msg']}") from error
+            raise ValueError(first_problem(error)) from error
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
 

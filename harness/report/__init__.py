@@ -1,5 +1,4 @@
-"""Boards as files: Markdown to read, CSV to compute with; and whether files on disk are what the records say."""
+"""Tables to files: Markdown to read, CSV to compute with, LaTeX for a paper; and whether files are what records say.
 
-from harness.report.files import check_boards, render_boards, write_boards
-
-__all__ = ["check_boards", "render_boards", "write_boards"]
+In come tables (``harness.boards``); out come texts and files. No torch.
+"""

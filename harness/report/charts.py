@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,14 @@ from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
     import altair
+    from PIL import Image
+
+    Picture = altair.TopLevelMixin | Image.Image
 
 SPEC_ENDING = ".vl.json"
+FORMATS = ("svg", "png", "html")
+"""What a chart can be drawn as."""
+
 _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
 _KEY = "genharness"
 _PNG_SCALE = 2
@@ -43,9 +50,14 @@ _THEME: dict[str, Any] = {
 }  # fmt: skip
 
 
-def vega_lite(chart: altair.TopLevelMixin) -> bytes:
-    """Returns a chart as Vega-Lite in the house's style; what the chart configures itself stays as it is."""
+def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
+    """Returns a chart as Vega-Lite in the house's style; what the chart configures itself stays as it is.
+
+    ``mark`` says what it shows, see ``stated_mark``.
+    """
     content = chart.to_dict()
+    if mark is not None:
+        content["usermeta"] = {_KEY: mark}
     content["$schema"] = _SCHEMA
     own = content.get("config", {})
     content["config"] = {
@@ -70,7 +82,7 @@ def to_png(spec: bytes) -> bytes:
 
     drawn = vl_convert.vegalite_to_png(spec.decode(), vl_version=_VERSION, scale=_PNG_SCALE, allowed_base_urls=[])
     with Image.open(io.BytesIO(drawn)) as image:
-        return png_bytes(image, f"vega-lite {_digest(spec)}")
+        return _png_bytes(image, f"vega-lite {_digest(spec)}")
 
 
 def to_html(spec: bytes) -> bytes:
@@ -81,38 +93,75 @@ def to_html(spec: bytes) -> bytes:
     return page.encode()
 
 
-def draw_files(spec_file: Path) -> list[Path]:
-    """Draws ``NAME.vl.json`` as ``NAME.svg`` and ``NAME.png`` beside it, and returns these."""
-    spec = spec_file.read_bytes()
-    svg, png = _drawings(spec_file)
-    write_atomically(svg, to_svg(spec))
-    write_atomically(png, to_png(spec))
-    return [svg, png]
+def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draws ``NAME.vl.json`` as ``NAME.svg`` and so on beside it, and returns these files."""
+    spec, files = spec_file.read_bytes(), []
+    for name in formats:
+        files.append(_beside(spec_file, f".{name}"))
+        write_atomically(files[-1], _WRITERS[name](spec))
+    return files
 
 
-def check_drawings(spec_file: Path, spec: bytes) -> list[Path]:
-    """Returns those of ``NAME.svg`` and ``NAME.png`` that are missing, or were not drawn from ``spec``."""
+def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Returns those drawings of ``NAME.vl.json`` that are missing, or were not drawn from ``spec``."""
     wanted = f"vega-lite {_digest(spec)}"
-    return [path for path in _drawings(spec_file) if not path.is_file() or mark_of(path.read_bytes()) != wanted]
+    files = [_beside(spec_file, f".{name}") for name in formats]
+    return [path for path in files if not path.is_file() or mark_of(path.read_bytes()) != wanted]
 
 
-def _drawings(spec_file: Path) -> tuple[Path, Path]:
-    stem = spec_file.name.removesuffix(SPEC_ENDING)
-    return spec_file.with_name(f"{stem}.svg"), spec_file.with_name(f"{stem}.png")
+def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and in each of ``formats``.
+
+    Args:
+        picture: what a figure drew.
+        stem: the path without its ending.
+        mark: what the picture shows, see ``stated_mark``.
+        formats: any of ``FORMATS``.
+
+    Raises:
+        ValueError: it is neither an image of Pillow nor a chart of Altair.
+    """
+    file, content = _main_file(picture, stem, mark)
+    write_atomically(file, content)
+    return [file, *(draw_files(file, formats) if file.name.endswith(SPEC_ENDING) else [])]
 
 
-def png_bytes(image: Any, mark: str) -> bytes:
-    """Writes a Pillow image as PNG; ``mark``, which says what it shows, goes into a text chunk."""
-    from PIL import PngImagePlugin
+def differing(picture: Picture, stem: Path, mark: str) -> list[str]:
+    """Returns the names of a picture's files that are missing or other than ``write_picture`` would have them."""
+    file, content = _main_file(picture, stem, mark)
+    if not file.is_file() or file.read_bytes() != content:
+        return [file.name]
+    if not file.name.endswith(SPEC_ENDING):
+        return []
+    drawn = [name for name in ("svg", "png") if _beside(file, f".{name}").exists()]
+    return [path.name for path in check_drawings(file, content, drawn)]
 
-    text, out = PngImagePlugin.PngInfo(), io.BytesIO()
-    text.add_text(_KEY, mark)
-    image.save(out, format="PNG", pnginfo=text, optimize=True)
-    return out.getvalue()
+
+def stated_mark(stem: Path) -> str | None:
+    """What a picture that was written says that it shows; None where there is none, or somebody else's."""
+    spec, image = stem.with_name(stem.name + SPEC_ENDING), stem.with_name(f"{stem.name}.png")
+    if spec.is_file():
+        try:
+            found = json.loads(spec.read_bytes())["usermeta"][_KEY]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return str(found)
+    return mark_of(image.read_bytes()) if image.is_file() else None
+
+
+def remove_picture(stem: Path) -> list[Path]:
+    """Removes a picture, but for somebody else's, and returns its files."""
+    if stated_mark(stem) is None:
+        return []
+    files = [stem.with_name(stem.name + ending) for ending in (SPEC_ENDING, *(f".{name}" for name in FORMATS))]
+    removed = [file for file in files if file.exists()]
+    for file in removed:
+        file.unlink()
+    return removed
 
 
 def mark_of(drawing: bytes) -> str | None:
-    """What a PNG or SVG says that it shows; None where it is not of the harness's making."""
+    """What a PNG or an SVG says that it shows; None where it is not of the harness's making."""
     from PIL import Image
 
     if found := re.search(rb"<!-- (vega-lite [0-9a-f]+) -->\s*\Z", drawing):
@@ -123,6 +172,34 @@ def mark_of(drawing: bytes) -> str | None:
     except OSError:
         return None
     return said if isinstance(said, str) else None
+
+
+def _main_file(picture: Picture, stem: Path, mark: str) -> tuple[Path, bytes]:
+    import altair
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return stem.with_name(f"{stem.name}.png"), _png_bytes(picture, mark)
+    if not isinstance(picture, altair.TopLevelMixin):
+        raise ValueError(f"a figure draws an Altair chart or a Pillow image, not {picture!r:.80}")
+    return stem.with_name(stem.name + SPEC_ENDING), vega_lite(picture, mark)
+
+
+def _png_bytes(image: Image.Image, mark: str) -> bytes:
+    """The same image gives the same bytes, with one version of Pillow; ``mark`` goes into a text chunk."""
+    from PIL import PngImagePlugin
+
+    text, out = PngImagePlugin.PngInfo(), io.BytesIO()
+    text.add_text(_KEY, mark)
+    image.save(out, format="PNG", pnginfo=text, optimize=True)
+    return out.getvalue()
+
+
+def _beside(spec_file: Path, ending: str) -> Path:
+    return spec_file.with_name(spec_file.name.removesuffix(SPEC_ENDING) + ending)
+
+
+_WRITERS: dict[str, Callable[[bytes], bytes]] = {"svg": to_svg, "png": to_png, "html": to_html}
 
 
 def _digest(spec: bytes) -> str:

@@ -7,33 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from harness.boards.leaderboard import Leaderboard
+from harness.report.board_page import board_page
 from harness.report.csv import to_csv
-from harness.report.documents import board_document
-from harness.report.markdown import to_markdown
+from harness.report.latex import to_latex
+from harness.report.markdown import GENERATED, to_markdown
 from harness.report.pictures import FOLDER
 from harness.support.files import write_atomically
 
-if TYPE_CHECKING:
-    from harness.boards.leaderboard import Leaderboard
+FORMATS = {"markdown": "md", "csv": "csv", "latex": "tex"}
+"""The endings of files by format."""
 
-_ALL = ("likelihood", "bounds", "throughput", "sample-quality")
+COMMITTED = ("markdown", "csv")
 
 
-def render_boards(leaderboard: Leaderboard, pictures: Collection[str] = ()) -> dict[str, bytes]:
-    """Returns the files of all boards that the suite's metrics have something to say on, by name.
+def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
+    """Returns a board in a format of ``FORMATS``.
 
     Args:
         leaderboard: the boards.
+        board: which.
+        format_name: which format.
         pictures: the names of the files in the folder ``samples`` beside the boards.
     """
-    files = {}
-    for board in leaderboard.boards:
-        frames = [leaderboard.table(board, dataset) for dataset in leaderboard.datasets]
-        files[f"{board}.md"] = to_markdown(board_document(leaderboard, board, pictures)).encode()
-        files[f"{board}.csv"] = to_csv(frames).encode()
-    return files
+    if format_name == "csv":
+        return to_csv([leaderboard.table(board, dataset) for dataset in leaderboard.datasets])
+    if format_name == "latex":
+        return to_latex(leaderboard, board)
+    return to_markdown(board_page(leaderboard, board, pictures))
+
+
+def render_boards(leaderboard: Leaderboard, pictures: Collection[str] = ()) -> dict[str, bytes]:
+    """Returns the files of all boards that the suite's metrics have something to say on, by name."""
+    return {
+        f"{board}.{FORMATS[name]}": render_board(leaderboard, board, name, pictures).encode()
+        for board in leaderboard.boards
+        for name in COMMITTED
+    }
 
 
 def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
@@ -62,5 +73,10 @@ def _pictures(folder: Path) -> frozenset[str]:
 
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:
-    names = [f"{board}.{ending}" for board in _ALL for ending in ("md", "csv")]
-    return [name for name in names if name not in files and (folder / name).exists()]
+    """Files of boards that are no longer there: pages that say that they are generated, and the tables beside them."""
+    found = []
+    for page in sorted(folder.glob("*.md")):
+        if page.name not in files and page.read_text(encoding="utf-8").startswith(GENERATED):
+            table = page.with_suffix(".csv")
+            found += [page.name, *([table.name] if table.exists() else [])]
+    return found

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
-from harness.report.values import Document, Picture, Section, Table
+from harness.boards.table import Table
+from harness.report.document import Document, Picture, Section
+from harness.report.grid import grid_of
+
+ORIGIN = "records by `harness leaderboard`"
+GENERATED = f"<!-- Generated from {ORIGIN}"
+"""How the page of a board begins."""
 
 _PICTURES_A_LINE = 3
 
@@ -21,14 +28,14 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
 
 
-def to_markdown(document: Document, *, origin: str = "records by `harness leaderboard`") -> str:
+def to_markdown(document: Document, *, origin: str = ORIGIN) -> str:
     """Writes a board; ``origin`` says, in a comment at its top, what it is made from and by which command."""
     parts = [f"<!-- Generated from {origin}; edits are lost. -->", f"# {escape(document.title)}"]
     parts += [_paragraph(paragraph) for paragraph in document.introduction]
     for section in document.sections:
         parts += _section(section, 2)
     if document.reading:
-        parts += ["## How to read this", _bullets(document.reading)]
+        parts += _folded("How to read this", document.reading)
     return "\n\n".join(parts) + "\n"
 
 
@@ -40,10 +47,17 @@ def _section(section: Section, level: int) -> list[str]:
         parts.append(_table(section.table))
     if section.notes:
         parts.append(_bullets(section.notes))
+    for title, words in section.folded.items():
+        parts += _folded(title, words)
     parts += _gallery(section.pictures)
     for part in section.subsections:
         parts += _section(part, level + 1)
     return parts
+
+
+def _folded(title: str, words: Sequence[str]) -> list[str]:
+    """What opens when it is asked for; the empty lines, and ``markdown`` on the site, make its text Markdown."""
+    return [f'<details markdown="1">\n<summary>{escape(title)}</summary>', _bullets(words), "</details>"]
 
 
 def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
@@ -58,7 +72,7 @@ def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
     return tables
 
 
-def _bullets(notes: tuple[str, ...]) -> str:
+def _bullets(notes: Sequence[str]) -> str:
     return "\n".join(f"- {_paragraph(note)}" for note in notes)
 
 
@@ -72,16 +86,16 @@ def _guard(found: re.Match[str]) -> str:
 
 
 def _table(table: Table) -> str:
-    cells = [[escape(cell) for cell in row] for row in (table.columns, *table.rows)]
-    widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(table.columns))]
-    right = [column in table.numeric for column in table.columns]
+    grid = grid_of(table, table.lines)
+    cells = [[escape(cell) for cell in row] for row in (grid.headers, *grid.rows)]
+    widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(grid.headers))]
 
-    def line(row: list[str]) -> str:
+    def printed(row: list[str]) -> str:
         padded = (
-            cell.rjust(width) if flag else cell.ljust(width)
-            for cell, width, flag in zip(row, widths, right, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, grid.right, strict=True)
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = [f"{'-' * (width - 1)}{':' if flag else '-'}" for width, flag in zip(widths, right, strict=True)]
-    return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
+    rule = [f"{'-' * (width - 1)}{':' if right else '-'}" for width, right in zip(widths, grid.right, strict=True)]
+    return "\n".join([printed(cells[0]), f"| {' | '.join(rule)} |", *(printed(row) for row in cells[1:])])

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from harness.boards.rows import BoardRow
 from harness.records.record import RunRecord
-from harness.report.rows import BoardRow
-from harness.report.sample_quality import is_sample_quality
-from harness.report.values import Picture
+from harness.report.document import Picture
 from harness.support.names import slug
 
 FOLDER = "samples"
+FIGURES = "figures"
 REAL = "real test images"
+QUALITY = "sample-quality"
+
+
+def folder_of(figure: str) -> str:
+    """Returns the folder, beside the boards, of a figure's pictures."""
+    return FOLDER if figure == FOLDER else f"{FIGURES}/{figure}"
 
 
 def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
@@ -38,7 +44,7 @@ def sampled_record(row: BoardRow) -> RunRecord | None:
     scored = [
         record
         for record in trained
-        if any(is_sample_quality(name) and score.status == "done" for name, score in record.scores.items())
+        if any(score.board == QUALITY and score.status == "done" for score in record.scores.values())
     ]
     return next(iter(scored or trained), None)
 

@@ -17,11 +17,10 @@ from harness.interface.executor import INTERRUPTED, Executor, Handle, Job, Stage
 from harness.records.record import Failure, RunRecord
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
-from harness.running.failures import failure_from
+from harness.running.failures import count_oom_kills, failure_from, failure_of
 from harness.running.ingest import Ingest
 from harness.running.leases import Leases
 from harness.running.planning import PlannedRun, Planner
-from harness.running.postmortem import count_oom_kills, failure_of
 from harness.running.reporter import Reporter
 from harness.running.scoring import failed_score
 from harness.support.devices import DeviceTokens

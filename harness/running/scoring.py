@@ -19,11 +19,12 @@ from harness.interface.metric import Evaluation, Metric, Score
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import RunSpec
 from harness.interface.training import FitSummary
-from harness.records.record import Failure, ScoreRecord
+from harness.records.record import BOARD_NAME, Failure, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.failures import failure_from
 from harness.support.environment import choose_device, fingerprint, hardware
 from harness.support.files import write_atomically
+from harness.support.names import heading
 from harness.support.randomness import derive_seed
 
 log = logging.getLogger("harness")
@@ -139,7 +140,15 @@ def describe_score(wanted: Stage, device: torch.device, threads: int) -> dict[st
 
 
 def _describe_metric(metric: Metric) -> dict[str, Any]:
-    return {"stage": metric.stage, "unit": metric.unit, "higher_is_better": metric.higher_is_better}
+    if not BOARD_NAME.fullmatch(metric.board):
+        raise ValueError(f"{metric.name}: board {metric.board!r} is not made of lower-case words joined by hyphens")
+    return {
+        "board": metric.board,
+        "header": metric.header or heading(metric.name),
+        "stage": metric.stage,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+    }
 
 
 def failed_score(plugins: PluginManager, spec: RunSpec, wanted: Stage, failure: Failure) -> ScoreRecord:

@@ -52,3 +52,9 @@ def _shown(character: str) -> str:
         code = ord(character)
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return character
+
+
+def heading(name: str) -> str:
+    """Returns a registered name in words, as it heads a column: ``ink-difference`` becomes ``Ink difference``."""
+    words = name.replace("-", " ")
+    return words[:1].upper() + words[1:]

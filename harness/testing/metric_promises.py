@@ -18,10 +18,9 @@ from harness.interface.model import Model
 from harness.interface.spec import Budget, ImageSpec
 from harness.interface.training import Trainer
 from harness.support.randomness import isolated_rng
-from harness.testing.coins import Coins
 from harness.testing.conformance import Broken, Inapplicable
-from harness.testing.model_promises import class_of
-from harness.testing.tiny import tiny_dataset
+from harness.testing.model_promises import check_entry, class_of
+from harness.testing.tiny import Coins, tiny_dataset
 
 _KINDS = ("exact", "upper bound", "lower bound", "estimate")
 _STAGES = ("quality", "cost", "speed")
@@ -66,10 +65,8 @@ def _score(evaluation: Evaluation, metric: Metric) -> Score:
 
 def registered(name: str, model: Promised) -> None:
     """Exactly one plugin registers it, and the entry resolves and has a summary."""
+    check_entry("metric", name)
     made = _metric(name)
-    entry, _ = plugin_manager().find("metric", name)
-    if not entry.summary.strip():
-        raise Broken(f"MetricEntry({entry.name!r}) has no summary: one line for 'harness list'")
     if made.name != name:
         raise Broken(f"the metric calls itself {made.name!r}, the suite calls it {name!r}: set name when it is made")
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.boards.leaderboard import Leaderboard, write_boards
+from harness.boards.leaderboard import Leaderboard
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, read_archive, write_archive
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.report.files import write_boards
 from harness.suites.suite import Suite
 from harness.support.digest import digest_of
 

@@ -8,8 +8,8 @@ REFERENCE = 'name = "uniform"\nrole = "reference"'
 def test_export_draws_grids_that_the_board_links_and_the_check_counts_on(lab):
     suite = lab.suite(["independent-pixels", REFERENCE], metrics='["fid-pixels-n100"]')
     lab.done("run", suite)
-    assert "3 grids written, 0 up to date, 0 left out" in lab.done("export", suite).out
-    assert "0 grids written, 3 up to date, 0 left out" in lab.done("export", suite).out
+    assert "samples: 3 files written, 0 pictures up to date, 0 left out" in lab.done("export", suite).out
+    assert "samples: 0 files written, 3 pictures up to date, 0 left out" in lab.done("export", suite).out
     lab.done("leaderboard", suite)
     folder = suite.with_suffix("")
     board = (folder / "sample-quality.md").read_text()
@@ -39,6 +39,6 @@ def test_the_check_needs_neither_weights_nor_store(lab, tmp_path):
 def test_grids_can_be_left_out_and_asked_for(lab):
     suite = lab.suite(["independent-pixels"], metrics='["nll"]')
     lab.done("run", suite)
-    assert "grids" not in lab.done("export", suite).out
-    assert "2 grids written" in lab.done("export", suite, "--samples").out
-    assert "grids" not in lab.done("export", suite, "--no-samples").out
+    assert "samples" not in lab.done("export", suite).out
+    assert "samples: 2 files written" in lab.done("export", suite, "--samples").out
+    assert "samples" not in lab.done("export", suite, "--no-samples").out

@@ -20,6 +20,7 @@ class ActiveUnits(Metric):
     """
 
     name = "active-units"
+    board = "bounds"
     unit = "units"
     higher_is_better = True
     requires = Inference

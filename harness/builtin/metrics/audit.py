@@ -43,6 +43,7 @@ class Audit(Metric):
     """
 
     name = "audit"
+    board = ""  # a verdict, which every board shows
     unit = "checks failed"
     version = AUDIT_VERSION
     can_choose = False

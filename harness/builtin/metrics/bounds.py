@@ -18,6 +18,8 @@ class NegativeELBO(Metric):
     """The mean of -elbo(x) over the whole split, one stochastic estimate an image and draw, in nats an image."""
 
     name = "negative-elbo"
+    board = "bounds"
+    header = "Negative ELBO"
     unit = "nats"
     requires = VariationalBound
 
@@ -30,6 +32,8 @@ class BitsPerDimBound(Metric):
     """The negative ELBO in bits a dimension: nats / (D ln 2) with D = C H W."""
 
     name = "bits-per-dim-bound"
+    board = "bounds"
+    header = "Negative ELBO"
     unit = "bits/dim"
     requires = VariationalBound
 
@@ -58,6 +62,7 @@ class IWAE(Metric):
             Which random numbers an image gets depends on it; what is estimated does not.
     """
 
+    board = "bounds"
     unit = "nats"
     requires = ImportanceWeighted
 
@@ -65,7 +70,7 @@ class IWAE(Metric):
         self.num_samples, self.max_elements = int(num_samples), max_elements
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}")
-        self.name = f"iwae-{self.num_samples}"
+        self.name, self.header = f"iwae-{self.num_samples}", f"IWAE, K = {self.num_samples}"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Draws K weights for every image of the split and draw; ``per_image`` is (N,) nats.

@@ -27,6 +27,8 @@ class ParametersTraining(Metric):
     """The number of floating-point entries of the model's ``state_dict``; tied tensors count once."""
 
     name = "parameters-training"
+    board = "cost"
+    header = "Parameters trained"
     unit = "parameters"
     stage = "cost"
 
@@ -43,6 +45,8 @@ class ParametersSampling(Metric):
     """
 
     name = "parameters-sampling"
+    board = "cost"
+    header = "Parameters sampling"
     unit = "parameters"
     stage = "cost"
 
@@ -61,6 +65,7 @@ class ParametersSampling(Metric):
 class _Flops(Metric):
     """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
 
+    board = "cost"
     unit = "FLOPs"
     stage = "cost"
 
@@ -76,6 +81,7 @@ class FlopsScoring(_Flops):
     """The floating-point operations of scoring one image, at batch 1: ``log_prob``, or one draw of the bound."""
 
     name = "flops-scoring"
+    header = "FLOPs scoring"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Scores the split's first image.
@@ -92,6 +98,7 @@ class FlopsSampling(_Flops):
     """The floating-point operations of drawing one image, at batch 1, by the model's default sampler."""
 
     name = "flops-sampling"
+    header = "FLOPs sampling"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Draws one image."""
@@ -103,6 +110,8 @@ class FitSeconds(Metric):
     """The seconds spent in ``fit``, validation and resumptions included."""
 
     name = "fit-seconds"
+    board = "cost"
+    header = "Training time"
     unit = "s"
     stage = "cost"
     requires = Model

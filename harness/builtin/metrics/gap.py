@@ -33,6 +33,8 @@ class EntropyGap(Metric):
     """
 
     name = "entropy-gap"
+    board = "likelihood"
+    header = "Gap to the entropy"
     unit = "nats"
 
     def evaluate(self, evaluation: Evaluation) -> Score:

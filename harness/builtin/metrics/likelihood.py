@@ -12,6 +12,8 @@ class NLL(Metric):
     """The mean negative log-likelihood of the whole split, -1/N sum_n log p(x_n), in nats an image."""
 
     name = "nll"
+    board = "likelihood"
+    header = "NLL"
     unit = "nats"
     requires = ExactLikelihood
 
@@ -27,6 +29,7 @@ class BitsPerDim(Metric):
     """The mean negative log-likelihood in bits a dimension: nats / (D ln 2) with D = C H W."""
 
     name = "bits-per-dim"
+    board = "likelihood"
     unit = "bits/dim"
     requires = ExactLikelihood
 

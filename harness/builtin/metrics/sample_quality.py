@@ -39,6 +39,7 @@ class _SampleQuality(Metric):
         ValueError: fewer than 20 samples.
     """
 
+    board = "sample-quality"
     unit = ""
     family: str
 
@@ -47,6 +48,7 @@ class _SampleQuality(Metric):
         self.num_samples = NUM_SAMPLES if num_samples is None else int(num_samples)
         suffixes = ([network] if network else []) + ([f"n{num_samples}"] if num_samples is not None else [])
         self.name = "-".join([self.family, *suffixes])
+        self.header = self.family.upper()
         if self.num_samples < MINIMUM:
             raise ValueError(f"{self.name}: at least {MINIMUM} samples are needed, not {self.num_samples}")
 

@@ -44,6 +44,7 @@ def _protocol(evaluation: Evaluation) -> dict[str, str]:
 class _Throughput(Metric):
     """Images a second at the best of several batch sizes; the details hold median and quartiles at each."""
 
+    board = "throughput"
     unit = "images/s"
     higher_is_better = True
     stage = "speed"
@@ -97,6 +98,7 @@ class ScoringThroughput(_Throughput):
     """Images a second through ``log_prob``, or through one draw of the bound where there is no likelihood."""
 
     name = "scoring-throughput"
+    header = "Scoring"
 
     def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         function, score = scorer(evaluation.model)
@@ -115,6 +117,7 @@ class SamplingThroughput(_Throughput):
     """Images a second drawn by the model's default sampler."""
 
     name = "sampling-throughput"
+    header = "Sampling"
 
     def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         return {"sampler": default_sampler(evaluation.model)}, evaluation.model.sample
@@ -127,6 +130,8 @@ class SamplingLatency(Metric):
     """The median of the seconds that it takes the model's default sampler to draw a single image."""
 
     name = "sampling-latency"
+    board = "throughput"
+    header = "Latency"
     unit = "s"
     stage = "speed"
 
@@ -177,6 +182,8 @@ class TrainingThroughput(Metric):
     """Images a second through the steps of the model's own ``fit``, validation left out, at its own batch size."""
 
     name = "training-throughput"
+    board = "throughput"
+    header = "Training"
     unit = "images/s"
     higher_is_better = True
     stage = "speed"
@@ -221,6 +228,7 @@ class PeakMemory(Metric):
     """
 
     name = "peak-memory"
+    board = "throughput"
     unit = "bytes"
     stage = "speed"
 

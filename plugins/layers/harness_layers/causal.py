@@ -26,7 +26,7 @@ def groups_of(features: int, num_groups: int) -> Tensor:
         ValueError: fewer features than groups.
     """
     if features < num_groups:
-        raise ValueError(f"{features} features cannot be split into {num_groups} groups, one a channel of the image")
+        raise ValueError(f"{features} features cannot be split into {num_groups} groups, one for each channel")
     return torch.arange(features) * num_groups // features
 
 

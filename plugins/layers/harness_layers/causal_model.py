@@ -26,9 +26,10 @@ class CausalModel(Autoregressive):
 
     Args:
         spec: the sample space.
-        learning_rate, batch_size: of Adam.
+        learning_rate: of Adam, at its highest.
+        batch_size: images in a step.
         max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
+        validate_every: how often the validation split is scored, such as ``1 epoch``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

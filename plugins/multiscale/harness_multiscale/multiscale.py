@@ -37,9 +37,7 @@ class Multiscale(CausalModel):
         channels: maps of the residual network of each group.
         blocks: its residual blocks, of two 3 x 3 convolutions.
         head: maps of the 1x1 layers before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
+        learning_rate, batch_size, max_gradient_norm, validate_every: see ``CausalModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -15,7 +15,7 @@ from harness_multiscale.multiscale import Multiscale
 @torch.no_grad()
 def parallel(model: Multiscale, num_samples: int, /, *, noise: Noise | None = None, known: Tensor | None = None,
              mask: Tensor | None = None, trace: SamplingTrace | None = None) -> Tensor:  # fmt: skip
-    """Draws the base image's steps, then three times C steps a doubling; see ``harness.Sampler``."""
+    """Draws the base image's steps, then three times C steps for each doubling; see ``harness.Sampler``."""
     spec, pyramid = model.spec, model.pyramid
     check_known(known, mask)
     noise = model.draw_noise(num_samples) if noise is None else noise

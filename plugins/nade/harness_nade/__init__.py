@@ -19,7 +19,7 @@ def register_models() -> list[ModelEntry]:
             "nade",
             "harness_nade.nade:NADE",
             paper="arXiv 1605.02226 (Uria et al. 2016); Larochelle & Murray 2011",
-            summary="one hidden layer an entry, weights shared over the entries, exact O(DH) sampling",
+            summary="a hidden layer for each entry, weights shared over the entries, exact O(DH) sampling",
         ),
         ModelEntry(
             "deep-nade",
@@ -50,12 +50,12 @@ def register_samplers() -> list[SamplerEntry]:
             "incremental",
             "harness_nade.nade_samplers:deep_nade",
             model="deep-nade",
-            summary="D evaluations an image, by rank-one updates of the first layer",
+            summary="D evaluations for each image, by rank-one updates of the first layer",
         ),
         SamplerEntry(
             "incremental",
             "harness_nade.made_incremental:incremental",
             model="made",
-            summary="in blocks of entries: each hidden unit about once an image",
+            summary="in blocks of entries: each hidden unit about once for each image",
         ),
     ]

@@ -34,8 +34,7 @@ class DeepNADE(EntrywiseModel):
         hidden: the widths of the hidden layers, at least one.
         num_orderings: orderings at evaluation; the first ones are the same whatever their number.
         ordering_seed: of the orderings, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -23,8 +23,7 @@ class FVSBN(EntrywiseModel):
 
     Args:
         spec: any sample space; the weights number D^2 * O * E.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -58,8 +58,7 @@ class MADE(EntrywiseModel):
         num_orderings: orderings of the entries; the first is raster order, the others are random.
         direct: whether inputs are connected to outputs as well, past the hidden layers (the matrix A).
         mask_seed: of orderings and masks, which are no learned state.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -25,8 +25,7 @@ class NADE(EntrywiseModel):
     Args:
         spec: any sample space.
         hidden: H, the number of hidden units.
-        inputs: ``scaled`` values in [0, 1], or ``one-hot`` vectors, with a weight for every level.
-        learning_rate, batch_size, weight_decay: of AdamW.
+        inputs, learning_rate, batch_size, weight_decay: see ``EntrywiseModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -31,9 +31,7 @@ class GatedPixelCNN(CausalModel):
         layers: gated layers after the first, whose kernel is 7.
         kernel: odd, of the layers after the first.
         head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
+        learning_rate, batch_size, max_gradient_norm, validate_every: see ``CausalModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -80,9 +80,7 @@ class PixelRNN(CausalModel):
         channels: P, the size of an LSTM's state; there are twice as many maps between layers.
         layers: LSTM layers after the first convolution, whose kernel is 7, of mask A.
         head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
+        learning_rate, batch_size, max_gradient_norm, validate_every: see ``CausalModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -64,9 +64,7 @@ class PixelCNN(CausalModel):
         layers: residual blocks after the first convolution, whose kernel is 7, of mask A.
         kernel: odd, of the convolutions inside the blocks.
         head: maps of the 1x1 layer before the outputs.
-        learning_rate, batch_size: of Adam.
-        max_gradient_norm: where gradients are clipped, in nats an image.
-        validate_every: such as ``1 epoch``.
+        learning_rate, batch_size, max_gradient_norm, validate_every: see ``CausalModel``.
 
     Raises:
         ValueError: a hyperparameter out of its range.

@@ -1,0 +1,164 @@
+"""What the audits of a row's runs say: its standing on a board, and the verdicts in words. From records alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from harness.records.record import FAILURES, RunRecord, ScoreRecord
+
+AUDIT = "audit"
+Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]
+_WORST_FIRST: tuple[Standing, ...] = get_args(Standing)
+
+_SAID_OF_THE_MODEL = "dependence"
+
+
+class CheckVerdict(BaseModel):
+    """One check, as the protocol of an ``audit`` score has it; see ``harness.CheckResult``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    check: str
+    verdict: Literal["pass", "fail", "not applicable"]
+    where: str = ""
+    quantity: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    smallest_defect: str = ""
+    num_trials: int = 0
+    meaning: str = ""
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """A failure: where, what is wrong, and the figure against its threshold."""
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.check}{where}: {sentence(self.meaning)}{f' {self.figure}.' if self.figure else ''}"
+
+    @property
+    def figure(self) -> str:
+        """The statistic against its threshold, and the smallest defect that would have been seen."""
+        if self.statistic is None or self.threshold is None:
+            return ""
+        text = f"{self.quantity}: {against(self.statistic, self.threshold)}"
+        return f"{text}; smallest defect seen: {self.smallest_defect}" if self.smallest_defect else text
+
+
+_CHECKS = TypeAdapter(tuple[CheckVerdict, ...])
+
+
+@dataclass(frozen=True)
+class RowAudit:
+    """The worst of what the audits of a row's runs say.
+
+    Attributes:
+        standing: ``not audited`` also where the code of a run is not that which was audited.
+        checks: the verdicts of that audit, in its order; empty without one.
+        version, seed: of that audit.
+        problem: why there is no audit, if something went wrong.
+    """
+
+    standing: Standing
+    checks: tuple[CheckVerdict, ...] = ()
+    version: str = ""
+    seed: str = ""
+    problem: str = ""
+
+    @property
+    def failed(self) -> tuple[CheckVerdict, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.verdict == "fail")
+
+    @property
+    def names(self) -> str:
+        """The names of the failed checks."""
+        return ", ".join(check.check for check in self.failed)
+
+    @property
+    def cell(self) -> str:
+        """What stands in a board's cell."""
+        if self.standing == "passed":
+            return "✓"
+        return f"✗ {self.names}" if self.standing == "failed" else self.standing
+
+    @cached_property
+    def passed(self) -> tuple[str, ...]:
+        """The names of the checks that were passed."""
+        return tuple(check.check for check in self.checks if check.verdict == "pass")
+
+
+def audit_of(records: Iterable[RunRecord]) -> RowAudit:
+    """Returns the worst audit of a row's runs. A run without one is covered by another run's of the same code."""
+    trained = [record for record in records if record.fit is not None]
+    found = [(record.code, audit_of_score(record.scores.get(AUDIT))) for record in trained]
+    covered = {code for code, audit in found if audit.standing != "not audited"}
+    audits = [audit for code, audit in found if audit.standing != "not audited" or code not in covered]
+    return min(audits, key=lambda audit: _WORST_FIRST.index(audit.standing), default=RowAudit("not audited"))
+
+
+def audit_of_score(score: ScoreRecord | None) -> RowAudit:
+    """Returns what an ``audit`` score says; ``not audited`` where there is none, or none that can be read."""
+    if score is None:
+        return RowAudit("not audited")
+    if score.status != "done":
+        why = "" if score.failure is None else f": {' '.join(score.failure.message.split())}"
+        return RowAudit("not audited", problem=f"the audit is {score.status}{why}" * (score.status in FAILURES))
+    standing = score.protocol.get("standing")
+    if standing not in _WORST_FIRST:
+        return RowAudit("not audited")
+    try:
+        checks = _CHECKS.validate_json(score.protocol.get("checks", "[]"))
+    except ValidationError:
+        return RowAudit("not audited", problem="the audit's record cannot be read")
+    return RowAudit(standing, checks, score.protocol.get("version", ""), score.protocol.get("seed", ""))
+
+
+def audit_failures(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
+    """Returns in words what failed in the audits, and which audits there should be and are not.
+
+    Args:
+        rows: label and audit of each row.
+    """
+    notes = []
+    for label, audit in rows:
+        notes += [f"{label}: ✗ {check.words}" for check in audit.failed]
+        if audit.problem:
+            notes.append(f"{label}: not audited, {sentence(audit.problem)}")
+    return notes
+
+
+def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
+    """Returns what models declare of themselves, and which checks they passed.
+
+    Args:
+        rows: label and audit of each row.
+    """
+    notes = []
+    for label, audit in rows:
+        said = [note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes]
+        if said:
+            notes.append(f"{label}: dependence: {sentence('; '.join(said))}")
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for label, audit in rows:
+        if audit.passed:
+            alike.setdefault(audit.passed, []).append(label)
+    return notes + [f"Audit of {'; '.join(labels)}: passed {', '.join(names)}." for names, labels in alike.items()]
+
+
+def against(statistic: float, threshold: float) -> str:
+    """A statistic and what it is held against."""
+    relation = "<" if statistic < threshold else ">" if statistic > threshold else "="
+    return f"{statistic:.3g} {relation} {threshold:.2g}"
+
+
+def sentence(text: str) -> str:
+    """A text that ends in a full stop."""
+    text = text.strip()
+    return text if not text or re.search(r"[.!?]$", text) else f"{text}."

@@ -1,0 +1,246 @@
+"""Figure: what the seeds of a row scored by one metric, with the spreads over seeds and over images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.boards.statistics import MIRRORED, Floats, ScoreMatrix, deviation, mean, pair_images
+from harness.interface.spec import ScoreKind
+from harness.records.record import RunRecord, ScoreRecord
+from harness.support.digits import significant_digits
+
+Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+PerImage = Mapping[str, Arrays]
+"""By a score's ``per_image`` name: (N,) scores and (N,) digests of the images."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What sets figures apart that may not share a column: the metric, and its protocol.
+
+    Attributes:
+        metric: its name.
+        protocol: (key, value) pairs, sorted: all but the device; of a speed, the machine too.
+    """
+
+    metric: str
+    protocol: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, score: ScoreRecord) -> Group:
+        """Returns the group that a score belongs to."""
+        stated = {key: words for key, words in score.protocol.items() if key != "device"}
+        if score.stage == "speed":
+            stated["machine"] = f"{score.hardware} ({score.fingerprint})"
+        return cls(score.metric, tuple(sorted(stated.items())))
+
+    @property
+    def words(self) -> str:
+        """The protocol in words."""
+        return "; ".join(f"{key}: {value}" for key, value in self.protocol)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure as the tests take it: lower is better. See ``harness.boards.ranking.Ranked``."""
+
+    values: Floats
+    matrix: ScoreMatrix | None
+    error: float | None
+    kind: ScoreKind
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What the seeds of a row scored by one metric: those that have a score, and no other.
+
+    What is computed over seeds and images is rounded to ten significant digits: every machine gives the same.
+
+    Attributes:
+        where: row, metric and dataset, for messages.
+        records, scores: one for each seed.
+        unit: of the values.
+        factor: what turns recorded values into that unit.
+        arrays: the scores per image and the images, where every seed has them; else empty.
+    """
+
+    where: str
+    records: tuple[RunRecord, ...]
+    scores: tuple[ScoreRecord, ...]
+    unit: str
+    factor: float = 1.0
+    arrays: tuple[Arrays, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return self.scores[0].metric
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the figure is of the quantity that the metric names; an estimate where seeds differ in it."""
+        kinds = {score.kind or "estimate" for score in self.scores}
+        return kinds.pop() if len(kinds) == 1 else "estimate"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is up."""
+        return any(score.higher_is_better for score in self.scores)
+
+    @cached_property
+    def values(self) -> Floats:
+        """(S,) float64, one for each seed."""
+        return np.array([score.value for score in self.scores], dtype=np.float64) * self.factor
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Whose the values are."""
+        return tuple(record.spec.seed for record in self.records)
+
+    @cached_property
+    def mean(self) -> float:
+        """Over seeds; where all are equal, as it was recorded."""
+        return mean_of([score.value or 0.0 for score in self.scores], self.factor)
+
+    @cached_property
+    def standard_deviation(self) -> float | None:
+        """Over seeds; None for one."""
+        return significant_digits(deviation(self.values)) if len(self.values) > 1 else None
+
+    @cached_property
+    def standard_error(self) -> float | None:
+        """Over test images; by resampling, where there are no scores per image."""
+        matrix = self.matrix
+        error = self.error if matrix is None else matrix.standard_error
+        return None if error is None else significant_digits(error)
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean over seeds by resampling; it says nothing of how trainings differ.
+
+        The part of the samples falls with the number of seeds; that of the reference, which seeds share, does not. A
+        metric that does not tell the parts apart gets none of that benefit.
+        """
+        number = len(self.scores)
+        stated = [score.standard_error for score in self.scores if score.standard_error is not None]
+        if number > 1:
+            names = ("standard_error_samples", "standard_error_reference")
+            if all(set(names) <= score.details.keys() for score in self.scores):
+                samples, reference = (_mean_square([score.details[name] for score in self.scores]) for name in names)
+                return self.factor * math.sqrt(samples / number + reference)
+        return self.factor * math.sqrt(_mean_square(stated)) if len(stated) == number else None
+
+    @property
+    def matrix(self) -> ScoreMatrix | None:
+        """The scores per image, where every seed has them. It is large, and made anew each time.
+
+        Raises:
+            ValueError: a score per image is not finite.
+        """
+        if not self.arrays:
+            return None
+        try:
+            return _matrix(self.arrays, self.factor)
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {error}") from error
+
+    @property
+    def num_images(self) -> int | None:
+        """How many images were scored."""
+        return min((score.num_images for score in self.scores if score.num_images is not None), default=None)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol as ``key=value`` pairs; where seeds differ, each value once."""
+        found: dict[str, set[str]] = {}
+        for score in self.scores:
+            for key, value in score.protocol.items():
+                found.setdefault(key, set()).add(value)
+        return ", ".join(f"{key}={'/'.join(sorted(values))}" for key, values in sorted(found.items()))
+
+    def detail(self, name: str) -> float | None:
+        """Returns the mean over seeds of one of the details; None if no score has it."""
+        values = [score.details[name] for score in self.scores if name in score.details]
+        return mean_of(values) if values else None
+
+    def part(self, suffix: str) -> float | str | None:
+        """Returns what a column of CSV has under a suffix: the seeds, the protocol, a quartile, or a detail."""
+        if suffix == "_seeds":
+            return len(self.values)
+        if suffix == "_protocol":
+            return Group.of(self.scores[0]).words
+        if suffix in ("_q25", "_q75"):
+            return _quartile(self.scores[0], suffix[1:])
+        return self.detail(suffix[1:])
+
+    def measured(self) -> Measured:
+        """Returns what the tests take, with the signs that make lower better."""
+        matrix = self.matrix
+        if not self.higher_is_better:
+            return Measured(self.values, matrix, self.error, self.kind)
+        turned = None if matrix is None else ScoreMatrix(-matrix.values, matrix.images)
+        return Measured(-self.values, turned, self.error, MIRRORED[self.kind])
+
+    def in_unit(self, unit: str, factor: float) -> Figure:
+        """Returns the same figure in another unit, of which ``factor`` are one of this."""
+        return self if unit == self.unit else replace(self, unit=unit, factor=self.factor * factor)
+
+
+def figure_of(where: str, scores: Sequence[tuple[RunRecord, ScoreRecord]], per_image: PerImage) -> Figure:
+    """Returns the figure of at least one seed's scores."""
+    names = [score.per_image for _, score in scores]
+    found = [per_image[name] for name in names if name is not None and name in per_image]
+    arrays = tuple(found) if len(found) == len(names) else ()
+    return Figure(
+        f"{where}, {scores[0][1].metric}",
+        tuple(record for record, _ in scores),
+        tuple(score for _, score in scores),
+        scores[0][1].unit,
+        arrays=arrays,
+    )
+
+
+def _matrix(arrays: Sequence[Arrays], factor: float) -> ScoreMatrix | None:
+    """(S, N), the images in the order of their digests, in which pairing is fast; None without a common image."""
+    images = arrays[0][1]
+    if not all(images is other or np.array_equal(images, other) for _, other in arrays):
+        for _, other in arrays:
+            images = images[pair_images(images, other)[0]]
+        arrays = [(scores[pair_images(images, other)[1]], images) for scores, other in arrays]
+    if len(images) == 0:
+        return None
+    order, in_order = _order(images.tobytes())
+    # As an archive keeps them: from whatever source, the board is the same.
+    values = np.stack([scores.astype(np.float32)[order] for scores, _ in arrays]).astype(np.float64)
+    return ScoreMatrix(values * factor, in_order)
+
+
+@lru_cache(maxsize=16)
+def _order(images: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The order of the digests, and the digests in it: rows of one dataset share their images."""
+    digests = np.frombuffer(images, dtype=np.int64)
+    order = np.argsort(digests, kind="stable")
+    return order, digests[order]
+
+
+def mean_of(values: Sequence[float], factor: float = 1.0) -> float:
+    """Returns the mean times a factor, of ten digits; what is not computed stands as it was recorded."""
+    if factor == 1.0 and all(value == values[0] for value in values):
+        return values[0]
+    return significant_digits(mean(values) * factor)
+
+
+def _quartile(score: ScoreRecord, name: str) -> float | None:
+    """A quartile of a speed: that of the batch size that was the best, where several were measured."""
+    names = (f"batch_{score.protocol.get('batch size')}_{name}", name, f"{name}_seconds")
+    return next((score.details[known] for known in names if known in score.details), None)
+
+
+def _mean_square(values: Sequence[float]) -> float:
+    return math.fsum(value * value for value in values) / len(values)

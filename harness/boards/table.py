@@ -1,0 +1,83 @@
+"""Table: what every format writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.boards.problems import Problem
+from harness.boards.ranking import Ranks
+from harness.boards.rows import BoardRow
+from harness.boards.statistics import RankInterval
+from harness.interface.board import Cell, Column
+
+Place = Literal["ranked", "unranked", "audit failed", "reference", "missing"]
+_TEXT = {"": "string"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: its cells by the keys of their columns, and where it stands.
+
+    Attributes:
+        cells: by column; a column without a cell is empty.
+        row: what it is made of; None in a table of texts.
+        rank: None where the row has no rank.
+        place: ``reference`` rows are floors and ceilings; those whose audit failed are listed after all others.
+        problems: why seeds, or all, have no figure.
+    """
+
+    cells: Mapping[str, Cell]
+    row: BoardRow | None = None
+    rank: RankInterval | None = None
+    place: Place = "unranked"
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A board of one dataset, or a part of it, as every format writes it.
+
+    Attributes:
+        columns: in order.
+        lines: models in order, then those whose audit failed, then references, then what is missing.
+        title: of the part; empty where a dataset has one table.
+        ranks: what the rank intervals rest on.
+        by: the column that lines are sorted by.
+    """
+
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    title: str = ""
+    ranks: Ranks = field(default_factory=Ranks)
+    by: Column | None = None
+
+    @classmethod
+    def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
+        """Returns a table of printed cells; ``numeric`` names the columns that are aligned right."""
+        columns = [Column(name, name, style="count" if name in numeric else "text", parts=_TEXT) for name in headers]
+        lines = [
+            Line({header: Cell(text, text=text) for header, text in zip(headers, row, strict=True)}) for row in rows
+        ]
+        return cls(tuple(columns), tuple(lines))
+
+    @property
+    def models(self) -> tuple[Line, ...]:
+        """The lines of models that have a figure."""
+        return tuple(line for line in self.lines if line.place not in ("reference", "missing"))
+
+    @property
+    def references(self) -> tuple[Line, ...]:
+        """The lines of floors and ceilings."""
+        return tuple(line for line in self.lines if line.place == "reference")
+
+    @property
+    def missing(self) -> tuple[Line, ...]:
+        """The lines of rows without a figure."""
+        return tuple(line for line in self.lines if line.place == "missing")
+
+    @property
+    def rows(self) -> tuple[BoardRow, ...]:
+        """The rows that have a figure."""
+        return tuple(line.row for line in self.lines if line.row is not None and line.place != "missing")

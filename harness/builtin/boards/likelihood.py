@@ -1,0 +1,170 @@
+"""The likelihood board: exact negative log-likelihoods and upper bounds on them, in one partial order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import Board, Cell, Column
+
+if TYPE_CHECKING:
+    from harness.boards.columns import Rows
+    from harness.boards.rows import BoardRow
+    from harness.boards.table import Table
+
+GAP = "entropy-gap"
+_IMPOSSIBLE = 4.0  # standard errors below zero
+_BELOW = " ✗ below the entropy"
+_TEXT = {"": "string"}
+_MEAN = {"": "float64", "_sd": "float64"}
+_PUBLISHED = ("slug", "value", "metric", "kind", "tags", "source")
+
+
+class Likelihood(Board):
+    """Every model by its exact likelihood, or else by its lowest bound."""
+
+    name = "likelihood"
+    also = ("bounds",)
+    nothing = "no likelihood"
+    reading = """
+    Negative log-likelihood of the test images, in nats an image; lower is better. bits/dim: nats / (D ln 2), with D
+    the number of dimensions of an image.
+
+    ≤ marks an upper bound: the lowest of those that the row was scored by, where there is no exact value. A bound
+    below an exact value is better, since the true value is lower still. An exact value below a bound proves
+    nothing, and neither row is ranked above the other.
+    """
+
+    def columns(self, rows: Rows) -> Sequence[Column]:
+        """The best figure in nats and in bits a dimension, the gap to the entropy, the published figure, and others."""
+        taken = {GAP, *(metric for metric in self.metrics(rows) if _is_likelihood(rows, metric))}
+        others = [metric for metric in self.metrics(rows) if metric not in taken and rows.board_of(metric) == self.name]
+        return [
+            Column("nll_nats", "NLL", "nats", False, decimals=(2, 3), figure=lambda row: row.likelihood),
+            Column("bits_per_dim", "bits/dim", "", False, decimals=(3, 4), parts=_MEAN, cell=_bits),
+            Column("kind", "Kind", style="text", parts=_TEXT, cell=_kind),
+            Column("metric", style="text", parts=_TEXT, cell=partial(_of, "metric"), required=False),
+            Column(GAP.replace("-", "_"), "Gap to the entropy", "nats", False, decimals=(2, 4), cell=_gap,
+                   parts={**_MEAN, "_se": "float64", "_kind": "string"}, required=False),
+            *rows.columns_by_protocol(others),
+            Column("published", "Published", style="text", cell=_published, required=False,
+                   parts={f"_{name}": "float64" if name == "value" else "string" for name in _PUBLISHED}),
+            Column("verdict", "Verdict", style="text", parts={**_TEXT, "_reason": "string"}, cell=_verdict,
+                   required=False),
+            Column("draw_share_of_variance", "Draw share", style="percent", parts={"": "float64"}, cell=_draw_share,
+                   required=False),
+            Column("protocol", style="text", parts=_TEXT, cell=partial(_of, "protocol"), required=False),
+        ]  # fmt: skip
+
+    def lead(self, rows: Rows) -> str:
+        """The entropy of the dataset, and what the truth scores, where they are known."""
+        details = [score.details for row in rows for _, score in row.scores(GAP) if "true_nll" in score.details]
+        if not details:
+            return ""
+        truth = f"the true distribution scores the test images at {details[0]['true_nll']:,.3f} nats"
+        entropies = [found["entropy"] for found in details if "entropy" in found]
+        if entropies:
+            return f"Entropy: {entropies[0]:,.3f} nats an image, exact; {truth}."
+        return f"{truth[0].upper()}{truth[1:]}."
+
+    def notes(self, table: Table) -> Sequence[str]:
+        """Which rows cannot be right."""
+        impossible = [row.label for row in table.rows if _is_impossible(row)]
+        if not impossible:
+            return ()
+        why = (
+            f"an exact gap below zero by more than {_IMPOSSIBLE:g} standard errors is impossible for a right likelihood"
+        )
+        return [f"{_BELOW.strip()}: {why}: {'; '.join(impossible)}."]
+
+    def details(self, table: Table) -> Mapping[str, Sequence[str]]:
+        """Where published figures are from, and why the verdicts; what the columns of some datasets mean."""
+        says = []
+        if any(GAP in row.metrics and row.scores(GAP) for row in table.rows):
+            says.append(
+                "Gap to the entropy: the mean over test images of log p_true - log p_model; its expectation is the "
+                "Kullback-Leibler divergence from the model to the truth, zero for a perfect model."
+            )
+        if any("draw_share_of_variance" in line.cells for line in table.lines):
+            says.append("Draw share: how much of the mean's variance over test images is the draw of their pixels.")
+        published = [_says_of_published(row) for row in table.rows if row.published and row.verdict]
+        found = {"Columns": says, "Published figures": published}
+        return {title: words for title, words in found.items() if words}
+
+
+def _is_likelihood(rows: Rows, metric: str) -> bool:
+    facts = rows.facts.get(metric)
+    return facts is None or (facts.unit in ("nats", "bits/dim") and facts.kind in ("exact", "upper bound"))
+
+
+def _bits(row: BoardRow) -> Cell | None:
+    bits = row.bits_per_dim
+    return None if bits is None else Cell(bits.mean, bits.standard_deviation, None, bits.kind)
+
+
+def _kind(row: BoardRow) -> Cell | None:
+    figure = row.likelihood
+    if figure is None:
+        return None
+    return Cell(figure.kind, text=figure.kind if figure.kind == "exact" else f"{figure.kind}, {figure.metric}")
+
+
+def _of(name: str, row: BoardRow) -> Cell | None:
+    return None if row.likelihood is None else Cell(getattr(row.likelihood, name))
+
+
+def _gap(row: BoardRow) -> Cell | None:
+    figure = row.figure(GAP)
+    if figure is None:
+        return None
+    spread = (figure.standard_deviation, figure.standard_error)
+    return Cell(figure.mean, *spread, figure.kind, note=_BELOW * _is_impossible(row))
+
+
+def _is_impossible(row: BoardRow) -> bool:
+    """Whether a seed's exact gap lies so far below zero as no right likelihood's does."""
+    return any(
+        score.kind == "exact" and score.standard_error is not None and score.value < -_IMPOSSIBLE * score.standard_error
+        for _, score in row.scores(GAP)
+        if score.value is not None
+    )
+
+
+def _draw_share(row: BoardRow) -> Cell | None:
+    share = None if row.likelihood is None else row.likelihood.detail("draw_share_of_variance")
+    return None if share is None else Cell(share)
+
+
+def _published(row: BoardRow) -> Cell | None:
+    theirs = row.published
+    if theirs is None or row.likelihood is None:
+        return None
+    more: dict[str, Any] = {f"_{name}": getattr(theirs, name) for name in _PUBLISHED}
+    return Cell(text=f"{_value(row)} [{' '.join(theirs.tags)}]", more=more | {"_tags": " ".join(theirs.tags)})
+
+
+def _verdict(row: BoardRow) -> Cell | None:
+    return None if row.verdict is None else Cell(row.verdict.judgement, more={"_reason": row.verdict.reason})
+
+
+def _value(row: BoardRow) -> str:
+    theirs = row.published
+    assert theirs is not None
+    decimals = max(2, len(repr(theirs.value).partition(".")[2]))
+    unit = " bits/dim" if theirs.metric == "bits-per-dim" else ""
+    sign = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}.get(theirs.kind, "")
+    return f"{sign}{theirs.value:,.{decimals}f}{unit}"
+
+
+def _says_of_published(row: BoardRow) -> str:
+    """Where the published figure is from, by which protocol, and the reason of the verdict."""
+    theirs, judged = row.published, row.verdict
+    assert theirs is not None
+    assert judged is not None
+    facts = [theirs.source, f"arXiv {theirs.arxiv}" if theirs.arxiv else None, theirs.metric, theirs.kind,
+             f"{theirs.split} split" if theirs.split else "unknown split",
+             f"{theirs.epochs:g} epochs" if theirs.epochs else None,
+             None if theirs.verified else "unverified"]  # fmt: skip
+    known = ", ".join(fact for fact in facts if fact)
+    return f"{row.label}: published {_value(row)} ({known}). {judged.judgement.capitalize()}: {judged.reason}."

@@ -1,0 +1,71 @@
+"""LaTeX: a paper's tables, ruled by the package ``booktabs``."""
+
+from __future__ import annotations
+
+import re
+
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.table import Table
+from harness.report.grid import grid_of
+
+_LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})
+"""What a paper says in its text."""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "≤": r"$\leq$",
+    "≥": r"$\geq$", "≈": r"$\approx$", "×": r"$\times$", "✗": r"$\times$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
+    "–": "--", "µ": r"\textmu{}", "…": r"\ldots{}", '"': r"\textquotedbl{}",
+}  # fmt: skip
+_ANY = re.compile("|".join(map(re.escape, _SPECIAL)))
+
+
+def escape(text: str) -> str:
+    """Returns a text on one line, in which nothing is a command."""
+    return _ANY.sub(lambda found: _SPECIAL[found[0]], " ".join(text.split()))
+
+
+def to_latex(leaderboard: Leaderboard, board: str) -> str:
+    """Writes the tables of a board, one for each dataset (and machine); rows without a figure are left out."""
+    parts = [
+        "% Generated from records by `harness leaderboard`. Needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs}."
+    ]
+    for dataset in leaderboard.datasets:
+        for number, table in enumerate(leaderboard.tables(board, dataset)):
+            if table.rows:
+                title = ", ".join(filter(None, [leaderboard.title, dataset, board, table.title]))
+                parts.append(_table(table, title, f"tab:{board}-{dataset}" + (f"-{number + 1}" if number else "")))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table, title: str, label: str) -> str:
+    lines = [line for line in table.lines if line.place != "missing"]
+    grid = grid_of(table, lines, without=_LEFT_OUT)
+    bold = next((index for index, key in enumerate(grid.keys) if table.by is not None and key == table.by.key), None)
+    rows: list[str] = []
+    for line, cells in zip(lines, grid.rows, strict=True):
+        printed = [escape(cell) for cell in cells]
+        if bold is not None and line.rank is not None and line.rank.best == 1:
+            printed[bold] = rf"\textbf{{{printed[bold]}}}"
+        if line.place == "reference" and len(rows) == len(table.models) > 0:
+            rows.append(r"\midrule")
+        rows.append(" & ".join(printed) + r" \\")
+    caption = (
+        f"{title}. {table.ranks.sentence} Bold: no row is proven better." if table.ranks.intervals else f"{title}."
+    )
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in grid.right)}}}",
+            r"\toprule",
+            " & ".join(map(escape, grid.headers)) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )

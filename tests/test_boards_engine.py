@@ -1,0 +1,154 @@
+"""The default engine: a board that no plugin registers, made of what the records say of their metrics."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from harness.boards.leaderboard import Leaderboard
+from harness.discovery.manager import plugin_manager
+from harness.interface.spec import RunSpec
+from harness.records.record import FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.report.files import render_board
+
+FIT = FitRecord(steps=1, epochs=1.0, seconds=1.0, checkpoint="last", weights_sha256="w")
+
+
+def score(value, metric="ink", **changes):
+    fields = {"board": "pens", "header": "Ink", "unit": "levels", "kind": "estimate", "standard_error": 0.01}
+    return ScoreRecord(**{"metric": metric, "key": "k", "value": value, **fields, **changes})
+
+
+def record(model, *scores, seed=0):
+    spec = RunSpec(model=model, dataset="digits", metrics=tuple({item.metric for item in scores}), seed=seed)
+    names = {f"{item.metric}@{item.fingerprint}" if item.fingerprint else item.metric: item for item in scores}
+    return RunRecord(
+        run=f"{model}-s{seed}", key="k", identity=identity_of(spec), spec=spec, hyperparameters={}, provider="p",
+        code="c", dataset_digest="d", status="done", fit=FIT, scores=names, image_shape=(1, 8, 8, 2),
+    )  # fmt: skip
+
+
+def ranks(board, name):
+    table = board.table(name, "digits")
+    return {row.label: (row.rank_best, row.rank_worst) for row in table.itertuples()}
+
+
+def test_a_board_that_nobody_registers_ranks_by_its_first_column():
+    board = Leaderboard([record("a", score(2.0)), record("b", score(1.0)), record("c", score(1.005))])
+    assert board.boards == ("pens",)
+    table = board.table("pens", "digits")
+    assert list(table.label) == ["b", "c", "a"]
+    assert ranks(board, "pens") == {"b": (1, 2), "c": (1, 2), "a": (3, 3)}
+    assert set(table.tests_rest_on) == {"resampling"}
+    assert set(table.ranked_by) == {"ink"}
+
+
+def test_header_unit_and_direction_are_the_records():
+    board = Leaderboard(
+        [record("a", score(2.0, higher_is_better=True)), record("b", score(1.0, higher_is_better=True))]
+    )
+    assert list(board.table("pens", "digits").label) == ["a", "b"]
+    assert "| Ink, levels ↑ |" in render_board(board, "pens", "markdown")
+
+
+def test_where_up_is_better_a_lower_bound_above_an_exact_value_is_better_and_no_other():
+    up = {"higher_is_better": True}
+    for bound, expected in ((3.0, {"bound": (1, 1), "exact": (2, 2)}), (1.0, {"bound": (1, 2), "exact": (1, 2)})):
+        board = Leaderboard(
+            [record("bound", score(bound, kind="lower bound", **up)), record("exact", score(2.0, kind="exact", **up))]
+        )
+        assert ranks(board, "pens") == expected
+        assert f"≥ {bound:.3f}" in render_board(board, "pens", "markdown")
+
+
+def test_seeds_are_the_replicates_where_there_are_several():
+    records = [
+        record(model, score(mean + 0.01 * seed), seed=seed)
+        for model, mean in (("a", 1), ("b", 2))
+        for seed in (0, 1, 2)
+    ]
+    board = Leaderboard(records)
+    assert ranks(board, "pens") == {"a": (1, 1), "b": (2, 2)}
+    assert set(board.table("pens", "digits").tests_rest_on) == {"seeds"}
+
+
+def test_figures_of_two_protocols_never_share_a_column():
+    board = Leaderboard([record("a", score(1.0, protocol={"n": "10"})), record("b", score(2.0, protocol={"n": "20"}))])
+    table = board.table("pens", "digits").set_index("label")
+    assert table.ink.dropna().to_dict() == {"a": 1.0}
+    assert table.ink__2.dropna().to_dict() == {"b": 2.0}
+    [head] = [line for line in render_board(board, "pens", "markdown").splitlines() if line.startswith("| Rank")]
+    assert "Ink, n 10, levels ↓" in head
+    assert "Ink, n 20, levels ↓" in head
+
+
+def test_speeds_of_two_machines_never_share_a_column():
+    speeds = [score(value, stage="speed", fingerprint=name, hardware=name) for name, value in (("x", 1.0), ("y", 2.0))]
+    table = Leaderboard([record("a", *speeds)]).table("pens", "digits")
+    assert [table[name][0] for name in ("ink", "ink__2")] == [1.0, 2.0]
+
+
+def test_a_metric_that_says_no_board_stands_on_the_other_one():
+    board = Leaderboard([record("a", ScoreRecord(metric="weight-of-paper", key="k", value=1.0))])
+    assert board.boards == ("other",)
+    assert "Weight of paper" in render_board(board, "other", "markdown")
+
+
+def test_a_metric_may_stand_on_a_board_that_is_there():
+    board = Leaderboard([record("a", score(1.0, board="sample-quality"))])
+    assert board.boards == ("sample-quality",)
+    assert board.table("sample-quality", "digits").ink.to_list() == [1.0]
+
+
+def test_an_unknown_board_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match="no board 'pencils': the boards are pens"):
+        Leaderboard([record("a", score(1.0))]).table("pencils", "digits")
+
+
+@pytest.mark.parametrize("name", ["../pens", "Pens", "pens/x", "-"])
+def test_a_board_is_no_path(name):
+    with pytest.raises(ValidationError, match="board"):
+        score(1.0, board=name)
+
+
+EXAMPLES = {"iwae": "iwae-500", "fid": "fid-lenet-n2000", "kid": "kid"}
+
+
+@pytest.mark.parametrize("entry", plugin_manager().entries("metric"), ids=lambda entry: entry.name)
+def test_a_record_of_before_metrics_said_their_board_reads_as_one_of_today(entry):
+    if not entry.module.startswith("harness."):
+        pytest.skip("a plugin's metric has no older records")
+    name = EXAMPLES.get(entry.name, entry.name)
+    metric = entry.load()(**entry.match(name))
+    older = ScoreRecord.model_validate_json(f'{{"metric": "{name}", "key": "k"}}')
+    assert older.board == metric.board
+    assert older.header == (metric.header or older.header)
+
+
+def test_rows_are_sorted_by_the_figure_that_they_show():
+    figures = {"loose": (126.0, "upper bound"), "exact": (91.5, "exact"), "tight": (80.0, "upper bound")}
+    records = [
+        record(name, ScoreRecord(metric="nll", key="k", value=value, kind=kind, unit="nats", standard_error=0.1))
+        for name, (value, kind) in figures.items()
+    ]
+    board = Leaderboard(records)
+    assert list(board.table("likelihood", "digits").label) == ["tight", "exact", "loose"]
+    assert ranks(board, "likelihood") == {"tight": (1, 1), "exact": (2, 3), "loose": (2, 3)}
+
+
+def test_costs_have_a_board_of_their_own_and_no_ranks():
+    figures = {
+        "parameters-training": (1234.0, "parameters"),
+        "flops-sampling": (5e9, "FLOPs"),
+        "fit-seconds": (90.0, "s"),
+    }
+    costs = [
+        ScoreRecord(metric=name, key="k", value=value, unit=unit, kind="exact", stage="cost", hardware="a laptop")
+        for name, (value, unit) in figures.items()
+    ]
+    board = Leaderboard([record("a", *costs)])
+    text = render_board(board, "cost", "markdown")
+    [line] = [line for line in text.splitlines() if line.startswith("| a ")]
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["90.0 s", "5.00 G", "1,234"]
+    assert "Seconds of training are those of: a laptop." in text
+    assert board.table("cost", "digits").rank_best.isna().all()
