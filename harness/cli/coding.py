@@ -30,13 +30,13 @@ def code(
     model: str,
     number: int,
     *,
-    output: str | None,
-    suite: str | None,
-    weights: str | None,
-    dataset: str | None,
-    changes: Sequence[str],
-    device: str,
-    json: bool,
+    output: str | None = None,
+    suite: str | None = None,
+    weights: str | None = None,
+    dataset: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    json: bool = False,
 ) -> None:
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``.
 
