@@ -116,7 +116,7 @@ def export(
         from harness.cli.figures import maker_of, say
         from harness.report.pictures import FOLDER
 
-        boards = Leaderboard(archive.records, chosen)
+        boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
         say(maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
 
 

@@ -15,7 +15,7 @@ from harness.interface.spec import ImageSpec
 from harness.profiling.contest import Contest, Entrant
 from harness.profiling.flops import gemm_peak
 from harness.profiling.measurement import RASTER, Measurement, Status, foresee
-from harness.profiling.profile import GenerationProfile, in_order
+from harness.profiling.profile import GenerationProfile
 from harness.profiling.timing import Clock
 from harness.support.digest import digest_of
 from harness.support.environment import describe_environment, fingerprint, hardware
@@ -149,7 +149,7 @@ class GenerationRun:
         profile = self.profile
         wanted: dict[tuple[int, int, int, int, int], tuple[ImageSpec, list[Profiled]]] = {}
         for model in self.models:
-            sizes = in_order(model.sizes or profile.sizes)
+            sizes = sorted(model.sizes or profile.sizes)
             specs = [ImageSpec(profile.channels, n, n, profile.levels, NUM_CLASSES) for n in sizes]
             for spec in [model.spec] if model.spec is not None else specs:
                 key = (spec.height * spec.width, *spec.shape, spec.levels)
@@ -164,10 +164,10 @@ class GenerationRun:
                 built.append((model, self._build(model, spec)))
             except ValueError as error:  # Unsupported is one
                 names = model.samplers or self.profile.samplers or ("any",)
-                for batch_size in in_order(self.profile.batch_sizes):
+                for batch_size in sorted(self.profile.batch_sizes):
                     for name in names:
                         self._hand_over(self._without_figure(model, spec, batch_size, name, "skipped", str(error)))
-        for batch_size in in_order(self.profile.batch_sizes):
+        for batch_size in sorted(self.profile.batch_sizes):
             self._measure_batch(built, batch_size)
 
     def _measure_batch(self, built: Sequence[tuple[Profiled, Model]], batch_size: int) -> None:
