@@ -10,8 +10,8 @@ from typing import Any
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
-from harness.auditing.verdict import AuditReport, CheckResult, Standing
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
 

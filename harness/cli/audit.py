@@ -16,12 +16,12 @@ from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, pr
 
 if TYPE_CHECKING:
     from harness.auditing.subject import Subject
-    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.cli.context import Context
     from harness.interface.metric import Origin
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
     from harness.records.record import RunRecord
+    from harness.records.verdict import AuditReport, CheckResult
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
 

@@ -16,7 +16,8 @@ from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_rows,
 if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.records.record import RunRecord, ScoreRecord
-    from harness.running.planning import PlannedRow, PlannedRun
+    from harness.running.inspection import PlannedRun
+    from harness.running.planning import PlannedRow
     from harness.suites.suite import Suite
 
 
@@ -48,7 +49,7 @@ def run(
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
     from harness.cli.progress import ConsoleReporter
-    from harness.running.coordinator import plan_suite, run_suite
+    from harness.running.coordinator import plan_suite, run_plan
     from harness.support.environment import choose_device
     from harness.support.limits import Limits
 
@@ -72,18 +73,18 @@ def run(
     )
     plan = plan_suite(chosen, run_settings)
     if dry_run:
-        _print_plan(plan, json)
+        _print_plan(plan.rows, json)
         return
     if not json:
-        echo(_summary_of(plan), err=True)
+        echo(_summary_of(plan.rows), err=True)
     with ConsoleReporter() as reporter:
-        outcome = run_suite(chosen, run_settings, reporter, plan, partial=partial)
+        outcome = run_plan(plan, reporter, partial=partial)
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
         echo(f"{len(outcome.records)} runs: {_count(record.status for record in outcome.records)}", err=True)
         _print_failed_audits(outcome.records)
-    stale = sum(planned.state == "stale" for row in plan for planned in row.runs())
+    stale = sum(planned.state == "stale" for planned in plan.runs())
     if stale:
         echo(f"{stale} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
@@ -120,13 +121,13 @@ def _count(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
-def _summary_of(plan: list[PlannedRow]) -> str:
-    runs = [planned for row in plan for planned in row.runs()]
+def _summary_of(rows: Sequence[PlannedRow]) -> str:
+    runs = [planned for row in rows for planned in row.runs()]
     speeds = sum(bool(planned.speed_stages) for planned in runs)
     return f"plan: {_count(planned.state for planned in runs)}" + (f"; speeds of {speeds}" if speeds else "")
 
 
-def _print_plan(plan: list[PlannedRow], json: bool) -> None:
+def _print_plan(planned_rows: Sequence[PlannedRow], json: bool) -> None:
     rows = [
         {
             "row": row.row.label,
@@ -138,12 +139,12 @@ def _print_plan(plan: list[PlannedRow], json: bool) -> None:
             "stale_scores": list(planned.stale_stages),
             "note": _note(planned),
         }
-        for row in plan
+        for row in planned_rows
         for planned in row.runs()
     ]
     print_rows(rows, {"state": "state", "row": "row", "dataset": "dataset", "run": "run", "note": ""}, json=json)
     if not json:
-        echo(_summary_of(plan))
+        echo(_summary_of(planned_rows))
 
 
 def _note(planned: PlannedRun) -> str:
@@ -186,7 +187,7 @@ def status(
     if suite is not None:
         from harness.running.coordinator import plan_suite
 
-        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
+        _print_plan(plan_suite(read_suite(suite), options.settings()).rows, json)
         return
     from harness.cli.progress import summarise
 
@@ -265,7 +266,7 @@ def _cells(score: ScoreRecord) -> list[str]:
 
 def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     """The verdict on the run's model, what is wrong with it, and where the whole report is."""
-    from harness.boards.audits import AUDIT, audit_of_score
+    from harness.boards.audits import AUDIT, audit_of_score, in_words
 
     score = record.scores.get(AUDIT)
     audit = audit_of_score(score)
@@ -274,7 +275,7 @@ def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     does_not_apply = sum(check.verdict == "not applicable" for check in audit.checks)
     lines = ["", f"audit: {audit.cell}; {len(audit.passed)} checks passed, {does_not_apply} do not apply"]
     for check in audit.failed:
-        lines += [f"  ✗ {check.words}", f"    again: harness audit {record.run} --checks {check.check}"]
+        lines += [f"  ✗ {in_words(check)}", f"    again: harness audit {record.run} --checks {check.check}"]
     lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]
     file = options.artifacts_root / "audits" / Path(score.protocol.get("report", "none")).name
     return [*lines, f"  {file}"] if file.is_file() else lines

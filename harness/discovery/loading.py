@@ -130,9 +130,9 @@ def origin_of(
     Args:
         plugins: what is installed.
         model_class: the class.
-        name: what it is called.
+        name: what it is called: its registered name, where it has one.
         hyperparameters: what differs from its defaults.
-        code: the digest of its code.
+        code: the digest of its code, and of that of its samplers.
 
     Raises:
         HyperparameterError: a wrong hyperparameter.

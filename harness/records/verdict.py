@@ -1,4 +1,4 @@
-"""What an audit says: a verdict a check, with what it rests on. Values that go to JSON and back; no torch."""
+"""What an audit says: a verdict for each check, with what it rests on. Values that go to JSON and back; no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUDIT_VERSION = "1"
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class CheckResult(_Value):
