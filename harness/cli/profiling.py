@@ -91,14 +91,13 @@ def generation(
     machines, files = _render(profile, found, stem, command)
     from harness.profiling.files import write_profile
 
-    write_profile(files, folder)
+    written = write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
     else:
-        from harness.cli.profile_tables import print_tables
-
-        print_tables(machines)
-        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *files])}")
+        for tables in machines:
+            _print_tables(tables)
+        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *(path.name for path in written)])}")
     if interrupted:
         echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
         raise typer.Exit(130)
@@ -287,6 +286,22 @@ def _foreign(path: Path) -> list[Measurement]:
 
 
 # --- what is said ---
+
+
+def _print_tables(tables: MachineTables) -> None:
+    """Prints a machine's tables; fewer columns than on the page."""
+    from harness.profiling.page import machine_section
+    from harness.report.grid import grid_of
+
+    section = machine_section(tables)
+    echo(f"\n{section.lead}")
+    for part in section.subsections:
+        echo(f"\n{part.title}")
+        if part.table is not None:
+            grid = grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
+            print_table(grid.headers, grid.rows)
+        for line in filter(None, [part.lead, *part.notes]):
+            echo(line)
 
 
 def _render(
