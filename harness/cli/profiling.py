@@ -25,31 +25,25 @@ class _GenerationCommand(VariadicCommand):
     options: ClassVar[tuple[str, ...]] = ("--sizes", "--batch-sizes", "--samplers")
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    profile = typer.Typer(
-        name="profile", help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True,
-        rich_markup_mode=None, pretty_exceptions_enable=False,
-    )  # fmt: skip
-    profile.command("generation", cls=_GenerationCommand)(generation)
-    profile.command("report")(report)
-    profile.command("trace")(trace)
-    app.add_typer(profile)
+profile = typer.Typer(
+    help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
+@profile.command(cls=_GenerationCommand)
 def generation(
     context: typer.Context,
-    models: list[str] = typer.Argument(  # noqa: B008
+    models: list[str] = typer.Argument(
         None,
         metavar="MODELS...",
         help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
         autocompletion=completion.audited,
     ),
-    sizes: list[int] = typer.Option(  # noqa: B008
+    sizes: list[int] = typer.Option(
         [], "--sizes", min=1, help="Heights of square images: --sizes 8 16 32, or with commas."
     ),
-    batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),  # noqa: B008
-    samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),  # noqa: B008
+    batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),
+    samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),
     baseline: str = typer.Option(None, "--baseline", help="The model that others are compared with: name or label."),
     channels: int = typer.Option(None, "--channels", min=1, help="Channels of the images; 1."),
     levels: int = typer.Option(None, "--levels", min=2, max=256, help="Levels of an entry; 2."),
@@ -110,12 +104,13 @@ def generation(
     _end(current)
 
 
+@profile.command()
 def report(
     target: str = typer.Argument(
         metavar="SUITE", help="A profile's TOML file, or a folder with a measurements.jsonl.",
         autocompletion=completion.profiles,
     ),
-    others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),  # noqa: B008
+    others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),
     baseline: str = typer.Option(None, "--baseline", help="Of a folder: the model that others are compared with."),
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
 ) -> None:  # fmt: skip
@@ -165,6 +160,7 @@ def report(
     echo(f"{folder}: {len(files)} files are what {MEASUREMENTS_FILE} gives; machines: {len(machines)}")
 
 
+@profile.command()
 def trace(
     context: typer.Context,
     model: str = typer.Argument(
