@@ -1,4 +1,4 @@
-"""What an audit says: a verdict a check, with what it rests on. Values that go to JSON and back; no torch."""
+"""What an audit says: a verdict for each check, with what it rests on. Values that go to JSON and back; no torch."""
 
 from __future__ import annotations
 

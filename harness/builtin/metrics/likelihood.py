@@ -18,7 +18,7 @@ class NLL(Metric):
     requires = ExactLikelihood
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) nats."""
+        """Scores every image of the split once for each draw; ``per_image`` is (N,) nats."""
         model = evaluation.model
         assert isinstance(model, ExactLikelihood)
         values = -evaluation.per_image(model.log_prob, purpose="log_prob")
@@ -34,7 +34,7 @@ class BitsPerDim(Metric):
     requires = ExactLikelihood
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) bits a dimension."""
+        """Scores every image of the split once for each draw; ``per_image`` is (N,) bits a dimension."""
         model = evaluation.model
         assert isinstance(model, ExactLikelihood)
         values = -evaluation.per_image(model.log_prob, purpose="log_prob")
