@@ -23,9 +23,9 @@ from harness.records.archive import (
     without_paths,
     write_archive,
 )
+from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.files import render_boards
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 
 SUITE = Suite.parse(

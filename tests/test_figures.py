@@ -33,9 +33,9 @@ from harness.builtin.figures.samples import NUM_IMAGES
 from harness.cli import main
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
+from harness.records.artifacts import Artifacts
 from harness.records.record import FitRecord, identity_of
 from harness.running.figures import Drawn, FigureMaker
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 from harness.support.checkpoint import save_weights
 

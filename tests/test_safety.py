@@ -22,9 +22,9 @@ from harness.builtin.datasets.images import read_images
 from harness.cli import app
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec
+from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import RunFolder
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite, SuiteError
 from harness.support.digest import digest_of
 from harness.support.download import DownloadFailed, download

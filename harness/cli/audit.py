@@ -115,7 +115,7 @@ def _audit(asked: _Asked, only: Sequence[str] | None, seed: int, *, progress: bo
 
 
 def _asked(options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None) -> _Asked:
-    from harness.discovery.loading import origin_of_class
+    from harness.discovery.loading import origin_of
 
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
@@ -123,7 +123,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
     model_class, name, hyperparameters, trained_on = _find(options, model)
     given = {**hyperparameters, **own}
     dataset = dataset if dataset is not None or size is not None else trained_on
-    origin = origin_of_class(options.plugins, model_class, name, given)
+    origin = origin_of(options.plugins, model_class, name, given)
     words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={_as_toml(value)}"))]
     full = None
     if size is not None:

@@ -135,7 +135,7 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     from harness.records.archive import collect
     from harness.running.coordinator import plan_suite
 
-    planned = [run for row in plan_suite(suite, options.settings()) for run in row.runs()]
+    planned = plan_suite(suite, options.settings()).runs()
     keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
     return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)

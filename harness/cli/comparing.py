@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.boards.lookup import Source
     from harness.cli.context import Context
     from harness.records.archive import PerImage
+    from harness.records.artifacts import Artifacts
     from harness.records.merging import Preference
-    from harness.running.planning import Artifacts
     from harness.suites.suite import Suite
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."

@@ -17,9 +17,9 @@ from harness.support.names import printable
 
 if TYPE_CHECKING:
     from harness.discovery.manager import PluginManager
+    from harness.records.artifacts import Artifacts
     from harness.records.record import RunRecord
-    from harness.running.coordinator import Settings
-    from harness.running.planning import Artifacts
+    from harness.running.settings import Settings
     from harness.suites.suite import Suite
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON, for scripts.")
@@ -70,7 +70,7 @@ class Context:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact folder, and the store."""
-        from harness.running.planning import Artifacts
+        from harness.records.artifacts import Artifacts
 
         return Artifacts(self.artifacts_root, self.store_url)
 
@@ -82,7 +82,7 @@ class Context:
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
-        from harness.running.coordinator import Settings
+        from harness.running.settings import Settings
 
         return Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
 

@@ -16,7 +16,8 @@ from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_table
 if TYPE_CHECKING:
     from harness.cli.context import Context
     from harness.records.record import RunRecord
-    from harness.running.planning import PlannedRow, PlannedRun
+    from harness.running.inspection import PlannedRun
+    from harness.running.planning import PlannedRow
     from harness.suites.suite import Suite
 
 
@@ -64,7 +65,7 @@ def run(
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
-    from harness.running.coordinator import plan_suite, run_suite
+    from harness.running.coordinator import plan_suite, run_plan
 
     options: Context = context.obj
     chosen = read_suite(suite)
@@ -91,20 +92,20 @@ def run(
     )
     plan = plan_suite(chosen, run_settings)
     if dry_run:
-        _print_plan(plan, json)
+        _print_plan(plan.rows, json)
         return
     if not json:
-        echo(_summary_of(plan), err=True)
+        echo(_summary_of(plan.rows), err=True)
     from harness.cli.progress import ConsoleReporter
 
     with ConsoleReporter() as reporter:
-        outcome = run_suite(chosen, run_settings, reporter, plan, partial=partial)
+        outcome = run_plan(plan, reporter, partial=partial)
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
         _print_outcome(outcome.records)
         _print_failed_audits(outcome.records)
-    stale = [planned for row in plan for planned in row.runs() if planned.state == "stale"]
+    stale = [planned for planned in plan.runs() if planned.state == "stale"]
     if stale:
         echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
@@ -140,15 +141,15 @@ def _parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _summary_of(plan: list[PlannedRow]) -> str:
-    counts = Counter(planned.state for row in plan for planned in row.runs())
-    speeds = sum(bool(planned.speed_stages) for row in plan for planned in row.runs())
+def _summary_of(rows: Sequence[PlannedRow]) -> str:
+    counts = Counter(planned.state for row in rows for planned in row.runs())
+    speeds = sum(bool(planned.speed_stages) for row in rows for planned in row.runs())
     text = ", ".join(f"{count} {state}" for state, count in counts.items())
     return f"plan: {text}" + (f"; speeds of {speeds}" if speeds else "")
 
 
-def _print_plan(plan: list[PlannedRow], json: bool) -> None:
-    found = [(row, planned) for row in plan for planned in row.runs()]
+def _print_plan(rows: Sequence[PlannedRow], json: bool) -> None:
+    found = [(row, planned) for row in rows for planned in row.runs()]
     if json:
         print_json(
             [
@@ -165,9 +166,9 @@ def _print_plan(plan: list[PlannedRow], json: bool) -> None:
             ]
         )
         return
-    rows = [[planned.state, row.row.label, row.row.dataset, planned.run, _note(planned)] for row, planned in found]
-    print_table(["state", "row", "dataset", "run", ""], rows)
-    echo(_summary_of(plan))
+    table = [[planned.state, row.row.label, row.row.dataset, planned.run, _note(planned)] for row, planned in found]
+    print_table(["state", "row", "dataset", "run", ""], table)
+    echo(_summary_of(rows))
 
 
 def _note(planned: PlannedRun) -> str:
@@ -215,7 +216,7 @@ def status(
     if suite is not None:
         from harness.running.coordinator import plan_suite
 
-        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
+        _print_plan(plan_suite(read_suite(suite), options.settings()).rows, json)
         return
     from harness.cli.progress import summarise
 

@@ -28,7 +28,7 @@ from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_pro
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from harness.running.planning import Artifacts
+    from harness.records.artifacts import Artifacts
     from harness.suites.suite import Suite
 
 RECORDS_FILE = "records.jsonl"

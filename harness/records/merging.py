@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.records.archive import RECORDS_FILE, Archive, LoadedArrays, PerImage, write_archive
-from harness.records.record import RunRecord, ScoreRecord, identity_of, status_of_scores
+from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, identity_of, status_of_scores
 from harness.records.untrusted import MERGED_FROM, UntrustedArchive
 from harness.suites.suite import Suite
 
@@ -34,7 +34,7 @@ Origin = tuple[str, str]  # the SHA-256 of the archive's records.jsonl, its name
 VALUE_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-5
 
-_UNFINISHED = frozenset({"pending", "running", "interrupted", "killed", "timed-out", "out-of-memory"})
+_UNFINISHED = UNFINISHED | {"killed", "timed-out", "out-of-memory"}
 _TRAINING = "training"
 
 

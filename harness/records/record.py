@@ -16,6 +16,7 @@ FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diver
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
 ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
+UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
 BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
@@ -153,6 +154,11 @@ class RunRecord(_Value):
     configurations_tried: int = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the run was not yet done, or was stopped before its end."""
+        return self.status in UNFINISHED
 
 
 def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | FailureStatus:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness.running.planning import Artifacts
+from harness.records.artifacts import Artifacts
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
 RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "6"))
