@@ -221,6 +221,7 @@ def test_only_so_many_bytes_of_features_are_kept(monkeypatch):
         ("kid-pixels", "pixels", 10_000),
         ("fid-pixels-n2000", "pixels", 2000),
         ("kid-lenet", "lenet", 10_000),
+        ("fid-lenet-n2000", "lenet", 2000),
         ("fid-lenet-mnist", "lenet-mnist", 10_000),
         ("kid-lenet-fashion-mnist-n500", "lenet-fashion-mnist", 500),
         ("fid-inception", "inception", 10_000),

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
@@ -75,6 +76,16 @@ class RunFolder:
     def lock(self) -> Path:
         """Held by the process that works on the run."""
         return self.path / ".lock"
+
+    def is_held(self) -> bool:
+        """Tells whether a process works on the run now."""
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(str(self.lock), timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def score_file(self, name: str) -> Path:
         """Returns where the score ``name`` (a metric, or ``metric@fingerprint``) is kept."""

@@ -13,9 +13,9 @@ from harness.testing.conformance import Conformance, Outcome, required
 
 if TYPE_CHECKING:
     from harness.auditing.subject import Subject
-    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
+    from harness.records.verdict import AuditReport, CheckResult
 
 _KEEP_TOGETHER = ("no", "loadscope", "loadfile")
 
