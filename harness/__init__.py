@@ -131,9 +131,9 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # tools: what a computation takes
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
-    from harness.profiling.flops import count_flops as count_flops
-    from harness.profiling.memory import (
+    from harness.profiling.resources import (
         WorkingMemory as WorkingMemory,
+        count_flops as count_flops,
         has_statistics as has_statistics,
         state_bytes as state_bytes,
         working_memory as working_memory,

@@ -26,8 +26,7 @@ from harness.boards.ranking import rank
 from harness.boards.statistics import ScoreMatrix
 from harness.interface.spec import RunSpec
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report.csv import to_csv
-from harness.report.files import check_boards, render_boards, write_boards
+from harness.report.files import check_boards, render_boards, to_csv, write_boards
 from harness.report.markdown import escape
 from harness.suites.suite import Suite
 from harness.support.numbers import fixed, seconds, short, significant, with_spread

@@ -22,8 +22,7 @@ from harness.boards.leaderboard import Leaderboard
 from harness.boards.published import PublishedFigure, load_published
 from harness.records.archive import Archive, write_archive
 from harness.records.record import FAILURES, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report.csv import to_csv
-from harness.report.files import check_boards, render_boards, write_boards
+from harness.report.files import check_boards, render_boards, to_csv, write_boards
 from harness.report.pictures import picture_names
 from harness.suites.suite import Suite
 

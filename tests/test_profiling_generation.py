@@ -5,7 +5,7 @@ import torch
 
 from harness import Autoregressive, ImageSpec, Model, SamplingTrace, Unsupported
 from harness.profiling import contest, generation
-from harness.profiling.contest import first_steps, full_passes, passes_to_time
+from harness.profiling.contest import Contender, first_steps, full_passes, passes_to_time, run_rounds
 from harness.profiling.generation import GenerationRun, Profiled, foresee
 from harness.profiling.measurement import (
     append_measurement,
@@ -14,7 +14,6 @@ from harness.profiling.measurement import (
     write_measurements,
 )
 from harness.profiling.profile import GenerationProfile, ProfileError
-from harness.profiling.rounds import Contender, run_rounds
 
 
 class HandClock:

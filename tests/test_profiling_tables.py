@@ -222,4 +222,4 @@ def test_json_holds_every_row_and_law():
 
 
 def test_a_mean_of_counts_keeps_its_decimal():
-    assert (number(784.0), number(66.5), number(None)) == ("784", "66.5", "–")
+    assert (number(784.0), number(66.5)) == ("784", "66.5")

@@ -41,9 +41,8 @@ def figure(
     from harness.report.charts import FORMATS
 
     wanted = [part.strip() for part in formats.split(",")]
-    for part in wanted:
-        if part not in FORMATS:
-            raise ValueError(f"--format {part!r}: it is one of {', '.join(FORMATS)}")
+    if unknown := [part for part in wanted if part not in FORMATS]:
+        raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(FORMATS)}")
     options: Context = context.obj
     path = suite_path(target)
     if not path.exists() and any(options.plugins.has("model", name) for name in (target, target.partition(":")[0])):
@@ -89,9 +88,7 @@ def maker_of(
     from harness.running.figures import FigureMaker
 
     plugins, data = options.plugins.at(code_folder), DataFolder.resolve(options.data)
-    return FigureMaker(
-        leaderboard, folder, artifacts=options.artifacts, plugins=plugins, data=data, formats=formats
-    )  # fmt: skip
+    return FigureMaker(leaderboard, folder, artifacts=options.artifacts, plugins=plugins, data=data, formats=formats)
 
 
 def say(drawn: Drawn, name: str, folder: Path) -> None:

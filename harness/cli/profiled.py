@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from harness.cli.context import parse_setting
@@ -15,12 +14,10 @@ if TYPE_CHECKING:
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import Profiled
     from harness.profiling.profile import ProfiledRow
-    from harness.records.record import RunRecord
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
-    """Reads ``MODEL``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning. ``MODEL`` may be
-    ``file.py:Class``.
+    """Reads ``MODEL``, which may be ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning.
 
     Raises:
         ValueError: a name that is neither a model nor a run, or a setting that is none.
@@ -63,7 +60,7 @@ def _parts(settings: str) -> list[str]:
 
 
 def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> Profiled:
-    """Returns the model that a row names, its weights still to be loaded.
+    """Returns the model that a row names.
 
     Args:
         options: the global ones.
@@ -74,15 +71,14 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
     Raises:
         ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
     """
-    if row.run is not None:
-        return _trained(options, row, row.run, device)
     from harness.discovery.hyperparameters import as_json, resolve
     from harness.discovery.loading import load_model_class, model_code, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
 
-    assert row.name is not None
-    plugins = options.plugins.at(folder)
-    model_class = load_model_class(plugins, row.name)
+    if row.run is not None:
+        return _trained(options, row, row.run, device)
+    plugins, name = options.plugins.at(folder), str(row.name)
+    model_class = load_model_class(plugins, name)
     resolve(model_class, row.hyperparameters)
 
     def make(spec: ImageSpec) -> Model:
@@ -90,48 +86,25 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
         return with_samplers(plugins, model, everyones=True)
 
     return Profiled(
-        row.row_label,
-        row.name,
-        make,
-        as_json(row.hyperparameters),
-        model_code(plugins, row.name),
-        sampler_codes=sampler_codes(plugins, row.name),
-        samplers=row.samplers,
-        sizes=row.sizes,
-    )
+        row.row_label, name, make, as_json(row.hyperparameters), model_code(plugins, name),
+        sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
+    )  # fmt: skip
 
 
 def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
+    from harness.boards.rows import rows_of
     from harness.discovery.loading import model_code, sampler_codes
     from harness.profiling.generation import Profiled
     from harness.running.loading import load_model
 
     record = options.find_run(run)
-    if row.name is not None and row.name != record.spec.model:
-        raise ValueError(f"run {record.run!r} is of the model {record.spec.model!r}, not {row.name!r}")
-    model = load_model(record, options.settings(device=device))
-    plugins = options.plugins_of(record.run)
-    value, kind = bits_per_dim_of(record)
-    label = row.label or f"{record.spec.model} ({record.run})"
+    name = record.spec.model
+    if row.name not in (None, name):
+        raise ValueError(f"run {record.run!r} is of the model {name!r}, not {row.name!r}")
+    model, plugins = load_model(record, options.settings(device=device)), options.plugins_of(record.run)
+    figure = rows_of([record])[0].bits_per_dim
     return Profiled(
-        label,
-        record.spec.model,
-        lambda _: model,
-        record.spec.hyperparameters,
-        model_code(plugins, record.spec.model),
-        sampler_codes=sampler_codes(plugins, record.spec.model),
-        spec=dataclasses.replace(model.spec),
-        run=record.run,
-        bits_per_dim=value,
-        likelihood_kind=kind,
-        samplers=row.samplers,
-    )
-
-
-def bits_per_dim_of(record: RunRecord) -> tuple[float | None, str | None]:
-    """Returns a run's bits a dimension and their kind: its exact figure, else its tightest bound; None without any."""
-    from harness.boards.rows import rows_of
-
-    [row] = rows_of([record])
-    figure = row.bits_per_dim
-    return (None, None) if figure is None else (figure.mean, figure.kind)
+        row.label or f"{name} ({record.run})", name, lambda _: model, record.spec.hyperparameters,
+        model_code(plugins, name), sampler_codes(plugins, name), spec=model.spec, run=record.run,
+        bits_per_dim=figure and figure.mean, likelihood_kind=figure and figure.kind, samplers=row.samplers,
+    )  # fmt: skip

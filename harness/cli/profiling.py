@@ -34,10 +34,8 @@ profile = typer.Typer(
 def generation(
     context: typer.Context,
     models: list[str] = typer.Argument(
-        None,
-        metavar="MODELS...",
+        None, metavar="MODELS...", autocompletion=completion.audited,
         help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
-        autocompletion=completion.audited,
     ),
     sizes: list[int] = typer.Option(
         [], "--sizes", min=1, help="Heights of square images: --sizes 8 16 32, or with commas."
@@ -72,25 +70,23 @@ def generation(
     given = {name: value for name, value in given.items() if value is not None}
     profile, folder, stem = _profile(options, models or [], suite, given)
     folder = Path(output) if output else folder
+    from harness.profiling.files import write_profile
     from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements, write_measurements
 
-    file = folder / MEASUREMENTS_FILE
-    interrupted = False
+    file, interrupted = folder / MEASUREMENTS_FILE, False
+    current: list[Measurement] = []
     try:
         code_folder = suite_path(suite).parent if suite else Path()
         current = _measure(options, profile, file, code_folder, again=again, quiet=json)
     except KeyboardInterrupt:
-        interrupted, current = True, []
+        interrupted = True
     found = read_measurements(file)
     if not found:
         if interrupted:
             raise KeyboardInterrupt
         return
     write_measurements(file, found)
-    command = f"harness profile report {suite_path(suite).stem}" if suite else "harness profile report"
-    machines, files = _render(profile, found, stem, command)
-    from harness.profiling.files import write_profile
-
+    machines, files = _render(profile, found, stem, f" {suite_path(suite).stem}" if suite else "")
     written = write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
@@ -101,7 +97,11 @@ def generation(
     if interrupted:
         echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
         raise typer.Exit(130)
-    _end(current)
+    if current and not any(item.shown for item in current):
+        raise ValueError(f"nothing could be measured: {current[0].label}, {current[0].sampler}: {current[0].reason}")
+    if failed := [item for item in current if item.status.startswith("failed")]:
+        echo(f"{len(failed)} of {len(current)} failed; the reasons are above and in the tables", err=True)
+        raise typer.Exit(1)
 
 
 @profile.command()
@@ -124,15 +124,11 @@ def report(
     )
     from harness.profiling.profile import GenerationProfile
 
-    path = Path(target)
-    profile = None
-    if path.is_dir():
-        folder, stem = path, STEM
-        command = "harness profile report"
-    else:
+    folder, profile, stem, named = Path(target), None, STEM, ""
+    if not folder.is_dir():
         path = suite_path(target)
         profile = GenerationProfile.read(path)
-        folder, stem, command = path.with_suffix(""), path.stem, f"harness profile report {path.stem}"
+        folder, stem, named = path.with_suffix(""), path.stem, f" {path.stem}"
         if baseline is not None:
             raise ValueError(f"--baseline goes with a folder: {path} names its own")
     file = folder / MEASUREMENTS_FILE
@@ -142,20 +138,19 @@ def report(
     if others:
         if check:
             raise ValueError("--check writes nothing, so that nothing can be added")
-        foreign = [_foreign(Path(other)) for other in others]
-        found = merge_measurements([found, *foreign])
+        paths = [Path(other) / MEASUREMENTS_FILE if Path(other).is_dir() else Path(other) for other in others]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise ValueError(f"there are no measurements at {missing[0]}")
+        found = merge_measurements([found, *map(read_measurements, paths)])
         write_measurements(file, found)
-    machines, files = _render(profile, found, stem, command, baseline=baseline)
+    machines, files = _render(profile, found, stem, named, baseline=baseline)
     if not check:
         for written in write_profile(files, folder):
             echo(str(written))
         return
-    differ = check_profile(files, folder)
-    if differ:
-        echo(
-            f"{folder}: {', '.join(differ)} are not what {MEASUREMENTS_FILE} gives; without --check it writes them",
-            err=True,
-        )
+    if differ := check_profile(files, folder):
+        words = f"are not what {MEASUREMENTS_FILE} gives; without --check it writes them"
+        echo(f"{folder}: {', '.join(differ)} {words}", err=True)
         raise typer.Exit(1)
     echo(f"{folder}: {len(files)} files are what {MEASUREMENTS_FILE} gives; machines: {len(machines)}")
 
@@ -193,10 +188,8 @@ def trace(
         raise ValueError("--sampler goes with --what sampling")
     if not output.endswith((".json", ".json.gz")):
         raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
-    where = choose_device(device)
-    row = row_of(options, model)
-    chosen = profiled(options, row, device, Path())
-    before = torch.get_num_threads()
+    where, before = choose_device(device), torch.get_num_threads()
+    chosen = profiled(options, row_of(options, model), device, Path())
     torch.set_num_threads(threads)
     try:
         made = chosen.make(chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)).to(where).eval()
@@ -207,9 +200,6 @@ def trace(
         torch.set_num_threads(before)
     print_table(["operator", "calls", "own time", "share"], [list(line) for line in top])
     echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
-
-
-# --- what is asked for ---
 
 
 def _profile(
@@ -264,30 +254,6 @@ def _measure(
     return [*run.kept, *run.made]
 
 
-def _end(current: list[Measurement]) -> None:
-    """Ends with an error where nothing could be measured, and with status 1 where something failed."""
-    shown = [item for item in current if item.shown]
-    if current and not shown:
-        first = current[0]
-        raise ValueError(f"nothing could be measured: {first.label}, {first.sampler}: {first.reason}")
-    failed = [item for item in current if item.status.startswith("failed")]
-    if failed:
-        echo(f"{len(failed)} of {len(current)} failed; the reasons are above and in the tables", err=True)
-        raise typer.Exit(1)
-
-
-def _foreign(path: Path) -> list[Measurement]:
-    from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements
-
-    file = path / MEASUREMENTS_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(f"there are no measurements at {file}")
-    return read_measurements(file)
-
-
-# --- what is said ---
-
-
 def _print_tables(tables: MachineTables) -> None:
     """Prints a machine's tables; fewer columns than on the page."""
     from harness.profiling.page import machine_section
@@ -305,23 +271,16 @@ def _print_tables(tables: MachineTables) -> None:
 
 
 def _render(
-    profile: GenerationProfile | None, found: list[Measurement], stem: str, command: str, *, baseline: str | None = None
+    profile: GenerationProfile | None, found: list[Measurement], stem: str, named: str, *, baseline: str | None = None
 ) -> tuple[list[MachineTables], dict[str, bytes]]:
     from harness.profiling.files import render_profile
     from harness.profiling.tables import tables_of
 
-    title, labels = "Generation speed", list[str]()
+    title, labels = "Generation speed", dict[str, None]()
     if profile is not None:
         title, baseline = profile.title, profile.baseline
-        labels = _labels(profile, found)
-    machines = tables_of(found, labels=labels, baseline=baseline)
-    return machines, render_profile(title, machines, stem=stem, command=command)
-
-
-def _labels(profile: GenerationProfile, found: list[Measurement]) -> list[str]:
-    """The profile's labels in its order; a run without a label is called by what its measurements say."""
-    labels = []
-    for row in profile.models:
-        own = [item.label for item in found if row.run and item.run and item.run.startswith(row.run)]
-        labels += own if row.label is None and own else [row.row_label]
-    return list(dict.fromkeys(labels))
+        for row in profile.models:  # a run without a label is called by what its measurements say
+            own = [item.label for item in found if row.run and item.run and item.run.startswith(row.run)]
+            labels |= dict.fromkeys(own if row.label is None and own else [row.row_label])
+    machines = tables_of(found, labels=list(labels), baseline=baseline)
+    return machines, render_profile(title, machines, stem=stem, command=f"harness profile report{named}")

@@ -8,7 +8,7 @@ sums differ by rounding, so that an entry may flip whose two best values are clo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -45,12 +45,7 @@ class Certificate:
         return self.mismatches == self.within_rounding and self.known_changed == 0
 
     def __add__(self, other: Certificate) -> Certificate:
-        return Certificate(
-            self.entries + other.entries,
-            self.mismatches + other.mismatches,
-            self.within_rounding + other.within_rounding,
-            self.known_changed + other.known_changed,
-        )
+        return Certificate(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         wrong = self.mismatches - self.within_rounding
@@ -105,14 +100,9 @@ def certify(
     for ordering in torch.unique(noise.ordering).tolist():
         rows = (noise.ordering == ordering).nonzero().squeeze(1)
         part = images[rows] if len(rows) < num_images else images  # a view on given labels takes all of its images
-        wanted, margin = _decisions(model.conditional_logits(part, ordering) + noise.gumbel[rows])
-        wrong = (wanted != part) & ~given[rows]
+        best = (model.conditional_logits(part, ordering) + noise.gumbel[rows]).topk(2, dim=1)  # (rows, 2, C, H, W)
+        margin = best.values[:, 0] - best.values[:, 1]
+        wrong = (best.indices[:, 0] != part) & ~given[rows]
         mismatches += int(wrong.sum())
         within += int((wrong & (margin < rounding)).sum())
     return Certificate(int((~given).sum()), mismatches, within, changed)
-
-
-def _decisions(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (N, levels, C, H, W) to the best values (N, C, H, W) and how far ahead of the second best they are."""
-    top = scores.topk(2, dim=1)
-    return top.indices[:, 0].to(torch.uint8), top.values[:, 0] - top.values[:, 1]

@@ -14,7 +14,7 @@ from harness.profiling.page import to_profile_markdown
 from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
-from harness.report.csv import to_csv
+from harness.report.files import differing_files, to_csv
 from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
 
@@ -54,11 +54,7 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
 def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, command: str) -> dict[str, bytes]:
     """Returns the files of a profile by name: tables as Markdown, CSV and JSON, and the plot as Vega-Lite.
 
-    Args:
-        title: of the page and the plot.
-        machines: the tables.
-        stem: of the files' names.
-        command: what makes them again, for the page's first line.
+    ``stem`` is that of the files' names; ``command`` makes them again, and stands in the page's first line.
     """
     plot = draw_plot(title, machines)
     pictures = [f"{stem}.svg"] if plot is not None else []
@@ -67,9 +63,7 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
         f"{stem}.csv": to_profile_csv(machines).encode(),
         f"{stem}.json": to_profile_json(title, machines).encode(),
     }
-    if plot is not None:
-        files[f"{stem}{SPEC_ENDING}"] = vega_lite(plot)
-    return files
+    return files if plot is None else {**files, f"{stem}{SPEC_ENDING}": vega_lite(plot)}
 
 
 def write_profile(files: dict[str, bytes], folder: Path) -> list[Path]:
@@ -86,17 +80,9 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
     Of an SVG and a PNG it is asked that they were drawn from the plot's Vega-Lite: their own bytes vary with the
     version of the library that draws them.
     """
-    differ = [
-        name
-        for name, content in files.items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != content
-    ]
-    return differ + [
-        path.name
-        for name, content in files.items()
-        if name.endswith(SPEC_ENDING)
-        for path in check_drawings(folder / name, content)
-    ]
+    specs = [(folder / name, content) for name, content in files.items() if name.endswith(SPEC_ENDING)]
+    drawings = [path.name for file, content in specs for path in check_drawings(file, content)]
+    return differing_files(files, folder) + drawings
 
 
 def to_profile_csv(machines: Sequence[MachineTables]) -> str:
@@ -107,21 +93,16 @@ def to_profile_csv(machines: Sequence[MachineTables]) -> str:
 
 def to_profile_json(title: str, machines: Sequence[MachineTables]) -> str:
     """Writes everything as JSON, for scripts."""
-    content = {
-        "title": title,
-        "machines": [
-            {
-                "fingerprint": tables.fingerprint,
-                "hardware": tables.hardware,
-                "baseline": tables.baseline,
-                "rows": [values_of(tables, item) for item in tables.measurements],
-                "growth": [_growth_values(scaling) for scaling in tables.scalings],
-                "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
-            }
-            for tables in machines
-        ],
-    }
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    parts = [
+        {
+            "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
+            "rows": [values_of(tables, item) for item in tables.measurements],
+            "growth": [_growth_values(scaling) for scaling in tables.scalings],
+            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
+        }
+        for tables in machines
+    ]  # fmt: skip
+    return json.dumps({"title": title, "machines": parts}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
@@ -141,16 +122,12 @@ def _growth_values(scaling: Scaling) -> dict[str, Any]:
 
 
 def _advantage_values(advantage: Advantage) -> dict[str, Any]:
-    item, cached = advantage.measurement, advantage.cached
-    beside = cached or advantage.naive
-    return {
-        "label": item.label, "sampler": item.sampler, "height": item.height, "width": item.width,
-        "batch_size": item.batch_size,
+    item, cached, beside = advantage.measurement, advantage.cached, advantage.cached or advantage.naive
+    names = ("label", "sampler", "height", "width", "batch_size", "bits_per_dim", "likelihood_kind")
+    return {name: getattr(item, name) for name in names} | {
         "seconds_an_image": significant_digits(item.median_seconds / item.batch_size),
         "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
-        "baseline": None if beside is None else beside.label,
-        "baseline_sampler": None if cached is None else cached.sampler,
-        "bits_per_dim": item.bits_per_dim, "likelihood_kind": item.likelihood_kind,
-        "baseline_bits_per_dim": None if beside is None else beside.bits_per_dim,
-        "baseline_likelihood_kind": None if beside is None else beside.likelihood_kind,
+        "baseline": getattr(beside, "label", None), "baseline_sampler": getattr(cached, "sampler", None),
+        "baseline_bits_per_dim": getattr(beside, "bits_per_dim", None),
+        "baseline_likelihood_kind": getattr(beside, "likelihood_kind", None),
     }  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch.utils.benchmark import timer
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import ImageSpec
 from harness.profiling.contest import Contest, Entrant
-from harness.profiling.flops import gemm_peak
 from harness.profiling.measurement import RASTER, Measurement, foresee
 from harness.profiling.profile import GenerationProfile
+from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
 from harness.support.digest import digest_of
 from harness.support.environment import describe_environment, fingerprint, hardware
@@ -55,15 +56,6 @@ class Profiled:
     sizes: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class _Machine:
-    device: torch.device
-    fingerprint: str
-    hardware: str
-    environment: Mapping[str, Any]
-    gemm: float
-
-
 class GenerationRun:
     """One measuring of a profile.
 
@@ -71,8 +63,8 @@ class GenerationRun:
         profile: what to measure.
         models: its rows.
         device: where.
-        known: measurements that need not be repeated.
-        on_measurement: is given each measurement as soon as it is made; also known ones, with ``repeated`` False.
+        known: measurements that need not be repeated; ``kept`` are those that were not.
+        on_measurement: is given each measurement as soon as it is made.
         clock: gives seconds, once the accelerator is done.
     """
 
@@ -99,31 +91,19 @@ class GenerationRun:
             ValueError: a sampler that no model has, or a model that can do none of the sizes; the message says which
                 there are, or why.
         """
-        have: dict[str, set[str]] = {}
+        have: dict[str, set[str]] = {model.label: set() for model in self.models}
         reasons: dict[str, str] = {}
         for spec, models in self._spaces():
             for model in models:
                 try:
-                    have.setdefault(model.label, set()).update(self._build(model, spec).samplers())
+                    have[model.label].update(self._build(model, spec).samplers())
                 except ValueError as error:
-                    have.setdefault(model.label, set())
                     reasons.setdefault(model.label, str(error))
         for model in self.models:
             if not have[model.label]:
                 raise ValueError(f"{model.label}: {reasons[model.label]}")
-            for name in model.samplers or ():
-                if name not in have[model.label]:
-                    raise ValueError(
-                        f"{model.label} has no sampler {name!r}, it has: {', '.join(sorted(have[model.label]))}"
-                    )
-        every = set().union(*have.values())
-        for name in self.profile.samplers or ():
-            if name not in every:
-                raise ValueError(f"no model here has a sampler {name!r}, there are: {', '.join(sorted(every))}")
-
-    def _build(self, model: Profiled, spec: ImageSpec) -> Model:
-        with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
-            return model.make(model.spec or spec).to(self.device).eval()
+            _require(model.samplers, have[model.label], f"{model.label} has no", "it has")
+        _require(self.profile.samplers, set().union(*have.values()), "no model here has a", "there are")
 
     def run(self) -> None:
         """Measures what is not known yet, sizes and batch sizes from small to large.
@@ -131,139 +111,120 @@ class GenerationRun:
         Raises:
             KeyboardInterrupt: what was measured until then has been handed over.
         """
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self.profile.threads)
+        before, threads = torch.get_num_threads(), self.profile.threads
+        torch.set_num_threads(threads)
         try:
-            device, count = self.device, self.profile.threads
-            self._machine = _Machine(
-                device, fingerprint(device, count), hardware(device, count), _environment(device, count),
-                gemm_peak(device),
-            )  # fmt: skip
+            # what was typed is left out: it may hold folders of this machine, and measurements are published
+            environment = describe_environment(self.device, threads)
+            self._machine = {
+                "fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads),
+                "environment": {name: value for name, value in environment.items() if name != "command"},
+            }  # fmt: skip
+            self._gemm = gemm_peak(self.device)
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
 
-    def _spaces(self) -> Iterator[tuple[ImageSpec, list[Profiled]]]:
+    def _build(self, model: Profiled, spec: ImageSpec) -> Model:
+        with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
+            return model.make(model.spec or spec).to(self.device).eval()
+
+    def _spaces(self) -> list[tuple[ImageSpec, list[Profiled]]]:
         """Sample spaces with the models to profile there, the smallest first."""
         profile = self.profile
-        wanted: dict[tuple[int, int, int, int, int], tuple[ImageSpec, list[Profiled]]] = {}
+        wanted: dict[tuple[int, ...], tuple[ImageSpec, list[Profiled]]] = {}
         for model in self.models:
             sizes = sorted(model.sizes or profile.sizes)
             specs = [ImageSpec(profile.channels, n, n, profile.levels, NUM_CLASSES) for n in sizes]
             for spec in [model.spec] if model.spec is not None else specs:
                 key = (spec.height * spec.width, *spec.shape, spec.levels)
                 wanted.setdefault(key, (spec, []))[1].append(model)
-        for key in sorted(wanted):
-            yield wanted[key]
+        return [wanted[key] for key in sorted(wanted)]
 
     def _measure_space(self, spec: ImageSpec, models: Sequence[Profiled]) -> None:
+        batch_sizes = sorted(self.profile.batch_sizes)
         built: list[tuple[Profiled, Model]] = []
         for model in models:
             try:
                 built.append((model, self._build(model, spec)))
             except ValueError as error:  # Unsupported is one
                 names = model.samplers or self.profile.samplers or ("any",)
-                for batch_size in sorted(self.profile.batch_sizes):
-                    for name in names:
-                        self._skip(model, spec, batch_size, name, str(error))
-        for batch_size in sorted(self.profile.batch_sizes):
+                for batch_size, name in itertools.product(batch_sizes, names):
+                    self._skip(self._asked(model, spec, batch_size, name), str(error))
+        for batch_size in batch_sizes:
             self._measure_batch(built, batch_size)
 
     def _measure_batch(self, built: Sequence[tuple[Profiled, Model]], batch_size: int) -> None:
         contest = Contest(batch_size, self.profile, self.clock)
-        owners: list[tuple[Profiled, Entrant]] = []
+        entered: list[tuple[dict[str, Any], Entrant]] = []
         for profiled, model in built:
             names = list(model.samplers())
             for name in profiled.samplers or self.profile.samplers or names:
-                if self._is_known(profiled, model.spec, batch_size, name):
+                asked = self._asked(profiled, model.spec, batch_size, name)
+                if self._is_known(asked):
                     continue
                 if name not in names:
-                    reason = f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}"
-                elif (late := self._too_long(profiled, model.spec, batch_size, name)) is not None:
-                    reason = late
+                    self._skip(asked, f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}")
+                elif (late := self._too_long(asked)) is not None:
+                    self._skip(asked, late)
                 else:
-                    owners.append((profiled, contest.enter(model, name)))
-                    continue
-                self._skip(profiled, model.spec, batch_size, name, reason)
+                    entered.append((asked, contest.enter(model, name)))
         try:
             contest.run()
         finally:
-            for profiled, entrant in owners:
+            for asked, entrant in entered:
                 if entrant.contender.seconds or entrant.contender.problem is not None:
-                    measured = self._measured_of(entrant)
-                    self._hand_over(self._made(profiled, entrant.model.spec, batch_size, entrant.sampler, **measured))
+                    self._hand_over(asked, **self._outcome(entrant))
 
-    # --- what is known ---
-
-    def _is_known(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> bool:
-        before = self.found.get(self._cell(profiled, spec, batch_size, sampler))
-        if before is None or before.status != "done" or not before.complete:
-            return False
-        if before.key != self._key(profiled, before.cell, sampler):
-            return False
-        again = {
-            "label": profiled.label, "bits_per_dim": profiled.bits_per_dim, "likelihood_kind": profiled.likelihood_kind,
+    def _asked(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
+        """What a measurement says whatever comes out: what was asked for, of whom and where."""
+        hyperparameters, space = dict(profiled.hyperparameters), [*spec.shape, spec.levels]
+        place = [self._machine["fingerprint"], profiled.model, hyperparameters, profiled.run]
+        cell = digest_of([*place, space, batch_size, sampler])[:16]
+        codes = [profiled.code, profiled.sampler_codes.get(sampler)]
+        return {
+            "cell": cell, "key": digest_of([cell, *codes, self.profile.rounds, self.profile.seed])[:16],
+            "label": profiled.label, "model": profiled.model, "hyperparameters": hyperparameters,
+            "weights": "initial" if profiled.run is None else "trained", "run": profiled.run,
+            "channels": spec.channels, "height": spec.height, "width": spec.width, "levels": spec.levels,
+            "batch_size": batch_size, "sampler": sampler, "bits_per_dim": profiled.bits_per_dim,
+            "likelihood_kind": profiled.likelihood_kind, **self._machine,
         }  # fmt: skip
-        self.kept.append(before.model_copy(update=again))
+
+    def _is_known(self, asked: dict[str, Any]) -> bool:
+        before = self.found.get(asked["cell"])
+        if before is None or before.status != "done" or not before.complete or before.key != asked["key"]:
+            return False
+        said = {name: asked[name] for name in ("label", "bits_per_dim", "likelihood_kind")}
+        self.kept.append(before.model_copy(update=said))
         self.found[before.cell] = self.kept[-1]
         return True
 
-    def _too_long(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> str | None:
+    def _too_long(self, asked: dict[str, Any]) -> str | None:
         """Foresees what a call would take, where that is more than twice the budget; a naive raster is extrapolated."""
-        if sampler == RASTER:
-            return None
-        expected, near = foresee(self._measured(profiled, spec, sampler), spec.height * spec.width, batch_size)
+        same = ("label", "sampler", "fingerprint", "channels", "levels")
+        measured = [
+            item for item in self.found.values() if item.shown and all(getattr(item, n) == asked[n] for n in same)
+        ]
+        expected, near = foresee(measured, asked["height"] * asked["width"], asked["batch_size"])
         budget = self.profile.budget_seconds
-        if near is None or expected <= 2 * budget:
+        if asked["sampler"] == RASTER or near is None or expected <= 2 * budget:
             return None
         where = f"{near.height}x{near.width}, batch {near.batch_size}"
         return f"a call would take about {expected:.2g} s, to judge by {where}; the budget is {budget:g} s"
 
-    def _measured(self, profiled: Profiled, spec: ImageSpec, sampler: str) -> list[Measurement]:
-        same = (profiled.label, sampler, self._machine.fingerprint, spec.channels, spec.levels)
-        return [
-            item
-            for item in self.found.values()
-            if item.shown and (item.label, item.sampler, item.fingerprint, item.channels, item.levels) == same
-        ]
+    def _skip(self, asked: dict[str, Any], reason: str) -> None:
+        self._hand_over(asked, status="skipped", reason=reason)
 
-    def _cell(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> str:
-        parts = [
-            self._machine.fingerprint, profiled.model, dict(profiled.hyperparameters), profiled.run,
-            [*spec.shape, spec.levels], batch_size, sampler,
-        ]  # fmt: skip
-        return digest_of(parts)[:16]
-
-    def _key(self, profiled: Profiled, cell: str, sampler: str) -> str:
-        codes = [profiled.code, profiled.sampler_codes.get(sampler)]
-        return digest_of([cell, *codes, self.profile.rounds, self.profile.seed])[:16]
-
-    # --- what is made of it ---
-
-    def _hand_over(self, measurement: Measurement) -> None:
+    def _hand_over(self, asked: dict[str, Any], *, reason: str = "", **measured: Any) -> None:
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        measurement = Measurement(**asked, **measured, reason=" ".join(reason.split()), created=created)
         self.made.append(measurement)
         self.found[measurement.cell] = measurement
         self.on_measurement(measurement)
 
-    def _skip(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str, reason: str) -> None:
-        self._hand_over(self._made(profiled, spec, batch_size, sampler, status="skipped", reason=reason))
-
-    def _made(
-        self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str, *, reason: str = "", **measured: Any
-    ) -> Measurement:
-        cell, machine = self._cell(profiled, spec, batch_size, sampler), self._machine
-        return Measurement(
-            cell=cell, key=self._key(profiled, cell, sampler), label=profiled.label, model=profiled.model,
-            hyperparameters=dict(profiled.hyperparameters), weights="initial" if profiled.run is None else "trained",
-            run=profiled.run, channels=spec.channels, height=spec.height, width=spec.width, levels=spec.levels,
-            batch_size=batch_size, sampler=sampler, reason=" ".join(reason.split()),
-            bits_per_dim=profiled.bits_per_dim, likelihood_kind=profiled.likelihood_kind,
-            fingerprint=machine.fingerprint, hardware=machine.hardware, environment=dict(machine.environment),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **measured,
-        )  # fmt: skip
-
-    def _measured_of(self, entrant: Entrant) -> dict[str, Any]:
+    def _outcome(self, entrant: Entrant) -> dict[str, Any]:
         """What a measurement says of an entrant: its figures, or why there are none."""
         contender, certificate = entrant.contender, entrant.certificate
         if isinstance(contender.problem, Unsupported):
@@ -271,22 +232,22 @@ class GenerationRun:
         if contender.problem is not None:
             return {"status": "failed", "reason": f"{type(contender.problem).__name__}: {contender.problem}"}
         if certificate.status == "fails":
-            return {
-                "status": "failed certificate", "reason": str(contender.certificate), "certificate": certificate
-            }  # fmt: skip
+            reason = str(contender.certificate)
+            return {"status": "failed certificate", "reason": reason, "certificate": certificate}
         timed, total = contender.part or (None, None)
         return {
             "default": entrant.is_default, "complete": contender.complete, "seconds": tuple(contender.seconds),
             "calls": contender.calls, "warmed_up": contender.warmed_up, "extrapolated_from": timed,
             "full_passes": total, "forward_flops": entrant.forward_flops,
             "forward_seconds": () if entrant.forward is None else tuple(entrant.forward.seconds),
-            "gemm_flops_per_second": self._machine.gemm, "network_evaluations": contender.network_evaluations,
+            "gemm_flops_per_second": self._gemm, "network_evaluations": contender.network_evaluations,
             "sequential_depth": contender.sequential_depth, "peak_memory_bytes": entrant.peak_memory_bytes,
             "memory_cut_off": entrant.memory_cut_off, "certificate": certificate,
             "precision": str(entrant.model.dtype).removeprefix("torch."),
         }  # fmt: skip
 
 
-def _environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What was typed is left out: it may hold folders of this machine, and measurements are published."""
-    return {name: value for name, value in describe_environment(device, threads).items() if name != "command"}
+def _require(wanted: Iterable[str] | None, there: set[str], who: str, words: str) -> None:
+    for name in wanted or ():
+        if name not in there:
+            raise ValueError(f"{who} sampler {name!r}, {words}: {', '.join(sorted(there))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from harness.profiling.certificate import Certificate
 from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
 
@@ -33,17 +33,6 @@ class CertificateCounts(BaseModel):
     entries: int = 0
     mismatches: int = 0
     within_rounding: int = 0
-
-    @classmethod
-    def of(cls, certificate: Certificate) -> CertificateCounts:
-        """Turns a certificate into what a measurement keeps."""
-        status: CertificateStatus = "holds" if certificate.holds else "fails"
-        return cls(
-            status=status,
-            entries=certificate.entries,
-            mismatches=certificate.mismatches,
-            within_rounding=certificate.within_rounding,
-        )
 
 
 class Measurement(BaseModel):
@@ -126,6 +115,11 @@ class Measurement(BaseModel):
         return self.height * self.width
 
     @property
+    def setting(self) -> tuple[int, ...]:
+        """Channels, height, width, levels and batch size: what two samplers share to be compared."""
+        return (self.channels, self.height, self.width, self.levels, self.batch_size)
+
+    @property
     def median_seconds(self) -> float:
         """The median over rounds of the seconds of one call; this and what follows have ten significant digits."""
         return significant_digits(median(self.seconds))
@@ -174,8 +168,7 @@ def read_measurements(path: Path) -> list[Measurement]:
     if not path.exists():
         return []
     found: dict[str, Measurement] = {}
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")
+    lines = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -206,14 +199,12 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
     write_atomically(path, b"".join(map(_line, measurements)))
 
 
-def merge_measurements(files: Sequence[Sequence[Measurement]]) -> list[Measurement]:
+def merge_measurements(files: Iterable[Iterable[Measurement]]) -> list[Measurement]:
     """Joins files, of several machines too: cells differ by machine, and of one cell the latest measurement counts."""
     found: dict[str, Measurement] = {}
-    for measurements in files:
-        for measurement in measurements:
-            before = found.get(measurement.cell)
-            if before is None or before.created <= measurement.created:
-                found[measurement.cell] = measurement
+    for item in itertools.chain.from_iterable(files):
+        if item.cell not in found or found[item.cell].created <= item.created:
+            found[item.cell] = item
     return list(found.values())
 
 
@@ -224,9 +215,9 @@ def foresee(measured: Sequence[Measurement], pixels: int, batch_size: int) -> tu
         the seconds, and the measurement that they rest on; 0 and None where there is none.
     """
     smaller = [item for item in measured if item.pixels <= pixels and item.batch_size <= batch_size]
-    near = max(smaller, key=lambda item: (item.batch_size, item.pixels), default=None)
-    if near is None:
+    if not smaller:
         return 0.0, None
+    near = max(smaller, key=lambda item: (item.batch_size, item.pixels))
     return near.median_seconds * (pixels / near.pixels) * (batch_size / near.batch_size), near
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.boards.table import Table
 from harness.profiling.measurement import Measurement
 from harness.profiling.scaling import Growth, PowerLaw
 from harness.profiling.tables import MachineTables
-from harness.report.document import Document, Picture, Section
-from harness.report.markdown import to_markdown
+from harness.report.markdown import Document, Picture, Section, to_markdown
 from harness.support.numbers import KIND_SIGNS, NOTHING, fixed, memory, seconds, short, significant
 
 _READING = """
@@ -40,16 +39,17 @@ weights: as initialised, unless a run is named. The time of a fixed-point iterat
 other samplers does not.
 """
 READING = tuple(" ".join(part.split()) for part in _READING.split("\n\n"))
+_ADVANTAGE_NOTES = (
+    "The advantage over cached is the one to quote: neither computes anything twice.",
+    "The advantage over naive also holds what caching alone gives.",
+    "Speed is not all that differs: bits a dimension, where both are trained, are what each model pays.",
+)
 
 
 def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictures: Sequence[str], command: str) -> str:
     """Writes the tables for people, one part for each machine.
 
-    Args:
-        title: of the page.
-        machines: the tables.
-        pictures: names of image files beside the page.
-        command: what makes the page, for the comment at its top.
+    ``pictures`` are names of image files beside the page; ``command`` makes the page, for the comment at its top.
     """
     introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
     sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
@@ -59,34 +59,23 @@ def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictur
 
 def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:
     """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
-    lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     parts = []
     if tables.advantages:
-        parts.append(
-            Section("Advantage over the baseline", headline(tables), advantage_table(tables), notes=_ADVANTAGE_NOTES)
-        )
-    for title, shown, left_out in settings_of(tables):
-        notes = tuple(f"{item.label}, {item.sampler}: {item.status}: {item.reason}" for item in left_out)
-        parts.append(Section(title, "", speed_table(tables, shown) if shown else None, notes))
+        table = _advantage_table(tables)
+        parts.append(Section("Advantage over the baseline", headline(tables), table, notes=_ADVANTAGE_NOTES))
+    for setting in dict.fromkeys(item.setting for item in tables.measurements):
+        items = [item for item in tables.measurements if item.setting == setting]
+        shown = [speed_cells(tables, item) for item in items if item.shown]
+        notes = tuple(f"{item.label}, {item.sampler}: {item.status}: {item.reason}" for item in items if not item.shown)
+        channels, height, width, levels, batch_size = setting
+        title = f"{height}x{width}x{channels}, {levels} levels, batch {batch_size}"
+        table = Table.of_texts(_SPEED_COLUMNS, shown, numeric=_SPEED_COLUMNS[2:12]) if shown else None
+        parts.append(Section(title, "", table, notes))
     if tables.scalings:
-        parts.append(Section("Growth with the number of pixels", "", growth_table(tables)))
+        parts.append(Section("Growth with the number of pixels", "", _growth_table(tables)))
+    lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     shown_pictures = tuple(Picture("seconds of a call against pixels", name) for name in pictures)
     return Section(tables.hardware, lead, None, (), tuple(parts), shown_pictures)
-
-
-def settings_of(tables: MachineTables) -> list[tuple[str, list[Measurement], list[Measurement]]]:
-    """Returns, for every size and batch size, its name, the measurements that have a figure, and those without."""
-    found: dict[tuple[int, ...], list[Measurement]] = {}
-    for item in tables.measurements:
-        found.setdefault((item.height, item.width, item.channels, item.levels, item.batch_size), []).append(item)
-    return [
-        (
-            f"{height}x{width}x{channels}, {levels} levels, batch {batch_size}",
-            [item for item in items if item.shown],
-            [item for item in items if not item.shown],
-        )
-        for (height, width, channels, levels, batch_size), items in found.items()
-    ]
 
 
 def outcome_line(item: Measurement) -> str:
@@ -95,97 +84,85 @@ def outcome_line(item: Measurement) -> str:
     if not item.shown:
         return f"{what}: {item.status}: {item.reason}"
     how = "" if item.extrapolated_from is None else f", extrapolated from {item.extrapolated_from} passes"
-    return f"{what}: {seconds(item.median_seconds)}{how}; {certificate_cell(item)}"
-
-
-_ADVANTAGE_NOTES = (
-    "The advantage over cached is the one to quote: neither computes anything twice.",
-    "The advantage over naive also holds what caching alone gives.",
-    "Speed is not all that differs: bits a dimension, where both are trained, are what each model pays.",
-)
+    return f"{what}: {seconds(item.median_seconds)}{how}; {_certificate(item)}"
 
 
 def headline(tables: MachineTables) -> str:
     """Returns the advantage over the cached baseline at the largest setting, of trained models if any are."""
-    usable = [item for item in tables.advantages if item.over_cached is not None and item.cached is not None]
+    usable = [
+        (item, found.cached, found.over_cached, found.over_naive)
+        for found in tables.advantages
+        if found.cached is not None and found.over_cached is not None and (item := found.measurement)
+    ]
     if not usable:
         return ""
-    best = max(
+    item, cached, over_cached, over_naive = max(
         usable,
-        key=lambda item: (
-            item.measurement.weights == "trained", item.measurement.pixels, item.measurement.batch_size,
-            item.measurement.default, item.over_cached or 0.0,
-        ),
-    )  # fmt: skip
-    item, cached = best.measurement, best.cached
-    assert cached is not None
+        key=lambda row: (row[0].weights == "trained", row[0].pixels, row[0].batch_size, row[0].default, row[2]),
+    )
     text = (
         f"At {item.height}x{item.width}, batch {item.batch_size}, {item.label} ({item.sampler}) draws "
-        f"{times(best.over_cached)} as fast as {cached.label} ({cached.sampler})"
+        f"{_times(over_cached)} as fast as {cached.label} ({cached.sampler})"
     )
-    if best.over_naive is not None:
-        text += f", and {times(best.over_naive)} as fast as its naive raster"
+    if over_naive is not None:
+        text += f", and {_times(over_naive)} as fast as its naive raster"
     if item.bits_per_dim is not None and cached.bits_per_dim is not None:
-        text += f"; it needs {bits(item)} bits a dimension, {cached.label} {bits(cached)}"
+        text += f"; it needs {_bits(item)} bits a dimension, {cached.label} {_bits(cached)}"
     return text + "."
 
 
-def advantage_table(tables: MachineTables) -> Table:
-    """Returns the comparison with the baseline, a row for each sampler, size and batch size."""
+def _advantage_table(tables: MachineTables) -> Table:
     columns = (
         "model", "sampler", "size", "batch", "seconds an image", "over cached", "over naive", "depth", "bits/dim",
         "baseline's bits/dim",
     )  # fmt: skip
-    rows = []
-    for advantage in tables.advantages:
-        item, beside = advantage.measurement, advantage.cached or advantage.naive
-        rows.append((
+    rows = [
+        (
             item.label, item.sampler, f"{item.height}x{item.width}", str(item.batch_size),
-            seconds(item.median_seconds / item.batch_size), times(advantage.over_cached), times(advantage.over_naive),
-            number(item.sequential_depth), bits(item), NOTHING if beside is None else bits(beside),
-        ))  # fmt: skip
+            seconds(item.median_seconds / item.batch_size), _cell(found.over_cached, _times),
+            _cell(found.over_naive, _times), _cell(item.sequential_depth, number), _bits(item),
+            _bits(found.cached or found.naive),
+        )
+        for found in tables.advantages
+        if (item := found.measurement)
+    ]  # fmt: skip
     return Table.of_texts(columns, rows, numeric=columns[3:])
 
 
-def speed_table(tables: MachineTables, items: Sequence[Measurement]) -> Table:
-    """Returns one row for each measurement that has a figure."""
-    columns = (
-        "model", "sampler", "seconds (quartiles)", "images/s", "latency", "of a forward pass", "depth", "evaluations",
-        "peak memory", "of the GEMM peak", "growth", "bits/dim", "certificate",
-    )  # fmt: skip
-    return Table.of_texts(columns, [speed_cells(tables, item) for item in items], numeric=columns[2:12])
+_SPEED_COLUMNS = (
+    "model", "sampler", "seconds (quartiles)", "images/s", "latency", "of a forward pass", "depth", "evaluations",
+    "peak memory", "of the GEMM peak", "growth", "bits/dim", "certificate",
+)  # fmt: skip
 
 
 def speed_cells(tables: MachineTables, item: Measurement) -> list[str]:
     """Returns the cells of a measurement that has a figure."""
-    low, high = item.quartiles_seconds
-    scaling, latency = tables.scaling_of(item), tables.latency_of(item)
-    taken = f"{seconds(item.median_seconds)} ({seconds(low)} – {seconds(high)})"
-    if len(item.seconds) == 1:
-        taken = f"{seconds(item.median_seconds)} (one round)"
+    scaling = tables.scaling_of(item)
+    low, high = map(seconds, item.quartiles_seconds)
+    taken = f"{seconds(item.median_seconds)} ({f'{low} – {high}' if len(item.seconds) > 1 else 'one round'})"
     if item.extrapolated_from is not None:
         taken += f", extrapolated from {item.extrapolated_from} of {item.full_passes} passes"
     if not item.complete:
         taken += f", interrupted after {len(item.seconds)} rounds"
     return [
-        item.label, item.sampler, taken, significant(item.images_per_second),
-        NOTHING if latency is None else seconds(latency), times(item.forward_ratio), number(item.sequential_depth),
-        number(item.network_evaluations), _memory(item),
-        NOTHING if item.gemm_fraction is None else f"{100 * item.gemm_fraction:.2g} %",
-        NOTHING if scaling is None else exponent(scaling.seconds), bits(item), certificate_cell(item),
+        item.label, item.sampler, taken, significant(item.images_per_second), _cell(tables.latency_of(item), seconds),
+        _cell(item.forward_ratio, _times), _cell(item.sequential_depth, number),
+        _cell(item.network_evaluations, number),
+        ("≥ " if item.memory_cut_off else "") + _cell(item.peak_memory_bytes, memory),
+        _cell(item.gemm_fraction, lambda part: f"{100 * part:.2g} %"),
+        NOTHING if scaling is None else exponent(scaling.seconds), _bits(item), _certificate(item),
     ]  # fmt: skip
 
 
-def growth_table(tables: MachineTables) -> Table:
-    """Returns the laws of growth, a row for each sampler and batch size."""
+def _growth_table(tables: MachineTables) -> Table:
     columns = ("model", "sampler", "batch", "sizes", "seconds ~ pixels^b, b", "depth")
-    rows = tuple(
+    rows = [
         (
-            scaling.label, scaling.sampler, str(scaling.batch_size), " ".join(map(str, scaling.sizes)),
-            exponent(scaling.seconds), depth_law(scaling.depth),
+            found.label, found.sampler, str(found.batch_size), " ".join(map(str, found.sizes)),
+            exponent(found.seconds), NOTHING if found.depth is None else depth_law(found.depth),
         )
-        for scaling in tables.scalings
-    )  # fmt: skip
+        for found in tables.scalings
+    ]  # fmt: skip
     return Table.of_texts(columns, rows, numeric=("batch",))
 
 
@@ -196,53 +173,43 @@ def exponent(law: PowerLaw) -> str:
     return f"{fixed(law.exponent, 2)} [{fixed(law.low, 2)}, {fixed(law.high, 2)}]"
 
 
-def depth_law(growth: Growth | None) -> str:
+def depth_law(growth: Growth) -> str:
     """How a depth grows: by the nearer law, or by both where they cannot be told apart."""
-    if growth is None:
-        return NOTHING
-    sign = "-" if growth.logarithmic.intercept < 0 else "+"
-    log = f"{short(growth.logarithmic.slope)} log2(pixels) {sign} {short(abs(growth.logarithmic.intercept))}"
+    line = growth.logarithmic
+    log = f"{short(line.slope)} log2(pixels) {'-' if line.intercept < 0 else '+'} {short(abs(line.intercept))}"
     power = f"pixels^{exponent(growth.power)}"
-    if growth.nearer == "logarithmic":
-        return f"{log}, within {100 * growth.logarithmic.relative_error:.2g} %"
-    if growth.nearer == "power":
-        return f"{power}, within {100 * growth.power.relative_error:.2g} %"
-    return f"{power} or {log}"
+    if growth.nearer is None:
+        return f"{power} or {log}"
+    text, law = (log, line) if growth.nearer == "logarithmic" else (power, growth.power)
+    return f"{text}, within {100 * law.relative_error:.2g} %"
 
 
-def times(ratio: float | None) -> str:
-    """A ratio."""
-    return NOTHING if ratio is None else f"{significant(ratio)}x"
-
-
-def number(value: float | None) -> str:
+def number(value: float) -> str:
     """A count, or a mean of counts."""
-    if value is None:
-        return NOTHING
     return f"{int(value):,}" if value == int(value) else f"{value:,.1f}"
 
 
-def bits(item: Measurement) -> str:
+def _cell(value: float | None, printed: Callable[[float], str]) -> str:
+    return NOTHING if value is None else printed(value)
+
+
+def _times(ratio: float) -> str:
+    return f"{significant(ratio)}x"
+
+
+def _bits(item: Measurement | None) -> str:
     """Bits a dimension of a trained model, with the sign of its kind."""
-    if item.bits_per_dim is None:
+    if item is None or item.bits_per_dim is None:
         return NOTHING
     return f"{KIND_SIGNS.get(item.likelihood_kind or '', '')}{item.bits_per_dim:.4f}"
 
 
-def certificate_cell(item: Measurement) -> str:
+def _certificate(item: Measurement) -> str:
     """What the certificate says, in a few words."""
     found = item.certificate
-    if found is None:
-        return NOTHING
+    if found is None or found.status == "does not apply":
+        return NOTHING if found is None else found.status
     if found.status == "by definition":
         return "is the definition"
-    if found.status == "does not apply":
-        return "does not apply"
     rounding = f", {found.within_rounding} within rounding" if found.within_rounding else ""
     return f"holds: {found.entries:,} entries{rounding}"
-
-
-def _memory(item: Measurement) -> str:
-    if item.peak_memory_bytes is None:
-        return NOTHING
-    return f"{'≥ ' if item.memory_cut_off else ''}{memory(item.peak_memory_bytes)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -34,16 +35,17 @@ def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatCh
     """
     import altair as alt
 
-    shown = [(tables, [item for item in tables.measurements if item.shown]) for tables in machines]
-    shown = [(tables, items) for tables, items in shown if items]
-    if not shown:
+    everything = [item for tables in machines for item in tables.measurements if item.shown]
+    if not everything:
         return None
-    everything = [item for _, items in shown for item in items]
     labels = list(dict.fromkeys(item.label for item in everything))
     samplers = list(dict.fromkeys(item.sampler for item in everything))
     batches = sorted({item.batch_size for item in everything})
     rows = []
-    for tables, own in shown:
+    for tables in machines:
+        own = [item for item in tables.measurements if item.shown]
+        if not own:
+            continue
         left, right = _limits([item.pixels for item in own])
         limits = (left, 1.6 * right), _limits([item.median_seconds for item in own])
         panels = [
@@ -65,32 +67,21 @@ def _panel(
     import altair as alt
 
     sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(measurements, key=lambda item: item.pixels)}
-    x = (
-        alt.X("pixels:Q")
-        .title("pixels")
-        .scale(type="log", domain=limits[0], nice=False)
-        .axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
+    logarithmic = [alt.Scale(type="log", domain=domain, nice=False) for domain in limits]
+    by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
+    x = alt.X("pixels:Q", title="pixels", scale=logarithmic[0], axis=by_size)
+    low, high = limits[1]
+    powers = [10.0**power for power in range(math.ceil(math.log10(low)), 1 + int(math.log10(high)))]
+    by_power = alt.Axis(values=powers, labelExpr=_SECONDS)
+    y = alt.Y("seconds:Q", title="time of a call", scale=logarithmic[1], axis=by_power)
+    models = alt.Scale(domain=labels)
+    dashes, shapes = (
+        alt.Scale(domain=samplers, range=list(itertools.islice(itertools.cycle(marks), len(samplers))))
+        for marks in (_DASHES, _SHAPES)
     )
-    powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
-    y = (
-        alt.Y("seconds:Q")
-        .title("time of a call")
-        .scale(type="log", domain=limits[1], nice=False)
-        .axis(values=powers, labelExpr=_SECONDS)
-    )
-    numbers = range(len(samplers))
-    color = alt.Color("model:N").title("model").scale(domain=labels)
-    dash = (
-        alt.StrokeDash("sampler:N")
-        .title("sampler")
-        .scale(domain=samplers, range=[_DASHES[number % len(_DASHES)] for number in numbers])
-    )
-    shape = (
-        alt.Shape("sampler:N")
-        .title("sampler")
-        .scale(domain=samplers, range=[_SHAPES[number % len(_SHAPES)] for number in numbers])
-    )
-    fill = alt.Fill("model:N").title("model").scale(domain=labels)
+    color, fill = alt.Color("model:N", title="model", scale=models), alt.Fill("model:N", title="model", scale=models)
+    dash = alt.StrokeDash("sampler:N", title="sampler", scale=dashes)
+    shape = alt.Shape("sampler:N", title="sampler", scale=shapes)
     tips = [alt.Tooltip(f"{name}:N") for name in ("model", "sampler", "size", "time", "growth", "certificate")]
     points = alt.Chart({"values": [_point(tables, item) for item in measurements]}).encode(x=x, tooltip=tips)
     marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=shape)

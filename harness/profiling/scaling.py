@@ -31,14 +31,12 @@ class PowerLaw:
         exponent: the slope in the logarithms.
         low, high: its 95 % confidence interval; None with two sizes, through which any line goes.
         relative_error: root mean square of log cost - log fit.
-        points: how many sizes.
     """
 
     exponent: float
     low: float | None
     high: float | None
     relative_error: float
-    points: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ class LogarithmicLaw:
     intercept: float
     slope: float
     relative_error: float
-    points: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw |
         deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
         reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * deviation
         low, high = _rounded(slope - reach), _rounded(slope + reach)
-    return PowerLaw(_rounded(slope), low, high, _rounded(math.sqrt(float(np.square(residuals).mean()))), len(x))
+    return PowerLaw(_rounded(slope), low, high, _root_mean_square(residuals))
 
 
 def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None:
@@ -90,8 +87,8 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     fitted = intercept + slope * np.log2(x)
     error = math.inf
     if (fitted > 0).all():
-        error = _rounded(math.sqrt(float(np.square(np.log(y) - np.log(fitted)).mean())))
-    logarithmic = LogarithmicLaw(_rounded(intercept), _rounded(slope), error, len(x))
+        error = _root_mean_square(np.log(y) - np.log(fitted))
+    logarithmic = LogarithmicLaw(_rounded(intercept), _rounded(slope), error)
     nearer: Literal["power", "logarithmic"] | None = None
     if len(x) > 2 and error != power.relative_error:
         nearer = "logarithmic" if error < power.relative_error else "power"
@@ -100,6 +97,10 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
 
 def _rounded(value: float) -> float:
     return significant_digits(round(value, _DECIMALS))
+
+
+def _root_mean_square(values: _Floats) -> float:
+    return _rounded(math.sqrt(float(np.square(values).mean())))
 
 
 def _line(x: _Floats, y: _Floats) -> tuple[float, float]:

@@ -27,12 +27,10 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Advantage:
-    """A measurement beside those of the baseline at the same size and batch size.
+    """A measurement of another model beside those of the baseline at the same size and batch size.
 
-    Attributes:
-        measurement: of another model than the baseline.
-        cached, naive: the baseline's sampler that computes each activation once, and its full pass for each step.
-        sampler: the name of the former: ``cached``, or the baseline's default where it has none of that name.
+    ``cached`` is the baseline's sampler that computes each activation once, or its default where it has none of that
+    name; ``naive`` its full pass for each step. ``over_`` them is their seconds over the measurement's.
     """
 
     measurement: Measurement
@@ -41,12 +39,12 @@ class Advantage:
 
     @property
     def over_cached(self) -> float | None:
-        """The baseline's seconds, cached, over the measurement's: the headline."""
+        """The headline."""
         return self._over(self.cached)
 
     @property
     def over_naive(self) -> float | None:
-        """The baseline's seconds, naive, over the measurement's."""
+        """What caching alone gives is in it."""
         return self._over(self.naive)
 
     def _over(self, other: Measurement | None) -> float | None:
@@ -72,20 +70,18 @@ class MachineTables:
     advantages: tuple[Advantage, ...]
     baseline: str | None
 
-    def scaling_of(self, measurement: Measurement) -> Scaling | None:
+    def scaling_of(self, item: Measurement) -> Scaling | None:
         """Returns the scaling that a measurement is a point of."""
-        for scaling in self.scalings:
-            if (scaling.label, scaling.sampler, scaling.batch_size) == _series(measurement):
-                return scaling
-        return None
+        series = (item.label, item.sampler, item.batch_size)
+        return next(
+            (found for found in self.scalings if (found.label, found.sampler, found.batch_size) == series), None
+        )
 
-    def latency_of(self, measurement: Measurement) -> float | None:
+    def latency_of(self, item: Measurement) -> float | None:
         """Returns the seconds until a single image is drawn: those of the same sampler and size at batch size 1."""
+        wanted = (item.label, item.sampler, item.height, item.width, 1)
         for other in self.measurements:
-            same = (other.label, other.sampler, other.height, other.width, other.batch_size) == (
-                measurement.label, measurement.sampler, measurement.height, measurement.width, 1,
-            )  # fmt: skip
-            if same and other.shown:
+            if other.shown and (other.label, other.sampler, other.height, other.width, other.batch_size) == wanted:
                 return other.median_seconds
         return None
 
@@ -101,69 +97,52 @@ def tables_of(
         baseline: a label, or a model's name.
     """
     order = {label: number for number, label in enumerate(labels)}
-    taken = [item for item in measurements if not order or item.label in order]
-    machines: dict[str, list[Measurement]] = {}
-    for item in taken:
-        machines.setdefault(item.fingerprint, []).append(item)
 
     def place(item: Measurement) -> tuple[Any, ...]:
         return (item.pixels, item.batch_size, order.get(item.label, 0), item.label, not item.default, item.sampler)
 
+    machines: dict[str, list[Measurement]] = {}
+    for item in measurements:
+        if not order or item.label in order:
+            machines.setdefault(item.fingerprint, []).append(item)
     found = []
     for fingerprint in sorted(machines, key=lambda name: (machines[name][0].hardware, name)):
         own = sorted(machines[fingerprint], key=place)
         named = next((item.label for item in own if baseline in (item.label, item.model)), None)
-        scalings = tuple(_scalings(own))
-        advantages = tuple(_advantages(own, baseline))
-        found.append(MachineTables(fingerprint, own[0].hardware, tuple(own), scalings, advantages, named))
+        advantages = () if baseline is None else tuple(_advantages([item for item in own if item.shown], baseline))
+        found.append(MachineTables(fingerprint, own[0].hardware, tuple(own), tuple(_scalings(own)), advantages, named))
     return found
-
-
-def _series(item: Measurement) -> tuple[str, str, int]:
-    return item.label, item.sampler, item.batch_size
 
 
 def _scalings(measurements: Sequence[Measurement]) -> list[Scaling]:
     series: dict[tuple[str, str, int, int, int], list[Measurement]] = {}
     for item in measurements:
-        if item.shown and min(item.height, item.width) >= SMALLEST_SIZE and item.height == item.width:
-            series.setdefault((*_series(item), item.channels, item.levels), []).append(item)
+        if item.shown and item.height == item.width >= SMALLEST_SIZE:
+            key = (item.label, item.sampler, item.batch_size, item.channels, item.levels)
+            series.setdefault(key, []).append(item)
     found = []
     for (label, sampler, batch_size, *_), points in series.items():
         pixels = [float(item.pixels) for item in points]
         law = fit_power_law(pixels, [item.median_seconds for item in points])
-        if law is None:
-            continue
-        depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
-        depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
-        found.append(Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth))
+        if law is not None:
+            depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
+            depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
+            found.append(Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth))
     return found
 
 
-def _advantages(measurements: Sequence[Measurement], baseline: str | None) -> list[Advantage]:
-    if baseline is None:
-        return []
-    shown = [item for item in measurements if item.shown]
-    models = {item.model for item in shown if baseline in (item.label, item.model)}
+def _advantages(shown: Sequence[Measurement], baseline: str) -> list[Advantage]:
+    rows = [item for item in shown if baseline in (item.label, item.model)]
     found = []
     for item in shown:
-        if item.model in models or (item.sampler == RASTER and not item.default):
+        if item.model in {row.model for row in rows} or (item.sampler == RASTER and not item.default):
             continue
-        beside = [
-            other for other in shown if baseline in (other.label, other.model) and _setting(other) == _setting(item)
-        ]
         # of several rows of the baseline, the one that is as trained as this one
-        beside.sort(key=lambda other: other.weights != item.weights)
-        if not beside:
-            continue
-        own = [other for other in beside if other.label == beside[0].label]
-        fast = [other for other in own if other.sampler == CACHED] or [
-            other for other in own if other.default and other.sampler != RASTER
-        ]
-        naive = [other for other in own if other.sampler == RASTER]
-        found.append(Advantage(item, next(iter(fast), None), next(iter(naive), None)))
+        beside = sorted(
+            (row for row in rows if row.setting == item.setting), key=lambda row: row.weights != item.weights
+        )
+        if beside:
+            own = {row.sampler: row for row in reversed(beside) if row.label == beside[0].label}
+            default = next((row for row in own.values() if row.default and row.sampler != RASTER), None)
+            found.append(Advantage(item, own.get(CACHED, default), own.get(RASTER)))
     return found
-
-
-def _setting(item: Measurement) -> tuple[int, ...]:
-    return (item.channels, item.height, item.width, item.levels, item.batch_size)

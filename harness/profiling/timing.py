@@ -1,23 +1,22 @@
 """How fast a model is: calls timed after a warm-up, sweeps over batch sizes in bounded time, and steps of training.
 
-Times are read through ``torch.utils.benchmark.timer``, which waits for the accelerator, and summarised by its
-``Measurement``. Its ``Timer`` is not used: it calls a function several times before it looks at the clock, which a
-sampler of thousands of forward passes cannot afford.
+Times are read through ``torch.utils.benchmark.timer``, which waits for the accelerator. Torch's ``Timer`` is not used:
+it calls a function several times before it looks at the clock, which a sampler of thousands of passes cannot afford.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Measurement, TaskSpec, timer
+from torch.utils.benchmark import timer
 
 from harness.interface.dataset import Dataset
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
@@ -37,13 +36,9 @@ _ENDLESS = Budget(1_000_000, "steps")
 
 @dataclass(frozen=True)
 class Timing:
-    """The time of one call.
+    """The time of one call: median and quartiles over ``blocks`` blocks of ``calls`` calls each, in seconds a call.
 
-    Attributes:
-        median_seconds, q25_seconds, q75_seconds: over blocks of calls, a call, in seconds.
-        blocks: how many blocks were timed.
-        calls: how many calls a block has.
-        warmed_up: False where the very first call took so long that it is the measurement.
+    ``warmed_up`` is False where the very first call took so long that it is the measurement.
     """
 
     median_seconds: float
@@ -56,10 +51,8 @@ class Timing:
     @classmethod
     def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Timing:
         """Summarises the durations of blocks of ``calls`` calls each, in seconds."""
-        measured = Measurement(calls, list(block_seconds), TaskSpec("call()", "", num_threads=torch.get_num_threads()))
-        quarters = torch.tensor(measured.times, dtype=torch.float64).quantile(torch.tensor([0.25, 0.75]).double())
-        low, high = quarters.tolist()
-        return cls(measured.median, low, high, len(block_seconds), calls, warmed_up)
+        low, median, high = (float(value) for value in np.quantile(block_seconds, [0.25, 0.5, 0.75]) / calls)
+        return cls(median, low, high, len(block_seconds), calls, warmed_up)
 
     @property
     def standard_error_seconds(self) -> float | None:
@@ -136,9 +129,11 @@ def sweep_batch_sizes(
     dropped: dict[int, str] = {}
     began = clock()
     for size in sorted(batch_sizes):
-        expected, left = _extrapolate(timings, size), total_seconds - (clock() - began)
-        if dropped or (timings and expected > left):
-            dropped[size] = f"a call would take about {expected:.2g} s" if not dropped else "a smaller one was left out"
+        if dropped:
+            dropped[size] = "a smaller one was left out"
+            continue
+        if timings and (expected := _extrapolate(timings, size)) > total_seconds - (clock() - began):
+            dropped[size] = f"a call would take about {expected:.2g} s"
             continue
         try:
             timings[size] = time_calls(lambda size=size: call(size), max_seconds=point_seconds, clock=clock)  # type: ignore[misc]
@@ -150,14 +145,12 @@ def sweep_batch_sizes(
 
 
 def _extrapolate(timings: dict[int, Timing], size: int) -> float:
-    if not timings:
-        return 0.0
-    sizes = list(timings)
-    last, growth = timings[sizes[-1]].median_seconds, 1.0
-    if len(sizes) > 1:
-        before = timings[sizes[-2]].median_seconds
-        growth = math.log(max(last, 1e-9) / max(before, 1e-9)) / math.log(sizes[-1] / sizes[-2])
-    return last * math.pow(size / sizes[-1], min(1.0, max(0.0, growth)))
+    *before, last = timings
+    seconds, growth = timings[last].median_seconds, 1.0
+    if before:
+        ratio = max(seconds, 1e-9) / max(timings[before[-1]].median_seconds, 1e-9)
+        growth = min(1.0, max(0.0, math.log(ratio) / math.log(last / before[-1])))
+    return seconds * math.pow(size / last, growth)
 
 
 def scorer(model: Model) -> tuple[str, Callable[[Tensor], Tensor]]:
@@ -209,8 +202,7 @@ def step_seconds(
     they were. On an accelerator a block of steps is timed at a time, so that waiting for it does not slow it down.
 
     Args:
-        model: is copied, not changed.
-        data: what it trains on.
+        model, data: what trains, as a copy, and on what.
         max_steps: how many steps after the first are timed at most.
         max_seconds: for how long steps are timed at most; at least one is.
         seed: of batch order, random data and the model's own random numbers.
@@ -221,7 +213,7 @@ def step_seconds(
         Unsupported: ``fit`` takes fewer than two steps, as a closed form does.
     """
     copied = copy.deepcopy(model)
-    times: list[tuple[float, int, float]] = []
+    times: list[tuple[float, int, float]] = []  # seconds, steps and epochs, one after each block
     wait = 0.0 if model.device.type == "cpu" else _ACCELERATOR_BLOCK_SECONDS
     unsynchronised = clock if wait == 0.0 or clock is not timer else time.perf_counter
 
@@ -238,7 +230,5 @@ def step_seconds(
         raise Unsupported(f"{type(model).__name__} fits in closed form")
     if len(times) < 2:
         raise Unsupported(f"{type(model).__name__} fits in {trainer.step} step, too few to time")
-    pairs = list(itertools.pairwise(times))
-    seconds = tuple(after[0] - before[0] for before, after in pairs)
-    images = tuple((after[2] - before[2]) * len(data.train) for before, after in pairs)
-    return StepTimes(seconds, images, times[-1][1] - times[0][1])
+    seconds, steps, epochs = (np.diff(column).tolist() for column in zip(*times, strict=True))
+    return StepTimes(tuple(seconds), tuple(part * len(data.train) for part in epochs), sum(steps))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,17 +20,11 @@ from harness.support.randomness import generator, isolated_rng
 
 What = Literal["fit", "scoring", "sampling"]
 _IMAGES = 256
+_TOP = 12
 
 
 def record_trace(
-    model: Model,
-    what: What,
-    file: Path,
-    *,
-    sampler: str | None = None,
-    batch_size: int = 16,
-    steps: int = 3,
-    top: int = 12,
+    model: Model, what: What, file: Path, *, sampler: str | None = None, batch_size: int = 16, steps: int = 3
 ) -> list[tuple[str, str, str, str]]:
     """Watches a model at work after a warm-up, and writes the trace.
 
@@ -40,7 +35,6 @@ def record_trace(
         sampler: its name; the default one where None.
         batch_size: images to score or to draw.
         steps: of fit.
-        top: how many operators are returned.
 
     Returns:
         the operators that took the most time themselves: name, calls, own time and its share of all.
@@ -50,27 +44,23 @@ def record_trace(
         Unsupported: a model that cannot score, or whose fit has no steps.
     """
     call = _call(model, what, sampler, batch_size, steps)
-    activities = [ProfilerActivity.CPU]
-    if model.device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with isolated_rng(0, model.device):
+    on_device = model.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
+    with isolated_rng(0, model.device), torch.set_grad_enabled(what == "fit"):
         call()
         with profile(activities=activities) as watched:
             call()
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "trace.json"
         watched.export_chrome_trace(str(raw))
         content = raw.read_bytes()
     write_atomically(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
-    on_device = model.device.type == "cuda"
-    averages = watched.key_averages()
     own = {
         event.key: (event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
-        for event in averages
+        for event in watched.key_averages()
     }
     total = sum(microseconds for microseconds, _ in own.values()) or 1.0
-    ordered = sorted(own.items(), key=lambda item: -item[1][0])[:top]
+    ordered = sorted(own.items(), key=lambda item: -item[1][0])[:_TOP]
     return [
         (name, f"{count:,}", f"{microseconds / 1e3:.3f} ms", f"{100 * microseconds / total:.1f} %")
         for name, (microseconds, count) in ordered
@@ -80,31 +70,15 @@ def record_trace(
 def _call(model: Model, what: What, sampler: str | None, batch_size: int, steps: int) -> Callable[[], object]:
     if what == "fit":
         data = random_data(model)
-        return lambda: step_seconds(model, data, max_steps=steps, max_seconds=float("inf"))
+        return lambda: step_seconds(model, data, max_steps=steps, max_seconds=math.inf)
     if what == "scoring":
         score = scorer(model)[1]
         images = _random_images(model, batch_size).to(model.device)
-
-        def scoring() -> None:
-            with torch.no_grad():
-                score(images)
-
-        return scoring
-    samplers = model.samplers()
-    name = default_sampler(model) if sampler is None else sampler
+        return lambda: score(images)
+    samplers, name = model.samplers(), sampler or default_sampler(model)
     if name not in samplers:
         raise ValueError(f"{type(model).__name__} has no sampler {name!r}, it has: {', '.join(samplers)}")
-
-    def sampling() -> None:
-        with torch.no_grad():
-            samplers[name](batch_size)
-
-    return sampling
-
-
-def _random_images(model: Model, count: int) -> torch.Tensor:
-    random = generator(0, "images", count)
-    return torch.randint(model.spec.levels, (count, *model.spec.shape), generator=random, dtype=torch.uint8)
+    return lambda: samplers[name](batch_size)
 
 
 def random_data(model: Model) -> Dataset:
@@ -113,3 +87,8 @@ def random_data(model: Model) -> Dataset:
     labels = None if classes is None else torch.arange(_IMAGES) % classes
     split = Split(_random_images(model, _IMAGES), labels)
     return Dataset("random images", model.spec, split, split, split)
+
+
+def _random_images(model: Model, count: int) -> torch.Tensor:
+    random = generator(0, "images", count)
+    return torch.randint(model.spec.levels, (count, *model.spec.shape), generator=random, dtype=torch.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from harness.boards.audits import audit_failures, audit_notes
@@ -12,11 +12,9 @@ from harness.boards.rows import BoardRow
 from harness.boards.statistics import ALPHA
 from harness.boards.table import Line, Table
 from harness.interface.board import Board
-from harness.report.document import Document, Section
+from harness.report.markdown import Document, Section
 from harness.report.pictures import pictures_of
 from harness.support.numbers import NOTHING
-
-REFERENCES = "Floors and ceilings"
 
 _FIGURES = """
 a ± b (c): mean over seeds, ± the standard deviation over seeds, (the standard error over test images, or by
@@ -47,40 +45,32 @@ def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = 
     """Returns a board as it is printed; ``pictures`` are the names of the sample grids beside it."""
     board = leaderboard.board(name)
     sections = tuple(_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets)
-    description = "" if leaderboard.suite is None else leaderboard.suite.description
+    introduction = (leaderboard.suite.description,) if leaderboard.suite and leaderboard.suite.description else ()
     common = [
-        _FIGURES if board.is_ranked else "",
-        _RANKS if board.is_ranked else "",
+        _FIGURES + "\n" + _RANKS if board.is_ranked else "",
         _AUDIT if "audit" in board.shows else "",
         _TRAINING if {"parameters", "training"} <= board.shows else "",
         _TAGS if any(row.published is not None for row in leaderboard.rows) else "",
     ]
-    reading = tuple(words for text in (board.reading, *common) for words in _paragraphs(text))
-    return Document(
-        f"{leaderboard.title}: {board.title or name}", (description,) if description else (), sections, reading
-    )
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [" ".join(words.split()) for words in text.split("\n\n") if words.strip()]
+    reading = [" ".join(words.split()) for text in (board.reading, *common) for words in text.split("\n\n")]
+    return Document(f"{leaderboard.title}: {board.title or name}", introduction, sections, tuple(filter(None, reading)))
 
 
 def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Collection[str]) -> Section:
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
-    shown = any(table.rows for table in tables)
-    lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)])) if shown else "No row has a figure yet."
     parts = [_table_section(board, table) for table in tables if table.rows]
     further = [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
     found = pictures_of(leaderboard.rows, dataset, pictures) if board.has_pictures else ()
     if found:
-        further.append(
-            Section(
-                "Samples", "The first samples of each row, in the order drawn; none is chosen.", None, pictures=found
-            )
-        )
+        words = "The first samples of each row, in the order drawn; none is chosen."
+        further.append(Section("Samples", words, None, pictures=found))
     missing = _missing(board, rows, [line for table in tables for line in table.lines])
-    data = {"Data": _protocols_of_splits(rows)} if shown else {}
+    if not parts:
+        return Section(dataset, "No row has a figure yet.", None, (), (*missing, *further))
+    lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
+    protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
+    data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
     if len(parts) == 1 and not parts[0].title:
         [only] = parts
         below = (*only.subsections, *missing, *further)
@@ -91,27 +81,21 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
 def _table_section(board: Board, table: Table) -> Section:
     ranked = [f"Ranked by {table.by.header}. {table.ranks.sentence}"] if table.by and table.ranks.intervals else []
     audited = [(line.row.label, line.row.audit) for line in table.models if line.row] if "audit" in board.shows else []
-    notes = [*ranked, *audit_failures(audited), *board.notes(table)]
-    folded: dict[str, Sequence[str]] = {
-        **board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)
-    }  # fmt: skip
-    references = replace(table, lines=table.references) if table.references else None
-    floors = (
-        [Section(REFERENCES, "Not ranked: what the figures are to be read against.", references)] if references else []
-    )
-    shown = replace(table, lines=table.models)
-    return Section(
-        table.title, "", shown if table.models else None, tuple(notes), tuple(floors),
-        folded={title: words for title, words in folded.items() if words},
-    )  # fmt: skip
+    notes = (*ranked, *audit_failures(audited), *board.notes(table))
+    folded = {**board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)}
+    references = replace(table, lines=table.references)
+    words = "Not ranked: what the figures are to be read against."
+    floors = (Section("Floors and ceilings", words, references),) if references.lines else ()
+    shown = replace(table, lines=table.models) if table.models else None
+    return Section(table.title, "", shown, notes, floors, folded={name: told for name, told in folded.items() if told})
 
 
 def _protocols(table: Table) -> list[str]:
     """One note for each protocol, with the rows that it is of; rows of one protocol need no names."""
     found: dict[tuple[str, str], list[str]] = {}
     for column in table.columns:
-        for row in table.rows if column.figure is not None else ():
-            figure = column.figure(row) if column.figure is not None else None
+        for row in table.rows:
+            figure = None if column.figure is None else column.figure(row)
             if figure is not None and figure.protocol:
                 found.setdefault((figure.metric, figure.protocol), []).append(row.label)
     metrics = [metric for metric, _ in found]
@@ -124,26 +108,15 @@ def _protocols(table: Table) -> list[str]:
 
 def _sizes(rows: Iterable[BoardRow]) -> str:
     """The sizes of the splits; and whether records come from different data."""
-    found: dict[str, None] = {}
-    contents: set[str] = set()
-    for row in rows:
-        for record in row.records:
-            sizes = [
-                f"{record.num_images[name]:,} {name}"
-                for name in ("train", "valid", "test")
-                if name in record.num_images
-            ]
-            found[f"{', '.join(sizes)} images."] = None
-            contents.add(record.dataset_digest)
-    words = " ".join(sentence for sentence in found if sentence != " images.")
-    if len(contents) > 1:
-        words += f" Attention: the records come from {len(contents)} different contents of this dataset."
-    return words.strip()
-
-
-def _protocols_of_splits(rows: Iterable[BoardRow]) -> list[str]:
-    found = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
-    return [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in found]
+    records = [record for row in rows for record in row.records]
+    counts = [
+        [f"{record.num_images[name]:,} {name}" for name in ("train", "valid", "test") if name in record.num_images]
+        for record in records
+    ]
+    sentences = list(dict.fromkeys(f"{', '.join(sizes)} images." for sizes in counts if sizes))
+    if (contents := len({record.dataset_digest for record in records})) > 1:
+        sentences.append(f"Attention: the records come from {contents} different contents of this dataset.")
+    return " ".join(sentences)
 
 
 def _missing(board: Board, rows: Iterable[BoardRow], lines: Iterable[Line]) -> tuple[Section, ...]:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
 _KEY = "genharness"
 _PNG_SCALE = 2
 _GREY = "#6b6b6b"
+# Okabe & Ito 2008: told apart by everybody
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F", "#7F7F7F"]
 _THEME: dict[str, Any] = {
     "font": "Liberation Sans, Arial, Helvetica, sans-serif",
     "background": "#ffffff",
@@ -41,12 +43,7 @@ _THEME: dict[str, Any] = {
     "title": {
         "fontSize": 16, "fontWeight": "normal", "anchor": "start", "subtitleColor": _GREY, "subtitleFontSize": 12,
     },
-    # Okabe & Ito 2008: told apart by everybody
-    "range": {
-        "category": [
-            "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F", "#7F7F7F",
-        ]
-    },
+    "range": {"category": _COLOURS},
 }  # fmt: skip
 
 
@@ -60,10 +57,10 @@ def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
         content["usermeta"] = {_KEY: mark}
     content["$schema"] = _SCHEMA
     own = content.get("config", {})
-    content["config"] = {
+    content["config"] = own | {
         name: {**value, **own.get(name, {})} if isinstance(value, dict) else own.get(name, value)
         for name, value in _THEME.items()
-    } | {name: value for name, value in own.items() if name not in _THEME}
+    }
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
@@ -72,7 +69,7 @@ def to_svg(spec: bytes) -> bytes:
     import vl_convert
 
     text: str = vl_convert.vegalite_to_svg(spec.decode(), vl_version=_VERSION, allowed_base_urls=[])
-    return f"{text}\n<!-- vega-lite {_digest(spec)} -->\n".encode()
+    return f"{text}\n<!-- {_mark(spec)} -->\n".encode()
 
 
 def to_png(spec: bytes) -> bytes:
@@ -82,7 +79,7 @@ def to_png(spec: bytes) -> bytes:
 
     drawn = vl_convert.vegalite_to_png(spec.decode(), vl_version=_VERSION, scale=_PNG_SCALE, allowed_base_urls=[])
     with Image.open(io.BytesIO(drawn)) as image:
-        return _png_bytes(image, f"vega-lite {_digest(spec)}")
+        return _png_bytes(image, _mark(spec))
 
 
 def to_html(spec: bytes) -> bytes:
@@ -95,28 +92,23 @@ def to_html(spec: bytes) -> bytes:
 
 def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draws ``NAME.vl.json`` as ``NAME.svg`` and so on beside it, and returns these files."""
-    spec, files = spec_file.read_bytes(), []
-    for name in formats:
-        files.append(_beside(spec_file, f".{name}"))
-        write_atomically(files[-1], _WRITERS[name](spec))
-    return files
+    spec, writers = spec_file.read_bytes(), {"svg": to_svg, "png": to_png, "html": to_html}
+    files = {name: _beside(spec_file, f".{name}") for name in formats}
+    for name, file in files.items():
+        write_atomically(file, writers[name](spec))
+    return list(files.values())
 
 
 def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Returns those drawings of ``NAME.vl.json`` that are missing, or were not drawn from ``spec``."""
-    wanted = f"vega-lite {_digest(spec)}"
     files = [_beside(spec_file, f".{name}") for name in formats]
-    return [path for path in files if not path.is_file() or mark_of(path.read_bytes()) != wanted]
+    return [path for path in files if not path.is_file() or mark_of(path.read_bytes()) != _mark(spec)]
 
 
 def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and in each of ``formats``.
 
-    Args:
-        picture: what a figure drew.
-        stem: the path without its ending.
-        mark: what the picture shows, see ``stated_mark``.
-        formats: any of ``FORMATS``.
+    ``mark`` says what the picture shows, see ``stated_mark``; ``formats`` are any of ``FORMATS``.
 
     Raises:
         ValueError: it is neither an image of Pillow nor a chart of Altair.
@@ -140,13 +132,12 @@ def differing(picture: Picture, stem: Path, mark: str) -> list[str]:
 
 def stated_mark(stem: Path) -> str | None:
     """What a picture that was written says that it shows; None where there is none, or somebody else's."""
-    spec, image = stem.with_name(stem.name + SPEC_ENDING), stem.with_name(f"{stem.name}.png")
+    spec, image = _beside(stem, SPEC_ENDING), _beside(stem, ".png")
     if spec.is_file():
         try:
-            found = json.loads(spec.read_bytes())["usermeta"][_KEY]
+            return str(json.loads(spec.read_bytes())["usermeta"][_KEY])
         except (ValueError, KeyError, TypeError):
             return None
-        return str(found)
     return mark_of(image.read_bytes()) if image.is_file() else None
 
 
@@ -154,7 +145,7 @@ def remove_picture(stem: Path) -> list[Path]:
     """Removes a picture, but for somebody else's, and returns its files."""
     if stated_mark(stem) is None:
         return []
-    files = [stem.with_name(stem.name + ending) for ending in (SPEC_ENDING, *(f".{name}" for name in FORMATS))]
+    files = [_beside(stem, ending) for ending in (SPEC_ENDING, *(f".{name}" for name in FORMATS))]
     removed = [file for file in files if file.exists()]
     for file in removed:
         file.unlink()
@@ -180,10 +171,10 @@ def _main_file(picture: Picture, stem: Path, mark: str) -> tuple[Path, bytes]:
     from PIL import Image
 
     if isinstance(picture, Image.Image):
-        return stem.with_name(f"{stem.name}.png"), _png_bytes(picture, mark)
+        return _beside(stem, ".png"), _png_bytes(picture, mark)
     if not isinstance(picture, altair.TopLevelMixin):
         raise ValueError(f"a figure draws an Altair chart or a Pillow image, not {picture!r:.80}")
-    return stem.with_name(stem.name + SPEC_ENDING), vega_lite(picture, mark)
+    return _beside(stem, SPEC_ENDING), vega_lite(picture, mark)
 
 
 def _png_bytes(image: Image.Image, mark: str) -> bytes:
@@ -196,12 +187,9 @@ def _png_bytes(image: Image.Image, mark: str) -> bytes:
     return out.getvalue()
 
 
-def _beside(spec_file: Path, ending: str) -> Path:
-    return spec_file.with_name(spec_file.name.removesuffix(SPEC_ENDING) + ending)
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name.removesuffix(SPEC_ENDING) + ending)
 
 
-_WRITERS: dict[str, Callable[[bytes], bytes]] = {"svg": to_svg, "png": to_png, "html": to_html}
-
-
-def _digest(spec: bytes) -> str:
-    return hashlib.sha256(spec).hexdigest()[:16]
+def _mark(spec: bytes) -> str:
+    return f"vega-lite {hashlib.sha256(spec).hexdigest()[:16]}"

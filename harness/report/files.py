@@ -5,12 +5,16 @@ A board is made of records, and of the names of the sample grids that lie beside
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import csv
+import io
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from harness.boards.leaderboard import Leaderboard
 from harness.report.board_page import board_page
-from harness.report.csv import to_csv
 from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED, to_markdown
 from harness.report.pictures import FIGURES, FOLDER, figures_page
@@ -21,18 +25,44 @@ FORMATS = {"markdown": "md", "csv": "csv", "latex": "tex"}
 
 COMMITTED = ("markdown", "csv")
 
+# The wide forms are read as the others where texts are Chinese or Japanese.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def to_csv(frames: Iterable[pd.DataFrame]) -> str:
+    """Writes tables of equal columns one under the other, under one header; what is missing is an empty cell.
+
+    Numbers are written so that reading them gives the same float64. Texts are one line each; one that a spreadsheet
+    would run as a formula is preceded by an apostrophe.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for index, frame in enumerate(frames):
+        if index == 0:
+            writer.writerow(frame.columns)
+        writer.writerows(map(_csv_cell, line) for line in frame.itertuples(index=False, name=None))
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, str):
+        text = " ".join(value.split())
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return repr(float(value)) if isinstance(value, float) else str(int(value))
+
+
+def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
+    """Returns the names of files that are missing in a folder, or have another content there."""
+    paths = {name: folder / name for name in files}
+    return [name for name, path in paths.items() if not path.is_file() or path.read_bytes() != files[name]]
+
 
 def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board in a format of ``FORMATS``.
-
-    Args:
-        leaderboard: the boards.
-        board: which.
-        format_name: which format.
-        pictures: the names of the files in the folder ``samples`` beside the boards.
-    """
+    """Returns a board in a format of ``FORMATS``; ``pictures`` are the names of the files in ``samples`` beside it."""
     if format_name == "csv":
-        return to_csv([leaderboard.table(board, dataset) for dataset in leaderboard.datasets])
+        return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
     if format_name == "latex":
         return to_latex(leaderboard, board)
     return to_markdown(board_page(leaderboard, board, pictures))
@@ -43,10 +73,8 @@ def render_boards(
 ) -> dict[str, bytes]:
     """Returns the files of all boards that the suite's metrics have something to say on, by name.
 
-    Args:
-        leaderboard: the boards.
-        pictures: the names of the files in the folder ``samples`` beside the boards.
-        figures: the paths of those in the folder ``figures``; they have a page of their own.
+    ``pictures`` are the names of the files in the folder ``samples`` beside the boards; ``figures`` the paths of those
+    in the folder ``figures``, which have a page of their own.
     """
     files = {
         f"{board}.{FORMATS[name]}": render_board(leaderboard, board, name, pictures).encode()
@@ -60,7 +88,7 @@ def render_boards(
 
 def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
     """Writes the files into a suite's folder and returns them; those of boards that it no longer has are removed."""
-    files = render_boards(leaderboard, _pictures(folder), _figures(folder))
+    files = _render(leaderboard, folder)
     for name, content in files.items():
         write_atomically(folder / name, content)
     for name in _unwanted(files, folder):
@@ -70,22 +98,14 @@ def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
 
 def check_boards(leaderboard: Leaderboard, folder: Path) -> list[str]:
     """Returns the names of files that are missing, not what the records say, or not theirs; nothing is written."""
-    files = render_boards(leaderboard, _pictures(folder), _figures(folder))
-    differ = [
-        name
-        for name, content in files.items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != content
-    ]
-    return differ + _unwanted(files, folder)
+    files = _render(leaderboard, folder)
+    return differing_files(files, folder) + _unwanted(files, folder)
 
 
-def _pictures(folder: Path) -> frozenset[str]:
-    return frozenset(file.name for file in (folder / FOLDER).glob("*.png"))
-
-
-def _figures(folder: Path) -> frozenset[str]:
-    found = (folder / FIGURES).glob("*/*")
-    return frozenset(f"{file.parent.name}/{file.name}" for file in found if file.suffix in (".svg", ".png"))
+def _render(leaderboard: Leaderboard, folder: Path) -> dict[str, bytes]:
+    pictures = {file.name for file in (folder / FOLDER).glob("*.png")}
+    drawn = [file for file in (folder / FIGURES).glob("*/*") if file.suffix in (".svg", ".png")]
+    return render_boards(leaderboard, pictures, {f"{file.parent.name}/{file.name}" for file in drawn})
 
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:

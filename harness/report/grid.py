@@ -16,7 +16,7 @@ _PLAIN: dict[str, Callable[[float], str]] = {
     "count": numbers.count, "significant": numbers.significant, "seconds": numbers.seconds, "bytes": numbers.memory,
     "scaled": numbers.scaled, "percent": lambda value: f"{numbers.fixed(100 * value, 1)} %",
 }  # fmt: skip
-_SIGNS = {"upper bound": numbers.KIND_SIGNS["upper bound"], "lower bound": numbers.KIND_SIGNS["lower bound"]}
+_SIGNS = {kind: sign for kind, sign in numbers.KIND_SIGNS.items() if kind.endswith("bound")}
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,34 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
         for column in table.columns
         if column.header
         and column.key not in without
-        and (column.key == "rank" or any(_has(line, column) for line in lines))
+        and (column.key == "rank" or any(_cell(line, column) is not None for line in lines))
     ]
-    decimals = {column.key: decimals_of(column, table.lines) for column in shown}
+    decimals = {column.key: _decimals(column, table.lines) for column in shown}
     return Grid(
         tuple(column.key for column in shown),
-        tuple(column.title + arrow(column) for column in shown),
-        tuple(tuple(cell_text(line, column, decimals[column.key]) for column in shown) for line in lines),
+        tuple(column.title + _arrow(column) for column in shown),
+        tuple(tuple(_text(line, column, decimals[column.key]) for column in shown) for line in lines),
         tuple(column.style != "text" for column in shown),
     )
 
 
-def arrow(column: Column) -> str:
+def _cell(line: Line, column: Column) -> Cell | None:
+    cell = line.cells.get(column.key)
+    return None if cell is None or cell.is_empty else cell
+
+
+def _arrow(column: Column) -> str:
     """Which way is better, of a column of figures."""
     if column.style != "figure" or column.higher_is_better is None:
         return ""
     return " ↑" if column.higher_is_better else " ↓"
 
 
-def decimals_of(column: Column, lines: Sequence[Line]) -> int:
+def _decimals(column: Column, lines: Sequence[Line]) -> int:
     """So many that a middling spread has two digits, within the column's limits; without spreads the most, or none."""
     cells = [cell for line in lines if (cell := line.cells.get(column.key)) is not None]
     least, most = column.decimals
-    spreads = [spread for cell in cells if (spread := cell.se if not cell.sd else cell.sd)]
+    spreads = [spread for cell in cells if (spread := cell.sd or cell.se)]
     if not spreads:
         values = [cell.value for cell in cells if isinstance(cell.value, int | float)]
         return least if all(value == int(value) for value in values) else most
@@ -69,39 +74,23 @@ def decimals_of(column: Column, lines: Sequence[Line]) -> int:
     return min(max(digits, least), most)
 
 
-def cell_text(line: Line, column: Column, decimals: int) -> str:
-    """Returns what is printed in one place."""
-    cell = line.cells.get(column.key)
-    if cell is None or not _has(line, column):
+def _text(line: Line, column: Column, decimals: int) -> str:
+    """What is printed in one place; and of how many seeds a figure is, where the row says another number."""
+    cell = _cell(line, column)
+    if cell is None:
         return NOTHING
-    return _text(cell, column, decimals) + cell.note + _other_seeds(line, cell)
+    seeds, own = line.cells.get("seeds"), cell.more.get("_seeds")
+    other = own is not None and seeds is not None and seeds.value not in (None, own)
+    return _value(cell, column, decimals) + cell.note + (f", {own} seed{'' if own == 1 else 's'}" if other else "")
 
 
-def _has(line: Line, column: Column) -> bool:
-    cell = line.cells.get(column.key)
-    return cell is not None and not cell.is_empty
-
-
-def _text(cell: Cell, column: Column, decimals: int) -> str:
-    if cell.text is not None:
-        return cell.text
-    if not isinstance(cell.value, int | float):
-        return str(cell.value)
+def _value(cell: Cell, column: Column, decimals: int) -> str:
+    if cell.text is not None or not isinstance(cell.value, int | float):
+        return str(cell.value) if cell.text is None else cell.text
     if column.style == "figure":
-        value, sd, se = (None if part is None else column.scale * part for part in (cell.value, cell.sd, cell.se))
-        assert value is not None
-        return _SIGNS.get(cell.kind or "", "") + numbers.with_spread(value, sd, se, decimals)
+        sd, se = (None if spread is None else column.scale * spread for spread in (cell.sd, cell.se))
+        return _SIGNS.get(cell.kind or "", "") + numbers.with_spread(column.scale * cell.value, sd, se, decimals)
     show = _PLAIN.get(column.style, str)
     low, high = cell.more.get("_q25"), cell.more.get("_q75")
-    text = show(cell.value)
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        text += f" ({show(low)}–{show(high)})"
-    return text
-
-
-def _other_seeds(line: Line, cell: Cell) -> str:
-    """Of how many seeds a figure is, where the row says another number."""
-    seeds, own = line.cells.get("seeds"), cell.more.get("_seeds")
-    if own is None or seeds is None or seeds.value in (None, own):
-        return ""
-    return f", {own} seed{'' if own == 1 else 's'}"
+    between = isinstance(low, int | float) and isinstance(high, int | float)
+    return show(cell.value) + (f" ({show(low)}–{show(high)})" if between else "")

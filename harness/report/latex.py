@@ -50,14 +50,12 @@ def _table(table: Table, title: str, label: str) -> str:
         if line.place == "reference" and len(rows) == len(table.models) > 0:
             rows.append(r"\midrule")
         rows.append(" & ".join(printed) + r" \\")
-    caption = (
-        f"{title}. {table.ranks.sentence} Bold: no row is proven better." if table.ranks.intervals else f"{title}."
-    )
+    sentence = f" {table.ranks.sentence} Bold: no row is proven better." if table.ranks.intervals else ""
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(caption)}}}",
+            rf"\caption{{{escape(f'{title}.{sentence}')}}}",
             rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in grid.right)}}}",
             r"\toprule",

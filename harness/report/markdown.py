@@ -1,13 +1,13 @@
-"""Markdown: tables that read well as they are, with every text escaped."""
+"""Pages of tables, and how they are written: Markdown that reads well as it is, with every text escaped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from harness.boards.table import Table
-from harness.report.document import Document, Picture, Section
 from harness.report.grid import grid_of
 
 ORIGIN = "records by `harness leaderboard`"
@@ -19,6 +19,37 @@ _PICTURES_A_LINE = 3
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file beside the document, and what stands above it."""
+
+    caption: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled table with notes and pictures under it; ``lead`` stands above it, ``folded`` opens if it is asked to."""
+
+    title: str
+    lead: str
+    table: Table | None
+    notes: tuple[str, ...] = ()
+    subsections: tuple[Section, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    folded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Title, introduction, sections, and how to read them."""
+
+    title: str
+    introduction: tuple[str, ...]
+    sections: tuple[Section, ...]
+    reading: tuple[str, ...]
 
 
 def escape(text: str) -> str:
@@ -78,11 +109,7 @@ def _bullets(notes: Sequence[str]) -> str:
 
 def _paragraph(text: str) -> str:
     """Escaped, and no list, quotation or heading whatever it begins with."""
-    return re.sub(r"^([#+>=-]|[0-9]+(?=[.)]))", _guard, escape(text))
-
-
-def _guard(found: re.Match[str]) -> str:
-    return f"\\{found[0]}" if not found[0].isdigit() else f"{found[0]}\\"
+    return re.sub(r"^([0-9]+)(?=[.)])", r"\1\\", re.sub(r"^(?=[#+>=-])", r"\\", escape(text)))
 
 
 def _table(table: Table) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from harness.boards.rows import BoardRow
 from harness.records.record import RunRecord
-from harness.report.document import Document, Picture, Section
+from harness.report.markdown import Document, Picture, Section
 from harness.support.names import slug
 
 FOLDER = "samples"
@@ -41,12 +41,10 @@ def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]
 def sampled_record(row: BoardRow) -> RunRecord | None:
     """Returns the run that a row's grid is drawn from: the first seed with a figure of sample quality, else trained."""
     trained = [record for record in row.records if record.fit is not None]
-    scored = [
-        record
-        for record in trained
-        if any(score.board == QUALITY and score.status == "done" for score in record.scores.values())
-    ]
-    return next(iter(scored or trained), None)
+    for record in trained:
+        if any(score.board == QUALITY and score.status == "done" for score in record.scores.values()):
+            return record
+    return trained[0] if trained else None
 
 
 def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> tuple[Picture, ...]:
@@ -63,30 +61,24 @@ def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) 
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
-    """Returns the page of a suite's figures.
+    """Returns the page of a suite's figures: of all its rows, the ``files`` in the folder ``figures``.
 
-    Args:
-        title: of the suite.
-        rows: of all its datasets.
-        files: paths in the folder ``figures``, such as ``likelihood/digits.svg``.
+    These are paths in that folder, such as ``likelihood/digits.svg``.
     """
-    figures = sorted({file.partition("/")[0] for file in files})
     names = picture_names(rows)
     sections = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         captions = {slug(dataset): dataset}
-        captions |= {
-            name.removesuffix(".png"): REAL if label is None else label
-            for (label, of), name in names.items()
-            if of == dataset
-        }
+        for (label, of), name in names.items():
+            if of == dataset:
+                captions[name.removesuffix(".png")] = REAL if label is None else label
         parts = []
-        for figure in figures:
+        for figure in sorted({file.partition("/")[0] for file in files}):
             found = [
-                Picture(caption, f"{FIGURES}/{figure}/{stem}{ending}")
+                Picture(caption, f"{FIGURES}/{file}")
                 for stem, caption in captions.items()
-                for ending in (".svg", ".png")
-                if f"{figure}/{stem}{ending}" in files
+                for file in (f"{figure}/{stem}.svg", f"{figure}/{stem}.png")
+                if file in files
             ]
             if found:
                 parts.append(Section(figure, "", None, pictures=tuple(found)))

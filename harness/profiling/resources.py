@@ -1,4 +1,4 @@
-"""How much memory a computation holds at one time, watched for a while."""
+"""What a computation takes: floating-point operations, memory, and how many operations a second the machine manages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.utils.benchmark import timer
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.interface.model import Model
 from harness.support.observers import AllocationTally, TimeIsUp, unique_tensors
+
+_CPU_SIZES = (256, 512, 1024)
+_ACCELERATOR_SIZES = (1024, 2048, 4096, 8192)
+_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,32 @@ class WorkingMemory:
 
     num_bytes: int
     finished: bool
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
+    counter = FlopCounterMode(display=False)
+    # fused CPU kernels, such as an LSTM's, hide the matrix products that they consist of
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def gemm_peak(device: torch.device) -> float:
+    """Measures the most float32 operations a second that a square matrix product reaches, with the threads in force.
+
+    Each size is multiplied a few times after one product of warm-up; the fastest product of all counts. A product of
+    two n x n matrices is 2 n^3 operations.
+    """
+    best = 0.0
+    for size in _CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES:
+        left, right = (torch.ones(size, size, device=device) for _ in range(2))
+        out = torch.mm(left, right)
+        for _ in range(_REPEATS):
+            start = timer()
+            torch.mm(left, right, out=out)
+            best = max(best, 2.0 * size**3 / max(timer() - start, 1e-9))
+    return best
 
 
 def has_statistics(device: torch.device) -> bool:
