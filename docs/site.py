@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
-    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 TAKEN = [
@@ -99,8 +98,3 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     taken = (File(name, str(ROOT), config.site_dir, config.use_directory_urls) for name in found)
     made = (File.generated(config, name, content=text) for name, text in reference().items())
     return type(files)([*theme, *taken, *made])
-
-
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Says that what is folded on a board is Markdown too: this site's Markdown wants to be told."""
-    return markdown.replace("<details>", "<details markdown>")

@@ -98,7 +98,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.api import load as load, run as run, with_samplers as with_samplers
     from harness.auditing.engine import audit as audit
     from harness.auditing.subject import Subject as Subject
-    from harness.auditing.verdict import (
+    from harness.records.verdict import (
         AUDIT_VERSION as AUDIT_VERSION,
         AuditReport as AuditReport,
         CheckResult as CheckResult,
@@ -120,6 +120,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         CheckpointError as CheckpointError,
         load_weights as load_weights,
         put_weights as put_weights,
+        read_tensors as read_tensors,
         save_weights as save_weights,
     )
 

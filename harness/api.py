@@ -9,11 +9,11 @@ from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.interface.model import Model
 from harness.interface.spec import RunSpec
+from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
 from harness.running import coordinator
-from harness.running.coordinator import Settings
 from harness.running.loading import load_model
-from harness.running.planning import Artifacts
+from harness.running.settings import Settings
 
 
 def _settings(artifacts: str | Path | None, data: str | Path | None, device: str) -> Settings:

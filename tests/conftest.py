@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -14,14 +16,16 @@ import sys
 import tempfile
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from harness import cli
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
-from harness.interface.spec import RunSpec
+from harness.interface.spec import ImageSpec, RunSpec
 from harness.records.record import RunRecord, ScoreRecord
 
 
@@ -29,6 +33,49 @@ def _forget_caches():
     importlib.invalidate_caches()
     plugins.plugin_manager.cache_clear()
     distributions.shared_packages.cache_clear()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def complaint(self):
+        """The one line that a user's mistake gives."""
+        assert self.code == 2, self
+        assert self.out == ""
+        [line] = self.err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+
+@pytest.fixture(scope="session")
+def command_line():
+    """Returns a function that runs ``harness ARGUMENTS`` in this process; anything but an exit fails the test."""
+
+    def run(*arguments):
+        out, err, before = io.StringIO(), io.StringIO(), sys.argv
+        sys.argv = ["harness", *map(str, arguments)]
+        code = 0
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        finally:
+            sys.argv = before
+        assert "Traceback" not in err.getvalue()
+        return Answer(code, out.getvalue(), err.getvalue())
+
+    return run
 
 
 @pytest.fixture
@@ -98,6 +145,25 @@ def make_record(make_score):
         return RunRecord(**{**content, **changes})
 
     return make
+
+
+QUICK_SPACES = (
+    ImageSpec(1, 3, 3, 2, num_classes=3),
+    ImageSpec(3, 2, 1, 2, num_classes=3),
+    ImageSpec(1, 2, 2, 4, num_classes=3),
+    ImageSpec(1, 2, 3, 3, num_classes=3),
+)
+
+
+@pytest.fixture
+def quick_audits(request, monkeypatch):
+    """Audits draw a fifth of the samples, and colours on 64 images, not 4,096; of a thorough test they are whole.
+
+    What a right model passes does not depend on either: only how small a defect is seen does.
+    """
+    if request.node.get_closest_marker("thorough") is None:
+        monkeypatch.setattr("harness.auditing.estimates.MOST_SAMPLES", 4000)
+        monkeypatch.setattr("harness.auditing.laboratory.SMALL", QUICK_SPACES)
 
 
 class PostgresServer:

@@ -18,14 +18,14 @@ from harness.records.archive import (
     ArchiveError,
     StaleRecords,
     collect,
-    export,
     read_archive,
     shorten_paths,
     without_paths,
+    write_archive,
 )
+from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.files import render_boards
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 
 SUITE = Suite.parse(
@@ -77,7 +77,7 @@ class Lab:
         self.artifacts.store.put(record)
 
     def export(self, folder: Path) -> list[Path]:
-        return export(SUITE, self.artifacts, folder, current_keys=self.keys)
+        return write_archive(collect(SUITE, self.artifacts, current_keys=self.keys), folder)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_stale_record_beside_its_successor_is_left_out(lab: Lab, tmp_path: Pat
 def test_stale_scores_are_refused(lab: Lab, tmp_path: Path) -> None:
     reference = f"{make_record(specs()[0]).run}/nll"
     with pytest.raises(StaleRecords, match=reference):
-        export(SUITE, lab.artifacts, tmp_path / "test", current_keys=lab.keys, stale_scores=[reference])
+        collect(SUITE, lab.artifacts, current_keys=lab.keys, stale_scores=[reference])
 
 
 def test_a_lost_file_of_scores_stops_the_export(lab: Lab, tmp_path: Path) -> None:

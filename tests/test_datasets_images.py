@@ -6,8 +6,7 @@ import torch
 from PIL import Image
 
 from harness import DataFolder
-from harness.builtin.datasets.image_files import list_images, read_images
-from harness.builtin.datasets.images import images
+from harness.builtin.datasets.images import images, list_images, read_images
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from harness.profiling import measurement, scaling
-from harness.profiling.documents import to_profile_csv, to_profile_json
+from harness.profiling.files import to_profile_csv, to_profile_json
 from harness.profiling.measurement import read_measurements
 from harness.profiling.page import to_profile_markdown
 from harness.profiling.profile import GenerationProfile

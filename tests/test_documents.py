@@ -5,11 +5,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -35,17 +32,12 @@ def commands(text):
         yield shlex.split(command), output
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
-
-
 class Reader:
     """Does what a document says, in a folder of its own."""
 
-    def __init__(self, name, folder, install):
-        self.name, self.folder, self.install, self.names, self.printed = name, folder, install, {}, ""
-        self.sources, self.suites = {}, set()
+    def __init__(self, name, folder, install, command_line):
+        self.name, self.folder, self.install, self.command_line = name, folder, install, command_line
+        self.names, self.printed, self.sources, self.suites = {}, "", {}, set()
 
     def read(self):
         for language, text in blocks(self.name):
@@ -82,10 +74,10 @@ class Reader:
                 continue
             assert words[0] == "harness"
             long = words[1] == "run" and words[2] not in self.suites  # a suite of the page's own is short
-            done = run(self.folder, *words[1:], *(["--seeds", "0", "--set", "budget='2 epochs'"] * long))
-            assert done.returncode == 0, done.stdout + done.stderr
+            done = self.command_line(*words[1:], *(["--seeds", "0", "--set", "budget='2 epochs'"] * long))
+            assert done.code == 0, done
             if output:
-                assert done.stdout == output
+                assert done.out == output
 
     def _pip(self, folder):
         """As ``pip install`` does, without the network that its build would need."""
@@ -107,13 +99,13 @@ class Reader:
         "wrap-a-model.md",
     ],
 )
-def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, monkeypatch):
+def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, monkeypatch, command_line):
     folder = tmp_path / "anywhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.delenv("HARNESS_ARTIFACTS", raising=False)
 
-    reader = Reader(name, folder, install_plugin)
+    reader = Reader(name, folder, install_plugin, command_line)
     reader.read()
 
     for value in list(reader.names.values()):

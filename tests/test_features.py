@@ -16,14 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
 from harness.builtin.datasets.digits import digits
-from harness.builtin.features import inception, inception_weights, lenet, loading, store
-from harness.builtin.features.inception import Inception, InceptionFeatures, preprocess
-from harness.builtin.features.inception_weights import load_inception
-from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, new_lenet, train_lenet
-from harness.builtin.features.loading import load_network
+from harness.builtin.features import inception, lenet, loading
+from harness.builtin.features.inception import Inception, InceptionFeatures, load_inception, preprocess
+from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, lenet_file, new_lenet, stored_lenet, train_lenet
+from harness.builtin.features.loading import Pixels, load_network
 from harness.builtin.features.network import weights_digest
-from harness.builtin.features.pixels import Pixels
-from harness.builtin.features.store import lenet_file, stored_lenet
 from harness.support.checkpoint import CheckpointError
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -68,7 +65,7 @@ def untrained(monkeypatch):
         time.sleep(0.05)
         return TrainedLeNet(new_lenet(data).eval(), data.spec.shape, 0.5)
 
-    monkeypatch.setattr(store, "train_lenet", make)
+    monkeypatch.setattr(lenet, "train_lenet", make)
     return names
 
 
@@ -123,15 +120,15 @@ def test_the_classifier_of_digits_comes_with_the_package_and_is_never_trained(tm
     assert network.digest.startswith("95ccbe7050772d21")  # as the committed boards say
 
 
-@pytest.mark.parametrize("file", sorted(store.SHIPPED.iterdir()), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(lenet.SHIPPED.iterdir()), ids=lambda file: file.stem)
 def test_a_shipped_classifier_is_one_that_a_committed_board_names(file):
     digest = weights_digest(load_file(file))
     boards = (BOARDS / name / "sample-quality.md" for name in ("digits", "mnist"))
-    assert any(f"network digest: {digest[:16]}" in board.read_text(encoding="utf-8") for board in boards)
+    assert any(f"network digest={digest[:16]}" in board.read_text(encoding="utf-8") for board in boards)
 
 
 def test_training_by_the_recipe_gives_the_shipped_classifier_but_for_rounding(data, trained):
-    shipped = stored_lenet(data, store.SHIPPED)
+    shipped = stored_lenet(data, lenet.SHIPPED)
     assert trained.test_accuracy == pytest.approx(shipped.test_accuracy, abs=0.01)
     images = data.test.images.float() / 16
     torch.testing.assert_close(trained.net(images), shipped.net(images), rtol=0.05, atol=0.5)
@@ -315,7 +312,7 @@ def test_a_pickle_that_is_not_the_official_file_is_never_looked_into(tmp_path, m
         raise AssertionError("unpickled")
 
     monkeypatch.setattr(torch, "load", refuse)
-    for name, environment in [("given.pth", True), (inception_weights.OFFICIAL.path, False)]:
+    for name, environment in [("given.pth", True), (inception.OFFICIAL.path, False)]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"fc.bias": torch.zeros(2)}, path)
@@ -328,7 +325,7 @@ def test_official_weights_are_read_by_the_unpickler_of_tensors_alone(tmp_path, m
     torch.save({"x": DataFolder(tmp_path)}, tmp_path / "given.pth")  # an object, not tensors
     monkeypatch.setenv("HARNESS_INCEPTION", str(tmp_path / "given.pth"))
     digest = hashlib.sha256((tmp_path / "given.pth").read_bytes()).hexdigest()
-    monkeypatch.setattr(inception_weights, "OFFICIAL", replace(inception_weights.OFFICIAL, sha256=digest))
+    monkeypatch.setattr(inception, "OFFICIAL", replace(inception.OFFICIAL, sha256=digest))
     with pytest.raises(Exception, match="Weights only load failed"):
         load_inception(None)
 

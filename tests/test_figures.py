@@ -33,9 +33,10 @@ from harness.builtin.figures.samples import NUM_IMAGES
 from harness.cli import main
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
+from harness.records.artifacts import Artifacts
 from harness.records.record import FitRecord, identity_of
+from harness.report.files import check_boards, write_boards
 from harness.running.figures import Drawn, FigureMaker
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 from harness.support.checkpoint import save_weights
 
@@ -255,6 +256,21 @@ def test_the_committed_charts_are_what_the_records_give(folder: Path, tmp_path: 
         board, folder.parent, artifacts=Artifacts(tmp_path), plugins=plugin_manager(), data=DataFolder(tmp_path)
     )
     assert maker.check("likelihood") == []
+
+
+def test_the_pictures_of_a_suite_have_a_page_by_dataset_and_figure(lab: Lab, figure) -> None:
+    figure(lambda shown: Image.new("L", (2, 2)), requires="Model", data=True)
+    lab.draw("mine")
+    board = Leaderboard([lab.record], lab.suite)
+    write_boards(board, lab.folder)
+    page = (lab.folder / "figures.md").read_text(encoding="utf-8")
+    titles = [line for line in page.splitlines() if line.startswith("#")]
+    assert titles == ["# T: figures", "## digits", "### mine"]
+    assert "| real test images | a/b |" in page
+    assert "![a/b](figures/mine/a-b-digits.png)" in page
+    assert check_boards(board, lab.folder) == []
+    (lab.folder / "figures/mine/a-b-digits.png").unlink()
+    assert check_boards(board, lab.folder) == ["figures.md"]
 
 
 class Looking(Autoregressive):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from harness.records.store import Store, StoreError
 from harness.running import leases
-from harness.running.leases import Holder, Leases
+from harness.running.leases import Leases
 
 SECONDS = 60.0
 
@@ -42,7 +42,7 @@ def make(store):
     def make(machine=None, clock=None):
         made = Leases(store, SECONDS, clock or Clock())
         if machine is not None:
-            made._me = leases._Row(made._me.owner, machine, machine, 17, "1", 0)
+            made._me = leases.Holder(made._me.owner, machine, machine, 17, "1", 0)
         return made
 
     return make
@@ -64,8 +64,8 @@ def test_a_lease_has_one_holder_who_may_ask_again(make):
     assert first.try_acquire("run")
     assert not second.try_acquire("run")
     assert second.try_acquire("other")
-    assert second.holder("run") == Holder(first._me.host, os.getpid())
-    assert first.holder("other") == Holder("elsewhere", 17)
+    assert second.holder("run") == first._me
+    assert (first.holder("other").host, first.holder("other").pid) == ("elsewhere", 17)
     assert first.holder("nothing") is None
 
 
@@ -298,7 +298,7 @@ def test_a_killed_process_of_this_machine_is_replaced_at_once_and_a_suspended_on
     assert child.stdout.readline() == "2\n"
     child.send_signal(signal.SIGSTOP)
     assert not observer.try_acquire("run")
-    assert observer.holder("run") == Holder(observer._me.host, child.pid)
+    assert (observer.holder("run").host, observer.holder("run").pid) == (observer._me.host, child.pid)
     child.kill()
     _until_dead(child)  # not waited for: it is a zombie, as the child of a shell that is busy
     assert observer.try_acquire("run")

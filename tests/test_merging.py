@@ -17,7 +17,7 @@ from harness.cli import app
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
 from harness.records.merging import MergeConflicts, merge, write_merged
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.records.untrusted import ForeignArchive, read_foreign
+from harness.records.untrusted import UntrustedArchive, read_untrusted
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
 from harness.support.digest import digest_of
@@ -110,7 +110,7 @@ class Machine:
     def foreign(self, runs=None, *, name=None, **changes):
         archive = self.archive(runs, **changes)
         digest = digest_of([record.model_dump(mode="json") for record in archive.records])
-        return ForeignArchive(name or f"lab-{self.fingerprint}", digest, archive)
+        return UntrustedArchive(name or f"lab-{self.fingerprint}", digest, archive)
 
 
 EMPTY = Archive((), {})
@@ -207,7 +207,7 @@ def test_scores_per_image_that_differ_under_one_mean_are_a_conflict(suite):
     ours, other = Machine(suite, "a1").archive([("made", 0)]), Machine(suite, "b2").foreign([("made", 0)])
     [reference] = other.archive.per_image
     scores, images = other.archive.per_image[reference]
-    swapped = ForeignArchive("x", other.digest, Archive(other.archive.records, {reference: (scores[::-1], images)}))
+    swapped = UntrustedArchive("x", other.digest, Archive(other.archive.records, {reference: (scores[::-1], images)}))
     [conflict] = conflicts_of(suite, ours, swapped)
     assert "nll differs for 4 of 4 images" in conflict
 
@@ -216,7 +216,7 @@ def test_other_test_images_are_a_conflict(suite):
     ours, other = Machine(suite, "a1").archive([("made", 0)]), Machine(suite, "b2").foreign([("made", 0)])
     [reference] = other.archive.per_image
     moved = {reference: (other.archive.per_image[reference][0], IMAGES[::-1].copy())}
-    [conflict] = conflicts_of(suite, ours, ForeignArchive("x", other.digest, Archive(other.archive.records, moved)))
+    [conflict] = conflicts_of(suite, ours, UntrustedArchive("x", other.digest, Archive(other.archive.records, moved)))
     assert "of different test images, or of another order" in conflict
 
 
@@ -310,7 +310,7 @@ def test_an_honest_archive_is_read_with_its_name_and_digest(suite, tmp_path):
 
     folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
     for path in (folder, folder / RECORDS_FILE):
-        found = read_foreign(path)
+        found = read_untrusted(path)
         assert found.name == "lab"
         assert found.digest == hashlib.sha256((folder / RECORDS_FILE).read_bytes()).hexdigest()
         assert found.archive.records == read_archive(folder).records
@@ -319,7 +319,7 @@ def test_an_honest_archive_is_read_with_its_name_and_digest(suite, tmp_path):
 def test_committed_archives_pass_the_checks():
     for name in ("digits", "mnist-static"):
         folder = Path(__file__).parents[1] / "leaderboards" / name
-        assert len(read_foreign(folder).archive.records) > 0
+        assert len(read_untrusted(folder).archive.records) > 0
 
 
 def change(folder, edit):
@@ -388,7 +388,7 @@ def test_a_hostile_record_is_an_archive_error(suite, tmp_path, edit, says):
     folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
     change(folder, edit)
     with pytest.raises(ArchiveError) as refused:
-        read_foreign(folder)
+        read_untrusted(folder)
     assert says in str(refused.value)
     assert str(refused.value).isprintable()
 
@@ -408,7 +408,7 @@ def test_lines_that_are_no_records_are_an_archive_error(suite, tmp_path, content
     folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
     (folder / RECORDS_FILE).write_bytes(content)
     with pytest.raises(ArchiveError, match=says):
-        read_foreign(folder)
+        read_untrusted(folder)
 
 
 def rewrite(folder, edit, metadata=None):
@@ -441,7 +441,7 @@ def put(value):
         (put(np.zeros(4, np.int8)), None, "is I8 of shape"),
         (put(np.zeros((2, 2), np.float32)), None, "not F32 of one dimension"),
         (put(np.zeros(0, np.float32)), None, "not F32 of one dimension"),
-        (put(np.zeros(3, np.float32)), None, "has 3 scores of 4 images"),
+        (put(np.zeros(3, np.float32)), None, r"\(3,\) scores for \(4,\) images"),
         (put(np.array([1, np.nan, 1, 1], np.float32)), None, "is not finite"),
         (put(np.array([1, np.inf, 1, 1], np.float32)), None, "is not finite"),
         (
@@ -461,7 +461,7 @@ def test_hostile_arrays_are_an_archive_error(suite, tmp_path, edit, metadata, sa
     folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
     rewrite(folder, edit, metadata)
     with pytest.raises(ArchiveError, match=says):
-        read_foreign(folder)
+        read_untrusted(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x80\x04K\x01.", (2**60).to_bytes(8, "little") + b"{}"])
@@ -469,7 +469,7 @@ def test_a_file_that_holds_no_arrays_is_an_archive_error(suite, tmp_path, conten
     folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
     (folder / PER_IMAGE_FILE).write_bytes(content)
     with pytest.raises(ArchiveError, match="cannot be read as scores per image"):
-        read_foreign(folder)
+        read_untrusted(folder)
 
 
 def test_what_is_too_large_is_not_read(suite, tmp_path):
@@ -477,13 +477,13 @@ def test_what_is_too_large_is_not_read(suite, tmp_path):
     with (folder / RECORDS_FILE).open("r+b") as file:
         file.truncate(2**30 + 1)  # sparse: it takes no disk
     with pytest.raises(ArchiveError, match="1,073,741,825 bytes; no more than"):
-        read_foreign(folder)
+        read_untrusted(folder)
 
 
 def test_what_is_no_archive_is_an_archive_error(tmp_path):
     for path in (tmp_path, tmp_path / "nothing", Path("/dev/zero")):
         with pytest.raises(ArchiveError, match="no such file"):
-            read_foreign(path)
+            read_untrusted(path)
 
 
 @pytest.fixture
@@ -530,7 +530,7 @@ def test_a_dry_run_and_a_conflict_write_nothing(lab, suite):
 
 
 def test_a_write_that_fails_leaves_the_old_archive(lab, suite, monkeypatch):
-    merged = merge(suite, read_archive(lab / "tiny"), [read_foreign(lab / "other")])
+    merged = merge(suite, read_archive(lab / "tiny"), [read_untrusted(lab / "other")])
 
     def fail(*_):
         raise OSError("disk full")

@@ -17,7 +17,7 @@ from harness.auditing.engine import Check
 from harness.auditing.trial import Trial
 from harness.builtin.metrics import audit as audit_metric
 from harness.builtin.metrics.audit import Audit
-from harness.discovery.loading import origin_of_class
+from harness.discovery.loading import origin_of
 from harness.discovery.manager import plugin_manager
 from harness.interface.metric import Evaluation
 from harness.interface.spec import ImageSpec
@@ -53,7 +53,7 @@ def evaluation(folder=None, *, code="c", spec=SPEC, seed=0, **hyperparameters):
     images = torch.zeros(4, *spec.shape, dtype=torch.uint8)
     split = harness.Split(images, None)
     data = harness.Dataset("zeros", spec, split, split, split)
-    origin = origin_of_class(plugin_manager(), Coin, "coin", hyperparameters, code)
+    origin = origin_of(plugin_manager(), Coin, "coin", hyperparameters, code)
     return Evaluation(origin.construct(spec), data, seed=seed, origin=origin, audit_folder=folder)
 
 

@@ -102,7 +102,7 @@ def test_samples_are_drawn_once_for_all_metrics(data):
 
 def test_features_are_computed_once_for_all_metrics(data, monkeypatch):
     evaluation, calls = Evaluation(Noisy(data.spec), data), []
-    from harness.builtin.features.pixels import Pixels
+    from harness.builtin.features.loading import Pixels
 
     def counted(self, images, spec):
         calls.append(len(images))
@@ -221,6 +221,7 @@ def test_only_so_many_bytes_of_features_are_kept(monkeypatch):
         ("kid-pixels", "pixels", 10_000),
         ("fid-pixels-n2000", "pixels", 2000),
         ("kid-lenet", "lenet", 10_000),
+        ("fid-lenet-n2000", "lenet", 2000),
         ("fid-lenet-mnist", "lenet-mnist", 10_000),
         ("kid-lenet-fashion-mnist-n500", "lenet-fashion-mnist", 500),
         ("fid-inception", "inception", 10_000),

@@ -7,7 +7,8 @@ import torch
 
 from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
 from harness.builtin.metrics import speed
-from harness.profiling import CertificateFailed, Sweep, Timing
+from harness.profiling.certificate import CertificateFailed
+from harness.profiling.timing import Sweep, Timing
 
 SPEC = ImageSpec(1, 2, 2, levels=2)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -18,9 +16,15 @@ from harness.discovery.manager import plugin_manager
 from harness.testing.scaffold import KINDS, NewPluginError, class_of, package_of, write_plugin
 
 
-def harness(folder, *arguments):
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
+@pytest.fixture
+def harness(command_line, monkeypatch):
+    """Returns a function that runs a command in a folder."""
+
+    def run(folder, *arguments):
+        monkeypatch.chdir(folder)
+        return command_line(*arguments)
+
+    return run
 
 
 def install(install_plugin, folder):
@@ -32,27 +36,27 @@ def install(install_plugin, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_installed_audited_trained_and_ranked(kind, tmp_path, install_plugin):
+def test_what_is_written_is_installed_audited_trained_and_ranked(kind, tmp_path, harness, install_plugin):
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     written = harness(elsewhere, "new-plugin", "demo", "--kind", kind)
-    assert written.returncode == 0, written.stderr
+    assert written.code == 0, written.err
     install(install_plugin, elsewhere / "demo")
 
     checks = "contract,unchanged,reproducible,checkpoint" + (",normalisation" if kind != "implicit" else "")
     audited = harness(elsewhere, "audit", "demo", "--checks", checks)
-    assert audited.returncode == 0, audited.stdout + audited.stderr
-    [step] = [line.split()[1:] for line in written.stdout.splitlines() if line.startswith("  harness run ")]
+    assert audited.code == 0, audited.out + audited.err
+    [step] = [line.split()[1:] for line in written.out.splitlines() if line.startswith("  harness run ")]
     done = harness(elsewhere, *step, "--set", "budget='3 epochs'", "--seeds", "0", "--set", 'metrics=["nll"]')
-    assert done.returncode == 0, done.stderr
-    assert "2 done" in done.stderr
+    assert done.code == 0, done.err
+    assert "2 done" in done.err
     board = harness(elsewhere, "leaderboard", "demo/demo.toml", "--json")
-    assert board.returncode == 0, board.stderr
+    assert board.code == 0, board.err
 
 
-def test_the_next_steps_are_those_of_the_folder_that_was_asked_for(tmp_path):
+def test_the_next_steps_are_those_of_the_folder_that_was_asked_for(tmp_path, harness):
     answer = harness(tmp_path, "new-plugin", "two-words", "--directory", "some folder", "--json")
-    content = json.loads(answer.stdout)
+    content = answer.json
     assert content["next"] == [
         "pip install -e './some folder/two-words'",
         "harness audit two-words",
@@ -123,11 +127,11 @@ def test_nothing_is_overwritten(tmp_path):
         write_plugin("other", plugin_manager(), directory=tmp_path)
 
 
-def test_an_unknown_kind_is_one_line_on_the_command_line(tmp_path):
+def test_an_unknown_kind_is_one_line_on_the_command_line(tmp_path, harness):
     answer = harness(tmp_path, "new-plugin", "demo", "--kind", "exat")
-    assert answer.returncode == 2
-    assert answer.stderr == "error: kind 'exat' is none of exact, latent, implicit (did you mean 'exact'?)\n"
-    assert answer.stdout == ""
+    assert answer.code == 2
+    assert answer.err == "error: kind 'exat' is none of exact, latent, implicit (did you mean 'exact'?)\n"
+    assert answer.out == ""
 
 
 def test_the_templates_are_in_the_wheel(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from harness.builtin.executors.watch import Watch, family, kill_all, resident_bytes
 from harness.interface.executor import Ended
-from harness.running.postmortem import failure_of
+from harness.running.failures import failure_of
 from harness.support.limits import Limits
 
 CRASH = "import faulthandler, ctypes; faulthandler.enable()\ndef innermost(): ctypes.string_at(0)\ninnermost()"

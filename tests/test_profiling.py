@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import Dataset, ImageSpec, Model, Split, Unsupported
-from harness.profiling import Timing, step_seconds, sweep_batch_sizes, time_calls
+from harness.profiling.timing import Timing, step_seconds, sweep_batch_sizes, time_calls
 from harness.running.calibration import calibrate_steps
 
 SPEC = ImageSpec(1, 2, 2, levels=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness import Autoregressive, ImageSpec, Noise
-from harness.profiling import Certificate, CertificateFailed, certify
+from harness.profiling.certificate import Certificate, CertificateFailed, certify
 
 SPEC = ImageSpec(2, 3, 4, levels=3)
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -36,25 +32,20 @@ def plugin(install_plugin):
     install_plugin(name, {f"{points['kde']}.py": code}, entry_points=points, requires=requires)
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ, check=False)
-
-
-def test_the_plugin_is_listed_trained_and_ranked(plugin, tmp_path):
-    listed = run(tmp_path, "list", "models", "--json")
-    assert "kde" in [entry["name"] for entry in json.loads(listed.stdout)]
+def test_the_plugin_is_listed_trained_and_ranked(plugin, tmp_path, monkeypatch, command_line):
+    monkeypatch.chdir(tmp_path)
+    assert "kde" in [entry["name"] for entry in command_line("list", "models", "--json").json]
 
     suite = tmp_path / "mine.toml"
     suite.write_text(
         'title = "Mine"\ndatasets = ["digits-binary"]\nmetrics = ["nll"]\n'
         '[[models]]\nname = "kde"\n[[models]]\nname = "uniform"\n'
     )
-    done = run(tmp_path, "run", "mine.toml")
-    assert done.returncode == 0, done.stderr
-    board = run(tmp_path, "leaderboard", "mine.toml")
-    assert board.returncode == 0, board.stderr
-    ranks = dict(re.findall(r"\| (\S+) +\| (kde|uniform) ", board.stdout))
+    done = command_line("run", "mine.toml")
+    assert done.code == 0, done
+    board = command_line("leaderboard", "mine.toml")
+    assert board.code == 0, board
+    ranks = dict(re.findall(r"\| (\S+) +\| (kde|uniform) ", board.out))
     assert ranks == {"1": "kde", "2": "uniform"}
 
 

@@ -18,13 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness import DataFolder, DataUnavailable, RemoteFile
-from harness.builtin.datasets.image_files import read_images
+from harness.builtin.datasets.images import read_images
 from harness.cli import app
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec
+from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import RunFolder
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite, SuiteError
 from harness.support.digest import digest_of
 from harness.support.download import DownloadFailed, download
@@ -43,7 +43,7 @@ LOADERS = {"torch.load", "torch.hub.load", "torch.jit.load", "np.load", "numpy.l
 ALLOWED = {
     ("harness/builtin/datasets/npz.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
     (
-        "harness/builtin/features/inception_weights.py",
+        "harness/builtin/features/inception.py",
         "torch.load(io.BytesIO(verified), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
 }

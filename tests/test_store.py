@@ -14,9 +14,9 @@ from safetensors.numpy import save
 
 from harness.interface.spec import RunSpec
 from harness.records.archive import ArchiveError, collect
+from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, FitRecord, RunRecord, identity_of
 from harness.records.store import SCHEMA_VERSION, Store, StoreError, is_store_of
-from harness.running.planning import Artifacts
 from harness.suites.suite import Suite
 
 

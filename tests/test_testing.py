@@ -60,29 +60,77 @@ WRONG = '''
 '''
 
 
-@pytest.fixture
-def suite(tmp_path):
-    """Returns a function that runs the tests of a file in a new process and gives its output and exit status."""
-
-    def run(tests, *arguments, models=WRONG):
-        (tmp_path / "coins.py").write_text(textwrap.dedent(models))
-        head = "from harness.testing import *\nfrom coins import *\n"
-        (tmp_path / "test_it.py").write_text(head + textwrap.dedent(tests))
-        command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-W", "error", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    return run
+def run(folder, tests, *arguments, models=WRONG):
+    """Runs the tests of a file in a new process, and returns its exit status and output."""
+    (folder / "coins.py").write_text(textwrap.dedent(models))
+    head = "from harness.testing import *\nfrom coins import *\n"
+    (folder / "test_it.py").write_text(head + textwrap.dedent(tests))
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-W", "error", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
-def test_a_right_model_passes_what_applies_and_skips_the_rest_with_a_reason(suite):
-    tests = """
-        class TestCoins(ModelConformance):
-            model = Coins
-            expected_failures = {"dependence": "pixels are independent: that is the model"}
-    """
-    code, output = suite(tests, "-k", "not sampling and not full")
-    assert code == 0, output
+MODELS = """
+    class TestCoins(ModelConformance):
+        model = Coins
+        expected_failures = {"dependence": "pixels are independent: that is the model"}
+
+    class TestHalved(ModelConformance):
+        model = Coins
+        hyperparameters = {"scale": 0.5}
+        seed = 7
+
+    class TestPasses(ModelConformance):
+        model = Coins
+        expected_failures = {"contract": "it is odd"}
+
+    class TestDoesNotApply(ModelConformance):
+        model = Coins
+        expected_failures = {"bounds": "it is odd"}
+
+    class TestForgetful(ModelConformance):
+        model = Forgetful
+
+    class TestUnready(ModelConformance):
+        model = Unready
+
+    class TestClumsy(ModelConformance):
+        model = Clumsy
+
+    class TestMisspelt(ModelConformance):
+        model = "unifrom"
+"""
+CHOSEN = """
+    TestCoins and not sampling and not full
+    or TestHalved and normalisation
+    or TestPasses and contract
+    or TestDoesNotApply and bounds
+    or TestForgetful and resumes
+    or (TestUnready or TestClumsy) and (documented or hyperparameters or constructs)
+    or TestMisspelt and registered
+"""
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What the suites of all models say, in one process."""
+    code, output = run(tmp_path_factory.mktemp("models"), MODELS, "-k", " ".join(CHOSEN.split()))
+    assert code == 1
+    return output
+
+
+def failed(output):
+    """The tests that failed, by class."""
+    found = {}
+    for line in output.splitlines():
+        if line.startswith("FAILED"):
+            _, _, name = line.split()[1].partition("::")
+            found.setdefault(name.partition("::")[0], []).append(name.partition("[")[2].rstrip("]"))
+    return found
+
+
+def test_a_right_model_passes_what_applies_and_skips_the_rest_with_a_reason(output):
+    assert "TestCoins" not in failed(output)
     assert "PASSED test_it.py::TestCoins::test_audit[normalisation]" in output
     assert "PASSED test_it.py::TestCoins::test_conforms[resumes]" in output
     assert "XFAIL test_it.py::TestCoins::test_audit[dependence] - pixels are independent: that is the model" in output
@@ -90,15 +138,8 @@ def test_a_right_model_passes_what_applies_and_skips_the_rest_with_a_reason(suit
     assert "given as a class, which no installed plugin registers" in output
 
 
-def test_a_failure_shows_the_verdict_in_words_and_the_command_that_reproduces_it(suite):
-    tests = """
-        class TestCoins(ModelConformance):
-            model = Coins
-            hyperparameters = {"scale": 0.5}
-            seed = 7
-    """
-    code, output = suite(tests, "-k", "normalisation")
-    assert code == 1
+def test_a_failure_shows_the_verdict_in_words_and_the_command_that_reproduces_it(output):
+    assert failed(output)["TestHalved"] == ["normalisation"]
     assert "normalisation: the probabilities of all images sum to" in output
     assert "  where      " in output
     assert "measured   sum of p over all images, minus 1" in output
@@ -107,61 +148,53 @@ def test_a_failure_shows_the_verdict_in_words_and_the_command_that_reproduces_it
 
 
 @pytest.mark.parametrize(
-    ("expected", "says"),
+    ("suite", "says"),
     [
-        ('{"contract": "it is odd"}', "contract was expected to fail (it is odd), but passes. Take it out"),
-        (
-            '{"bounds": "it is odd"}',
-            "bounds was expected to fail (it is odd), but does not apply: bounds: the model has no",
-        ),
-        ('{"dependence": " "}', "TestCoins.expected_failures: 'dependence' needs a reason, in words, not ' '"),
-        ('{"depandence": "it is odd"}', "there is no test 'depandence' (did you mean 'dependence'?)"),
+        ("TestPasses", "contract was expected to fail (it is odd), but passes. Take it out"),
+        ("TestDoesNotApply", "bounds was expected to fail (it is odd), but does not apply: bounds: the model has no"),
     ],
-    ids=["passes", "does not apply", "no reason", "misspelt"],
 )
-def test_an_expected_failure_is_held_to_its_word(suite, expected, says):
-    tests = f"""
-        class TestCoins(ModelConformance):
-            model = Coins
-            expected_failures = {expected}
-    """
-    code, output = suite(tests, "-k", "contract or bounds")
-    assert code != 0
+def test_an_expected_failure_is_held_to_its_word(output, suite, says):
+    assert suite in failed(output)
     assert says in output
-    assert "Traceback" not in output
 
 
-def test_a_suite_that_names_no_model_is_an_error_at_collection(suite):
-    code, output = suite("class TestNothing(ModelConformance): pass")
-    assert code == 2
-    assert 'TestNothing does not say what it tests: set model = "name"' in output
-
-
-def test_what_is_not_kept_over_an_interruption_is_found(suite):
-    code, output = suite("class TestForgetful(ModelConformance): model = Forgetful", "-k", "resumes")
-    assert code == 1
+def test_what_is_not_kept_over_an_interruption_is_found(output):
+    assert failed(output)["TestForgetful"] == ["resumes"]
     assert "stopped after 3 of 7 steps and resumed ends with another table: optimizers" in output
 
 
-def test_constructor_and_docstring_are_looked_at(suite):
-    tests = """
-        class TestUnready(ModelConformance):
-            model = Unready
-
-        class TestClumsy(ModelConformance):
-            model = Clumsy
-    """
-    code, output = suite(tests, "-k", "documented or hyperparameters or constructs")
-    assert code == 1
+def test_constructor_and_docstring_are_looked_at(output):
+    assert {"documented", "hyperparameters"} <= set(failed(output)["TestUnready"])
+    assert "constructs" in failed(output)["TestClumsy"]
     assert "Unready has no docstring" in output
     assert "constructor argument 'hidden' must be keyword-only" in output
     assert "the constructor raises RuntimeError: sizes do not match. Raise harness.Unsupported(reason)" in output
 
 
-def test_a_name_that_no_plugin_registers_is_said_with_the_nearest(suite):
-    code, output = suite('class TestIt(ModelConformance): model = "unifrom"', "-k", "registered")
-    assert code == 1
+def test_a_name_that_no_plugin_registers_is_said_with_the_nearest(output):
+    assert failed(output)["TestMisspelt"] == ["registered"]
     assert "unknown model 'unifrom' (did you mean 'uniform'?)" in output
+
+
+def test_a_suite_that_cannot_be_used_is_an_error_at_collection_in_one_line(tmp_path):
+    tests = """
+        class TestNothing(ModelConformance): pass
+
+        class TestNoReason(ModelConformance):
+            model = Coins
+            expected_failures = {"dependence": " "}
+
+        class TestNoSuchCheck(ModelConformance):
+            model = Coins
+            expected_failures = {"depandence": "it is odd"}
+    """
+    code, output = run(tmp_path, tests)
+    assert code == 2
+    assert 'TestNothing does not say what it tests: set model = "name"' in output
+    assert "TestNoReason.expected_failures: 'dependence' needs a reason, in words, not ' '" in output
+    assert "there is no test 'depandence' (did you mean 'dependence'?)" in output
+    assert "Traceback" not in output
 
 
 DATASETS = """
@@ -219,45 +252,32 @@ DATASETS = """
 """
 
 
-@pytest.fixture
-def things(install_plugin):
+def test_datasets_and_metrics_are_told_what_is_wrong_with_them(install_plugin, tmp_path):
     install_plugin("harness-things", {"harness_things.py": DATASETS}, entry_points={"things": "harness_things"})
-
-
-def failed(output):
-    """The tests that failed, by class."""
-    found = {}
-    for line in output.splitlines():
-        if line.startswith("FAILED"):
-            _, _, name = line.split()[1].partition("::")
-            found.setdefault(name.partition("::")[0], []).append(name.partition("[")[2].rstrip("]"))
-    return found
-
-
-def test_a_dataset_is_told_what_is_wrong_with_it(things, suite):
-    names = ("right", "unseeded", "shared", "mislabelled")
-    _, output = suite("\n".join(f'class Test_{name}(DatasetConformance): dataset = "{name}"' for name in names))
+    kinds = {"dataset": ("right", "unseeded", "shared", "mislabelled"), "metric": ("mean", "noisy", "halved", "mute")}
+    tests = [
+        f'class Test_{name}({kind.capitalize()}Conformance): {kind} = "{name}"'
+        for kind, names in kinds.items()
+        for name in names
+    ]
+    _, output = run(tmp_path, "\n".join(tests))
     assert failed(output) == {
         "Test_unseeded": ["stable"],
         "Test_shared": ["disjoint"],
         "Test_mislabelled": ["in-range"],
-    }
-    assert "loaded twice, test differ: seed what is random" in output
-    assert "12 of 12 images of test are in train as well" in output
-    assert "test has labels from 0 to 2, the spec says num_classes=2" in output
-
-
-def test_a_metric_is_told_what_is_wrong_with_it(things, suite):
-    names = ("mean", "noisy", "halved", "mute")
-    _, output = suite("\n".join(f'class Test_{name}(MetricConformance): metric = "{name}"' for name in names))
-    assert failed(output) == {
         "Test_noisy": ["deterministic", "harmless"],
         "Test_halved": ["scores"],
         "Test_mute": ["declared"],
     }
-    assert "draw by evaluation.samples" in output
-    assert "has per_image (30,), not one value an image, (60,)" in output
-    assert "mute declares no unit" in output
+    for says in (
+        "loaded twice, test differ: seed what is random",
+        "12 of 12 images of test are in train as well",
+        "test has labels from 0 to 2, the spec says num_classes=2",
+        "draw by evaluation.samples",
+        "has per_image (30,), not one value an image, (60,)",
+        "mute declares no unit",
+    ):
+        assert says in output
 
 
 def test_a_whole_suite_runs_in_a_temporary_folder(harness_lab):

@@ -2,7 +2,7 @@
 
 In comes a ``Subject``: a model's class with hyperparameters. Out go an ``AuditReport``, values that go to JSON and
 back, and from ``coding`` a file of coded images with its receipt. Imported here are models, datasets and metrics as a
-plugin sees them (``interface``), and ``support``; ``verdict`` needs no torch.
+plugin sees them (``interface``), ``records.verdict`` and ``support``.
 
 >>> from harness import Subject, audit
 >>> report = audit(Subject("mine", MyModel))  # doctest: +SKIP

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.auditing.laboratory import Laboratory
+from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
-from harness.auditing.verdict import AuditReport, CheckResult, Standing
-from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
+from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.records.verdict import AuditReport, CheckResult, Standing
+from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
 
 ERROR_RATE = 1e-3
@@ -61,7 +62,7 @@ def audit(
     known = [check.name for check in CHECKS]
     for name in only or ():
         if name not in known:
-            raise ValueError(f"there is no check {name!r}: the checks are {', '.join(known)}")
+            raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
     started = time.monotonic()
     laboratory = Laboratory(subject, seed=seed)
     results = []
@@ -69,11 +70,15 @@ def audit(
         if only is None or check.name in only:
             results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
             on_check(results[-1])
+    try:
+        model = laboratory.any_specimen.model
+    except NotApplicable:
+        model = None
     return AuditReport(
         model=subject.name,
         hyperparameters=dict(subject.hyperparameters),
-        capability=_capability(laboratory),
-        standing=_standing(laboratory, results),
+        capability="" if model is None else capability_of(model),
+        standing=_standing(laboratory, model, results),
         spaces=laboratory.used,
         checks=tuple(results),
         seed=seed,
@@ -83,7 +88,7 @@ def audit(
 
 def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), list[str](), ""
-    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), laboratory.device):
+    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
         try:
             for evidence in check.run(laboratory):
                 if isinstance(evidence, Note):
@@ -127,20 +132,9 @@ def _in_words(trial: Trial, share: float) -> str:
     return f"{where}{trial.quantity}: {kind}{trial.statistic:.3g}, {relation} {trial.threshold(share):.1g}"
 
 
-def _capability(laboratory: Laboratory) -> str:
-    try:
-        return capability_of(laboratory.any_specimen.model)
-    except NotApplicable:
-        return ""
-
-
-def _standing(laboratory: Laboratory, results: Sequence[CheckResult]) -> Standing:
+def _standing(laboratory: Laboratory, model: Model | None, results: Sequence[CheckResult]) -> Standing:
     if any(result.verdict == "fail" for result in results):
         return "failed"
-    try:
-        model = laboratory.any_specimen.model
-    except NotApplicable:
-        return "not enumerated"
-    if not isinstance(model, ExactLikelihood | VariationalBound):
+    if model is not None and not isinstance(model, ExactLikelihood | VariationalBound):
         return "no likelihood"
     return "passed" if laboratory.small else "not enumerated"

@@ -26,7 +26,8 @@ _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
 _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
-_CPU = torch.device("cpu")
+CPU = torch.device("cpu")
+"""Where specimens live: it has float64."""
 
 
 class Laboratory:
@@ -111,11 +112,6 @@ class Laboratory:
             dict.fromkeys(describe(spec) for (spec, *_), made in self._made.items() if not isinstance(made, str))
         )
 
-    @property
-    def device(self) -> torch.device:
-        """Where specimens live: on the CPU, which has float64."""
-        return _CPU
-
     # --- specimens ---
 
     def specimens(
@@ -138,7 +134,7 @@ class Laboratory:
         key = (spec, state, variant)
         if key not in self._made:
             try:
-                with isolated_rng(derive_seed(self.seed, "specimen", describe(spec), state), _CPU):
+                with isolated_rng(derive_seed(self.seed, "specimen", describe(spec), state), CPU):
                     self._made[key] = self._make(spec, state, variant)
             except NotApplicable as reason:
                 self._made[key] = str(reason)
@@ -194,7 +190,7 @@ class Laboratory:
     def _base(self, spec: ImageSpec) -> Model | str:
         """Returns the model as it is made for a space, or why it cannot be had."""
         if spec not in self._bases:
-            with isolated_rng(derive_seed(self.seed, "build", describe(spec)), _CPU):
+            with isolated_rng(derive_seed(self.seed, "build", describe(spec)), CPU):
                 self._bases[spec] = self._build(spec)
         return self._bases[spec]
 
@@ -202,7 +198,7 @@ class Laboratory:
         for dtype in (torch.float64, torch.float32):
             try:
                 torch.manual_seed(derive_seed(self.seed, "build", describe(spec)))
-                model = self.subject.make(spec).to(_CPU, dtype).eval()
+                model = self.subject.make(spec).to(CPU, dtype).eval()
                 if not needs_fit(model):
                     with torch.no_grad():
                         probe(model, two_images(spec), sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
@@ -219,7 +215,7 @@ class Laboratory:
     def _copy(self, base: Model) -> Model:
         """Returns a new model with another's weights: deepcopy fails on some models."""
         torch.manual_seed(derive_seed(self.seed, "build", describe(base.spec)))
-        model = self.subject.make(base.spec).to(_CPU, dtype_of(base))
+        model = self.subject.make(base.spec).to(CPU, dtype_of(base))
         put_weights(base.state_dict(), model, source="the audit")
         return model.eval()
 

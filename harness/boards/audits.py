@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from harness.records.record import FAILURES, RunRecord, ScoreRecord
+from harness.records.verdict import CheckResult
 
 AUDIT = "audit"
 Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]
@@ -19,39 +20,7 @@ _WORST_FIRST: tuple[Standing, ...] = get_args(Standing)
 _SAID_OF_THE_MODEL = "dependence"
 
 
-class CheckVerdict(BaseModel):
-    """One check, as the protocol of an ``audit`` score has it; see ``harness.CheckResult``."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    check: str
-    verdict: Literal["pass", "fail", "not applicable"]
-    where: str = ""
-    quantity: str = ""
-    statistic: float | None = None
-    threshold: float | None = None
-    smallest_defect: str = ""
-    num_trials: int = 0
-    meaning: str = ""
-    failures: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """A failure: where, what is wrong, and the figure against its threshold."""
-        where = f" ({self.where})" if self.where else ""
-        return f"{self.check}{where}: {sentence(self.meaning)}{f' {self.figure}.' if self.figure else ''}"
-
-    @property
-    def figure(self) -> str:
-        """The statistic against its threshold, and the smallest defect that would have been seen."""
-        if self.statistic is None or self.threshold is None:
-            return ""
-        text = f"{self.quantity}: {against(self.statistic, self.threshold)}"
-        return f"{text}; smallest defect seen: {self.smallest_defect}" if self.smallest_defect else text
-
-
-_CHECKS = TypeAdapter(tuple[CheckVerdict, ...])
+_CHECKS = TypeAdapter(tuple[CheckResult, ...])  # as the protocol of an ``audit`` score has them
 
 
 @dataclass(frozen=True)
@@ -66,13 +35,13 @@ class RowAudit:
     """
 
     standing: Standing
-    checks: tuple[CheckVerdict, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
     version: str = ""
     seed: str = ""
     problem: str = ""
 
     @property
-    def failed(self) -> tuple[CheckVerdict, ...]:
+    def failed(self) -> tuple[CheckResult, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.verdict == "fail")
 
@@ -128,7 +97,7 @@ def audit_failures(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
     """
     notes = []
     for label, audit in rows:
-        notes += [f"{label}: ✗ {check.words}" for check in audit.failed]
+        notes += [f"{label}: ✗ {in_words(check)}" for check in audit.failed]
         if audit.problem:
             notes.append(f"{label}: not audited, {sentence(audit.problem)}")
     return notes
@@ -152,10 +121,14 @@ def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
     return notes + [f"Audit of {'; '.join(labels)}: passed {', '.join(names)}." for names, labels in alike.items()]
 
 
-def against(statistic: float, threshold: float) -> str:
-    """A statistic and what it is held against."""
-    relation = "<" if statistic < threshold else ">" if statistic > threshold else "="
-    return f"{statistic:.3g} {relation} {threshold:.2g}"
+def in_words(check: CheckResult) -> str:
+    """A failure: where, what is wrong, the statistic against its threshold, and the smallest defect that is seen."""
+    text = f"{check.check}{f' ({check.where})' if check.where else ''}: {sentence(check.meaning)}"
+    if check.statistic is None or check.threshold is None:
+        return text
+    relation = "<" if check.statistic < check.threshold else ">" if check.statistic > check.threshold else "="
+    text += f" {check.quantity}: {check.statistic:.3g} {relation} {check.threshold:.2g}"
+    return f"{text}; smallest defect seen: {check.smallest_defect}." if check.smallest_defect else f"{text}."
 
 
 def sentence(text: str) -> str:

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 PUBLISHED_FILE = "published.toml"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("leaderboard")(leaderboard)
-    app.command("export")(export)
-
-
 def leaderboard(
     context: typer.Context,
     suite: str = SUITE_ARGUMENT,
@@ -122,7 +116,7 @@ def export(
         from harness.cli.figures import maker_of, say
         from harness.report.pictures import FOLDER
 
-        boards = Leaderboard(archive.records, chosen)
+        boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
         say(maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
 
 
@@ -135,7 +129,7 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     from harness.records.archive import collect
     from harness.running.coordinator import plan_suite
 
-    planned = [run for row in plan_suite(suite, options.settings()) for run in row.runs()]
+    planned = plan_suite(suite, options.settings()).runs()
     keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
     return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)

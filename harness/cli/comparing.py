@@ -19,17 +19,11 @@ if TYPE_CHECKING:
     from harness.boards.lookup import Source
     from harness.cli.context import Context
     from harness.records.archive import PerImage
+    from harness.records.artifacts import Artifacts
     from harness.records.merging import Preference
-    from harness.running.planning import Artifacts
     from harness.suites.suite import Suite
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("compare")(compare)
-    app.command("merge")(merge)
 
 
 def compare(
@@ -39,7 +33,7 @@ def compare(
     suite: str = typer.Option(
         None, "--suite", help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites
     ),
-    metric: list[str] = typer.Option(  # noqa: B008
+    metric: list[str] = typer.Option(
         [],
         "--metric",
         help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated.",
@@ -85,7 +79,7 @@ def compare(
 
 def merge(
     suite: str = SUITE_ARGUMENT,
-    others: list[str] = typer.Argument(  # noqa: B008
+    others: list[str] = typer.Argument(
         metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."
     ),
     prefer: str = typer.Option(
@@ -101,7 +95,7 @@ def merge(
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
     from harness.records.archive import RECORDS_FILE, Archive, read_archive
     from harness.records.merging import MergeConflicts, merge, write_merged
-    from harness.records.untrusted import read_foreign
+    from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
 
     if prefer not in (None, *completion.PREFERENCES):
@@ -109,7 +103,7 @@ def merge(
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
     ours = read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
-    foreign = [read_foreign(Path(other)) for other in others]
+    foreign = [read_untrusted(Path(other)) for other in others]
     try:
         merged = merge(chosen, ours, foreign, prefer=cast("Preference | None", prefer))
     except MergeConflicts as error:
@@ -163,9 +157,9 @@ def _split(name: str) -> tuple[list[Source], str]:
 def _archive_source(path: Path) -> Source:
     from harness.boards.lookup import Source
     from harness.boards.rows import rows_of
-    from harness.records.untrusted import read_foreign
+    from harness.records.untrusted import read_untrusted
 
-    archive = read_foreign(path).archive
+    archive = read_untrusted(path).archive
     return Source(
         str(path), tuple(rows_of(archive.records, per_image=archive.per_image)), archive.records, archive.per_image
     )

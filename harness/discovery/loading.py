@@ -122,25 +122,17 @@ def build_model(
     return model.to(device)
 
 
-def origin_of(plugins: PluginManager, name: str, hyperparameters: Mapping[str, Any], code: str) -> Origin:
-    """Returns how a registered model is made.
+def origin_of(
+    plugins: PluginManager, model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = ""
+) -> Origin:
+    """Returns how a model's class is made into a model.
 
     Args:
         plugins: what is installed.
-        name: the model's registered name.
+        model_class: the class.
+        name: what it is called: its registered name, where it has one.
         hyperparameters: what differs from its defaults.
-        code: the digest of its code.
-
-    Raises:
-        ValueError: an unknown name, or a wrong hyperparameter.
-    """
-    return origin_of_class(plugins, load_model_class(plugins, name), name, hyperparameters, code)
-
-
-def origin_of_class(
-    plugins: PluginManager, model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = ""
-) -> Origin:
-    """Returns how a model's class is made into a model; see ``origin_of``.
+        code: the digest of its code, and of that of its samplers.
 
     Raises:
         HyperparameterError: a wrong hyperparameter.

@@ -47,6 +47,7 @@ _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "figure": FigureEntry,
     "executor": ExecutorEntry,
 }
+KINDS: tuple[Kind, ...] = tuple(_ENTRY_TYPES)
 
 _BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
@@ -322,12 +323,16 @@ class PluginManager:
                 problems.append(Problem(message, traceback.format_exc()))
         return problems
 
+    @property
+    def broken(self) -> dict[str, list[str]]:
+        """What is wrong, by plugin."""
+        return {info.name: [problem.message for problem in info.problems] for info in self.plugins if info.problems}
+
     def _broken_hint(self) -> str:
-        broken = [info.name for info in self.plugins if info.problems]
         blocked = [info.name for info in self.plugins if info.blocked]
-        parts = [f"broken plugins: {', '.join(broken)} (see 'harness plugins')"] if broken else []
+        parts = [f"broken plugins: {', '.join(self.broken)} (see 'harness plugins')"] if self.broken else []
         parts += [f"blocked plugins: {', '.join(blocked)}"] if blocked else []
-        return f"; {'; '.join(parts)}" if parts else ""
+        return "".join(f"; {part}" for part in parts)
 
 
 @lru_cache(maxsize=8)

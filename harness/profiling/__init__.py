@@ -1,35 +1,6 @@
-"""How fast a model is: timing, the certificate of a fast sampler, and the profile of generation speed."""
+"""How fast a model is: timing, the certificate of a fast sampler, and the profile of generation speed.
 
-from __future__ import annotations
-
-from harness.profiling.certificate import Certificate, CertificateFailed, certify
-from harness.profiling.timing import (
-    BATCH_SIZES,
-    Clock,
-    StepTimes,
-    Sweep,
-    Timing,
-    default_sampler,
-    scorer,
-    speed_protocol,
-    step_seconds,
-    sweep_batch_sizes,
-    time_calls,
-)
-
-__all__ = [
-    "BATCH_SIZES",
-    "Certificate",
-    "CertificateFailed",
-    "Clock",
-    "StepTimes",
-    "Sweep",
-    "Timing",
-    "certify",
-    "default_sampler",
-    "scorer",
-    "speed_protocol",
-    "step_seconds",
-    "sweep_batch_sizes",
-    "time_calls",
-]
+In come models, and profiles, TOML files that say what to measure; out go timings, certificates, and the measurements
+from which tables, charts and pages of a profile are made. Imported here are ``records``, ``suites``, ``discovery``,
+``interface``, ``support``, and ``boards`` and ``report`` for what is printed.
+"""

@@ -1,16 +1,54 @@
-"""The files of a profile: rendered from its measurements, written, and checked against what is on disk."""
+"""The files of a profile: made of its measurements alone, written, and checked against what is on disk."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.profiling.documents import to_profile_csv, to_profile_json
+import pandas as pd
+
+from harness.profiling.measurement import Measurement
 from harness.profiling.page import to_profile_markdown
 from harness.profiling.plot import draw_plot
-from harness.profiling.tables import MachineTables
+from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
+from harness.report.csv import to_csv
+from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
+
+_ALWAYS = (
+    "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
+    "batch_size", "sampler", "status",
+)  # fmt: skip
+_MEASURED = {
+    "seconds": "median_seconds", "seconds_q25": "", "seconds_q75": "", "rounds": "", "calls_a_round": "calls",
+    "images_per_second": "images_per_second", "latency_seconds": "", "forward_seconds": "forward_median_seconds",
+    "forward_ratio": "forward_ratio", "sequential_depth": "sequential_depth",
+    "network_evaluations": "network_evaluations", "peak_memory_bytes": "peak_memory_bytes",
+    "gemm_fraction": "gemm_fraction", "extrapolated_from_passes": "extrapolated_from", "full_passes": "full_passes",
+}  # fmt: skip
+_SCALING = ("scaling_exponent", "scaling_low", "scaling_high", "scaling_sizes")
+_CERTIFICATE = ("certificate", "certificate_entries", "certificate_mismatches", "certificate_within_rounding")
+_LAST = ("bits_per_dim", "likelihood_kind", "reason")
+COLUMNS = (*_ALWAYS, *_MEASURED, *_SCALING, *_CERTIFICATE, *_LAST)
+
+
+def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
+    """Returns the cells of ``COLUMNS`` of a measurement; what is not known is left out."""
+    values = {name: getattr(item, name) for name in (*_ALWAYS, *_LAST)} | {"reason": item.reason or None}
+    if (found := item.certificate) is not None:
+        counts = (found.status, found.entries, found.mismatches, found.within_rounding)
+        values |= zip(_CERTIFICATE, counts, strict=True)
+    if item.shown:
+        values |= {name: getattr(item, attribute) for name, attribute in _MEASURED.items() if attribute}
+        values |= zip(("seconds_q25", "seconds_q75"), item.quartiles_seconds, strict=True)
+        values |= {"rounds": len(item.seconds), "latency_seconds": tables.latency_of(item)}
+        if (scaling := tables.scaling_of(item)) is not None:
+            law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
+            values |= zip(_SCALING, (law.exponent, law.low, law.high, sizes), strict=True)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, command: str) -> dict[str, bytes]:
@@ -59,3 +97,60 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
         if name.endswith(SPEC_ENDING)
         for path in check_drawings(folder / name, content)
     ]
+
+
+def to_profile_csv(machines: Sequence[MachineTables]) -> str:
+    """Writes all measurements as one table; the first column tells the machines apart."""
+    rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
+    return to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")])
+
+
+def to_profile_json(title: str, machines: Sequence[MachineTables]) -> str:
+    """Writes everything as JSON, for scripts."""
+    content = {
+        "title": title,
+        "machines": [
+            {
+                "fingerprint": tables.fingerprint,
+                "hardware": tables.hardware,
+                "baseline": tables.baseline,
+                "rows": [values_of(tables, item) for item in tables.measurements],
+                "growth": [_growth_values(scaling) for scaling in tables.scalings],
+                "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
+            }
+            for tables in machines
+        ],
+    }
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _growth_values(scaling: Scaling) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "label": scaling.label, "sampler": scaling.sampler, "batch_size": scaling.batch_size,
+        "sizes": list(scaling.sizes), "seconds_exponent": scaling.seconds.exponent,
+        "seconds_exponent_low": scaling.seconds.low, "seconds_exponent_high": scaling.seconds.high,
+    }  # fmt: skip
+    if (depth := scaling.depth) is not None:
+        values["depth"] = {
+            "exponent": depth.power.exponent, "exponent_low": depth.power.low, "exponent_high": depth.power.high,
+            "power_error": depth.power.relative_error, "intercept": depth.logarithmic.intercept,
+            "slope_per_doubling": depth.logarithmic.slope, "logarithmic_error": depth.logarithmic.relative_error,
+            "nearer": depth.nearer,
+        }  # fmt: skip
+    return values
+
+
+def _advantage_values(advantage: Advantage) -> dict[str, Any]:
+    item, cached = advantage.measurement, advantage.cached
+    beside = cached or advantage.naive
+    return {
+        "label": item.label, "sampler": item.sampler, "height": item.height, "width": item.width,
+        "batch_size": item.batch_size,
+        "seconds_an_image": significant_digits(item.median_seconds / item.batch_size),
+        "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
+        "baseline": None if beside is None else beside.label,
+        "baseline_sampler": None if cached is None else cached.sampler,
+        "bits_per_dim": item.bits_per_dim, "likelihood_kind": item.likelihood_kind,
+        "baseline_bits_per_dim": None if beside is None else beside.bits_per_dim,
+        "baseline_likelihood_kind": None if beside is None else beside.likelihood_kind,
+    }  # fmt: skip

@@ -52,14 +52,13 @@ def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictur
         command: what makes the page, for the comment at its top.
     """
     introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
-    sections = tuple(
-        _machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines)
-    )
+    sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
     document = Document(title, (introduction,), sections, READING)
     return to_markdown(document, origin=f"measurements by `{command}`")
 
 
-def _machine_section(tables: MachineTables, pictures: Sequence[str]) -> Section:
+def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:
+    """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     parts = []
     if tables.advantages:

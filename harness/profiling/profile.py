@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,8 +142,3 @@ class GenerationProfile(BaseModel):
 def is_profile(content: dict[str, Any]) -> bool:
     """Tells whether a TOML document is a profile, and no suite of trainings."""
     return "profile" in content
-
-
-def in_order(values: Sequence[int]) -> Iterator[int]:
-    """Yields values from small to large: what takes long comes last, and is foreseen."""
-    yield from sorted(values)

@@ -24,11 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
-from harness.records.record import RECORD_VERSION, Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_problem, identity_of
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from harness.running.planning import Artifacts
+    from harness.records.artifacts import Artifacts
     from harness.suites.suite import Suite
 
 RECORDS_FILE = "records.jsonl"
@@ -65,37 +65,22 @@ class Archive:
     per_image: Mapping[str, PerImage]
 
 
-def export(
-    suite: Suite,
-    artifacts: Artifacts,
-    out_folder: Path,
-    *,
-    current_keys: Mapping[str, str],
-    stale_scores: Collection[str] = (),
-) -> list[Path]:
-    """Writes the results of a suite, of all configurations of its grids, and whatever their status is.
+def collect(
+    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
+) -> Archive:
+    """Returns the results of a suite, of all configurations of its grids, whatever their status is.
+
+    Scores per image are loaded when asked for; an ``ArchiveError`` then says which are not in the run's folder.
 
     Args:
         suite: says which runs.
         artifacts: where runs and store live.
-        out_folder: the suite's folder; the two files are put there.
         current_keys: by identity, the key that its run has today.
         stale_scores: ``run/score`` names of figures that an older version of a metric computed.
 
-    Returns:
-        The two files.
-
     Raises:
         StaleRecords: the only record of a run has another key than today's, or one of its scores is stale.
-        ArchiveError: a record names scores per image that are not in the run's folder.
     """
-    return write_archive(collect(suite, artifacts, current_keys=current_keys, stale_scores=stale_scores), out_folder)
-
-
-def collect(
-    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
-) -> Archive:
-    """Returns what ``export`` writes."""
     specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
     identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
     found: dict[str, dict[str, RunRecord]] = {}
@@ -121,7 +106,7 @@ def collect(
             if score.per_image is not None:
                 sources[score.per_image] = artifacts.folder(record.run).per_image_file(name)
     load = _from_runs(sources, artifacts.store.array)
-    return Archive(tuple(without_paths(record) for record in records), _Loaded(sorted(sources), load))
+    return Archive(tuple(without_paths(record) for record in records), LoadedArrays(sorted(sources), load))
 
 
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
@@ -134,7 +119,7 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
     images_of: dict[str, str] = {}
     for reference in sorted(archive.per_image):
         scores, images = archive.per_image[reference]
-        digest = hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16]
+        digest = _digest_of_images(images)
         arrays[reference], images_of[reference] = scores.astype(np.float32), digest
         arrays.setdefault(f"images/{digest}", images)
     # One key: the order of several in the header is not fixed.
@@ -149,7 +134,7 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
 
 
 def read_archive(folder: Path) -> Archive:
-    """Reads what ``export`` wrote.
+    """Reads what ``write_archive`` wrote.
 
     Raises:
         ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record
@@ -206,12 +191,10 @@ def _parse(line: bytes, where: str) -> RunRecord:
     try:
         return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ArchiveError(f"{where}: not a record: {field}: {first['msg']}") from error
+        raise ArchiveError(f"{where}: not a record: {first_problem(error)}") from error
 
 
-class _Loaded(Mapping[str, PerImage]):
+class LoadedArrays(Mapping[str, PerImage]):
     """Arrays that are loaded when they are asked for."""
 
     def __init__(self, names: Sequence[str], load: Callable[[str], PerImage]) -> None:
@@ -245,22 +228,45 @@ def _from_runs(sources: Mapping[str, Path], stored: Callable[[str], bytes | None
 
 
 def _open_per_image(file: Path) -> Mapping[str, PerImage]:
+    """Checks the header now, and arrays when they are loaded."""
     try:
         tensors: Any = safe_open(file, framework="numpy")
-        description = json.loads((tensors.metadata() or {})[_METADATA])
-        images_of: dict[str, str] = description["images"]
+        metadata = tensors.metadata() or {}
+        images_of: dict[str, str] = json.loads(metadata[_METADATA])["images"]
         names = set(tensors.keys())
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArchiveError(f"{file}: cannot be read as scores per image: {_one_line(error)}") from error
+    if metadata.keys() != {_METADATA}:
+        raise ArchiveError(f"{file}: the header has entries that no export writes: {sorted(metadata)[:3]!r}")
+    if not isinstance(images_of, dict) or not all(isinstance(digest, str) for digest in images_of.values()):
+        raise ArchiveError(f"{file}: the header does not say which images each array is of")
+    expected = {*images_of, *(f"images/{digest}" for digest in images_of.values())}
+    for name in sorted(expected ^ names):
+        what = "is missing" if name in expected else "belongs to nothing"
+        raise ArchiveError(f"{file}: the array {name!r} {what}")
     images: dict[str, npt.NDArray[np.int64]] = {}
+
+    def array(name: str, dtype: str) -> npt.NDArray[Any]:
+        part = tensors.get_slice(name)
+        found, shape = part.get_dtype(), part.get_shape()
+        if found != dtype or len(shape) != 1 or shape[0] < 1:
+            raise ArchiveError(f"{file}: {name!r} is {found} of shape {shape}, not {dtype} of one dimension")
+        loaded: npt.NDArray[Any] = tensors.get_tensor(name)
+        return loaded
 
     def load(reference: str) -> PerImage:
         digest = images_of[reference]
         if digest not in images:
-            images[digest] = tensors.get_tensor(f"images/{digest}")
-        return _pair(tensors.get_tensor(reference), images[digest], f"{file}: {reference}")
+            images[digest] = array(f"images/{digest}", "I64")
+            if _digest_of_images(images[digest]) != digest:
+                raise ArchiveError(f"{file}: 'images/{digest}' has another digest than its name says")
+        return _pair(array(reference, "F32"), images[digest], f"{file}: {reference!r}")
 
-    return _Loaded([name for name in sorted(images_of) if {name, f"images/{images_of[name]}"} <= names], load)
+    return LoadedArrays(sorted(images_of), load)
+
+
+def _digest_of_images(images: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16]
 
 
 def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> PerImage:
@@ -285,13 +291,12 @@ def without_paths(record: RunRecord) -> RunRecord:
             "environment": environment,
             "failure": _failure_without_paths(record.failure),
             "reason": None if record.reason is None else shorten_paths(record.reason),
-            "scores": {name: _score_without_paths(score) for name, score in record.scores.items()},
+            "scores": {
+                name: score.model_copy(update={"failure": _failure_without_paths(score.failure)})
+                for name, score in record.scores.items()
+            },
         }
     )
-
-
-def _score_without_paths(score: ScoreRecord) -> ScoreRecord:
-    return score.model_copy(update={"failure": _failure_without_paths(score.failure)})
 
 
 def _failure_without_paths(failure: Failure | None) -> Failure | None:
@@ -310,15 +315,11 @@ def shorten_paths(text: str) -> str:
 
 def _short(path: str) -> str:
     parts = [part for part in re.split(r"[/\\]", path) if part]
-    for is_root in (lambda part: part == "site-packages", lambda part: part == "plugins", _is_ours):
-        roots = [index for index, part in enumerate(parts[:-1]) if is_root(part)]
+    for root in ("site-packages", "plugins", "harness.*"):
+        roots = [index for index, part in enumerate(parts[:-1]) if re.fullmatch(root, part)]
         if roots:
             return "/".join(parts[roots[-1] :])
     return parts[-1] if parts else path
-
-
-def _is_ours(part: str) -> bool:
-    return part.startswith("harness")
 
 
 def _one_line(error: Exception) -> str:

@@ -15,16 +15,16 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.records.archive import RECORDS_FILE, Archive, PerImage, write_archive
-from harness.records.record import FAILURES, RunRecord, ScoreRecord, identity_of
-from harness.records.untrusted import MERGED_FROM, ForeignArchive
+from harness.records.archive import RECORDS_FILE, Archive, LoadedArrays, PerImage, write_archive
+from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, identity_of, status_of_scores
+from harness.records.untrusted import MERGED_FROM, UntrustedArchive
 from harness.suites.suite import Suite
 
 Preference = Literal["ours", "theirs", "newest"]
@@ -34,7 +34,7 @@ Origin = tuple[str, str]  # the SHA-256 of the archive's records.jsonl, its name
 VALUE_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-5
 
-_UNFINISHED = frozenset({"pending", "running", "interrupted", "killed", "timed-out", "out-of-memory"})
+_UNFINISHED = UNFINISHED | {"killed", "timed-out", "out-of-memory"}
 _TRAINING = "training"
 
 
@@ -91,13 +91,15 @@ class _Conflict(Exception):
     pass
 
 
-def merge(suite: Suite, ours: Archive, others: Sequence[ForeignArchive], *, prefer: Preference | None = None) -> Merged:
+def merge(
+    suite: Suite, ours: Archive, others: Sequence[UntrustedArchive], *, prefer: Preference | None = None
+) -> Merged:
     """Merges others' records into one's own.
 
     Args:
         suite: says which runs belong together, and their order.
         ours: the suite's archive, which may be empty.
-        others: those of other machines, checked by ``harness.records.untrusted.read_foreign``.
+        others: those of other machines, checked by ``harness.records.untrusted.read_untrusted``.
         prefer: decides conflicts run by run: for what is there already (for the earlier of two others), for what comes,
             or for what was written last.
 
@@ -142,7 +144,7 @@ def merge(suite: Suite, ours: Archive, others: Sequence[ForeignArchive], *, pref
         if score.score.per_image is not None
     }
     return Merged(
-        Archive(records, _Chosen(arrays)),
+        Archive(records, LoadedArrays(list(arrays), lambda name: arrays[name][name])),
         tuple(sorted(runs[identity].training.run for identity in runs.keys() - before.keys())),
         tuple(sorted(joined)),
         identical,
@@ -170,22 +172,6 @@ def write_merged(archive: Archive, folder: Path) -> list[Path]:
     return [folder / file.name for file in written]
 
 
-class _Chosen(Mapping[str, PerImage]):
-    """Scores per image, each from the archive whose figure was kept."""
-
-    def __init__(self, archives: Mapping[str, Mapping[str, PerImage]]) -> None:
-        self._archives = archives
-
-    def __getitem__(self, name: str) -> PerImage:
-        return self._archives[name][name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._archives)
-
-    def __len__(self) -> int:
-        return len(self._archives)
-
-
 def _pieces(record: RunRecord, per_image: Mapping[str, PerImage], origin: Origin | None) -> _Run:
     came_from: dict[str, set[Origin | None]] = {}
     environment = dict(record.environment)
@@ -211,16 +197,9 @@ def _record(run: _Run) -> RunRecord:
     if merged_from:
         environment[MERGED_FROM] = merged_from
     scores = {name: piece.score for name, piece in run.scores.items()}
-    return run.training.model_copy(update={"scores": scores, "environment": environment, "status": _status(run)})
-
-
-def _status(run: _Run) -> Any:
-    """As ``RunFolder.collect`` has it: that of the training, else that of the figures."""
-    training = run.training
-    if training.fit is None or training.failure is not None:
-        return training.status
-    failed = sorted({piece.score.status for piece in run.scores.values() if piece.score.status in FAILURES})
-    return failed[0] if len(failed) == 1 else "failed" if failed else "done"
+    trained = run.training.fit is not None and run.training.failure is None
+    status = status_of_scores(scores.values()) if trained else run.training.status
+    return run.training.model_copy(update={"scores": scores, "environment": environment, "status": status})
 
 
 def _content(run: _Run) -> Any:
@@ -255,7 +234,8 @@ def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
         training, origins = _join_training(ours, theirs)
     except _Conflict as conflict:
         return ours, [str(conflict)]
-    same_weights = _same_weights(ours.training, theirs.training)
+    fits = (ours.training.fit, theirs.training.fit)
+    same_weights = fits[0] is None or fits[1] is None or fits[0].weights_sha256 == fits[1].weights_sha256
     scores: dict[str, _Score] = {}
     for name in sorted(ours.scores.keys() | theirs.scores.keys()):
         a, b = ours.scores.get(name), theirs.scores.get(name)
@@ -265,7 +245,7 @@ def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
             else:
                 known, who = (a, "ours") if a is not None else (b, "theirs")
                 assert known is not None
-                if not same_weights and _is_of_weights(known.score):
+                if not same_weights and known.score.stage == "quality" and known.score.status == "done":
                     raise _Conflict(f"{name} is known of {who} alone, and the two trainings ended in different weights")
                 scores[name] = known
         except _Conflict as conflict:
@@ -307,14 +287,6 @@ def _join_training(ours: _Run, theirs: _Run) -> tuple[RunRecord, frozenset[Origi
 def _said(training: RunRecord) -> str:
     reason = training.reason or (training.failure.message if training.failure is not None else "")
     return f"{_outcome(training)} ({' '.join(reason.split())[:120]})" if reason else _outcome(training)
-
-
-def _same_weights(a: RunRecord, b: RunRecord) -> bool:
-    return a.fit is None or b.fit is None or a.fit.weights_sha256 == b.fit.weights_sha256
-
-
-def _is_of_weights(score: ScoreRecord) -> bool:
-    return score.stage == "quality" and score.status == "done"
 
 
 def _is_duration(score: ScoreRecord) -> bool:
@@ -377,11 +349,8 @@ def _check_agreement(name: str, a: _Score, b: _Score) -> None:
 
 
 def _both(ours: ScoreRecord, theirs: ScoreRecord) -> str:
-    said = [
-        f"{score.value!r} {score.unit}".rstrip() + f" on {score.hardware or 'unknown hardware'}"
-        for score in (ours, theirs)
-    ]
-    return f"ours is {said[0]}, theirs {said[1]}"
+    a, b = (f"{s.value!r} {s.unit}".rstrip() + f" on {s.hardware or 'unknown hardware'}" for s in (ours, theirs))
+    return f"ours is {a}, theirs {b}"
 
 
 def _prefer(ours: _Run, theirs: _Run, prefer: Preference) -> _Run:
@@ -394,7 +363,7 @@ def _prefer(ours: _Run, theirs: _Run, prefer: Preference) -> _Run:
     return _Run(chosen.training, chosen.origins, {**speeds, **chosen.scores})
 
 
-def _name_conflicts(runs: Any) -> list[str]:
+def _name_conflicts(runs: Iterable[_Run]) -> list[str]:
     by_name: dict[str, set[str]] = {}
     for run in runs:
         by_name.setdefault(run.training.run, set()).add(run.training.identity)

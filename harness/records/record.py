@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
-RunStatus = Literal[
-    "pending", "running", "done", "interrupted", "skipped",
-    "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate",
-]  # fmt: skip
-ScoreStatus = Literal[
-    "done", "skipped", "failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"
-]  # fmt: skip
+RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
+ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
+UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
 BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
@@ -157,6 +154,23 @@ class RunRecord(_Value):
     configurations_tried: int = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the run was not yet done, or was stopped before its end."""
+        return self.status in UNFINISHED
+
+
+def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | FailureStatus:
+    """Returns the status of a trained run: ``done``, or that of its failed figures; ``failed`` where they differ."""
+    failed: set[Any] = {score.status for score in scores if score.status in FAILURES}
+    return "done" if not failed else failed.pop() if len(failed) == 1 else "failed"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Returns the first field that is wrong, and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def identity_of(spec: RunSpec) -> str:

@@ -26,10 +26,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
-from harness.records.record import FAILURES, RECORD_VERSION, Failure, FitRecord, RunRecord, RunStatus, ScoreRecord
+from harness.records.record import (
+    FAILURES,
+    RECORD_VERSION,
+    Failure,
+    FitRecord,
+    RunRecord,
+    RunStatus,
+    ScoreRecord,
+    first_problem,
+    status_of_scores,
+)
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
 
@@ -65,6 +76,16 @@ class RunFolder:
     def lock(self) -> Path:
         """Held by the process that works on the run."""
         return self.path / ".lock"
+
+    def is_held(self) -> bool:
+        """Tells whether a process works on the run now."""
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(str(self.lock), timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def score_file(self, name: str) -> Path:
         """Returns where the score ``name`` (a metric, or ``metric@fingerprint``) is kept."""
@@ -215,8 +236,7 @@ class RunFolder:
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
         elif fit is not None:
-            failed = [score.status for score in scores.values() if score.status in FAILURES]
-            status = failed[0] if len(set(failed)) == 1 else "failed" if failed else "done"
+            status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
         return record.model_copy(
@@ -265,9 +285,7 @@ class RunFolder:
                 )
             return parse(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where}: {first['msg']}") from error
+            raise ValueError(first_problem(error)) from error
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
 

@@ -19,15 +19,16 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 
-from harness.records.record import RunRecord
+from harness.records.record import RunRecord, first_problem
 from harness.records.store_faults import StoreError, explain, may_succeed_at_once
 from harness.records.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
+from harness.support.limits import seconds_of_variable
 from harness.support.redaction import redact, secrets_of, without
 
 __all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
 
 _T = TypeVar("_T")
-_TIMEOUT_VARIABLE = "HARNESS_STORE_TIMEOUT"
+_INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
 
 
@@ -48,7 +49,13 @@ class Store:
 
     def __init__(self, url: str, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
-        self._secrets, self._timeout = secrets_of(url), _timeout()
+        self._secrets = secrets_of(url)
+        try:
+            self._timeout = seconds_of_variable(
+                "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
+            )
+        except ValueError as error:
+            raise StoreError(str(error)) from None
         self.name = without(_name_of(url), self._secrets)
         try:
             with warnings.catch_warnings():
@@ -192,36 +199,29 @@ class Store:
 
     def insert_new(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
         """Inserts a row unless its primary key is there, also if another process inserts it at this moment."""
-        if self._engine.dialect.name == "sqlite":
-            connection.execute(sqlite.insert(table).values(**values).on_conflict_do_nothing())
-        elif self._engine.dialect.name == "postgresql":
-            connection.execute(postgresql.insert(table).values(**values).on_conflict_do_nothing())
-        else:
-            key = [column == values[column.name] for column in table.primary_key]
-            if connection.execute(sa.select(sa.literal(1)).select_from(table).where(*key)).first() is None:
-                connection.execute(table.insert().values(**values))
+        if insert := _INSERTS.get(self._engine.dialect.name):
+            connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+            return
+        key = [column == values[column.name] for column in table.primary_key]
+        if connection.execute(sa.select(sa.literal(1)).select_from(table).where(*key)).first() is None:
+            connection.execute(table.insert().values(**values))
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-        key = [column.name for column in table.primary_key]
-        if self._engine.dialect.name == "sqlite":
-            connection.execute(
-                sqlite.insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=dict(values))
-            )
-        elif self._engine.dialect.name == "postgresql":
-            connection.execute(
-                postgresql.insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=dict(values))
-            )
+        key = list(table.primary_key)
+        if insert := _INSERTS.get(self._engine.dialect.name):
+            statement = insert(table).values(**values)
+            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=dict(values)))
         else:
-            connection.execute(table.delete().where(*[table.c[name] == values[name] for name in key]))
+            connection.execute(table.delete().where(*[column == values[column.name] for column in key]))
             connection.execute(table.insert().values(**values))
 
     def _parse(self, run: str, text: str) -> RunRecord:
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-            raise StoreError(f"the store {self.name}: the record of {run} cannot be read: {why}") from None
+            raise StoreError(
+                f"the store {self.name}: the record of {run} cannot be read: {first_problem(error)}"
+            ) from None
 
     def _opening_fault(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
@@ -347,14 +347,3 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A transaction that reads first and writes then fails at once, without waiting, if another one wrote in between.
     is_write = connection.get_execution_options().get("harness_write", True)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _timeout() -> float:
-    text = os.environ.get(_TIMEOUT_VARIABLE, "30")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < 1e6:
-        raise StoreError(f"{_TIMEOUT_VARIABLE}={text!r}: how many seconds to wait for a locked store, such as 30")
-    return seconds

@@ -1,7 +1,7 @@
 """Reading an archive that somebody else wrote: all of it is checked before any of it is used. Nothing is unpickled.
 
-``harness.records.archive.read_archive`` trusts a suite's own files; here a name that could leave its folder, a number
-that is none, an array that nobody asked for, or a record that says it is another's, ends in an ``ArchiveError``.
+``harness.records.archive.read_archive`` checks the form of records and arrays; here a name that could leave its folder,
+a number that is none, an array that nobody asked for, or a record that says it is another's, is an ``ArchiveError``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive
 from harness.records.record import RunRecord, ScoreRecord, identity_of
@@ -34,7 +32,7 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
 @dataclass(frozen=True)
-class ForeignArchive:
+class UntrustedArchive:
     """Somebody else's records.
 
     Attributes:
@@ -48,7 +46,7 @@ class ForeignArchive:
     archive: Archive
 
 
-def read_foreign(path: Path) -> ForeignArchive:
+def read_untrusted(path: Path) -> UntrustedArchive:
     """Reads and checks an archive, given its folder or its ``records.jsonl``.
 
     Raises:
@@ -62,7 +60,6 @@ def read_foreign(path: Path) -> ForeignArchive:
     longest = max(map(len, content.split(b"\n")))
     if longest > MAX_RECORD_BYTES:
         raise ArchiveError(f"{file}: a line has {longest:,} bytes; a record has at most {MAX_RECORD_BYTES:,}")
-    images_of = _check_arrays(folder / PER_IMAGE_FILE)
     try:
         archive = read_archive(folder)
     except RecursionError as error:
@@ -71,14 +68,14 @@ def read_foreign(path: Path) -> ForeignArchive:
     for record in archive.records:
         _check_record(record, f"{file}: {record.run!r}")
         named |= {score.per_image for score in record.scores.values() if score.per_image is not None}
-    unknown = sorted(images_of.keys() - named)
+    unknown = sorted(archive.per_image.keys() - named)
     if unknown:
         raise ArchiveError(f"{folder / PER_IMAGE_FILE}: {unknown[0]!r} belongs to no record")
     for record in archive.records:
         for name, score in record.scores.items():
             _check_scores(archive, score, f"{file}: {record.run!r}, {name!r}")
     name = folder.resolve().name
-    return ForeignArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
+    return UntrustedArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
 
 
 def _check_size(file: Path, limit: int) -> None:
@@ -87,52 +84,6 @@ def _check_size(file: Path, limit: int) -> None:
     size = file.stat().st_size
     if size > limit:
         raise ArchiveError(f"{file}: {size:,} bytes; no more than {limit:,} are read")
-
-
-def _check_arrays(file: Path) -> dict[str, str]:
-    """Checks names, types and shapes by the header, and the identities of the images; returns those of each array."""
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            metadata = tensors.metadata() or {}
-            description = json.loads(metadata["genharness"])
-            images_of = description["images"]
-            names = list(tensors.keys())
-            _check_description(images_of, metadata, names, file)
-            lengths: dict[str, int] = {}
-            for name in names:
-                part = tensors.get_slice(name)
-                wanted = "I64" if name.startswith("images/") else "F32"
-                shape = part.get_shape()
-                if part.get_dtype() != wanted or len(shape) != 1 or shape[0] < 1:
-                    raise ArchiveError(
-                        f"{file}: {name!r} is {part.get_dtype()} of shape {shape}, not {wanted} of one dimension"
-                    )
-                lengths[name] = shape[0]
-            for digest in sorted(set(images_of.values())):
-                images: Any = tensors.get_tensor(f"images/{digest}")
-                if hashlib.sha256(images.astype("<i8").tobytes()).hexdigest()[:16] != digest:
-                    raise ArchiveError(f"{file}: 'images/{digest}' has another digest than its name says")
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, ArchiveError):
-            raise
-        raise ArchiveError(
-            f"{file}: cannot be read as scores per image: {' '.join(str(error).split()) or type(error).__name__}"
-        ) from error
-    for name, digest in images_of.items():
-        if lengths[name] != lengths[f"images/{digest}"]:
-            raise ArchiveError(f"{file}: {name!r} has {lengths[name]} scores of {lengths[f'images/{digest}']} images")
-    return dict(images_of)
-
-
-def _check_description(images_of: Any, metadata: Mapping[str, str], names: list[str], file: Path) -> None:
-    if metadata.keys() != {"genharness"}:
-        raise ArchiveError(f"{file}: the header has entries that no export writes: {sorted(metadata)[:3]!r}")
-    if not isinstance(images_of, dict) or not all(isinstance(value, str) for value in images_of.values()):
-        raise ArchiveError(f"{file}: the header does not say which images each array is of")
-    expected = {*images_of, *(f"images/{digest}" for digest in images_of.values())}
-    for name in sorted(expected ^ set(names)):
-        what = "is missing" if name in expected else "belongs to nothing"
-        raise ArchiveError(f"{file}: the array {name!r} {what}")
 
 
 def _check_record(record: RunRecord, where: str) -> None:

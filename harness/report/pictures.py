@@ -1,4 +1,4 @@
-"""Sample grids beside a board: what their files are called, and which of them are shown."""
+"""Pictures beside a board: what their files are called, and which of them are shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from harness.boards.rows import BoardRow
 from harness.records.record import RunRecord
-from harness.report.document import Picture
+from harness.report.document import Document, Picture, Section
 from harness.support.names import slug
 
 FOLDER = "samples"
@@ -60,3 +60,36 @@ def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) 
         if row.dataset == dataset and record is not None and (name := names[row.label, dataset]) in files:
             found.append(Picture(f"{row.label}, seed {record.spec.seed}", f"{FOLDER}/{name}"))
     return tuple(found)
+
+
+def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
+    """Returns the page of a suite's figures.
+
+    Args:
+        title: of the suite.
+        rows: of all its datasets.
+        files: paths in the folder ``figures``, such as ``likelihood/digits.svg``.
+    """
+    figures = sorted({file.partition("/")[0] for file in files})
+    names = picture_names(rows)
+    sections = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        captions = {slug(dataset): dataset}
+        captions |= {
+            name.removesuffix(".png"): REAL if label is None else label
+            for (label, of), name in names.items()
+            if of == dataset
+        }
+        parts = []
+        for figure in figures:
+            found = [
+                Picture(caption, f"{FIGURES}/{figure}/{stem}{ending}")
+                for stem, caption in captions.items()
+                for ending in (".svg", ".png")
+                if f"{figure}/{stem}{ending}" in files
+            ]
+            if found:
+                parts.append(Section(figure, "", None, pictures=tuple(found)))
+        if parts:
+            sections.append(Section(dataset, "", None, subsections=tuple(parts)))
+    return Document(f"{title}: figures", (), tuple(sections), ())

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.interface.executor import INTERRUPTED, Executor, Handle, Job, Stage
-from harness.records.record import Failure, RunRecord
+from harness.records.record import Failure
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
-from harness.running.failures import failure_from
+from harness.running.failures import count_oom_kills, failure_from, failure_of
 from harness.running.ingest import Ingest
+from harness.running.inspection import PlannedRun
 from harness.running.leases import Leases
-from harness.running.planning import PlannedRun, Planner
-from harness.running.postmortem import count_oom_kills, failure_of
+from harness.running.planning import Planner
 from harness.running.reporter import Reporter
 from harness.running.scoring import failed_score
 from harness.support.devices import DeviceTokens
@@ -32,23 +32,6 @@ _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 10.0
 _STOP_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Means:
-    """What runs are done with.
-
-    Attributes:
-        executor: the executor's registered name.
-        device: ``auto`` or a device name.
-        jobs: how many at a time; 0 chooses.
-        limits: what each may take.
-    """
-
-    executor: str
-    device: str
-    jobs: int
-    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -64,20 +47,21 @@ class Dispatcher:
     """Does phases of runs.
 
     Args:
-        planner: looks again at what there is to do for a run, once it is ours.
-        means: what runs are done with.
+        planner: looks again at what there is to do for a run, once it is ours; its settings say how runs are done.
+        limits: what each run may take.
         leases: which runs are ours.
         interrupts: whether Ctrl-C was pressed.
         reporter: hears how it goes.
     """
 
     def __init__(
-        self, planner: Planner, means: Means, leases: Leases, interrupts: Interrupts, reporter: Reporter
+        self, planner: Planner, limits: Limits, leases: Leases, interrupts: Interrupts, reporter: Reporter
     ) -> None:
-        self._planner, self._means, self._leases = planner, means, leases
+        self._planner, self._limits, self._leases = planner, limits, leases
         self._interrupts, self._reporter = interrupts, reporter
-        self._plugins, self._artifacts = planner.plugins, planner.artifacts
-        self._ingest = Ingest(planner.artifacts, reporter)
+        self._plugins, self._settings = planner.plugins, planner.settings
+        self._artifacts = self._settings.artifacts
+        self._ingest = Ingest(self._artifacts, reporter)
         self._executor: Executor | None = None
         self._store_away_since: float | None = None
         self._told: set[str] = set()
@@ -103,10 +87,10 @@ class Dispatcher:
             return
         total = len(waiting)
         if self._executor is None:
-            self._executor = self._plugins.load("executor", self._means.executor)()
+            self._executor = self._plugins.load("executor", self._settings.executor)()
         self._reporter.phase(name, total)
         threads = max(run.record.spec.threads for run in waiting)
-        tokens = DeviceTokens(self._means.device, jobs=1 if exclusive else self._means.jobs, threads=threads)
+        tokens = DeviceTokens(self._settings.device, jobs=1 if exclusive else self._settings.jobs, threads=threads)
         elsewhere: deque[PlannedRun] = deque()
         running: dict[str, _Running] = {}
         look_at = time.monotonic()
@@ -226,11 +210,11 @@ class Dispatcher:
             job = Job(
                 folder.path.resolve(),
                 stages,
-                self._planner.data_root,
-                self._planner.blocked,
+                self._settings.data,
+                self._settings.blocked,
                 self._plugins.code_folder.resolve(),
                 device,
-                self._means.limits,
+                self._limits,
             )
             return _Running(planned, stages, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
@@ -271,10 +255,11 @@ class Dispatcher:
             # a child that was told to stop before it could listen dies of the signal
             if stopping and code == -signal.SIGTERM:
                 code = INTERRUPTED
-            ended.append((item, self._bury(item, code)))
+            ended.append((item, self._conclude(item, code)))
         return ended
 
-    def _bury(self, item: _Running, code: int) -> PlannedRun | None:
+    def _conclude(self, item: _Running, code: int) -> PlannedRun | None:
+        """Takes in a job that has ended; returns what is left of its run after a figure that killed the process."""
         folder = self._folder(item.planned.run)
         missing = [stage for stage in item.stages if _is_missing(folder, stage)]
         trained = folder.fit() is not None
@@ -368,11 +353,6 @@ def wants_work(run: PlannedRun, exclusive: bool) -> bool:
     if exclusive:
         return bool(run.speed_stages)
     return run.state in ("missing", "resume") or (run.state == "scores missing" and bool(run.stages))
-
-
-def unfinished(record: RunRecord) -> bool:
-    """Tells whether a run was stopped before its end."""
-    return record.status in ("pending", "running", "interrupted")
 
 
 def _is_missing(folder: RunFolder, stage: Stage) -> bool:

@@ -25,10 +25,10 @@ from harness.interface.dataset import Dataset
 from harness.interface.entries import FigureEntry
 from harness.interface.figure import ShownModel
 from harness.interface.model import Model
+from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
 from harness.report.pictures import REAL, folder_of, picture_names, sampled_record
-from harness.running.planning import Artifacts
 from harness.support.checkpoint import load_weights
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng

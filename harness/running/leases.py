@@ -22,26 +22,22 @@ import sqlalchemy as sa
 
 from harness.records.store import Store, StoreError
 from harness.records.store_schema import leases as _leases
-
-DEFAULT_SECONDS = 60.0
-_VARIABLE = "HARNESS_LEASE_SECONDS"
+from harness.support.limits import seconds_of_variable
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease.
+    """Who holds a lease, as the store has it.
 
     Attributes:
+        owner: a coordinator, by a random name.
         host: the machine's name.
+        machine: what ``machine`` returns there.
         pid: the process there.
+        started: when that started.
+        beat: how often it has said that it is alive.
     """
 
-    host: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class _Row:
     owner: str
     host: str
     machine: str
@@ -61,7 +57,7 @@ class _Watch:
             observer that was suspended has watched nothing, and a holder that slept beside it may beat yet.
     """
 
-    row: _Row
+    row: Holder
     looked_at: float
     seconds: float = 0.0
 
@@ -79,11 +75,14 @@ class Leases:
     """
 
     def __init__(self, store: Store, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = _seconds() if seconds is None else seconds
+        if seconds is None:
+            meaning = "for how many seconds a coordinator may be silent"
+            seconds = seconds_of_variable("HARNESS_LEASE_SECONDS", 60, meaning)
+        self.seconds = seconds
         if not 0 < self.seconds < math.inf:
             raise ValueError(f"leases of {self.seconds} seconds: a positive number, such as 60")
         self._store, self._clock = store, clock
-        self._me = _Row(uuid.uuid4().hex, socket.gethostname()[:255], machine(), os.getpid(), started(os.getpid()), 0)
+        self._me = Holder(uuid.uuid4().hex, socket.gethostname()[:255], machine(), os.getpid(), started(os.getpid()), 0)
         self._held: set[str] = set()
         self._lost: set[str] = set()
         self._unreleased: set[str] = set()
@@ -101,7 +100,7 @@ class Leases:
         if not self._held and not self._unreleased:
             self._beaten_at, self._next_beat = now, now + self.seconds / 4
 
-        def acquire(connection: sa.Connection) -> _Row | None:
+        def acquire(connection: sa.Connection) -> Holder | None:
             found = _find(connection, name)
             if found is None:
                 self._store.insert_new(connection, _leases, {"name": name, **vars(self._me)})
@@ -129,8 +128,7 @@ class Leases:
 
     def holder(self, name: str) -> Holder | None:
         """Returns who holds a lease, or None."""
-        row = self._store.transact(lambda connection: _find(connection, name), write=False)
-        return None if row is None else Holder(row.host, row.pid)
+        return self._store.transact(lambda connection: _find(connection, name), write=False)
 
     def beat(self) -> set[str]:
         """Says, when it is time, that the holder of our leases is alive; returns those that others have taken over.
@@ -168,26 +166,27 @@ class Leases:
         """Gives a lease back, if it is ours; while the store does not answer, with a later ``beat``."""
         self._held.discard(name)
         self._watches.pop(name, None)
-        ours = (_leases.c.name == name, _leases.c.owner == self._me.owner)
-        try:
-            self._store.transact(lambda connection: connection.execute(_leases.delete().where(*ours)))
-        except StoreError as error:
-            if not error.transient:
-                raise
+        if not self._delete(_leases.c.name == name):
             self._unreleased.add(name)
 
     def release_all(self) -> None:
         """Gives all leases back; what a store that is away keeps, others take over when this process is gone."""
         self._held.clear()
         self._watches.clear()
-        ours = _leases.c.owner == self._me.owner
+        self._delete()
+
+    def _delete(self, *which: sa.ColumnElement[bool]) -> bool:
+        """Removes leases of ours from the store; tells whether it answered."""
+        ours = _leases.delete().where(_leases.c.owner == self._me.owner, *which)
         try:
-            self._store.transact(lambda connection: connection.execute(_leases.delete().where(ours)))
+            self._store.transact(lambda connection: connection.execute(ours))
         except StoreError as error:
             if not error.transient:
                 raise
+            return False
+        return True
 
-    def _watch(self, name: str, row: _Row, now: float) -> None:
+    def _watch(self, name: str, row: Holder, now: float) -> None:
         known = self._watches.get(name)
         if known is None or known.row != row:
             self._watches[name] = _Watch(row, now)
@@ -195,7 +194,7 @@ class Leases:
         known.seconds += min(max(0.0, now - known.looked_at), self.seconds / 2)
         known.looked_at = now
 
-    def _may_take_over(self, name: str, row: _Row, now: float) -> bool:
+    def _may_take_over(self, name: str, row: Holder, now: float) -> bool:
         if row.owner == self._me.owner:
             return False
         if row.machine == self._me.machine and started(row.pid) != row.started:
@@ -204,10 +203,10 @@ class Leases:
         return self._watches[name].seconds >= self.seconds
 
 
-def _find(connection: sa.Connection, name: str) -> _Row | None:
+def _find(connection: sa.Connection, name: str) -> Holder | None:
     query = sa.select(*[column for column in _leases.c if column.name != "name"]).where(_leases.c.name == name)
     row = connection.execute(query).first()
-    return None if row is None else _Row(**row._mapping)
+    return None if row is None else Holder(**row._mapping)
 
 
 @lru_cache(maxsize=1)
@@ -238,14 +237,3 @@ def started(pid: int) -> str:
         return ""
     except psutil.AccessDenied:
         return "unknown"
-
-
-def _seconds() -> float:
-    text = os.environ.get(_VARIABLE, str(DEFAULT_SECONDS))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{_VARIABLE}={text!r}: for how many seconds a coordinator may be silent, such as 60")
-    return seconds

@@ -7,7 +7,7 @@ from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
 from harness.interface.model import Model
 from harness.records.record import RunRecord
-from harness.running.coordinator import Settings
+from harness.running.settings import Settings
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device
 from harness.support.randomness import isolated_rng

@@ -1,17 +1,11 @@
-"""What there is to do for a set of runs: hit, resume, missing, stale, failed, ... Plans; does nothing.
-
-A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-``elsewhere``: its weights are not here.
-"""
+"""From what is asked for to what there is to do: a spec becomes a run with a key, and the figures it is to have."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -24,92 +18,28 @@ from harness.discovery.loading import (
     load_model_class,
     model_code,
 )
-from harness.discovery.manager import PluginManager
+from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.records.record import FAILURES, Failure, RunRecord, ScoreRecord, identity_of
-from harness.records.run_folder import RunFolder
+from harness.records.record import RunRecord, identity_of
 from harness.records.selection import VALID_PREFIX
-from harness.records.store import Store, is_store_of
+from harness.running.inspection import PlannedRun, inspect
+from harness.running.settings import Settings
 from harness.suites.suite import Row
 from harness.support.checkpoint import load_weights
 from harness.support.digest import digest_of
 from harness.support.environment import choose_device, fingerprint
-from harness.support.names import is_plain_name, slug
+from harness.support.names import slug
 from harness.support.randomness import isolated_rng
-
-RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere"]
-
-
-@dataclass(frozen=True)
-class Artifacts:
-    """The folder that holds runs, and where their records are.
-
-    Attributes:
-        root: the folder.
-        store_url: the database that holds the records, perhaps those of other folders too; None: one in the folder.
-    """
-
-    root: Path
-    store_url: str | None = field(default=None, repr=False)  # it may have a password
-
-    def folder(self, run: str) -> RunFolder:
-        """Returns a run's folder.
-
-        Raises:
-            ValueError: a name that is no plain name; a record may come from anywhere, and its name is a path here.
-        """
-        if not is_plain_name(run):
-            raise ValueError(f"{run!r:.120} is no run's name: letters, digits, '@', '.', '_' and '-', and no path")
-        return RunFolder(self.root / "runs" / run)
-
-    @cached_property
-    def store(self) -> Store:
-        """The records.
-
-        Raises:
-            StoreError: the database cannot be opened.
-        """
-        if self.store_url is None or is_store_of(self.store_url, self.root):
-            return Store.in_folder(self.root)
-        return Store(self.store_url)
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a plan.
-
-    Attributes:
-        record: the run as it will be described: name, key, identity, spec; no results.
-        state: what is there already.
-        stages: quality and cost figures that are missing.
-        speed_stages: speeds that are missing; measured alone, after everything else.
-        stale_stages: figures that an older version of a metric computed.
-        stale_run: for state ``stale``, the run of the same identity whose code or data have changed since.
-        damaged: files of the run that cannot be used, and why: what they held is done again.
-    """
-
-    record: RunRecord
-    state: RunState
-    stages: tuple[Stage, ...] = ()
-    speed_stages: tuple[Stage, ...] = ()
-    stale_stages: tuple[str, ...] = ()
-    stale_run: str | None = None
-    damaged: tuple[str, ...] = ()
-
-    @property
-    def run(self) -> str:
-        """The run's name."""
-        return self.record.run
 
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row of a board: for each configuration of its grid, its runs, one a seed."""
+    """A row of a board: for each configuration of its grid, its runs, one for each seed."""
 
     row: Row
     configurations: tuple[tuple[PlannedRun, ...], ...]
@@ -124,42 +54,30 @@ class Planner:
     """Turns specs into planned runs; loads each dataset, model class and metric once.
 
     Args:
-        plugins: what is installed.
-        artifacts: where runs live.
-        data_root: where data live; None takes ``HARNESS_DATA`` or the cache folder.
-        redo_stale: plan what is stale as missing; old runs and records stay until they are cleaned.
-        retry_failed: plan what failed as missing; may be changed between plans.
-        blocked: plugins that are not imported, in child processes neither.
+        settings: how runs are done.
+        code_folder: what names such as ``my_model.py:KDE`` are relative to.
     """
 
-    def __init__(
-        self,
-        plugins: PluginManager,
-        artifacts: Artifacts,
-        data_root: Path | None = None,
-        *,
-        redo_stale: bool = False,
-        retry_failed: bool = False,
-        blocked: tuple[str, ...] = (),
-    ) -> None:
-        self.plugins, self.artifacts, self.data_root, self.blocked = plugins, artifacts, data_root, blocked
-        self._data_folder = DataFolder.resolve(data_root)
-        self._redo_stale, self.retry_failed = redo_stale, retry_failed
+    def __init__(self, settings: Settings, code_folder: Path) -> None:
+        self.settings, self.retry_failed = settings, settings.retry_failed
+        self.plugins = plugin_manager(settings.blocked).at(code_folder)
+        self._data_folder = DataFolder.resolve(settings.data)
         self._datasets: dict[str, tuple[Dataset, str]] = {}
         self._metrics: dict[str, Metric] = {}
-        self._codes: dict[str, str] = {}
+        self._codes: dict[str, tuple[str, str]] = {}
 
     def plan_row(self, row: Row) -> PlannedRow:
-        """Plans a row; with a grid, configurations get one figure on the validation split, and no other yet."""
-        grid = len(row.configurations) > 1
-        metric = self._selection_metric(row) if grid else None
-        planned = []
-        for configuration in row.configurations:
-            runs = []
-            for index, spec in enumerate(configuration):
-                runs.append(self.plan_run(spec, speed=index == 0, selection=metric))
-            planned.append(tuple(runs))
-        return PlannedRow(row, tuple(planned), metric)
+        """Plans a row; with a grid, configurations get one figure on the validation split, and no other yet.
+
+        Raises:
+            ValueError: see ``plan_run``; or no metric can choose among the configurations of a grid.
+        """
+        metric = self._selection_metric(row) if len(row.configurations) > 1 else None
+        planned = tuple(
+            tuple(self.plan_run(spec, speed=index == 0, selection=metric) for index, spec in enumerate(configuration))
+            for configuration in row.configurations
+        )
+        return PlannedRow(row, planned, metric)
 
     def plan_run(self, spec: RunSpec, *, speed: bool = True, selection: str | None = None) -> PlannedRun:
         """Plans a run.
@@ -173,17 +91,24 @@ class Planner:
             ValueError: an unknown name, a wrong hyperparameter, missing data, a device that is not there, a checkpoint
                 that does not fit.
         """
-        model_class = load_model_class(self.plugins, spec.model)
-        record = self._describe(spec, model_class)
-        stages, speeds = self._stages(spec, model_class, record.key, selection)
-        return self._inspect(PlannedRun(record, "missing", stages, speeds if speed else ()))
+        if spec.device == "auto":
+            spec = spec.model_copy(update={"device": self.settings.device})
+        record = self._describe(spec)
+        if selection is not None:
+            version = self._metric(selection).version
+            key = digest_of([record.key, selection, version, "valid"])
+            stages = (Stage(f"{VALID_PREFIX}{selection}", selection, key, "valid"),)
+            return self.look_again(PlannedRun(record, "missing", stages))
+        quality, speeds = self._stages(record)
+        return self.look_again(PlannedRun(record, "missing", tuple(quality), tuple(speeds) if speed else ()))
 
-    def _describe(self, spec: RunSpec, model_class: type[Model]) -> RunRecord:
+    def _describe(self, spec: RunSpec) -> RunRecord:
+        model_class = load_model_class(self.plugins, spec.model)
         hyperparameters = as_json(resolve(model_class, spec.hyperparameters))
         data, dataset_digest = self._dataset(spec.dataset)
         checkpoint = _file_digest(spec.checkpoint)
         self._check_weights(spec, data)
-        code = self._code(spec.model)
+        code, _ = self._codes_of(spec.model)
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
         key = digest_of(
             {
@@ -214,90 +139,28 @@ class Planner:
             status="pending",
         )
 
-    def _stages(
-        self, spec: RunSpec, model_class: type[Model], key: str, selection: str | None
-    ) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
-        if selection is not None:
-            version = self._metric(selection).version
-            name = f"{VALID_PREFIX}{selection}"
-            return (Stage(name, selection, digest_of([key, selection, version, "valid"]), "valid"),), ()
+    def _stages(self, record: RunRecord) -> tuple[list[Stage], list[Stage]]:
+        """Returns the figures that the model can be measured by: those of quality and cost, and speeds."""
+        spec = record.spec
+        model_class, (code, drawing) = load_model_class(self.plugins, spec.model), self._codes_of(spec.model)
         where = fingerprint(choose_device(spec.device), spec.threads)
-        quality, speed = [], []
+        quality, speeds = list[Stage](), list[Stage]()
         for name in spec.metrics:
             metric = self._metric(name)
             if not issubclass(model_class, metric.requires):
                 continue
             # a metric that asks for no likelihood may look at samples
-            basis = [key, *self._drawing(spec.model)] if metric.requires is Model else [key]
+            basis = [record.key, *([drawing] if metric.requires is Model and drawing != code else [])]
+            parts = [*basis, name, metric.version, "test"]
             if metric.stage == "speed":
-                speed.append(Stage(f"{name}@{where}", name, digest_of([*basis, name, metric.version, "test", where])))
+                speeds.append(Stage(f"{name}@{where}", name, digest_of([*parts, where])))
             else:
-                quality.append(Stage(name, name, digest_of([*basis, name, metric.version, "test"])))
-        return tuple(quality), tuple(speed)
+                quality.append(Stage(name, name, digest_of(parts)))
+        return quality, speeds
 
     def look_again(self, planned: PlannedRun) -> PlannedRun:
-        """Plans a run anew: another process may have done some of it in the meantime."""
-        return self._inspect(planned)
-
-    def _inspect(self, planned: PlannedRun) -> PlannedRun:
-        folder, store = self.artifacts.folder(planned.run), self.artifacts.store
-        planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
-        if store.keeps_arrays and folder.description() is None and not planned.damaged:
-            record = store.get(planned.run)
-            if record is not None and record.status not in ("pending", "running", "interrupted"):
-                return self._inspect_record(planned, record)
-        failure = folder.failure()
-        if failure is not None and (state := self._closed(failure)) is not None:
-            return replace(planned, state=state, stages=(), speed_stages=())
-        if folder.fit() is None:
-            stale = None if self._redo_stale or folder.description() else self._stale_twin(planned.record)
-            if stale is not None:
-                return replace(planned, state="stale", stale_run=stale)
-            return replace(planned, state="resume" if folder.has_state() else "missing")
-        return self._inspect_scores(planned, folder.score)
-
-    def _inspect_record(self, planned: PlannedRun, record: RunRecord) -> PlannedRun:
-        """Plans a run that was done with another artifact folder, which shares this one's store."""
-        if record.failure is not None:
-            state = self._closed(record.failure)
-            return planned if state is None else replace(planned, state=state, stages=(), speed_stages=())
-        planned = self._inspect_scores(planned, record.scores.get)
-        if planned.state == "scores missing":
-            return replace(planned, state="elsewhere", stages=(), speed_stages=())
-        return planned
-
-    def _closed(self, failure: Failure) -> Literal["skipped", "failed"] | None:
-        """Whether a run that failed stays as it is; None: it is tried again."""
-        if failure.type == "Unsupported":
-            return "skipped"
-        return None if self.retry_failed or failure.is_temporary else "failed"
-
-    def _inspect_scores(self, planned: PlannedRun, find: Callable[[str], ScoreRecord | None]) -> PlannedRun:
-        missing: list[Stage] = []
-        speeds: list[Stage] = []
-        stale_stages: list[str] = []
-        failed = False
-        for stage in (*planned.stages, *planned.speed_stages):
-            score = find(stage.name)
-            if score is None or self._is_wanted_again(score, stage):
-                (missing if stage in planned.stages else speeds).append(stage)
-            elif score.key != stage.key:
-                stale_stages.append(stage.name)
-            else:
-                failed |= score.status in FAILURES
-        state: RunState = "scores missing" if missing or speeds else "failed" if failed else "hit"
-        if state == "hit" and stale_stages:
-            state = "stale"
-        return replace(
-            planned, state=state, stages=tuple(missing), speed_stages=tuple(speeds), stale_stages=tuple(stale_stages)
-        )
-
-    def _is_wanted_again(self, score: ScoreRecord, stage: Stage) -> bool:
-        if score.key != stage.key:
-            return self._redo_stale
-        if score.status not in FAILURES:
-            return False
-        return self.retry_failed or (score.failure is not None and score.failure.is_temporary)
+        """Finds what is there of a run by now: another process may have done some of it in the meantime."""
+        return inspect(planned, self.settings, retry_failed=self.retry_failed)
 
     def _check_weights(self, spec: RunSpec, data: Dataset) -> None:
         if spec.checkpoint is None:
@@ -310,10 +173,17 @@ class Planner:
             return  # the run says so
         load_weights(Path(spec.checkpoint), model)
 
-    def _stale_twin(self, record: RunRecord) -> str | None:
-        twins = self.artifacts.store.records(identities=[record.identity])
-        others = [twin for twin in twins if twin.key != record.key and twin.fit is not None]
-        return max(others, key=lambda twin: twin.created).run if others else None
+    def check_names(self, rows: Sequence[Row]) -> None:
+        """Checks every name of a suite before anything is loaded.
+
+        Raises:
+            ValueError: the first unknown dataset, model or metric.
+        """
+        for row in rows:
+            self.plugins.find("dataset", row.dataset)
+            self.plugins.find("model", row.model)
+            for metric in row.configurations[0][0].metrics:
+                self.plugins.find("metric", metric)
 
     def _selection_metric(self, row: Row) -> str:
         model_class = load_model_class(self.plugins, row.model)
@@ -331,33 +201,16 @@ class Planner:
             self._datasets[name] = (data, data.digest())
         return self._datasets[name]
 
-    def _code(self, model: str) -> str:
+    def _codes_of(self, model: str) -> tuple[str, str]:
+        """Returns the digests of the code that a model's weights depend on, and its samples."""
         if model not in self._codes:
-            self._codes[model] = model_code(self.plugins, model)
+            self._codes[model] = model_code(self.plugins, model), drawing_code(self.plugins, model)
         return self._codes[model]
-
-    def _drawing(self, model: str) -> list[str]:
-        """Returns the digest of the model's code with that of its samplers, where these have code of their own."""
-        drawing = drawing_code(self.plugins, model)
-        return [] if drawing == self._code(model) else [drawing]
 
     def _metric(self, name: str) -> Metric:
         if name not in self._metrics:
             self._metrics[name] = load_metric(self.plugins, name)
         return self._metrics[name]
-
-
-def check_names(plugins: PluginManager, rows: Sequence[Row]) -> None:
-    """Checks every name of a suite before anything is loaded.
-
-    Raises:
-        ValueError: the first unknown dataset, model or metric.
-    """
-    for row in rows:
-        plugins.find("dataset", row.dataset)
-        plugins.find("model", row.model)
-        for metric in row.configurations[0][0].metrics:
-            plugins.find("metric", metric)
 
 
 def _file_digest(path: str | None) -> str | None:

@@ -30,8 +30,17 @@ from harness.support.randomness import derive_seed
 log = logging.getLogger("harness")
 
 
-class Evaluations:
-    """One evaluation a split, so that metrics share samples and features."""
+class Scorer:
+    """Measures the figures of one run; one evaluation for each split, so that metrics share samples and features.
+
+    Args:
+        plugins: what is installed.
+        spec: what was asked for.
+        data: the run's dataset.
+        model: the trained model.
+        folder: the run's, where figures are kept.
+        data_folder: where the data are.
+    """
 
     def __init__(
         self,
@@ -44,62 +53,53 @@ class Evaluations:
     ) -> None:
         self._plugins, self._spec, self._data, self._model = plugins, spec, data, model
         self._folder, self._data_folder = folder, data_folder
-        self._made: dict[str, Evaluation] = {}
+        self._evaluations: dict[str, Evaluation] = {}
 
-    def on(self, split: Literal["test", "valid"]) -> Evaluation:
-        """Returns the evaluation on a split."""
-        if split not in self._made:
-            fit = self._folder.fit()
+    def score(self, wanted: Stage) -> None:
+        """Measures one figure, unless it is there, and leaves it, or what went wrong, in the run's folder."""
+        folder, threads = self._folder, self._spec.threads
+        found = folder.score(wanted.name)
+        if found is not None and found.key == wanted.key:
+            return
+        folder.write_progress(stage=wanted.name)
+        started = time.monotonic()
+        base = _describe(wanted, self._model.device, threads)
+        try:
+            metric = load_metric(self._plugins, wanted.metric)
+            base |= _describe_metric(metric)
+            evaluation = self._evaluation_on(wanted.split)
+            torch.manual_seed(derive_seed(self._spec.seed, "metric", wanted.name))
+            result = _keep(folder, wanted, evaluation, metric.evaluate(evaluation), base)
+        except Unsupported as error:
+            failure = failure_from(wanted.name, error, with_traceback=False)
+            result = ScoreRecord(**base, status="skipped", failure=failure)
+        except Exception as error:
+            log.exception("%s failed", wanted.name)
+            failure = failure_from(wanted.name, error)
+            result = ScoreRecord(**base, status=failure.status, failure=failure)
+        result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+        folder.write_score(wanted.name, result)
+        log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
+
+    def _evaluation_on(self, split: Literal["test", "valid"]) -> Evaluation:
+        if split not in self._evaluations:
+            fit, spec = self._folder.fit(), self._spec
             assert fit is not None
-            summary = FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"}))
-            record = self._folder.description()
-            assert record is not None
             artifacts = self._folder.path.parent.parent
-            self._made[split] = Evaluation(
+            code = drawing_code(self._plugins, spec.model)
+            self._evaluations[split] = Evaluation(
                 self._model,
                 self._data,
                 split=split,
-                fit=summary,
-                seed=self._spec.seed,
+                fit=FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"})),
+                seed=spec.seed,
                 feature_folder=artifacts / "features",
                 load_dataset=lambda name: load_dataset(self._plugins, name, self._data_folder),
                 data_folder=self._data_folder,
-                origin=origin_of(
-                    self._plugins,
-                    self._spec.model,
-                    self._spec.hyperparameters,
-                    drawing_code(self._plugins, self._spec.model),
-                ),
+                origin=origin_of(self._plugins, type(self._model), spec.model, spec.hyperparameters, code),
                 audit_folder=artifacts / "audits",
             )
-        return self._made[split]
-
-
-def score(
-    plugins: PluginManager, spec: RunSpec, model: Model, folder: RunFolder, wanted: Stage, evaluations: Evaluations
-) -> None:
-    """Measures one figure, unless it is there, and leaves it, or what went wrong, in the run's folder."""
-    found = folder.score(wanted.name)
-    if found is not None and found.key == wanted.key:
-        return
-    folder.write_progress(stage=wanted.name)
-    started = time.monotonic()
-    base = describe_score(wanted, model.device, spec.threads)
-    try:
-        metric = load_metric(plugins, wanted.metric)
-        base |= _describe_metric(metric)
-        evaluation = evaluations.on(wanted.split)
-        torch.manual_seed(derive_seed(spec.seed, "metric", wanted.name))
-        result = _keep(folder, wanted, evaluation, metric.evaluate(evaluation), base)
-    except Unsupported as error:
-        result = ScoreRecord(**base, status="skipped", failure=failure_from(wanted.name, error, with_traceback=False))
-    except Exception as error:
-        log.exception("%s failed", wanted.name)
-        failure = failure_from(wanted.name, error)
-        result = ScoreRecord(**base, status=failure.status, failure=failure)
-    result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
-    folder.write_score(wanted.name, result)
-    log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
+        return self._evaluations[split]
 
 
 def _keep(folder: RunFolder, wanted: Stage, evaluation: Evaluation, score: Score, base: dict[str, Any]) -> ScoreRecord:
@@ -128,7 +128,7 @@ def _keep(folder: RunFolder, wanted: Stage, evaluation: Evaluation, score: Score
     )
 
 
-def describe_score(wanted: Stage, device: torch.device, threads: int) -> dict[str, Any]:
+def _describe(wanted: Stage, device: torch.device, threads: int) -> dict[str, Any]:
     """Returns the fields of a score that are known before it is measured."""
     return {
         "metric": wanted.metric,
@@ -152,7 +152,7 @@ def _describe_metric(metric: Metric) -> dict[str, Any]:
 
 def failed_score(plugins: PluginManager, spec: RunSpec, wanted: Stage, failure: Failure) -> ScoreRecord:
     """Returns the record of a figure whose measuring ended the process."""
-    base = describe_score(wanted, choose_device(spec.device), spec.threads)
+    base = _describe(wanted, choose_device(spec.device), spec.threads)
     return ScoreRecord(
         **base, **_describe_metric(load_metric(plugins, wanted.metric)), status=failure.status, failure=failure
     )

@@ -30,7 +30,7 @@ from harness.records.record import Failure, FitRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
-from harness.running.scoring import Evaluations, score
+from harness.running.scoring import Scorer
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment
 from harness.support.files import write_atomically
@@ -84,11 +84,12 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
         torch.set_num_threads(spec.threads)
         device = choose_device(job.device or spec.device)
         plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
-        data = load_dataset(plugins, spec.dataset, DataFolder.resolve(job.data_folder))
+        data_folder = DataFolder.resolve(job.data_folder)
+        data = load_dataset(plugins, spec.dataset, data_folder)
         stage = "fit"
         model = build_model(plugins, spec, data, device)
         if not _is_trained(folder):
-            _fit(plugins, spec, data, model, folder, should_stop)
+            _fit(spec, data, model, folder, should_stop)
         load_weights(folder.weights, model)
     except Interrupted:
         raise
@@ -100,11 +101,11 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
         log.exception("%s failed", stage)
         folder.write_failure(failure_from(stage, error))
         return
-    evaluations = Evaluations(plugins, spec, data, model, folder, DataFolder.resolve(job.data_folder))
+    scorer = Scorer(plugins, spec, data, model, folder, data_folder)
     for wanted in job.stages:
         if should_stop():
             raise Interrupted(f"stopped before {wanted.name}")
-        score(plugins, spec, model, folder, wanted, evaluations)
+        scorer.score(wanted)
 
 
 def _is_trained(folder: RunFolder) -> bool:
@@ -125,14 +126,7 @@ def _digest_of_file(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _fit(
-    plugins: PluginManager,
-    spec: RunSpec,
-    data: Dataset,
-    model: Model,
-    folder: RunFolder,
-    should_stop: Callable[[], bool],
-) -> None:
+def _fit(spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, should_stop: Callable[[], bool]) -> None:
     environment = describe_environment(model.device, spec.threads)
     if spec.checkpoint is not None:
         load_weights(Path(spec.checkpoint), model)
@@ -142,13 +136,11 @@ def _fit(
     budget = Budget.parse(spec.budget or type(model).default_budget)
     calibrated = None
     if budget.unit == "minutes":
-        calibrated = _calibrate(plugins, spec, data, model, folder, budget)
+        calibrated = _calibrate(spec, data, model, folder, budget)
         budget = Budget(calibrated, "steps")
     torch.manual_seed(derive_seed(spec.seed, "training"))
 
     resumed = folder.state.exists()
-    if not resumed:
-        (folder.path / "curves.jsonl").unlink(missing_ok=True)  # of an attempt that was killed before it saved itself
 
     def report(progress: Progress) -> None:
         folder.write_progress(stage="fit", **asdict(progress))
@@ -184,9 +176,7 @@ def _checkpoint_seconds() -> float:
     return seconds
 
 
-def _calibrate(
-    plugins: PluginManager, spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, budget: Budget
-) -> int:
+def _calibrate(spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, budget: Budget) -> int:
     """Returns the steps that a budget in minutes buys here; measured once, and the same on resumption."""
     file = folder.path / "calibrated_steps.txt"
     if not file.exists():

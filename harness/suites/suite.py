@@ -273,7 +273,7 @@ class Suite(BaseModel):
             owner, _, key = f"{label}{target}".strip().rpartition(".")
             if not separator or not key.strip():
                 raise SuiteError(f"--set {setting!r}: write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE")
-            value = _toml_value(text.strip())
+            value = toml_value(text.strip())
             suite = suite._set(owner, key, value, setting)
         return suite
 
@@ -302,7 +302,8 @@ def _keys(suite: type[Suite]) -> list[str]:
     return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """Reads a value as in TOML; what is none, such as a bare word, is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

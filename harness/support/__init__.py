@@ -1,3 +1,5 @@
-"""What knows nothing of models, runs and boards: files, text, numbers, devices, the environment."""
+"""What knows nothing of models, runs and boards: files, text, numbers, devices, limits, randomness, the environment.
 
-from __future__ import annotations
+Values in, values out; nothing of ``harness`` outside this room is imported here. torch is imported by the modules whose
+business it is alone: checkpoints, devices, the environment, observers and randomness.
+"""

@@ -15,17 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from harness.support.files import write_atomically
-
-__all__ = [
-    "CheckpointError",
-    "load_state",
-    "load_weights",
-    "put_weights",
-    "save_state",
-    "save_weights",
-    "write_atomically",
-]
+from harness.support.files import write_atomically as write_atomically  # the trainer takes it from here
 
 
 class CheckpointError(ValueError):
@@ -91,12 +81,10 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is truncated, or is not one of ours.
     """
+    tensors, metadata = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            metadata = file.metadata() or {}
         state = _unpack(json.loads(metadata["structure"]), tensors)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error})") from error
     assert isinstance(state, dict)
     return state
@@ -115,12 +103,20 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         CheckpointError: the file cannot be read, or names or shapes differ from the model's.
     """
+    put_weights(read_tensors(path)[0], model, source=str(path))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the tensors of a safetensors file, and what its header says besides.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    put_weights(tensors, model, source=str(path))
 
 
 @torch.no_grad()

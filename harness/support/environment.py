@@ -58,31 +58,32 @@ def choose_device(name: str) -> torch.device:
 
 def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
     """Returns the commit of the checkout that the harness runs from, and whether it has uncommitted changes."""
-    where = folder or Path(__file__).resolve().parent
+    git = ("git", "-C", str(folder or Path(__file__).resolve().parent))
+    commit, changes = _output(*git, "rev-parse", "HEAD"), _output(*git, "status", "--porcelain", "--untracked-files=no")
+    return (None, None) if commit is None or changes is None else (commit, bool(changes))
+
+
+def _output(*command: str) -> str | None:
+    """Returns what a command prints, None if it fails or is not there."""
     try:
-        commit = _git(where, "rev-parse", "HEAD")
-        return commit, bool(_git(where, "status", "--porcelain", "--untracked-files=no"))
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
+        return None
     return done.stdout.strip()
 
 
 def describe_environment(device: torch.device, threads: int) -> dict[str, str | int | bool | None]:
     """Returns what a record keeps of the machine and the software."""
     commit, dirty = git_state()
-    cuda = torch.version.cuda
+    drivers = None
+    if device.type == "cuda":
+        drivers = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return {
         "harness": importlib.metadata.version("genharness"),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "cuda": cuda,
-        "driver": _driver() if device.type == "cuda" else None,
+        "cuda": torch.version.cuda,
+        "driver": drivers.splitlines()[0].strip() if drivers else None,
         "platform": platform.platform(terse=True),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -113,12 +114,3 @@ def hardware(device: torch.device, threads: int) -> str:
     """Returns the same in words, for a table's caption."""
     where = cpu_name() if device.type == "cpu" else f"{device_name(device)} ({cpu_name()})"
     return f"{where}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
-
-
-def _driver() -> str | None:
-    try:
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.splitlines()[0].strip() if done.stdout else None

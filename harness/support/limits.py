@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -43,6 +45,22 @@ class Limits:
             other.seconds if self.seconds is None else self.seconds,
             other.memory_bytes if self.memory_bytes is None else self.memory_bytes,
         )
+
+
+def seconds_of_variable(variable: str, default: float, meaning: str, *, most: float = math.inf) -> float:
+    """Returns the positive number of seconds, below ``most``, that an environment variable holds, or a default.
+
+    Raises:
+        ValueError: it holds something else; the message has the meaning.
+    """
+    text = os.environ.get(variable, str(default))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < most:
+        raise ValueError(f"{variable}={text!r}: {meaning}, such as {default:g}")
+    return seconds
 
 
 def _read(text: str, units: dict[str, int], what: str, right: str) -> float:

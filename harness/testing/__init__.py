@@ -10,6 +10,9 @@ runs every check of the audit, and what a benchmark asks of a plugin beyond it, 
 and ``MetricConformance`` do the same for the other two nouns. The classes work by being imported. The fixtures
 ``harness_lab`` (a whole suite in a temporary folder) and ``harness_tiny_dataset`` need the plugin to be loaded, as an
 installed ``genharness`` is, else by ``pytest -p harness.testing``.
+
+In comes what a plugin registers, by name or class; out go test results, and from ``scaffold`` the files of a new
+plugin. All of ``harness`` but the command may be imported here, inside the functions where it needs torch.
 """
 
 from __future__ import annotations
@@ -20,10 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.testing.conformance import Conformance
-from harness.testing.datasets import DatasetConformance
+from harness.testing.conformance import Conformance, DatasetConformance, MetricConformance
 from harness.testing.lab import Lab
-from harness.testing.metrics import MetricConformance
 from harness.testing.models import ModelConformance
 
 if TYPE_CHECKING:

@@ -1,12 +1,20 @@
-"""What the conformance suites have in common: a test a promise, and failures that are expected for a written reason."""
+"""The conformance suites: one test for each promise, and failures that are expected for a written reason."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
+
+from harness.support.names import did_you_mean
+
+if TYPE_CHECKING:
+    from harness.interface.model import Model
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ def outcome_of(promise: Callable[[], None]) -> Outcome:
 
 
 class Conformance:
-    """A class of tests, one a promise. Subclass one of the suites, not this.
+    """A class of tests, one for each promise. Subclass one of the suites, not this.
 
     Class attributes:
         expected_failures: names of tests that fail by the nature of what is tested, each with the reason, in words. One
@@ -48,6 +56,7 @@ class Conformance:
     """
 
     __test__: ClassVar[bool] = False
+    _module: ClassVar[str]  # in it are ``PROMISES``: functions of what ``_arguments`` returns, by name
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -63,8 +72,20 @@ class Conformance:
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, list(group))
 
+    def test_conforms(self, promise: str) -> None:
+        """What is tested keeps a promise that a benchmark relies on."""
+        self._settle(promise, outcome_of(partial(self._promises()[promise], *self._arguments())))
+
     def _names(self) -> Mapping[str, Iterable[str]]:
         """Returns the names of the promises, by the name of the argument of the test that takes them."""
+        self._arguments()
+        return {"promise": list(self._promises())}
+
+    def _promises(self) -> Mapping[str, Callable[..., None]]:
+        found: Mapping[str, Callable[..., None]] = importlib.import_module(f"harness.testing.{self._module}").PROMISES
+        return found
+
+    def _arguments(self) -> tuple[Any, ...]:
         raise NotImplementedError
 
     def _settle(self, name: str, outcome: Outcome) -> None:
@@ -83,6 +104,45 @@ class Conformance:
             pytest.skip(outcome.text)
 
 
+class DatasetConformance(Conformance):
+    """Tests a dataset: subclass it, and say which.
+
+    Class attributes:
+        dataset: its name, as a suite writes it.
+        folder: where its files lie; None takes ``HARNESS_DATA`` or the user's cache folder. Without its files, and
+            without a network to get them by, all is skipped.
+        expected_failures: names of tests that fail by its nature, each with the reason; such as ``disjoint`` for
+            draws from a distribution on few images.
+    """
+
+    __test__: ClassVar[bool] = False
+    _module = "dataset_promises"
+    dataset: ClassVar[str]
+    folder: ClassVar[Path | None] = None
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return required(type(self), "dataset", '"name"'), self.folder
+
+
+class MetricConformance(Conformance):
+    """Tests a metric: subclass it, and say which.
+
+    Class attributes:
+        metric: its name, as a suite writes it, such as ``iwae-5``.
+        model: a model that it can measure, by name or class; None takes a small one that is made for this, which has
+            conditionals, importance weights, an encoder and a decoder.
+        expected_failures: names of tests that fail by its nature, each with the reason.
+    """
+
+    __test__: ClassVar[bool] = False
+    _module = "metric_promises"
+    metric: ClassVar[str]
+    model: ClassVar[str | type[Model] | None] = None
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return required(type(self), "metric", '"name"'), self.model
+
+
 def required(cls: type, attribute: str, example: str) -> Any:
     """Returns a class attribute that a subclass has to set.
 
@@ -96,8 +156,6 @@ def required(cls: type, attribute: str, example: str) -> Any:
 
 
 def _check_reasons(cls: type[Conformance], known: Iterable[str]) -> None:
-    from harness.support.names import did_you_mean
-
     names = list(known)
     for name, reason in cls.expected_failures.items():
         if name not in names:

@@ -13,8 +13,8 @@ from harness.discovery.loading import load_dataset
 from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder, DataUnavailable
 from harness.interface.dataset import Dataset
-from harness.interface.entries import EntryError
 from harness.testing.conformance import Broken, Inapplicable
+from harness.testing.model_promises import check_entry
 
 _SPLITS = ("train", "valid", "test")
 
@@ -33,14 +33,7 @@ _load = lru_cache(maxsize=2)(_fresh)
 
 def registered(name: str, folder: Path | None) -> None:
     """Exactly one plugin registers it, the entry resolves and has a summary."""
-    manager = plugin_manager()
-    try:
-        entry, _ = manager.find("dataset", name)
-        entry.load()
-    except (ValueError, EntryError) as error:
-        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
-    if not entry.summary.strip():
-        raise Broken(f"DatasetEntry({entry.name!r}) has no summary: one line for 'harness list'")
+    check_entry("dataset", name)
 
 
 def loads(name: str, folder: Path | None) -> None:

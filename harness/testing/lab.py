@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.boards.leaderboard import Leaderboard
     from harness.records.record import RunRecord
-    from harness.running.coordinator import Settings
+    from harness.running.settings import Settings
     from harness.suites.suite import Suite
 
 
@@ -37,10 +37,10 @@ class Lab:
         Raises:
             ValueError: the suite cannot be used: an unknown name, a wrong hyperparameter, missing data.
         """
-        from harness.running.coordinator import run_suite
+        from harness.running.coordinator import plan_suite, run_plan
 
         self._suite = self._parse(suite)
-        return run_suite(self._suite, self._settings).records
+        return run_plan(plan_suite(self._suite, self._settings)).records
 
     def record(self, suite: str | Mapping[str, Any]) -> RunRecord:
         """Runs a suite of one run, and returns its record.
@@ -65,7 +65,7 @@ class Lab:
 
         if self._suite is None:
             raise ValueError("run a suite before you ask for its board")
-        planned = [run for row in plan_suite(self._suite, self._settings) for run in row.runs()]
+        planned = plan_suite(self._suite, self._settings).runs()
         keys = {run.record.identity: run.record.key for run in planned}
         archive = collect(self._suite, self._settings.artifacts, current_keys=keys)
         return Leaderboard(archive.records, suite=self._suite, per_image=archive.per_image)
@@ -78,8 +78,8 @@ class Lab:
 
     @cached_property
     def _settings(self) -> Settings:
-        from harness.running.coordinator import Settings
-        from harness.running.planning import Artifacts
+        from harness.records.artifacts import Artifacts
+        from harness.running.settings import Settings
 
         return Settings(Artifacts(self.root / "artifacts"), jobs=1, device="cpu", redo_stale=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -15,15 +15,14 @@ from harness.discovery.manager import plugin_manager
 from harness.interface.entries import EntryError
 from harness.interface.metric import Evaluation, Metric, Score
 from harness.interface.model import Model
-from harness.interface.spec import Budget, ImageSpec
+from harness.interface.spec import Budget, ImageSpec, ScoreKind
 from harness.interface.training import Trainer
 from harness.support.randomness import isolated_rng
-from harness.testing.coins import Coins
 from harness.testing.conformance import Broken, Inapplicable
-from harness.testing.model_promises import class_of
-from harness.testing.tiny import tiny_dataset
+from harness.testing.model_promises import check_entry, class_of
+from harness.testing.tiny import Coins, tiny_dataset
 
-_KINDS = ("exact", "upper bound", "lower bound", "estimate")
+_KINDS: tuple[str, ...] = get_args(ScoreKind)
 _STAGES = ("quality", "cost", "speed")
 _SPACE = ImageSpec(1, 8, 8, 4, num_classes=3)
 
@@ -66,10 +65,8 @@ def _score(evaluation: Evaluation, metric: Metric) -> Score:
 
 def registered(name: str, model: Promised) -> None:
     """Exactly one plugin registers it, and the entry resolves and has a summary."""
+    check_entry("metric", name)
     made = _metric(name)
-    entry, _ = plugin_manager().find("metric", name)
-    if not entry.summary.strip():
-        raise Broken(f"MetricEntry({entry.name!r}) has no summary: one line for 'harness list'")
     if made.name != name:
         raise Broken(f"the metric calls itself {made.name!r}, the suite calls it {name!r}: set name when it is made")
 

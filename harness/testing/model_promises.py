@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
 from harness.discovery.loading import load_metric, load_model_class, with_samplers
-from harness.discovery.manager import plugin_manager
+from harness.discovery.manager import Kind, plugin_manager
 from harness.interface.dataset import Dataset
 from harness.interface.entries import EntryError
 from harness.interface.metric import Evaluation, check_samples
@@ -105,6 +104,21 @@ def class_of(model: str | type[Model]) -> type[Model]:
     return load_model_class(plugin_manager(), model) if isinstance(model, str) else model
 
 
+def check_entry(kind: Kind, name: str) -> None:
+    """Raises ``Broken`` unless exactly one plugin registers a name, and its entry resolves and has a summary."""
+    manager = plugin_manager()
+    try:
+        entry, _ = manager.find(kind, name)
+        entry.load()
+    except (ValueError, EntryError) as error:
+        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
+    provider = manager.provider_of(kind, entry)
+    if provider.problems:
+        raise Broken(f"plugin {provider.name!r}: {provider.problems[0].message}")
+    if not entry.summary.strip():
+        raise Broken(f"{type(entry).__name__}({entry.name!r}) has no summary: one line for 'harness list'")
+
+
 def registered(candidate: Candidate) -> None:
     """Exactly one plugin registers it, and the entry resolves."""
     manager = plugin_manager()
@@ -113,16 +127,7 @@ def registered(candidate: Candidate) -> None:
         if not names:
             raise Inapplicable("given as a class, which no installed plugin registers")
         return
-    try:
-        entry, _ = manager.find("model", candidate.model)
-        entry.load()
-    except (ValueError, EntryError) as error:
-        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
-    provider = manager.provider_of("model", entry)
-    if provider.problems:
-        raise Broken(f"plugin {provider.name!r}: {provider.problems[0].message}")
-    if not entry.summary.strip():
-        raise Broken(f"ModelEntry({entry.name!r}) has no summary: one line for 'harness list'")
+    check_entry("model", candidate.model)
 
 
 def documented(candidate: Candidate) -> None:
@@ -191,7 +196,7 @@ def resumes(candidate: Candidate) -> None:
         if value.is_floating_point() and bool(value.isnan().any()):
             raise Broken(f"after {_STEPS} steps of training, {name} holds NaN")
         other = resumed.state_dict().get(name)
-        if other is None or not _same(value, other):
+        if other is None or value.dtype != other.dtype or not torch.equal(value, other):
             how = f"stopped after {_STOP} of {_STEPS} steps and resumed" if stopped else "done twice with one seed"
             raise Broken(
                 f"a training that is {how} ends with another {name}: optimizers, schedules and averages must be named "
@@ -229,10 +234,6 @@ def _loads(load: Callable[[], Any]) -> Any:
         return load()
     except EntryError:
         return None
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.dtype == second.dtype and first.shape == second.shape and torch.equal(first, second)
 
 
 PROMISES: Mapping[str, Callable[[Candidate], None]] = {

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from harness.testing.conformance import Conformance, Outcome, outcome_of, required
+from harness.testing.conformance import Conformance, Outcome, required
 
 if TYPE_CHECKING:
     from harness.auditing.subject import Subject
-    from harness.auditing.verdict import AuditReport, CheckResult
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
+    from harness.records.verdict import AuditReport, CheckResult
 
 _KEEP_TOGETHER = ("no", "loadscope", "loadfile")
 
@@ -39,6 +38,7 @@ class ModelConformance(Conformance):
     """
 
     __test__: ClassVar[bool] = False
+    _module = "model_promises"
     model: ClassVar[str | type[Model]]
     hyperparameters: ClassVar[Mapping[str, Any]] = {}
     seed: ClassVar[int] = 0
@@ -46,12 +46,8 @@ class ModelConformance(Conformance):
 
     def test_conforms(self, promise: str) -> None:
         """The plugin keeps a promise that a benchmark relies on."""
-        from harness.testing.model_promises import PROMISES, Candidate
-
-        candidate = Candidate(self.model, dict(self.hyperparameters), self.seed, self.benchmark)
         with _warnings_are_no_defects():
-            outcome = outcome_of(partial(PROMISES[promise], candidate))
-        self._settle(promise, outcome)
+            super().test_conforms(promise)
 
     def test_audit(self, check: str, request: pytest.FixtureRequest) -> None:
         """The model passes a check of the audit."""
@@ -60,10 +56,14 @@ class ModelConformance(Conformance):
 
     def _names(self) -> Mapping[str, Iterable[str]]:
         from harness.auditing.checks import CHECKS
-        from harness.testing.model_promises import PROMISES
 
-        required(type(self), "model", '"name"')
-        return {"promise": list(PROMISES), "check": [check.name for check in CHECKS]}
+        return {**super()._names(), "check": [check.name for check in CHECKS]}
+
+    def _arguments(self) -> tuple[Any, ...]:
+        from harness.testing.model_promises import Candidate
+
+        model = required(type(self), "model", '"name"')
+        return (Candidate(model, dict(self.hyperparameters), self.seed, self.benchmark),)
 
     def _report(self, checks: frozenset[str]) -> AuditReport:
         from harness.auditing.engine import audit
@@ -88,7 +88,8 @@ class ModelConformance(Conformance):
         def make(spec: ImageSpec) -> Model:
             return with_samplers(plugin_manager(), cls(spec, **resolve(cls, self.hyperparameters)))
 
-        return Subject(_name(self.model), make, dict(self.hyperparameters), self.benchmark)
+        name = self.model if isinstance(self.model, str) else cls.__name__
+        return Subject(name, make, dict(self.hyperparameters), self.benchmark)
 
     def _command(self, result: CheckResult) -> str:
         name = self.model if isinstance(self.model, str) else f"{self.model.__module__}:{self.model.__qualname__}"
@@ -98,10 +99,6 @@ class ModelConformance(Conformance):
             size = (self.benchmark.height, self.benchmark.width, self.benchmark.channels, self.benchmark.levels)
             words.append(f"--size {'x'.join(map(str, size))}")
         return " ".join(words)
-
-
-def _name(model: str | type[Model]) -> str:
-    return model if isinstance(model, str) else model.__name__
 
 
 def _selected(request: pytest.FixtureRequest, cls: type) -> frozenset[str]:

@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from museum import MUTANTS, RIGHT, Mutant
 
 from harness import Subject, audit
 from harness.auditing.checks import CHECKS
+from harness.auditing.engine import ERROR_RATE
+from harness.auditing.laboratory import Laboratory
+from harness.auditing.trial import Trial
+from harness.support.randomness import derive_seed, isolated_rng
 
 FEWEST_MUTANTS, FEWEST_MECHANISMS, FEWEST_RIGHT = 40, 20, 12
+MOST_TRIALS = 200  # of one check: the audit shares a check's error rate among them
+FIRST_OF_A_CHECK = {mutant.check: mutant for mutant in reversed(MUTANTS)}
+
+MUSEUM = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+EVERY_CHECK = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@MUSEUM
 def test_the_named_check_catches_the_mutant_and_says_why(mutant: Mutant) -> None:
-    report = audit(Subject(mutant.name, mutant.model), only=[mutant.check])
+    """What fails at an even smaller error rate than the audit's fails the audit: the first such trial is enough."""
+    laboratory = Laboratory(Subject(mutant.name, mutant.model))
+    check = next(check for check in CHECKS if check.name == mutant.check)
+    error_rate = ERROR_RATE / len(CHECKS) / MOST_TRIALS
 
+    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), torch.device("cpu")):
+        found = (trial for trial in check.run(laboratory) if isinstance(trial, Trial) and trial.fails(error_rate))
+        trial = next(found, None)
+
+    assert trial is not None, f"{mutant.model.__doc__} It was not seen by {check.name}"
+    assert trial.meaning
+
+
+def assert_caught(mutant: Mutant) -> None:
+    report = audit(Subject(mutant.name, mutant.model), only=[mutant.check])
     result = report.result(mutant.check)
     assert result.verdict == "fail", f"{mutant.model.__doc__} It was not seen: {result}"
     assert result.meaning
     assert "raises" not in result.meaning, "a crash is not what this mutant is here for"
     assert result.failures
+    assert 1 <= result.num_trials <= MOST_TRIALS
     assert report.standing == "failed"
 
 
+@EVERY_CHECK
+def test_the_audit_of_a_mutant_reports_the_check_that_failed(check) -> None:
+    assert_caught(FIRST_OF_A_CHECK[check.name])
+
+
+@pytest.mark.thorough
+@MUSEUM
+def test_the_whole_of_the_named_check_fails_the_mutant(mutant: Mutant) -> None:
+    assert_caught(mutant)
+
+
 @pytest.mark.parametrize(("name", "model"), RIGHT, ids=[name for name, _ in RIGHT])
-def test_a_right_model_passes_the_whole_audit(name, model) -> None:
-    report = audit(Subject(name, model))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
+def test_a_right_model_passes_the_whole_audit(name, model, seed, quick_audits) -> None:
+    report = audit(Subject(name, model), seed=seed)
 
     assert [f"{result.check}: {result.failures}" for result in report.failed] == []
     assert report.standing in ("passed", "no likelihood")
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@MUSEUM
 def test_a_mutant_differs_from_a_right_model_to_which_its_check_applies(mutant: Mutant) -> None:
     assert mutant.model is not mutant.parent
     assert mutant.model.__doc__ != mutant.parent.__doc__
@@ -42,8 +78,3 @@ def test_the_museum_is_as_large_as_it_says() -> None:
     assert len({mutant.name for mutant in MUTANTS}) >= FEWEST_MUTANTS
     assert len({mutant.mechanism for mutant in MUTANTS}) >= FEWEST_MECHANISMS
     assert len({name for name, _ in RIGHT}) >= FEWEST_RIGHT
-
-
-@pytest.mark.parametrize("check", [check.name for check in CHECKS])
-def test_every_check_is_the_one_that_catches_some_mutant(check: str) -> None:
-    assert check in {mutant.check for mutant in MUTANTS}

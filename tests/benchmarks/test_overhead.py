@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness.running.planning import Artifacts
+from harness.records.artifacts import Artifacts
 
 RUNS = 20
 SUITE = f"""

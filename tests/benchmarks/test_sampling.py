@@ -12,7 +12,7 @@ from side_by_side import side_by_side
 from subjects import MNIST, agree, gated, trained_gated, trained_made
 
 from harness import SamplingTrace, with_samplers
-from harness.profiling import certify
+from harness.profiling.certificate import certify
 from harness_nade.nade import NADE
 
 PASSES = {16: 3, 64: 1}  # so many of the naive raster's 784 equal passes are timed

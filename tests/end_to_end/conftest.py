@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import json
 import os
 import shutil
@@ -12,39 +11,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness import cli
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
-from harness.running.planning import Artifacts
+from harness.records.artifacts import Artifacts
 
 TINKER = Path(__file__).with_name("tinker")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-    @property
-    def complaint(self):
-        """The one line that a user's mistake gives."""
-        assert self.code == 2, self
-        assert self.out == ""
-        [line] = self.err.splitlines()
-        assert line.startswith("error: ")
-        return line
 
 
 @dataclass(frozen=True)
@@ -52,6 +29,7 @@ class Lab:
     """An artifact folder, suites beside it, and the command line."""
 
     root: Path
+    command_line: Callable
 
     def write(self, name, text):
         file = self.root / name
@@ -73,19 +51,8 @@ class Lab:
         return self.root / "artifacts"
 
     def harness(self, *arguments):
-        """Runs ``harness --artifacts FOLDER ARGUMENTS`` in this process; anything but an exit fails the test."""
-        out, err, before = io.StringIO(), io.StringIO(), sys.argv
-        sys.argv = ["harness", "--artifacts", str(self.artifacts), *map(str, arguments)]
-        code = 0
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                cli.main()
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        finally:
-            sys.argv = before
-        assert "Traceback" not in err.getvalue()
-        return Answer(code, out.getvalue(), err.getvalue())
+        """Runs ``harness --artifacts FOLDER ARGUMENTS`` in this process."""
+        return self.command_line("--artifacts", self.artifacts, *arguments)
 
     def done(self, *arguments):
         """Runs a command that has to succeed."""
@@ -201,9 +168,9 @@ def _forget_plugins():
 
 
 @pytest.fixture(scope="package")
-def make_lab(site, tmp_path_factory):
+def make_lab(site, tmp_path_factory, command_line):
     """Makes empty labs."""
-    return lambda: Lab(tmp_path_factory.mktemp("lab"))
+    return lambda: Lab(tmp_path_factory.mktemp("lab"), command_line)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.auditing.estimates import has_own_elbo, log_weights
-from harness.auditing.laboratory import Laboratory
+from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Specimen, State, probe
 from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
@@ -223,7 +223,7 @@ def _through_a_file(laboratory: Laboratory, specimen: Specimen) -> Model:
         file = Path(folder) / "weights.safetensors"
         save_weights(file, specimen.model)
         torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
-        copy = laboratory.subject.make(specimen.spec).to(laboratory.device, specimen.dtype)
+        copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
         load_weights(file, copy)
     return copy.eval()
 

@@ -46,7 +46,7 @@ def register_datasets() -> Sequence[DatasetEntry]:
         ),
         DatasetEntry(
             "fashion-mnist",
-            "harness.builtin.datasets.fashion:fashion_mnist",
+            "harness.builtin.datasets.mnist:fashion_mnist",
             summary="28x28 articles of clothing, 256 levels, with labels, 50,000 / 10,000 / 10,000",
             paper="Xiao et al. 2017 (arXiv 1708.07747)",
         ),

@@ -9,15 +9,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile
+from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
 from harness.builtin.datasets.splits import make_split
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")

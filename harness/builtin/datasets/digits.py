@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from sklearn.datasets import load_digits
 
-from harness import Dataset, ImageSpec, Split
+from harness import DataFolder, Dataset, ImageSpec, Split
 from harness.builtin.datasets.splits import Images, split_by_content
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 BINARY_THRESHOLD = 8
 _NUM_VALID, _NUM_TEST, _SEED = 180, 360, 0

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from scipy.io import loadmat
 
-from harness import CanonicalDigest, Dataset, ImageSpec, RemoteFile
+from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
 from harness.builtin.datasets.splits import Images, split_by_content
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 _NUM_VALID, _NUM_TEST, _SEED = 196, 196, 0
 _HEIGHT, _WIDTH = 28, 20

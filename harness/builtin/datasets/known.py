@@ -9,16 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness import ImageSpec, KnownDataset, KnownDistribution
+from harness import DataFolder, ImageSpec, KnownDataset, KnownDistribution
 from harness.builtin.datasets.markov_tree import MarkovTree
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 _NUM_TRAIN, _NUM_VALID, _NUM_TEST, _SEED = 10_000, 2_000, 5_000, 0
 _MOST_ROW_STATES = 2**12
@@ -61,29 +57,24 @@ class Ising(KnownDistribution):
         return self.spec.levels ** torch.arange(self.spec.width - 1, -1, -1)  # (W,)
 
     @cached_property
-    def _chain(self) -> tuple[MarkovTree, float]:
+    def _chain(self) -> MarkovTree:
         rows = torch.arange(self.spec.levels**self.spec.width)[:, None] // self._powers % self.spec.levels  # (S, W)
         values = 2 * rows.double() / (self.spec.levels - 1) - 1
         within = self.coupling * (values[:, 1:] * values[:, :-1]).sum(1) + self.field * values.sum(1)  # (S,)
         return MarkovTree.from_chain(within.expand(self.spec.height, -1), self.coupling * values @ values.T)
 
     @property
-    def log_partition(self) -> float:
-        """Returns log Z in nats."""
-        return self._chain[1]
-
-    @property
     def entropy(self) -> float:
         """In nats an image, exactly."""
-        return self._chain[0].entropy
+        return self._chain.entropy
 
     def log_prob(self, images: Tensor) -> Tensor:
         """Maps (N, 1, H, W) uint8 to (N,) float64 nats."""
-        return self._chain[0].log_prob((images[:, 0].long() * self._powers).sum(2))
+        return self._chain.log_prob((images[:, 0].long() * self._powers).sum(2))
 
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
         """Draws (num_images, 1, H, W) uint8, row by row."""
-        rows = self._chain[0].sample(num_images, generator)  # (N, H)
+        rows = self._chain.sample(num_images, generator)  # (N, H)
         return (rows[..., None] // self._powers % self.spec.levels).to(torch.uint8)[:, None]
 
 

@@ -41,15 +41,12 @@ class MarkovTree:
                 raise ValueError(f"the parent of site {site} must be a site before it, not {parent}")
 
     @classmethod
-    def from_chain(cls, unary: Tensor, pair: Tensor) -> tuple[MarkovTree, float]:
+    def from_chain(cls, unary: Tensor, pair: Tensor) -> MarkovTree:
         """Normalises p(s) = exp(sum_t unary_t(s_t) + sum_t pair(s_t, s_{t+1})) / Z, from the last site to the first.
 
         Args:
             unary: (T, S) float64.
             pair: (S, S) float64.
-
-        Returns:
-            The distribution, and log Z in nats.
         """
         transitions = []
         message = torch.zeros_like(unary[0])  # log of the sum over all sites after this one
@@ -59,7 +56,7 @@ class MarkovTree:
             message = onwards.logsumexp(1)
         first = unary[0] + message
         stacked = torch.stack(transitions[::-1]) if transitions else pair.new_empty(0, *pair.shape)
-        return cls(first.log_softmax(0), stacked, range(len(unary) - 1)), first.logsumexp(0).item()
+        return cls(first.log_softmax(0), stacked, range(len(unary) - 1))
 
     def log_prob(self, states: Tensor) -> Tensor:
         """Maps (N, T) int64 to (N,) float64 nats."""

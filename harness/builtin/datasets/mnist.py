@@ -1,20 +1,46 @@
-"""MNIST, 8-bit and dynamically binarized, and what it shares with sets in the same files."""
+"""MNIST, 8-bit and dynamically binarized, and Fashion-MNIST, from files in IDX: a magic number, sizes, then bytes."""
 
 from __future__ import annotations
 
+import math
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness import BernoulliSplit, Dataset, ImageSpec, RemoteFile
-from harness.builtin.datasets.idx import parse_idx
+import numpy as np
+
+from harness import BernoulliSplit, DataFolder, Dataset, ImageSpec, RemoteFile
 from harness.builtin.datasets.splits import Images, Labels, make_split
-
-if TYPE_CHECKING:
-    from harness import DataFolder
 
 NUM_DRAWS = 5
 _SEEDS = {"train": 1, "valid": 2, "test": 3}
 _NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
+    """Returns the array of an IDX file of unsigned bytes; it is a read-only view of ``content``.
+
+    Args:
+        content: the unpacked file: bytes 0, 0, the type (8), the number of axes; a big-endian uint32 for each axis;
+            data.
+        num_axes: how many axes there must be: 3 for images, 1 for labels.
+        name: the file's name, for messages.
+
+    Raises:
+        ValueError: another magic number, or more or fewer bytes than the sizes say.
+    """
+    header = 4 + 4 * num_axes
+    if len(content) < header or content[:4] != bytes((0, 0, 8, num_axes)):
+        raise ValueError(
+            f"{name} is not an IDX file of unsigned bytes with {num_axes} axes: it starts with {content[:4].hex()!r}, "
+            f"expected '000008{num_axes:02x}': replace it"
+        )
+    shape: tuple[int, ...] = struct.unpack(f">{num_axes}I", content[4:header])
+    if len(content) - header != math.prod(shape):
+        raise ValueError(
+            f"{name} holds {len(content) - header} bytes of data, its header says {math.prod(shape)}, {shape}: "
+            "replace it"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -106,6 +132,11 @@ def mnist_dynamic(folder: DataFolder) -> Dataset:
     return dynamic_dataset("mnist-dynamic", folder, MNIST)
 
 
+def fashion_mnist(folder: DataFolder) -> Dataset:
+    """Returns Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): 28x28, 256 levels, split as ``mnist`` is."""
+    return idx_dataset("fashion-mnist", folder, FASHION)
+
+
 def _spec(shape: tuple[int, ...], *, levels: int) -> ImageSpec:
     return ImageSpec(shape[1], shape[2], shape[3], levels, num_classes=10)
 
@@ -122,5 +153,18 @@ MNIST = IdxFiles.at(
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+)
+FASHION = IdxFiles.at(
+    "fashion-mnist",
+    (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+    ),
+    (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 )

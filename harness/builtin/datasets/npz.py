@@ -78,16 +78,12 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
             raise ValueError(f"{name}: 'layout' is {str(layout)!r}, expected 'NHWC' or 'NCHW'")
         return images if str(layout) == "NCHW" else images.transpose(0, 3, 1, 2)
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
-    if first and last:
-        raise ValueError(
-            f"{name} has shape {images.shape}, in which the channels may come first or last: "
-            "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
+    if first == last:
+        why = (
+            "in which the channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
         )
-    if not first and not last:
-        raise ValueError(
-            f"{name} has shape {images.shape}, with neither 1 nor 3 channels, first or last: "
-            "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
-        )
+        what = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
+        raise ValueError(f"{name} has shape {images.shape}, {why}: {what}")
     return images if first else images.transpose(0, 3, 1, 2)
 
 

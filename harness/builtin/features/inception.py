@@ -7,13 +7,18 @@ called as the published weights call them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import FeatureNetwork, ImageSpec, Unsupported
+from harness import CheckpointError, DataFolder, FeatureNetwork, ImageSpec, RemoteFile, Unsupported, put_weights
 from harness.builtin.features.network import weights_digest
 
 NUM_FEATURES = 2048
@@ -21,21 +26,29 @@ SIDE = 299
 _NUM_CLASSES = 1008
 _BATCH = 25
 
+VARIABLE = "HARNESS_INCEPTION"
+
+OFFICIAL = RemoteFile(
+    "inception/pt_inception-2015-12-05-6726825d.pth",
+    (
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    ),
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+"""The published port of the TensorFlow graph of 2015-12-05; both projects serve the same file."""
+
 
 class Convolution(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+    """Convolution, batch normalisation, ReLU; padded so that the size stays, unless ``stride`` is 2 or padding off."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        size: int | tuple[int, int],
-        *,
-        stride: int = 1,
-        padding: int | tuple[int, int] = 0,
+        self, inputs: int, outputs: int, size: int | tuple[int, int], stride: int = 1, *, padded: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False)
+        height, width = (size, size) if isinstance(size, int) else size
+        padding = (height // 2, width // 2) if padded and stride == 1 else (0, 0)
+        self.conv = nn.Conv2d(inputs, outputs, (height, width), stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,114 +64,86 @@ def _maximum(x: Tensor) -> Tensor:
     return functional.max_pool2d(x, 3, stride=1, padding=1)
 
 
-class InceptionA(nn.Module):
-    """35x35: 1x1, 5x5, two 3x3, pool."""
+def _halve(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, 3, stride=2)
 
-    def __init__(self, inputs: int, pool_features: int) -> None:
+
+Layer = tuple[str, int, int | tuple[int, int]] | tuple[str, int, int | tuple[int, int], int]
+"""What is published as ``branchNAME``: its name, outputs, size and, unless it is 1, stride."""
+
+
+class Block(nn.Module):
+    """Branches of convolutions side by side, and a pool; their channels are put together.
+
+    Args:
+        inputs: channels.
+        pool: what the last branch begins with.
+        pool_features: channels of the convolution behind the pool; None leaves it out.
+        branches: layers one after the other; of a list of layers, at the end, each is applied to what is before.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        pool: Callable[[Tensor], Tensor],
+        pool_features: int | None,
+        *branches: tuple[Layer | list[Layer], ...],
+    ) -> None:
         super().__init__()
-        self.branch1x1 = Convolution(inputs, 64, 1)
-        self.branch5x5_1 = Convolution(inputs, 48, 1)
-        self.branch5x5_2 = Convolution(48, 64, 5, padding=2)
-        self.branch3x3dbl_1 = Convolution(inputs, 64, 1)
-        self.branch3x3dbl_2 = Convolution(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Convolution(96, 96, 3, padding=1)
-        self.branch_pool = Convolution(inputs, pool_features, 1)
+        self.pool, self.branches = pool, list[list[list[str]]]()
+        for branch in branches:
+            channels, steps = inputs, [step if isinstance(step, list) else [step] for step in branch]
+            for step in steps:
+                for name, *shape in step:
+                    self.add_module(f"branch{name}", Convolution(channels, *shape))  # type: ignore[arg-type]
+                channels = step[0][1]
+            self.branches.append([[f"branch{layer[0]}" for layer in step] for step in steps])
+        self.branch_pool = Convolution(inputs, pool_features, 1) if pool_features else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C', H', W')."""
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat(
-            [self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)), double, self.branch_pool(_average(x))], 1
-        )
+        found = []
+        for *steps, ends in self.branches:
+            hidden = x
+            for (name,) in steps:
+                hidden = self.get_submodule(name)(hidden)
+            found += [self.get_submodule(name)(hidden) for name in ends]
+        return torch.cat([*found, self.branch_pool(self.pool(x))], 1)
 
 
-class InceptionB(nn.Module):
+def _block_a(inputs: int, pool_features: int) -> Block:
+    """35x35."""
+    double = (("3x3dbl_1", 64, 1), ("3x3dbl_2", 96, 3), ("3x3dbl_3", 96, 3))
+    return Block(inputs, _average, pool_features, (("1x1", 64, 1),), (("5x5_1", 48, 1), ("5x5_2", 64, 5)), double)
+
+
+def _block_b(inputs: int) -> Block:
     """35x35 to 17x17."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.branch3x3 = Convolution(inputs, 384, 3, stride=2)
-        self.branch3x3dbl_1 = Convolution(inputs, 64, 1)
-        self.branch3x3dbl_2 = Convolution(64, 96, 3, padding=1)
-        self.branch3x3dbl_3 = Convolution(96, 96, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', H', W')."""
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), double, functional.max_pool2d(x, 3, stride=2)], 1)
+    double = (("3x3dbl_1", 64, 1), ("3x3dbl_2", 96, 3), ("3x3dbl_3", 96, 3, 2))
+    return Block(inputs, _halve, None, (("3x3", 384, 3, 2),), double)
 
 
-class InceptionC(nn.Module):
-    """17x17: 1x1, 7x7 as 1x7 and 7x1, twice that, pool."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.branch1x1 = Convolution(inputs, 192, 1)
-        self.branch7x7_1 = Convolution(inputs, width, 1)
-        self.branch7x7_2 = Convolution(width, width, (1, 7), padding=(0, 3))
-        self.branch7x7_3 = Convolution(width, 192, (7, 1), padding=(3, 0))
-        self.branch7x7dbl_1 = Convolution(inputs, width, 1)
-        self.branch7x7dbl_2 = Convolution(width, width, (7, 1), padding=(3, 0))
-        self.branch7x7dbl_3 = Convolution(width, width, (1, 7), padding=(0, 3))
-        self.branch7x7dbl_4 = Convolution(width, width, (7, 1), padding=(3, 0))
-        self.branch7x7dbl_5 = Convolution(width, 192, (1, 7), padding=(0, 3))
-        self.branch_pool = Convolution(inputs, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', H', W')."""
-        single = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
-        return torch.cat([self.branch1x1(x), single, double, self.branch_pool(_average(x))], 1)
+def _block_c(inputs: int, width: int) -> Block:
+    """17x17, with 7x7 convolutions as 1x7 and 7x1."""
+    single = (("7x7_1", width, 1), ("7x7_2", width, (1, 7)), ("7x7_3", 192, (7, 1)))
+    double = (
+        ("7x7dbl_1", width, 1), ("7x7dbl_2", width, (7, 1)), ("7x7dbl_3", width, (1, 7)),
+        ("7x7dbl_4", width, (7, 1)), ("7x7dbl_5", 192, (1, 7)),
+    )  # fmt: skip
+    return Block(inputs, _average, 192, (("1x1", 192, 1),), single, double)
 
 
-class InceptionD(nn.Module):
+def _block_d(inputs: int) -> Block:
     """17x17 to 8x8."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.branch3x3_1 = Convolution(inputs, 192, 1)
-        self.branch3x3_2 = Convolution(192, 320, 3, stride=2)
-        self.branch7x7x3_1 = Convolution(inputs, 192, 1)
-        self.branch7x7x3_2 = Convolution(192, 192, (1, 7), padding=(0, 3))
-        self.branch7x7x3_3 = Convolution(192, 192, (7, 1), padding=(3, 0))
-        self.branch7x7x3_4 = Convolution(192, 192, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', H', W')."""
-        wide = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([self.branch3x3_2(self.branch3x3_1(x)), wide, functional.max_pool2d(x, 3, stride=2)], 1)
+    wide = (("7x7x3_1", 192, 1), ("7x7x3_2", 192, (1, 7)), ("7x7x3_3", 192, (7, 1)), ("7x7x3_4", 192, 3, 2))
+    return Block(inputs, _halve, None, (("3x3_1", 192, 1), ("3x3_2", 320, 3, 2)), wide)
 
 
-class InceptionE(nn.Module):
-    """8x8: 1x1, 3x3 as 1x3 beside 3x1, 3x3 before that, pool."""
-
-    def __init__(self, inputs: int, pool: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.pool = pool
-        self.branch1x1 = Convolution(inputs, 320, 1)
-        self.branch3x3_1 = Convolution(inputs, 384, 1)
-        self.branch3x3_2a = Convolution(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3_2b = Convolution(384, 384, (3, 1), padding=(1, 0))
-        self.branch3x3dbl_1 = Convolution(inputs, 448, 1)
-        self.branch3x3dbl_2 = Convolution(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a = Convolution(384, 384, (1, 3), padding=(0, 1))
-        self.branch3x3dbl_3b = Convolution(384, 384, (3, 1), padding=(1, 0))
-        self.branch_pool = Convolution(inputs, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', H', W')."""
-        single = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        parts = [
-            self.branch1x1(x),
-            self.branch3x3_2a(single),
-            self.branch3x3_2b(single),
-            self.branch3x3dbl_3a(double),
-            self.branch3x3dbl_3b(double),
-            self.branch_pool(self.pool(x)),
-        ]
-        return torch.cat(parts, 1)
+def _block_e(inputs: int, pool: Callable[[Tensor], Tensor]) -> Block:
+    """8x8, with 1x3 beside 3x1."""
+    single: tuple[Layer | list[Layer], ...] = (("3x3_1", 384, 1), [("3x3_2a", 384, (1, 3)), ("3x3_2b", 384, (3, 1))])
+    ends: list[Layer] = [("3x3dbl_3a", 384, (1, 3)), ("3x3dbl_3b", 384, (3, 1))]
+    return Block(inputs, pool, 192, (("1x1", 320, 1),), single, (("3x3dbl_1", 448, 1), ("3x3dbl_2", 384, 3), ends))
 
 
 class Inception(nn.Module):
@@ -166,22 +151,22 @@ class Inception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.Conv2d_1a_3x3 = Convolution(3, 32, 3, stride=2)
-        self.Conv2d_2a_3x3 = Convolution(32, 32, 3)
-        self.Conv2d_2b_3x3 = Convolution(32, 64, 3, padding=1)
+        self.Conv2d_1a_3x3 = Convolution(3, 32, 3, 2)
+        self.Conv2d_2a_3x3 = Convolution(32, 32, 3, padded=False)
+        self.Conv2d_2b_3x3 = Convolution(32, 64, 3)
         self.Conv2d_3b_1x1 = Convolution(64, 80, 1)
-        self.Conv2d_4a_3x3 = Convolution(80, 192, 3)
-        self.Mixed_5b = InceptionA(192, pool_features=32)
-        self.Mixed_5c = InceptionA(256, pool_features=64)
-        self.Mixed_5d = InceptionA(288, pool_features=64)
-        self.Mixed_6a = InceptionB(288)
-        self.Mixed_6b = InceptionC(768, 128)
-        self.Mixed_6c = InceptionC(768, 160)
-        self.Mixed_6d = InceptionC(768, 160)
-        self.Mixed_6e = InceptionC(768, 192)
-        self.Mixed_7a = InceptionD(768)
-        self.Mixed_7b = InceptionE(1280, _average)
-        self.Mixed_7c = InceptionE(2048, _maximum)
+        self.Conv2d_4a_3x3 = Convolution(80, 192, 3, padded=False)
+        self.Mixed_5b = _block_a(192, 32)
+        self.Mixed_5c = _block_a(256, 64)
+        self.Mixed_5d = _block_a(288, 64)
+        self.Mixed_6a = _block_b(288)
+        self.Mixed_6b = _block_c(768, 128)
+        self.Mixed_6c = _block_c(768, 160)
+        self.Mixed_6d = _block_c(768, 160)
+        self.Mixed_6e = _block_c(768, 192)
+        self.Mixed_7a = _block_d(768)
+        self.Mixed_7b = _block_e(1280, _average)
+        self.Mixed_7c = _block_e(2048, _maximum)
         self.fc = nn.Linear(NUM_FEATURES, _NUM_CLASSES)  # not used here, but part of the published weights
 
     def forward(self, x: Tensor) -> Tensor:
@@ -231,3 +216,50 @@ def preprocess(images: Tensor, spec: ImageSpec) -> Tensor:
     scaled = scaled.expand(-1, 3, -1, -1) if spec.channels == 1 else scaled
     resized = functional.interpolate(scaled, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     return 2 * resized - 1
+
+
+def load_inception(folder: DataFolder | None) -> Inception:
+    """Returns the network with its weights.
+
+    They are taken from the file that ``HARNESS_INCEPTION`` names: a ``.safetensors`` file, whose content then names
+    itself by the digest in each figure's protocol, or the official ``.pth``. Without that variable, from the data
+    folder, which downloads the official file if need be. A ``.pth`` is a pickle: it is looked at only if its SHA-256
+    is the official one, and then by torch's unpickler that knows tensors alone.
+
+    Raises:
+        ValueError: the named file is not there, or is of another kind.
+        CheckpointError: its tensors are not those of the network.
+        DataCorrupt: a ``.pth`` with another SHA-256.
+        DataUnavailable: not in the data folder, and it cannot be downloaded.
+    """
+    named = os.environ.get(VARIABLE)
+    if not named:
+        content = (folder or DataFolder.resolve()).read(OFFICIAL)
+        return _network(_official_tensors(content), OFFICIAL.path)
+    path = Path(named).expanduser()
+    if path.suffix not in (".safetensors", ".pth") or not path.is_file():
+        raise ValueError(f"{VARIABLE} is {named!r}: it must name a .safetensors or .pth file that is there")
+    content = path.read_bytes()
+    if path.suffix == ".pth":
+        OFFICIAL.verify(content, named)
+        return _network(_official_tensors(content), named)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"{named}: not a readable safetensors file ({error})") from error
+    return _network(tensors, named)
+
+
+def _official_tensors(verified: bytes) -> dict[str, Tensor]:
+    """Reads the official file; only content whose digest was verified may come here."""
+    tensors = torch.load(io.BytesIO(verified), map_location="cpu", weights_only=True)
+    assert isinstance(tensors, dict)
+    return tensors
+
+
+def _network(tensors: Mapping[str, Tensor], source: str) -> Inception:
+    net = Inception()
+    counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
+    # how many batches the statistics were taken over is of no use, and some copies leave it out
+    put_weights({**tensors, **counters}, net, source=source)
+    return net

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from harness.builtin.features.lenet import LeNetFeatures
-from harness.builtin.features.network import default_feature_folder, refuse_other_shape
-from harness.builtin.features.pixels import Pixels
+import platformdirs
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from harness import Dataset, Evaluation, FeatureNetwork
+from harness import Dataset, Evaluation, FeatureNetwork, ImageSpec
+from harness.builtin.features.lenet import LeNetFeatures, stored_lenet
+from harness.builtin.features.network import refuse_other_shape
 
 LENET = "lenet"
+
+
+class Pixels(FeatureNetwork):
+    """Images scaled to [0, 1], flattened: the distance of distributions of pixels, blind to what the pixels show."""
+
+    name = "pixels"
+    digest = "none"
+
+    def __init__(self, spec: ImageSpec) -> None:
+        self.num_features = spec.num_dimensions
+
+    def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, C H W) float64, value / (levels - 1)."""
+        return images.flatten(1).double() / (spec.levels - 1)
+
+
+def default_feature_folder() -> Path:
+    """Returns where trained networks are kept if no folder is named: in the user's cache."""
+    return platformdirs.user_cache_path("genharness") / "features"
 
 
 def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
@@ -36,15 +55,12 @@ def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
 
 
 def _inception(evaluation: Evaluation) -> FeatureNetwork:
-    from harness.builtin.features.inception import InceptionFeatures
-    from harness.builtin.features.inception_weights import load_inception
+    from harness.builtin.features.inception import InceptionFeatures, load_inception
 
     return InceptionFeatures(load_inception(evaluation.data_folder), evaluation.device)
 
 
 def _lenet(name: str, evaluation: Evaluation) -> FeatureNetwork:
-    from harness.builtin.features.store import stored_lenet
-
     data = _dataset(name.removeprefix(f"{LENET}-"), evaluation)
     refuse_other_shape(name, data.spec.shape, evaluation.data.spec)
     trained = stored_lenet(data, evaluation.feature_folder or default_feature_folder())

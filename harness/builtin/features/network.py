@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
-import platformdirs
 from torch import Tensor
 
 from harness import ImageSpec, Unsupported
@@ -20,11 +18,6 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         sha.update(value.numpy().tobytes())
     return sha.hexdigest()
-
-
-def default_feature_folder() -> Path:
-    """Returns where trained networks are kept if no folder is named: in the user's cache."""
-    return platformdirs.user_cache_path("genharness") / "features"
 
 
 def refuse_other_shape(name: str, expected: tuple[int, int, int], spec: ImageSpec) -> None:

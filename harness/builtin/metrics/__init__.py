@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from harness import MetricEntry, hookimpl
 
-# a dataset's own name may hold hyphens; the shortest is taken, so that a number of samples is not a part of it
-_FEATURES = r"(?:-(?P<network>pixels|inception|lenet(?:-[a-z0-9]+(?:-[a-z0-9]+)*?)?))?(?:-n(?P<num_samples>[1-9]\d*))?"
+# a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
+_DATASET = r"(?!n[1-9]\d*$)[a-z0-9]+(?:-[a-z0-9]+)*?"
+_FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
 _BURDA = "Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519"
 
 

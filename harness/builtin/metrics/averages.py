@@ -20,6 +20,7 @@ def average(
     evaluation: Evaluation,
     *,
     kind: ScoreKind,
+    unit: str = "nats",
     protocol: Mapping[str, str] | None = None,
     details: Mapping[str, float] | None = None,
 ) -> Score:
@@ -30,18 +31,20 @@ def average(
     of the reported mean the draws are (``draw_share_of_variance``).
 
     Args:
-        values: (num_draws, N) float64, as ``Evaluation.per_image`` gives them.
+        values: (num_draws, N) float64 nats, as ``Evaluation.per_image`` gives them.
         evaluation: what was scored.
         kind: what the values are of the quantity that the metric names.
+        unit: of the score: ``nats``, or ``bits/dim``, which are nats / (D ln 2).
         protocol, details: what the metric has to say besides.
     """
+    if unit == "bits/dim":
+        values = values / (evaluation.model.spec.num_dimensions * math.log(2))
     num_draws, num_images = values.shape
     per_image = values.mean(0)  # (N,)
     error = per_image.std(correction=1).item() / math.sqrt(num_images) if num_images > 1 else None
     details = dict(details or {})
     if num_draws > 1 and num_images > 1:
-        details["draw_sd_of_mean"] = draw_standard_deviation(values)
-        details["draw_share_of_variance"] = draw_share(values)
+        details |= of_draws(values)
     common = {
         "images": str(num_images),
         "split": evaluation.split_name,
@@ -51,45 +54,23 @@ def average(
     return Score(per_image.mean().item(), error, kind, per_image, {**common, **(protocol or {})}, details)
 
 
-def draw_share(values: Tensor) -> float:
-    """Returns the share of the mean's variance that comes from the random draws of the test images.
+def of_draws(values: Tensor) -> dict[str, float]:
+    """Returns how far one draw of the images moves the mean, and the share of the mean's variance that the draws are.
 
     Image i's score under draw r is mu + a_i + e_ri with independent draws of each image. The mean over R draws and N
     images has variance (var(a) + var(e) / R) / N, of which var(e) / (R N) is the draws'. With s_e^2 the variance within
-    images and s_m^2 that of the images' means, the share is s_e^2 / (R s_m^2), at most 1: the inverse of a one-way F.
+    images and s_m^2 that of the images' means, one draw moves the mean by s_e / sqrt(N), and the share is
+    s_e^2 / (R s_m^2), at most 1: the inverse of a one-way F. What is no more than rounding counts as zero.
 
     Args:
-        values: (R, N) float64, one model's scores on R draws of N images.
-
-    Returns:
-        A number in [0, 1]; 0 where nothing varies.
-
-    Raises:
-        ValueError: fewer than two draws or two images.
+        values: (R, N) float64, one model's scores on R draws of N images, at least two of each.
     """
-    within, between = _draw_variances(values)
-    if within == 0:
-        return 0.0
-    return 1.0 if between == 0 else min(1.0, within / (len(values) * between))
-
-
-def draw_standard_deviation(values: Tensor) -> float:
-    """Returns by how much one draw moves the mean over N images: s_e / sqrt(N), see ``draw_share``.
-
-    Args:
-        values: (R, N) float64.
-
-    Raises:
-        ValueError: fewer than two draws or two images.
-    """
-    return math.sqrt(_draw_variances(values)[0] / values.shape[1])
-
-
-def _draw_variances(values: Tensor) -> tuple[float, float]:
-    """(s_e^2, s_m^2): within images over draws, and of the images' means; zero where they are no more than rounding."""
-    if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(f"values must be (R, N) of at least 2 draws and 2 images, not {tuple(values.shape)}")
     scores = values.numpy()
     floor = (1e-12 * float(abs(scores).max())) ** 2
     within, between = float(scores.var(axis=0, ddof=1).mean()), float(scores.mean(axis=0).var(ddof=1))
-    return (within if within > floor else 0.0), (between if between > floor else 0.0)
+    within, between = within if within > floor else 0.0, between if between > floor else 0.0
+    share = 1.0 if between == 0 else min(1.0, within / (len(scores) * between))
+    return {
+        "draw_sd_of_mean": math.sqrt(within / scores.shape[1]),
+        "draw_share_of_variance": share if within > 0 else 0.0,
+    }

@@ -15,7 +15,7 @@ MAX_ROWS = 4096
 
 
 class NegativeELBO(Metric):
-    """The mean of -elbo(x) over the whole split, one stochastic estimate an image and draw, in nats an image."""
+    """The mean of -elbo(x) over the whole split, one random estimate for each image and draw, in nats."""
 
     name = "negative-elbo"
     board = "bounds"
@@ -24,29 +24,18 @@ class NegativeELBO(Metric):
     requires = VariationalBound
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) nats."""
-        return average(_negative_elbo(evaluation), evaluation, kind="upper bound", protocol={"samples": "1"})
+        """Scores every image of the split once for each draw; ``per_image`` is (N,) in the metric's unit."""
+        model = evaluation.model
+        assert isinstance(model, VariationalBound)
+        values = -evaluation.per_image(model.elbo, purpose="elbo")
+        return average(values, evaluation, kind="upper bound", unit=self.unit, protocol={"samples": "1"})
 
 
-class BitsPerDimBound(Metric):
-    """The negative ELBO in bits a dimension: nats / (D ln 2) with D = C H W."""
+class BitsPerDimBound(NegativeELBO):
+    """The negative ELBO in bits for each dimension: nats / (D ln 2) with D = C H W."""
 
     name = "bits-per-dim-bound"
-    board = "bounds"
-    header = "Negative ELBO"
     unit = "bits/dim"
-    requires = VariationalBound
-
-    def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) bits a dimension."""
-        values = _negative_elbo(evaluation) / (evaluation.model.spec.num_dimensions * math.log(2))
-        return average(values, evaluation, kind="upper bound", protocol={"samples": "1"})
-
-
-def _negative_elbo(evaluation: Evaluation) -> Tensor:
-    model = evaluation.model
-    assert isinstance(model, VariationalBound)
-    return -evaluation.per_image(model.elbo, purpose="elbo")
 
 
 class IWAE(Metric):

@@ -107,12 +107,12 @@ class NADE(Trained):
         self.out = nn.Parameter(torch.randn(size, spec.levels, hidden) / hidden**0.5)
         self.levels_bias = nn.Parameter(torch.zeros(size, spec.levels))
 
-    def raster(self, images: Tensor) -> Tensor:
+    def in_raster_order(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, D) in [-1, 1], in the order in which entries are drawn."""
         return centred(images.permute(0, 2, 3, 1), self.spec, self.dtype)
 
     def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        terms = self.raster(images)[:, :, None] * self.into  # (N, D, hidden)
+        terms = self.in_raster_order(images)[:, :, None] * self.into  # (N, D, hidden)
         before = terms.cumsum(1) - terms
         logits = torch.einsum("ndh,dlh->ndl", torch.tanh(self.bias + before), self.out) + self.levels_bias
         channels, height, width = self.spec.shape

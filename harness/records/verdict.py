@@ -1,4 +1,4 @@
-"""What an audit says: a verdict a check, with what it rests on. Values that go to JSON and back; no torch."""
+"""What an audit says: a verdict for each check, with what it rests on. Values that go to JSON and back; no torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ Standing = Literal["passed", "failed", "not enumerated", "no likelihood"]
 AUDIT_VERSION = "1"
 """Part of every key: it changes whenever a verdict could."""
 
-SYMBOLS: dict[Standing, str] = {
-    "passed": "✓",
-    "failed": "✗",
-    "not enumerated": "not enumerated",
-    "no likelihood": "no likelihood",
-}
-
 
 class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class CheckResult(_Value):
@@ -93,7 +86,7 @@ class AuditReport(_Value):
     @property
     def symbol(self) -> str:
         """What a board shows: ``✓``, ``✗``, or why neither."""
-        return SYMBOLS[self.standing]
+        return {"passed": "✓", "failed": "✗"}.get(self.standing, self.standing)
 
     def result(self, check: str) -> CheckResult:
         """Returns a check's verdict.
