@@ -11,8 +11,10 @@ from harness.profiling import measurement, scaling
 from harness.profiling.files import to_profile_csv, to_profile_json
 from harness.profiling.measurement import read_measurements
 from harness.profiling.page import to_profile_markdown
+from harness.profiling.plot import draw_plot
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.tables import tables_of
+from harness.report.charts import vega_lite
 from harness.support.digits import significant_digits
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -42,6 +44,7 @@ def speed_files():
         ),
         "generation-speed.csv": to_profile_csv(machines),
         "generation-speed.json": to_profile_json(profile.title, machines),
+        "generation-speed.vl.json": vega_lite(draw_plot(profile.title, machines)).decode(),
     }
 
 

@@ -234,6 +234,28 @@ def test_a_figure_that_requires_what_there_is_not_is_refused(lab: Lab, figure) -
         lab.draw("mine")
 
 
+def test_what_a_figure_of_records_raises_is_one_line(lab: Lab, figure) -> None:
+    figure(lambda board, dataset: board.table("colours", dataset))
+    with pytest.raises(ValueError, match="figure 'mine' on digits: ValueError: no board 'colours'"):
+        lab.draw("mine")
+
+
+def test_a_picture_that_is_up_to_date_stays_where_drawing_it_again_fails(lab: Lab, figure) -> None:
+    images = [Image.new("L", (2, 2))]
+    figure(lambda shown: images.pop(), requires="Model")
+    [file] = lab.draw("mine").written
+    assert "IndexError" in lab.draw("mine", again=True).left_out["a/b", "digits"]
+    assert file.exists()
+
+
+def test_a_picture_of_one_format_does_not_stay_beside_that_of_another(lab: Lab, figure) -> None:
+    pictures = [Image.new("L", (2, 2)), alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q")]
+    figure(lambda shown: pictures.pop(), requires="Model")
+    assert {path.suffix for path in lab.draw("mine").written} == {".json", ".svg"}
+    assert [path.suffix for path in lab.draw("mine", again=True).written] == [".png"]
+    assert [path.name for path in (lab.folder / "figures/mine").iterdir()] == ["a-b-digits.png"]
+
+
 def test_a_chart_of_records_is_checked_against_them(lab: Lab, figure) -> None:
     title = "one"
     figure(lambda board, dataset: alt.Chart({"values": [{"x": 1}]}, title=title).mark_point().encode(x="x:Q"))

@@ -93,8 +93,8 @@ def merge(
     json: bool = JSON_OPTION,
 ) -> None:
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
-    from harness.records.archive import RECORDS_FILE, Archive, read_archive
-    from harness.records.merging import MergeConflicts, merge, write_merged
+    from harness.records.archive import RECORDS_FILE, Archive, read_archive, write_archive
+    from harness.records.merging import MergeConflicts, merge
     from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
 
@@ -115,7 +115,7 @@ def merge(
         raise typer.Exit(1) from error
     if merged.left_out and not (merged.added or merged.joined or merged.identical):
         raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
-    written = write_merged(merged.archive, folder) if merged.changed and not dry_run else []
+    written = write_archive(merged.archive, folder) if merged.changed and not dry_run else []
     if json:
         print_json(
             {

@@ -134,7 +134,7 @@ def read_suite(name: str) -> Suite:
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """Reads ``HYPERPARAMETER=VALUE``, the value as in TOML or, where it is none, as text."""
-    from harness.suites.suite import toml_value
+    from harness.suites.toml import toml_value
 
     name, equals, value = text.partition("=")
     if not equals or not name.strip():

@@ -58,12 +58,12 @@ class Measurement(BaseModel):
         sampler: its name; ``default``: whether it is the model's default.
         status, reason: why there is no figure, where there is none.
         complete: False where it was interrupted between rounds.
-        seconds: of one call, one value a round.
+        seconds: of one call, one value for each round.
         calls: how many calls were timed together in each round.
         warmed_up: False where the first call took so long that it is the measurement.
         extrapolated_from, full_passes: of a raster that was not drawn to its end: so many of so many full passes were
             timed, and ``seconds`` are for all of them.
-        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value a round.
+        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value for each round.
         forward_flops: of that pass.
         gemm_flops_per_second: the machine's measured peak, float32.
         network_evaluations, sequential_depth: of one call, means over the calls.
@@ -202,7 +202,7 @@ def append_measurement(path: Path, measurement: Measurement) -> None:
 
 
 def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
-    """Writes a file anew, one line a measurement."""
+    """Writes a file anew, one line for each measurement."""
     write_atomically(path, b"".join(map(_line, measurements)))
 
 

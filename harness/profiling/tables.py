@@ -1,4 +1,4 @@
-"""From measurements to tables: one set a machine, with laws of growth and the comparison with a baseline."""
+"""From measurements to tables: one set for each machine, with laws of growth and the comparison with a baseline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Advantage:
 
     Attributes:
         measurement: of another model than the baseline.
-        cached, naive: the baseline's sampler that computes each activation once, and its full pass a step.
+        cached, naive: the baseline's sampler that computes each activation once, and its full pass for each step.
         sampler: the name of the former: ``cached``, or the baseline's default where it has none of that name.
     """
 

@@ -187,16 +187,15 @@ class RunFolder:
             "failure.json": Failure.model_validate,
         }
         scores = [f"scores/{file.name}" for file in sorted((self.path / "scores").glob("*.json"))]
-        for name in (*parsers, *scores):
-            try:
-                self._parse(name, parsers.get(name, ScoreRecord.model_validate))
-            except ValueError as error:
-                found[self.path / name] = str(error)
         whole = [self.weights] if (self.path / "fit.json").exists() else []
         whole += [self.state] if self.state.exists() else []
-        for name in scores:
-            score = None if self.path / name in found else self._parsed(name, ScoreRecord.model_validate)
-            if score is not None and score.per_image is not None:
+        for name in (*parsers, *scores):
+            try:
+                content = self._parse(name, parsers.get(name, ScoreRecord.model_validate))
+            except ValueError as error:
+                found[self.path / name] = str(error)
+                continue
+            if isinstance(content, ScoreRecord) and content.per_image is not None:
                 whole.append((self.path / name).with_suffix(".safetensors"))
         for file in whole:
             if (problem := safetensors_problem(file)) is not None:

@@ -90,7 +90,7 @@ def declared(name: str, model: Promised) -> None:
 
 
 def scores(name: str, model: Promised) -> None:
-    """Its score is finite, of a known kind, with one value an image or none, and a protocol in words."""
+    """Its score is finite, of a known kind, with one value for each image or none, and a protocol in words."""
     metric = _metric(name)
     evaluation = _evaluation(model, metric)
     score = _score(evaluation, metric)

@@ -42,13 +42,13 @@ class IWAE(Metric):
     """The importance-weighted bound -1/N sum_n log (1/K sum_k w_nk) with E[w_nk] = p(x_n), in nats an image.
 
     An upper bound in expectation, which falls to the negative log-likelihood as K grows (Burda, Grosse & Salakhutdinov
-    2016, arXiv 1509.00519). Exactly K weights an image are drawn.
+    2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
 
     Args:
         num_samples: K, at least 1; the name ``iwae-5000`` gives it as text.
-        max_elements: (weights a call) x (images a call) x D stays at or below this, unless one weight of one image
-            exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K and N are.
-            Which random numbers an image gets depends on it; what is estimated does not.
+        max_elements: (weights for each call) x (images in each call) x D stays at or below this, unless one weight of
+            one image exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K
+            and N are. Which random numbers an image gets depends on it; what is estimated does not.
     """
 
     board = "bounds"
@@ -94,7 +94,7 @@ def log_mean_weight(
         model: gives the weights.
         images: (N, C, H, W) uint8.
         num_samples: K.
-        chunk: how many weights an image are drawn at a time.
+        chunk: how many weights for each image are drawn at a time.
 
     Returns:
         (N,) float64 nats and (N,) float64, both on the CPU.
