@@ -11,9 +11,11 @@ from harness.profiling import measurement, scaling
 from harness.profiling.files import to_profile_csv, to_profile_json
 from harness.profiling.measurement import read_measurements
 from harness.profiling.page import to_profile_markdown
+from harness.profiling.plot import draw_plot
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.tables import tables_of
-from harness.support.digits import significant_digits
+from harness.report.charts import vega_lite
+from harness.support.numbers import ten_digits
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 SPEED = BOARDS / "generation-speed"
@@ -42,6 +44,7 @@ def speed_files():
         ),
         "generation-speed.csv": to_profile_csv(machines),
         "generation-speed.json": to_profile_json(profile.title, machines),
+        "generation-speed.vl.json": vega_lite(draw_plot(profile.title, machines)).decode(),
     }
 
 
@@ -68,10 +71,10 @@ def test_no_byte_of_the_profile_depends_on_a_processors_last_bits(monkeypatch, s
     ],
 )
 def test_ten_digits_are_kept(value, expected):
-    assert repr(significant_digits(value)) == repr(expected)
+    assert repr(ten_digits(value)) == repr(expected)
 
 
 def test_a_number_halfway_is_rounded_alike_on_either_side_of_the_last_bit():
     halfway = 1.23456789005
-    found = {significant_digits(halfway * (1 + part)) for part in (-4e-16, 0, 4e-16)}
+    found = {ten_digits(halfway * (1 + part)) for part in (-4e-16, 0, 4e-16)}
     assert len(found) == 1

@@ -124,7 +124,7 @@ def test_the_classifier_of_digits_comes_with_the_package_and_is_never_trained(tm
 def test_a_shipped_classifier_is_one_that_a_committed_board_names(file):
     digest = weights_digest(load_file(file))
     boards = (BOARDS / name / "sample-quality.md" for name in ("digits", "mnist"))
-    assert any(f"network digest: {digest[:16]}" in board.read_text(encoding="utf-8") for board in boards)
+    assert any(f"network digest={digest[:16]}" in board.read_text(encoding="utf-8") for board in boards)
 
 
 def test_training_by_the_recipe_gives_the_shipped_classifier_but_for_rounding(data, trained):

@@ -35,6 +35,7 @@ from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
 from harness.records.artifacts import Artifacts
 from harness.records.record import FitRecord, identity_of
+from harness.report.files import check_boards, write_boards
 from harness.running.figures import Drawn, FigureMaker
 from harness.suites.suite import Suite
 from harness.support.checkpoint import save_weights
@@ -233,6 +234,28 @@ def test_a_figure_that_requires_what_there_is_not_is_refused(lab: Lab, figure) -
         lab.draw("mine")
 
 
+def test_what_a_figure_of_records_raises_is_one_line(lab: Lab, figure) -> None:
+    figure(lambda board, dataset: board.table("colours", dataset))
+    with pytest.raises(ValueError, match="figure 'mine' on digits: ValueError: no board 'colours'"):
+        lab.draw("mine")
+
+
+def test_a_picture_that_is_up_to_date_stays_where_drawing_it_again_fails(lab: Lab, figure) -> None:
+    images = [Image.new("L", (2, 2))]
+    figure(lambda shown: images.pop(), requires="Model")
+    [file] = lab.draw("mine").written
+    assert "IndexError" in lab.draw("mine", again=True).left_out["a/b", "digits"]
+    assert file.exists()
+
+
+def test_a_picture_of_one_format_does_not_stay_beside_that_of_another(lab: Lab, figure) -> None:
+    pictures = [Image.new("L", (2, 2)), alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q")]
+    figure(lambda shown: pictures.pop(), requires="Model")
+    assert {path.suffix for path in lab.draw("mine").written} == {".json", ".svg"}
+    assert [path.suffix for path in lab.draw("mine", again=True).written] == [".png"]
+    assert [path.name for path in (lab.folder / "figures/mine").iterdir()] == ["a-b-digits.png"]
+
+
 def test_a_chart_of_records_is_checked_against_them(lab: Lab, figure) -> None:
     title = "one"
     figure(lambda board, dataset: alt.Chart({"values": [{"x": 1}]}, title=title).mark_point().encode(x="x:Q"))
@@ -255,6 +278,21 @@ def test_the_committed_charts_are_what_the_records_give(folder: Path, tmp_path: 
         board, folder.parent, artifacts=Artifacts(tmp_path), plugins=plugin_manager(), data=DataFolder(tmp_path)
     )
     assert maker.check("likelihood") == []
+
+
+def test_the_pictures_of_a_suite_have_a_page_by_dataset_and_figure(lab: Lab, figure) -> None:
+    figure(lambda shown: Image.new("L", (2, 2)), requires="Model", data=True)
+    lab.draw("mine")
+    board = Leaderboard([lab.record], lab.suite)
+    write_boards(board, lab.folder)
+    page = (lab.folder / "figures.md").read_text(encoding="utf-8")
+    titles = [line for line in page.splitlines() if line.startswith("#")]
+    assert titles == ["# T: figures", "## digits", "### mine"]
+    assert "| real test images | a/b |" in page
+    assert "![a/b](figures/mine/a-b-digits.png)" in page
+    assert check_boards(board, lab.folder) == []
+    (lab.folder / "figures/mine/a-b-digits.png").unlink()
+    assert check_boards(board, lab.folder) == ["figures.md"]
 
 
 class Looking(Autoregressive):

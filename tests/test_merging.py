@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from harness.boards.leaderboard import Leaderboard
 from harness.cli import app
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
-from harness.records.merging import MergeConflicts, merge, write_merged
+from harness.records.merging import MergeConflicts, merge
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.untrusted import UntrustedArchive, read_untrusted
 from harness.report.files import render_boards
@@ -532,11 +532,13 @@ def test_a_dry_run_and_a_conflict_write_nothing(lab, suite):
 def test_a_write_that_fails_leaves_the_old_archive(lab, suite, monkeypatch):
     merged = merge(suite, read_archive(lab / "tiny"), [read_untrusted(lab / "other")])
 
-    def fail(*_):
-        raise OSError("disk full")
+    def fail(path, content):
+        if path.name == PER_IMAGE_FILE:
+            raise OSError("disk full")
+        path.write_bytes(content)
 
     before = snapshot(lab)
-    monkeypatch.setattr("harness.records.merging.write_archive", fail)
+    monkeypatch.setattr("harness.records.archive.write_atomically", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_merged(merged.archive, lab / "tiny")
+        write_archive(merged.archive, lab / "tiny")
     assert snapshot(lab) == before

@@ -67,6 +67,12 @@ def test_plugins_use_public_names_alone(file):
     assert not_public(file.read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "harness/builtin").rglob("*.py")), ids=lambda file: file.stem)
+def test_what_is_built_in_uses_public_names_alone(file):
+    found = not_public(file.read_text(encoding="utf-8"))
+    assert [name for name in found if not name.startswith("harness.builtin")] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_documents_use_public_names_alone(page):
     text = page.read_text(encoding="utf-8")

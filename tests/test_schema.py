@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.cli.schema import schemas
+from harness.cli.authoring import schemas
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 FILES = sorted(LEADERBOARDS.rglob("*.toml"))

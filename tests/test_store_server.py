@@ -259,7 +259,7 @@ def test_a_store_of_version_1_on_a_server_is_migrated(postgres_url, make_record)
 
 
 def test_the_command_takes_a_store_by_option_or_variable_and_shows_no_password(
-    tmp_path, postgres_url, make_record, monkeypatch
+    tmp_path, postgres_url, make_record, monkeypatch, command_line
 ):
     store = Store(postgres_url)
     store.put(make_record("made-digits-s0-1"))
@@ -273,15 +273,9 @@ def test_the_command_takes_a_store_by_option_or_variable_and_shows_no_password(
     assert done.exit_code == 0
     assert not (tmp_path / "store.sqlite").exists()
     for arguments in (["--store", wrong, "status"], ["show", "nothing"]):
-        done = subprocess.run(
-            [sys.executable, "-c", "from harness.cli import main; main()", *folder, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "s3cret" not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        answer = command_line(*folder, *arguments)
+        assert "s3cret" not in answer.out + answer.err
+        assert len(answer.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from harness.auditing.subject import Subject, capability_of
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
+from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
 
 ERROR_RATE = 1e-3
@@ -61,7 +62,7 @@ def audit(
     known = [check.name for check in CHECKS]
     for name in only or ():
         if name not in known:
-            raise ValueError(f"there is no check {name!r}: the checks are {', '.join(known)}")
+            raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
     started = time.monotonic()
     laboratory = Laboratory(subject, seed=seed)
     results = []

@@ -105,7 +105,7 @@ def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
 
 
 def affordable_samples(specimen: Specimen, sampler: str) -> int:
-    """Returns how many samples are drawn by a sampler: fewer where each costs a full pass an entry."""
+    """Returns how many samples are drawn by a sampler: fewer where each costs a full pass for each entry."""
     model = specimen.model
     if not isinstance(model, Autoregressive):
         return MOST_SAMPLES

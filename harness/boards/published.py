@@ -1,8 +1,8 @@
 """Published figures: what papers print, where it was read, and whether ours reproduces it.
 
-``published.toml`` has one table a figure, keyed by a slug that a suite's ``published = "made-2hl-32-masks"`` names.
-``printed`` is what the paper prints, digit for digit; ``value`` is what we compare with, after a named conversion of
-unit or sign. A figure that nobody looked up carries the tag ``?`` and is never shown as verified.
+``published.toml`` has one table for each figure, keyed by a slug that a suite's ``published = "made-2hl-32-masks"``
+names. ``printed`` is what the paper prints, digit for digit; ``value`` is what we compare with, after a named
+conversion of unit or sign. A figure that nobody looked up carries the tag ``?`` and is never shown as verified.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
-from harness.cli import audit, boards, comparing, figures, inspect, listing, new_plugin, profiling, running, schema
+from harness.cli import audit, authoring, boards, comparing, figures, inspect, listing, profiling, running
 from harness.cli.context import Context, fail
 
 app = typer.Typer(
@@ -17,8 +18,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (listing, running, inspect, boards, figures, comparing, audit, profiling, new_plugin, schema):
-    _module.register(app)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": listing.list_entries,
+    "plugins": listing.list_plugins,
+    "run": running.run,
+    "status": running.status,
+    "show": running.show,
+    "sample": inspect.sample,
+    "doctor": inspect.doctor,
+    "clean": inspect.clean,
+    "leaderboard": boards.leaderboard,
+    "export": boards.export,
+    "figure": figures.figure,
+    "compare": comparing.compare,
+    "merge": comparing.merge,
+    "audit": audit.audit,
+    "new-plugin": authoring.new_plugin,
+    "schema": authoring.schema,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(profiling.profile, name="profile")
 
 
 @app.callback()
@@ -35,7 +55,7 @@ def _options(
         help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts.",
     ),
     data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
-    plugin: list[str] = typer.Option(  # noqa: B008 (typer's way)
+    plugin: list[str] = typer.Option(
         [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
     ),
 ) -> None:

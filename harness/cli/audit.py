@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from json import dumps
+from typing import TYPE_CHECKING
 
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_table
+from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table
 
 if TYPE_CHECKING:
+    from harness.auditing.subject import Subject
     from harness.cli.context import Context
     from harness.interface.metric import Origin
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
+    from harness.records.record import RunRecord
     from harness.records.verdict import AuditReport, CheckResult
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("audit")(audit_command)
-
-
-def audit_command(
+def audit(
     context: typer.Context,
     model: str = typer.Argument(
         None,
         help="A model's name, path/to/file.py:Class, package.module:Class, or the beginning of a run's name.",
         autocompletion=completion.audited,
     ),
-    changes: list[str] = typer.Option(  # noqa: B008
+    changes: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="A hyperparameter, as in TOML: hidden=[500]; can be repeated."
     ),
     size: str = typer.Option(
@@ -61,7 +57,10 @@ def audit_command(
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: Context = context.obj
     if list_checks:
-        _list_checks(json)
+        from harness.auditing.checks import CHECKS
+
+        rows = [{"check": check.name, "promise": check.promise} for check in CHECKS]
+        print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)
         return
     if model is None:
         raise ValueError("name a model to audit: a registered one, a file.py:Class, or a run; --list names the checks")
@@ -76,100 +75,81 @@ def audit_command(
     for name, value in (("--code-file", code_file), ("--suite", suite), ("--weights", weights)):
         if value is not None:
             raise ValueError(f"{name} goes with --code N")
-    asked = _asked(options, model, changes, size, dataset)
-    only = None if checks is None else _names(checks)
-    report = _audit(asked, only, seed, progress=not json and sys.stderr.isatty())
+    from harness.auditing.engine import audit
+
+    def tell(result: CheckResult) -> None:
+        if not json and sys.stderr.isatty():
+            echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
+
+    only = None if checks is None else [name.strip() for name in checks.split(",")]
+    subject, words = _asked(options, model, changes, size, dataset)
+    report = audit(subject, seed=seed, only=only, on_check=tell)
     if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
         print_json(report.model_dump(mode="json"))
     else:
-        _print(report, asked)
+        _print(report, words)
     if report.failed:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be audited, and the arguments that say so again."""
-
-    origin: Origin
-    full: ImageSpec | None
-    words: tuple[str, ...]
-
-
-def _audit(asked: _Asked, only: Sequence[str] | None, seed: int, *, progress: bool) -> AuditReport:
-    from harness.auditing.engine import audit
-    from harness.auditing.subject import Subject
-
-    def tell(result: CheckResult) -> None:
-        if progress:
-            echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
-
-    origin = asked.origin
-    subject = Subject(origin.name, origin.construct, origin.changed, asked.full)
-    return audit(subject, seed=seed, only=only, on_check=tell)
 
 
 # --- what is asked for ---
 
 
-def _asked(options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None) -> _Asked:
+def _asked(
+    options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
+) -> tuple[Subject, list[str]]:
+    """Returns what is to be audited, and the arguments that say so again."""
+    from harness.auditing.subject import Subject
     from harness.discovery.loading import origin_of
 
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
-    own = dict(map(parse_setting, changes))
-    model_class, name, hyperparameters, trained_on = _find(options, model)
-    given = {**hyperparameters, **own}
-    dataset = dataset if dataset is not None or size is not None else trained_on
+    model_class, name, record = _find(options, model)
+    given = {**(record.spec.hyperparameters if record else {}), **dict(map(parse_setting, changes))}
     origin = origin_of(options.plugins, model_class, name, given)
-    words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={_as_toml(value)}"))]
+    words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={dumps(value)}"))]
     full = None
     if size is not None:
         full, words = _size(size), [*words, "--size", size]
     elif dataset is not None:
-        full, words = _spec_of(options, dataset), [*words, "--dataset", dataset]
+        full, words = options.dataset(dataset).spec, [*words, "--dataset", dataset]
+    elif record is not None:
+        full = options.dataset(record.spec.dataset, record.run).spec
+        words += ["--dataset", record.spec.dataset]
     if full is not None:
         _check_it_takes(origin, full)
-    return _Asked(origin, full, tuple(words))
+    return Subject(name, origin.construct, origin.changed, full), words
 
 
 def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
     from harness.auditing.spaces import describe
     from harness.interface.model import Unsupported
 
-    with contextlib.suppress(RuntimeError, TypeError, AttributeError, LookupError):  # defects: the audit names them
-        try:
-            origin.construct(full)
-        except Unsupported as reason:
-            raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
+    try:
+        origin.construct(full)
+    except Unsupported as reason:
+        raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
+    except (RuntimeError, TypeError, AttributeError, LookupError):
+        pass  # defects: the audit names them
 
 
-def _find(options: Context, model: str) -> tuple[type[Model], str, dict[str, Any], str | None]:
-    """Returns a model's class, its name, and, of a run, its hyperparameters and dataset."""
+def _find(options: Context, model: str) -> tuple[type[Model], str, RunRecord | None]:
+    """Returns a model's class, its name, and the run, if it is one that is named."""
     from harness.discovery.loading import load_model_class
     from harness.support.names import did_you_mean
 
     if options.plugins.has("model", model):
-        return load_model_class(options.plugins, model), model, {}, None
-    stored = options.store_url is not None or options.artifacts_root.exists()
-    runs = [record.run for record in options.artifacts.store.records()] if stored else []
+        return load_model_class(options.plugins, model), model, None
+    runs = options.run_names()
     if not any(run.startswith(model) for run in runs):
         names = [entry.name for entry in options.plugins.entries("model")]
         if difflib.get_close_matches(model, runs, n=1) and not difflib.get_close_matches(model, names, n=1):
             raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
         options.plugins.find("model", model)  # says what is close, and what is broken
     record = options.find_run(model)
-    spec, plugins = record.spec, options.plugins_of(record.run)
-    return load_model_class(plugins, spec.model), spec.model, dict(spec.hyperparameters), spec.dataset
-
-
-def _spec_of(options: Context, dataset: str) -> ImageSpec:
-    from harness.discovery.loading import load_dataset
-    from harness.interface.data_folder import DataFolder
-
-    return load_dataset(options.plugins, dataset, DataFolder.resolve(options.data)).spec
+    return load_model_class(options.plugins_of(record.run), record.spec.model), record.spec.model, record
 
 
 def _size(text: str) -> ImageSpec:
@@ -182,73 +162,33 @@ def _size(text: str) -> ImageSpec:
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-def _as_toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(repr(item) if isinstance(item, str) else _as_toml(item) for item in value)}]"
-    return str(value)
-
-
-def _names(text: str) -> list[str]:
-    from harness.auditing.checks import CHECKS
-    from harness.support.names import did_you_mean
-
-    known = [check.name for check in CHECKS]
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--checks: there is no check {name!r}{did_you_mean(name, known)}")
-    if not names:
-        raise ValueError(f"--checks {text!r} names no check; --list names all")
-    return names
-
-
 # --- what is said ---
 
 _SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
 
 
-def _list_checks(json: bool) -> None:
-    from harness.auditing.checks import CHECKS
-
-    if json:
-        print_json([{"check": check.name, "promise": check.promise} for check in CHECKS])
-        return
-    print_table(["check", "what a right model does"], [[check.name, check.promise] for check in CHECKS])
-
-
-def _print(report: AuditReport, asked: _Asked) -> None:
+def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
     header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
-    print_table(header, [_row(result) for result in report.checks])
+    print_table(header, [[_SIGNS[result.verdict], result.check, *_cells(result)] for result in report.checks])
     for result in report.failed:
         echo(f"\n✗ {result.check}: {result.meaning}")
         for failure in result.failures:
             echo(f"    {failure}")
-        echo(f"  again: {_again(asked, result)}")
-    notes = [f"{result.check}: {note}" for result in report.checks for note in result.notes]
+        again = ["harness", "audit", *words, "--checks", result.check, "--seed", str(result.seed)]
+        echo(f"  again: {shlex.join(again)}")
+    notes = [f"  {result.check}: {note}" for result in report.checks for note in result.notes]
     if notes:
-        echo("\nnotes")
-        for note in notes:
-            echo(f"  {note}")
+        echo("\n".join(["\nnotes", *notes]))
     echo(f"\n{verdict_line(report)}")
 
 
-def _row(result: CheckResult) -> list[str]:
-    sign = _SIGNS[result.verdict]
-    if result.verdict == "not applicable":
-        return [sign, result.check, "", "", "", result.meaning]
-    if result.statistic is None or result.threshold is None:
-        return [sign, result.check, "", "", "", result.where]
+def _cells(result: CheckResult) -> list[str]:
+    if result.statistic is None or result.threshold is None or result.verdict == "not applicable":
+        return ["", "", "", result.meaning if result.verdict == "not applicable" else result.where]
     relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
-    against = f"{relation} {result.threshold:.1g}"
-    return [sign, result.check, f"{result.statistic:.3g}", against, result.smallest_defect, result.where]
-
-
-def _again(asked: _Asked, result: CheckResult) -> str:
-    return shlex.join(["harness", "audit", *asked.words, "--checks", result.check, "--seed", str(result.seed)])
+    return [f"{result.statistic:.3g}", f"{relation} {result.threshold:.1g}", result.smallest_defect, result.where]
 
 
 def verdict_line(report: AuditReport) -> str:

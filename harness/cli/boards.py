@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 PUBLISHED_FILE = "published.toml"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("leaderboard")(leaderboard)
-    app.command("export")(export)
-
-
 def leaderboard(
     context: typer.Context,
     suite: str = SUITE_ARGUMENT,

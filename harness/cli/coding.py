@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -38,41 +38,30 @@ def code(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Prints a coding receipt, and ends with status 1 if it does not hold.
-
-    Args:
-        options: the global ones.
-        model: a run's name or its beginning, or a model's name; with ``weights`` a model's name.
-        number: of test images; a seeded choice where the split has more.
-        output: the file to keep.
-        suite: only runs that this suite refers to.
-        weights: a safetensors file, to be scored instead of a run's.
-        dataset: of the weights; without them, only runs on this dataset.
-        changes: hyperparameters of the model that has the weights, ``name=value`` as in TOML.
-        device: where to compute.
-        json: print JSON.
+    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``.
 
     Raises:
         ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
     """
     from harness.auditing.coding import code_images
+    from harness.running.loading import load_model
+    from harness.support.files import write_atomically
 
-    if number < 1:
-        raise ValueError(f"--code {number}: at least one image is needed")
     if weights is not None:
         name, trained, data = _from_file(options, model, weights, dataset, changes, device)
     elif changes:
         raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
     else:
-        name, trained, data = _from_store(options, model, suite, dataset, device)
+        record = _find(options, model, suite, dataset)
+        name, trained = record.run, load_model(record, options.settings(device=device))
+        data = options.dataset(record.spec.dataset, record.run)
     images = _some(data.test.draw(0).images, number)
-    receipt, content = code_images(trained, images, progress=_progress if sys.stderr.isatty() else _no_progress)
+    receipt, content = code_images(trained, images, progress=_tell)
     if output is not None:
-        from harness.support.files import write_atomically
-
         write_atomically(Path(output), content)
     if json:
-        print_json({"model": name, "dataset": data.name, "file": output, **_as_json(receipt)})
+        derived = {key: getattr(receipt, key) for key in ("bits_per_image", "nats_per_image", "overhead", "holds")}
+        print_json({**asdict(receipt), **derived, "model": name, "dataset": data.name, "file": output})
     else:
         for line in _in_words(receipt, name, data, output):
             echo(line)
@@ -80,62 +69,46 @@ def code(
         raise typer.Exit(1)
 
 
-def _from_store(
-    options: Context, model: str, suite: str | None, dataset: str | None, device: str
-) -> tuple[str, Model, Dataset]:
-    from harness.discovery.loading import load_dataset
-    from harness.interface.data_folder import DataFolder
-    from harness.running.loading import load_model
-
-    record = _find(options, model, suite, dataset)
-    trained = load_model(record, options.settings(device=device))
-    plugins = options.plugins_of(record.run)
-    return record.run, trained, load_dataset(plugins, record.spec.dataset, DataFolder.resolve(options.data))
-
-
 def _find(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
     """Returns the one trained run that is meant."""
-    records = options.artifacts.store.records()
-    if suite is not None:
-        referred = options.artifacts.store.references().get(read_suite(suite).name, set())
-        records = [record for record in records if record.run in referred]
-    if dataset is not None:
-        records = [record for record in records if record.spec.dataset == dataset]
+    store, folder = options.artifacts.store, options.artifacts.folder
+    referred = None if suite is None else store.references().get(read_suite(suite).name, set())
+    records = [
+        record
+        for record in store.records()
+        if (referred is None or record.run in referred) and dataset in (None, record.spec.dataset)
+    ]
     found = (
         [record for record in records if record.run == name]
         or [record for record in records if record.spec.model == name]
         or [record for record in records if record.run.startswith(name)]
     )
-    trained = [record for record in found if options.artifacts.folder(record.run).fit() is not None]
+    trained = [record for record in found if folder(record.run).fit() is not None]
+    # of a grid, the configuration that was chosen is the one that has test scores
+    chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
     if not trained:
         raise ValueError(
             f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
             "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
         )
-    if len(trained) > 1:  # of a grid, the configuration that was chosen is the one that has test scores
-        chosen = [record for record in trained if any(not name.startswith(VALID_PREFIX) for name in record.scores)]
-        trained = chosen if len(chosen) == 1 else trained
-    if len(trained) > 1:
+    if len(trained) > 1 and len(chosen) != 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")
-    return trained[0]
+    return trained[0] if len(trained) == 1 else chosen[0]
 
 
 def _from_file(
     options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
 ) -> tuple[str, Model, Dataset]:
     from harness.discovery.hyperparameters import resolve
-    from harness.discovery.loading import load_dataset, load_model_class
-    from harness.interface.data_folder import DataFolder
+    from harness.discovery.loading import load_model_class
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device
     from harness.support.randomness import isolated_rng
 
     if dataset is None:
         raise ValueError("--weights needs --dataset, whose test images are coded")
-    model_class = load_model_class(options.plugins, model)
-    data = load_dataset(options.plugins, dataset, DataFolder.resolve(options.data))
-    where = choose_device(device)
+    model_class, data, where = load_model_class(options.plugins, model), options.dataset(dataset), choose_device(device)
     with isolated_rng(_SEED, where):
         trained = model_class(data.spec, **resolve(model_class, dict(map(parse_setting, changes)))).to(where)
     load_weights(Path(weights), trained)
@@ -151,19 +124,9 @@ def _some(images: Tensor, number: int) -> Tensor:
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values]
 
 
-def _no_progress(stage: str, fraction: float) -> None:
-    pass
-
-
-def _progress(stage: str, fraction: float) -> None:
-    typer.echo(f"\r{stage} {fraction:4.0%}" + ("\n" if stage == "decode" and fraction >= 1 else ""), nl=False, err=True)
-
-
-def _as_json(receipt: Receipt) -> dict[str, Any]:
-    derived = {name: getattr(receipt, name) for name in ("bits_per_image", "nats_per_image", "overhead", "holds")}
-    content = {**asdict(receipt), **derived}
-    del content["model"]
-    return content
+def _tell(stage: str, fraction: float) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"\r{stage} {fraction:4.0%}" + "\n" * (stage == "decode" and fraction >= 1), nl=False, err=True)
 
 
 def _in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:

@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("compare")(compare)
-    app.command("merge")(merge)
-
-
 def compare(
     context: typer.Context,
     a: str = typer.Argument(metavar="A", help=f"A row: {_ROW_HELP}", autocompletion=completion.rows),
@@ -39,7 +33,7 @@ def compare(
     suite: str = typer.Option(
         None, "--suite", help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites
     ),
-    metric: list[str] = typer.Option(  # noqa: B008
+    metric: list[str] = typer.Option(
         [],
         "--metric",
         help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated.",
@@ -85,7 +79,7 @@ def compare(
 
 def merge(
     suite: str = SUITE_ARGUMENT,
-    others: list[str] = typer.Argument(  # noqa: B008
+    others: list[str] = typer.Argument(
         metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."
     ),
     prefer: str = typer.Option(
@@ -99,8 +93,8 @@ def merge(
     json: bool = JSON_OPTION,
 ) -> None:
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
-    from harness.records.archive import RECORDS_FILE, Archive, read_archive
-    from harness.records.merging import MergeConflicts, merge, write_merged
+    from harness.records.archive import RECORDS_FILE, Archive, read_archive, write_archive
+    from harness.records.merging import MergeConflicts, merge
     from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
 
@@ -121,7 +115,7 @@ def merge(
         raise typer.Exit(1) from error
     if merged.left_out and not (merged.added or merged.joined or merged.identical):
         raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
-    written = write_merged(merged.archive, folder) if merged.changed and not dry_run else []
+    written = write_archive(merged.archive, folder) if merged.changed and not dry_run else []
     if json:
         print_json(
             {

@@ -6,19 +6,23 @@ nothing to complete. Some shells evaluate what they are offered: only words that
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from harness.cli.context import suite_path
 
 if TYPE_CHECKING:
     from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
 FORMATS = ("markdown", "csv", "latex")
-KINDS = ("datasets", "models", "metrics", "samplers", "boards", "figures", "executors")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")
@@ -36,38 +40,33 @@ def _quietly(find: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.
     return complete
 
 
-def _suites(ctx: typer.Context) -> list[str]:
-    return _toml_files(profiles=False)
+def _read(paths: Iterable[Path], *, profiles: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields the suites of trainings, or the profiles, among TOML files."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            content = {} if path.name in _NO_SUITES else tomllib.loads(path.read_text(encoding="utf-8"))
+            if content and ("profile" in content) == profiles:
+                yield path, content
 
 
-def _profiles(ctx: typer.Context) -> list[str]:
-    return _toml_files(profiles=True)
+def _files(*, profiles: bool) -> list[str]:
+    """Suites or profiles: those in the folder of boards by their names, and those here by their files'."""
+    boards = [path.stem for path, _ in _read(_LEADERBOARDS.glob("*.toml"), profiles=profiles)]
+    return [*boards, *(path.name for path, _ in _read(Path().glob("*.toml"), profiles=profiles))]
 
 
-def _toml_files(*, profiles: bool) -> list[str]:
-    """Suites of trainings, or profiles, in the folder of boards by their names and here by their files'."""
-    boards = [path for path in _LEADERBOARDS.glob("*.toml") if path.name not in _NO_SUITES]
-    here = [path for path in Path().glob("*.toml") if path.name not in _NO_SUITES]
-    return [
-        *(path.stem for path in boards if _is_profile(path) == profiles),
-        *(path.name for path in here if _is_profile(path) == profiles),
-    ]
-
-
-def _is_profile(path: Path) -> bool:
-    import tomllib
-
-    try:
-        return "profile" in tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+def _in_suites(key: str, suite: str | None = None) -> list[str]:
+    paths = [suite_path(suite)] if suite else _LEADERBOARDS.glob("*.toml")
+    found = [item for _, content in _read(paths) for item in content.get(key, [])]
+    return [name for item in found if isinstance(name := item["name"] if isinstance(item, dict) else item, str)]
 
 
 def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
     def find(ctx: typer.Context) -> list[str]:
         from harness.discovery.manager import plugin_manager
 
-        entries = plugin_manager(_blocked(ctx)).entries(kind)
+        blocked = (item[3:] for item in ctx.find_root().params.get("plugin") or [])
+        entries = plugin_manager(tuple(blocked)).entries(kind)
         # A family of names, such as iwae-K, is offered as the suites write it.
         families = [entry for entry in entries if entry.pattern is not None]
         written = _in_suites("metrics") if kind == "metric" and families else []
@@ -77,8 +76,10 @@ def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
     return find
 
 
-def _rows(ctx: typer.Context) -> list[str]:
-    return [*_in_suites("models"), *_runs(ctx)]
+def _kinds(ctx: typer.Context) -> list[str]:
+    from harness.discovery.manager import KINDS
+
+    return [f"{kind}s" for kind in KINDS]
 
 
 def _only(ctx: typer.Context) -> list[str]:
@@ -88,73 +89,30 @@ def _only(ctx: typer.Context) -> list[str]:
 
 
 def _runs(ctx: typer.Context) -> list[str]:
-    root = Path(_option(ctx, "artifacts") or ".harness")
-    folders = [path.name for path in (root / "runs").iterdir()] if (root / "runs").is_dir() else []
-    return [*folders, *_in_store(root)]
+    """Those with a folder, and those in the store, which is read alone: completing makes none, and migrates none."""
+    root = Path(ctx.find_root().params.get("artifacts") or ".harness")
+    runs = [path.name for path in (root / "runs").glob("*")]
+    with contextlib.suppress(sqlite3.Error):
+        uri = f"{(root / 'store.sqlite').resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0.5)) as connection:
+            runs += [str(run) for (run,) in connection.execute("select run from runs")]
+    return runs
 
 
-def _in_store(root: Path) -> list[str]:
-    """Read alone: completing makes no store, and migrates none."""
-    import sqlite3
-
-    file = root / "store.sqlite"
-    if not file.is_file():
-        return []
-    try:
-        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=0.5)
-        try:
-            return [str(run) for (run,) in connection.execute("select run from runs")]
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return []
-
-
-def _in_suites(key: str, suite: str | None = None) -> list[str]:
-    import tomllib
-
-    from harness.cli.context import suite_path
-
-    paths = [suite_path(suite)] if suite else list(_LEADERBOARDS.glob("*.toml"))
-    names: list[str] = []
-    for path in paths:
-        if path.name in _NO_SUITES:
-            continue
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if "profile" in content:
-            continue
-        found = content.get(key, [])
-        names += [item["name"] if isinstance(item, dict) else item for item in found]
-    return [name for name in names if isinstance(name, str)]
-
-
-def _option(ctx: typer.Context, name: str) -> str | None:
-    value = ctx.find_root().params.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _blocked(ctx: typer.Context) -> tuple[str, ...]:
-    items = ctx.find_root().params.get("plugin") or []
-    return tuple(item[3:] for item in items if isinstance(item, str) and item.startswith("no:"))
-
-
-suites = _quietly(_suites)
-profiles = _quietly(_profiles)
+suites = _quietly(lambda _: _files(profiles=False))
+profiles = _quietly(lambda _: _files(profiles=True))
 models = _quietly(_registered("model"))
 metrics = _quietly(_registered("metric"))
 datasets = _quietly(_registered("dataset"))
 figures = _quietly(_registered("figure"))
 executors = _quietly(_registered("executor"))
 runs = _quietly(_runs)
-rows = _quietly(_rows)
+rows = _quietly(lambda ctx: [*_in_suites("models"), *_runs(ctx)])
 audited = _quietly(lambda ctx: [*_registered("model")(ctx), *_runs(ctx)])
-figured = _quietly(lambda ctx: [*_suites(ctx), *_registered("model")(ctx)])
+figured = _quietly(lambda ctx: [*_files(profiles=False), *_registered("model")(ctx)])
 only = _quietly(_only)
 preferences = _quietly(lambda _: PREFERENCES)
-kinds = _quietly(lambda _: KINDS)
+kinds = _quietly(_kinds)
 formats = _quietly(lambda _: FORMATS)
 
 SUITE_ARGUMENT = typer.Argument(

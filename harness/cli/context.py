@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +16,7 @@ from harness.support.names import printable
 
 if TYPE_CHECKING:
     from harness.discovery.manager import PluginManager
+    from harness.interface.dataset import Dataset
     from harness.records.artifacts import Artifacts
     from harness.records.record import RunRecord
     from harness.running.settings import Settings
@@ -67,6 +67,14 @@ class Context:
         """The same; files that names mention are those that a run was trained with."""
         return self.plugins.at(self.artifacts.folder(run).code_folder())
 
+    def dataset(self, name: str, run: str | None = None) -> Dataset:
+        """Loads a dataset by its name, as a suite writes it or, if one is given, as a run was trained on it."""
+        from harness.discovery.loading import load_dataset
+        from harness.interface.data_folder import DataFolder
+
+        plugins = self.plugins if run is None else self.plugins_of(run)
+        return load_dataset(plugins, name, DataFolder.resolve(self.data))
+
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact folder, and the store."""
@@ -85,6 +93,11 @@ class Context:
         from harness.running.settings import Settings
 
         return Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
+
+    def run_names(self) -> list[str]:
+        """Returns the names of all runs; where there is no store, none is made."""
+        stored = self.store_url is not None or self.artifacts_root.exists()
+        return [record.run for record in self.artifacts.store.records()] if stored else []
 
     def find_run(self, prefix: str) -> RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
@@ -121,18 +134,17 @@ def read_suite(name: str) -> Suite:
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """Reads ``HYPERPARAMETER=VALUE``, the value as in TOML or, where it is none, as text."""
+    from harness.suites.toml import toml_value
+
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
+    return name.strip(), toml_value(value.strip())
 
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON."""
-    typer.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
+    typer.echo(dumps(value, indent=2, sort_keys=True, default=str))
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
@@ -146,6 +158,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[index]) for line in [list(header), *map(list, rows)]) for index in range(len(header))]
     for line in [list(header), ["-" * width for width in widths], *map(list, rows)]:
         echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, json: bool) -> None:
+    """Prints values as JSON, or as a table of those under the keys of ``columns``, headed by its values."""
+    if json:
+        print_json(rows)
+    else:
+        print_table(list(columns.values()), [[str(row[key] or "") for key in columns] for row in rows])
 
 
 def fail(message: str) -> NoReturn:

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from harness.running.figures import Drawn, FigureMaker
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("figure")(figure)
-
-
 def figure(
     context: typer.Context,
     name: str = typer.Argument(help="Which; 'harness list figures' names them.", autocompletion=completion.figures),

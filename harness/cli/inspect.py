@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, print_json, print_table
+from harness.cli.context import JSON_OPTION, echo, print_json, print_table
 from harness.support.names import is_plain_name
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("sample")(sample)
-    app.command("doctor")(doctor)
-    app.command("clean")(clean)
 
 
 def sample(
@@ -75,36 +69,26 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
                 data[entry.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
     root = options.artifacts_root
     existing = next(path for path in (root.resolve(), *root.resolve().parents) if path.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    environment = describe_environment(device, torch.get_num_threads())
-    broken = {
-        info.name: [problem.message for problem in info.problems] for info in options.plugins.plugins if info.problems
+    report: dict[str, Any] = {
+        "environment": describe_environment(device, torch.get_num_threads()),
+        "fingerprint_one_thread": fingerprint(device, 1),
+        "data_folder": str(folder.path),
+        "data": data,
+        "artifacts": str(root),
+        "free_disk_gigabytes": round(shutil.disk_usage(existing).free / 1e9, 1),
+        "broken_plugins": options.plugins.broken,
     }
     if json:
-        print_json(
-            {
-                "environment": environment,
-                "fingerprint_one_thread": fingerprint(device, 1),
-                "data_folder": str(folder.path),
-                "data": data,
-                "artifacts": str(root),
-                "free_disk_gigabytes": round(free, 1),
-                "broken_plugins": broken,
-            }
-        )
+        print_json(report)
         return
-    for name, value in environment.items():
-        if value is not None and name != "command":
-            typer.echo(f"{name:18}{value}")
-    typer.echo(f"{'data folder':18}{folder.path}")
-    typer.echo(f"{'artifacts':18}{root} ({free:.1f} GB free)\n")
-    print_table(
-        ["dataset", "state"],
-        [[name, state if len(state) < 160 else state[:157] + "..."] for name, state in data.items()],
-    )
-    for name, messages in broken.items():
-        typer.echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
-    if broken:
+    facts = {name: value for name, value in report["environment"].items() if value is not None and name != "command"}
+    facts |= {"data folder": folder.path, "artifacts": f"{root} ({report['free_disk_gigabytes']} GB free)\n"}
+    for name, value in facts.items():
+        echo(f"{name:18}{value}")
+    print_table(["dataset", "state"], [[name, textwrap.shorten(state, 160)] for name, state in data.items()])
+    for name, messages in report["broken_plugins"].items():
+        echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
+    if report["broken_plugins"]:
         raise typer.Exit(1)
 
 
@@ -125,14 +109,11 @@ def clean(
     # A name that no folder can have is of no run here, whoever wrote it into the store: its record alone is removed.
     foreign = sorted(name for name in (sizes.keys() | known) - referred if not is_plain_name(name))
     loose = sorted((sizes.keys() | known) - referred - set(foreign))
-    removed, busy = [], []
+    busy = [run for run in loose if remove and options.artifacts.folder(run).is_held()]
+    removed = [run for run in loose if remove and run not in busy]
     if remove:
-        for run in loose:
-            if _is_free(options, run):
-                options.artifacts.folder(run).remove()
-                removed.append(run)
-            else:
-                busy.append(run)
+        for run in removed:
+            options.artifacts.folder(run).remove()
         store.delete([*removed, *foreign])
     if json:
         print_json(
@@ -147,30 +128,15 @@ def clean(
             }
         )
         return
-    rows = [
-        [suite, str(len(runs)), f"{sum(sizes.get(run, 0) for run in runs) / 1e6:.1f} MB"]
-        for suite, runs in sorted(references.items())
-    ]
-    rows.append(["(no suite)", str(len(loose)), f"{sum(sizes.get(run, 0) for run in loose) / 1e6:.1f} MB"])
+    counted = {**dict(sorted(references.items())), "(no suite)": loose}
+    megabytes = {name: sum(sizes.get(run, 0) for run in runs) / 1e6 for name, runs in counted.items()}
+    rows = [[name, str(len(runs)), f"{megabytes[name]:.1f} MB"] for name, runs in counted.items()]
     print_table(["suite", "runs", "size"], rows)
     typer.echo(f"data cache {cache_folder()}: {_size_of(cache_folder()) / 1e6:.1f} MB")
     if removed or busy:
         typer.echo(f"removed {len(removed)} runs" + (f"; {len(busy)} are running and stay" if busy else ""))
     elif loose:
         typer.echo("--remove removes the runs of no suite")
-
-
-def _is_free(options: Context, run: str) -> bool:
-    from filelock import FileLock, Timeout
-
-    folder = options.artifacts.folder(run)
-    if not folder.path.exists():
-        return True
-    try:
-        with FileLock(str(folder.lock), timeout=0):
-            return True
-    except Timeout:
-        return False
 
 
 def _size_of(path: Path) -> int:

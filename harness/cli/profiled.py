@@ -36,8 +36,7 @@ def row_of(options: Context, text: str) -> ProfiledRow:
         if colon and not settings.strip():
             raise ValueError(f"{text!r}: write MODEL:HYPERPARAMETER=VALUE, several with commas between them")
         return ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
-    stored = options.store_url is not None or options.artifacts_root.exists()
-    runs = [record.run for record in options.artifacts.store.records()] if stored else []
+    runs = options.run_names()
     if any(run.startswith(name) for run in runs):
         if colon:
             raise ValueError(f"{text!r}: a run has hyperparameters of its own")

@@ -25,31 +25,25 @@ class _GenerationCommand(VariadicCommand):
     options: ClassVar[tuple[str, ...]] = ("--sizes", "--batch-sizes", "--samplers")
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    profile = typer.Typer(
-        name="profile", help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True,
-        rich_markup_mode=None, pretty_exceptions_enable=False,
-    )  # fmt: skip
-    profile.command("generation", cls=_GenerationCommand)(generation)
-    profile.command("report")(report)
-    profile.command("trace")(trace)
-    app.add_typer(profile)
+profile = typer.Typer(
+    help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
+@profile.command(cls=_GenerationCommand)
 def generation(
     context: typer.Context,
-    models: list[str] = typer.Argument(  # noqa: B008
+    models: list[str] = typer.Argument(
         None,
         metavar="MODELS...",
         help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
         autocompletion=completion.audited,
     ),
-    sizes: list[int] = typer.Option(  # noqa: B008
+    sizes: list[int] = typer.Option(
         [], "--sizes", min=1, help="Heights of square images: --sizes 8 16 32, or with commas."
     ),
-    batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),  # noqa: B008
-    samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),  # noqa: B008
+    batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),
+    samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),
     baseline: str = typer.Option(None, "--baseline", help="The model that others are compared with: name or label."),
     channels: int = typer.Option(None, "--channels", min=1, help="Channels of the images; 1."),
     levels: int = typer.Option(None, "--levels", min=2, max=256, help="Levels of an entry; 2."),
@@ -97,26 +91,26 @@ def generation(
     machines, files = _render(profile, found, stem, command)
     from harness.profiling.files import write_profile
 
-    write_profile(files, folder)
+    written = write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
     else:
-        from harness.cli.profile_tables import print_tables
-
-        print_tables(machines)
-        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *files])}")
+        for tables in machines:
+            _print_tables(tables)
+        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *(path.name for path in written)])}")
     if interrupted:
         echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
         raise typer.Exit(130)
     _end(current)
 
 
+@profile.command()
 def report(
     target: str = typer.Argument(
         metavar="SUITE", help="A profile's TOML file, or a folder with a measurements.jsonl.",
         autocompletion=completion.profiles,
     ),
-    others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),  # noqa: B008
+    others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),
     baseline: str = typer.Option(None, "--baseline", help="Of a folder: the model that others are compared with."),
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
 ) -> None:  # fmt: skip
@@ -166,6 +160,7 @@ def report(
     echo(f"{folder}: {len(files)} files are what {MEASUREMENTS_FILE} gives; machines: {len(machines)}")
 
 
+@profile.command()
 def trace(
     context: typer.Context,
     model: str = typer.Argument(
@@ -291,6 +286,22 @@ def _foreign(path: Path) -> list[Measurement]:
 
 
 # --- what is said ---
+
+
+def _print_tables(tables: MachineTables) -> None:
+    """Prints a machine's tables; fewer columns than on the page."""
+    from harness.profiling.page import machine_section
+    from harness.report.grid import grid_of
+
+    section = machine_section(tables)
+    echo(f"\n{section.lead}")
+    for part in section.subsections:
+        echo(f"\n{part.title}")
+        if part.table is not None:
+            grid = grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
+            print_table(grid.headers, grid.rows)
+        for line in filter(None, [part.lead, *part.notes]):
+            echo(line)
 
 
 def _render(

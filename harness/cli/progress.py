@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from harness.boards.audits import AUDIT, audit_of_score
 from harness.discovery.manager import Problem
@@ -27,19 +19,19 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=24),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._phase: TaskID | None = None
+        self._tasks: dict[str, bars.TaskID] = {}
+        self._phase: bars.TaskID | None = None
         self._done = self._total = 0
 
     def __enter__(self) -> ConsoleReporter:
@@ -68,9 +60,8 @@ class ConsoleReporter(Reporter):
             note = f"loss {values['loss']:.4g}, {values['steps_per_second']:.3g} steps/s"
         if values.get("best_valid") is not None:
             note += f", valid {values['best_valid']:.4g}"
-        self._bars.update(
-            self._tasks[run], completed=values.get("step") or 0, total=values.get("total_steps"), note=note
-        )
+        done = values.get("step") or 0
+        self._bars.update(self._tasks[run], completed=done, total=values.get("total_steps"), note=note)
 
     def finished(self, record: RunRecord) -> None:
         """Prints a line for a finished run."""
@@ -79,23 +70,26 @@ class ConsoleReporter(Reporter):
         self._done += 1
         if self._phase is not None:
             self._bars.update(self._phase, completed=self._done)
-        line = f"[{self._done}/{self._total}] {record.run}: {record.status}{summarise(record)}"
-        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+        what = summarise(record)
+        self._print(f"[{self._done}/{self._total}] {record.run}: {record.status}" + (f" ({what})" if what else ""))
 
     def note(self, text: str) -> None:
         """Prints a line."""
-        self._console.print(printable(f"note: {text}"), highlight=False, markup=False, soft_wrap=True)
+        self._print(f"note: {text}")
 
     def problem(self, problem: Problem) -> None:
         """Prints what an observer plugin got wrong."""
-        self._console.print(printable(f"warning: {problem.message}"), markup=False, soft_wrap=True)
+        self._print(f"warning: {problem.message}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def summarise(record: RunRecord) -> str:
     """Returns a run's figures, or what stopped it, in a few words."""
     if record.failure is not None:
-        return f" ({record.failure.stage}: {record.failure.type}: {' '.join(record.failure.message.split())[:200]})"
-    parts = []
+        return f"{record.failure.stage}: {record.failure.type}: {' '.join(record.failure.message.split())[:200]}"
+    parts = [f"fit {record.fit.seconds:.1f} s"] if record.fit else []
     for name, score in record.scores.items():
         if name == AUDIT and score.status == "done":
             parts.append(f"audit {audit_of_score(score).cell}")
@@ -103,5 +97,4 @@ def summarise(record: RunRecord) -> str:
             parts.append(f"{name} {score.value:.5g}")
         elif score.status in FAILURES and score.failure is not None:
             parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")
-    fit = f"fit {record.fit.seconds:.1f} s" if record.fit else ""
-    return f" ({', '.join(filter(None, [fit, *parts]))})" if fit or parts else ""
+    return ", ".join(parts)

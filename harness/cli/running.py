@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,52 +11,35 @@ import typer
 
 from harness.cli import completion
 from harness.cli.completion import SUITE_ARGUMENT
-from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_table, read_suite
+from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_rows, print_table, read_suite
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
-    from harness.records.record import RunRecord
+    from harness.records.record import RunRecord, ScoreRecord
     from harness.running.inspection import PlannedRun
     from harness.running.planning import PlannedRow
     from harness.suites.suite import Suite
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command("run")(run)
-    app.command("status")(status)
-    app.command("show")(show)
 
 
 def run(
     context: typer.Context,
     suite: str = SUITE_ARGUMENT,
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what there is to do, and do nothing."),
-    only: list[str] = typer.Option(  # noqa: B008
-        [],
-        "--only",
-        help="Only this model, row label or dataset; can be repeated, or comma-separated.",
-        autocompletion=completion.only,
+    only: list[str] = typer.Option(
+        [], "--only", help="Only this model, label or dataset; repeated or with commas.", autocompletion=completion.only
     ),
-    settings: list[str] = typer.Option(  # noqa: B008
-        [],
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change the suite: made.hidden=[500], budget='2 epochs'; can be repeated.",
+    settings: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change the suite: made.hidden=[500], budget='2 epochs'; repeated."
     ),
     seeds: str = typer.Option(None, "--seeds", help="Other seeds: 0,1,2 or 0-4."),
-    device: str = typer.Option(
-        "auto", "--device", help="cpu, cuda, cuda:1, mps, ...; auto takes the accelerator if any."
-    ),
+    device: str = typer.Option("auto", "--device", help="cpu, cuda:1, mps, ...; auto takes the accelerator if any."),
     jobs: int = typer.Option(0, "--jobs", min=0, help="Child processes at a time; 0 chooses."),
     checkpoint: str = typer.Option(
         None, "--checkpoint", help="Score these weights (safetensors) instead of training; needs --only one row."
     ),
     redo_stale: bool = typer.Option(False, "--redo-stale", help="Run again what code or data have outdated."),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Run again what has failed."),
-    executor: str = typer.Option(
-        "local", "--executor", help="The executor's registered name.", autocompletion=completion.executors
-    ),
+    executor: str = typer.Option("local", "--executor", help="Where runs go.", autocompletion=completion.executors),
     time_limit: str = typer.Option(None, "--time-limit", help="End a run that works longer: '90 s', '30 minutes'."),
     memory_limit: str = typer.Option(
         None, "--memory-limit", help="End a run that has more memory resident: '512 MiB', '4 GB'."
@@ -65,9 +48,13 @@ def run(
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
+    from harness.cli.progress import ConsoleReporter
     from harness.running.coordinator import plan_suite, run_plan
+    from harness.support.environment import choose_device
+    from harness.support.limits import Limits
 
     options: Context = context.obj
+    choose_device(device)
     chosen = read_suite(suite)
     partial = bool(only or settings or seeds or checkpoint)
     names = [name for item in only for name in _names_in(item, chosen)]
@@ -76,12 +63,6 @@ def run(
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
         chosen = chosen.model_copy(update={"audit": False})
-    if device != "auto":
-        from harness.support.environment import choose_device
-
-        choose_device(device)
-    from harness.support.limits import Limits
-
     run_settings = options.settings(
         device=device,
         jobs=jobs,
@@ -96,28 +77,23 @@ def run(
         return
     if not json:
         echo(_summary_of(plan.rows), err=True)
-    from harness.cli.progress import ConsoleReporter
-
     with ConsoleReporter() as reporter:
         outcome = run_plan(plan, reporter, partial=partial)
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
-        _print_outcome(outcome.records)
+        echo(f"{len(outcome.records)} runs: {_count(record.status for record in outcome.records)}", err=True)
         _print_failed_audits(outcome.records)
-    stale = [planned for planned in plan.runs() if planned.state == "stale"]
+    stale = sum(planned.state == "stale" for planned in plan.runs())
     if stale:
-        echo(f"{len(stale)} runs are stale and were left as they are; --redo-stale runs them again", err=True)
+        echo(f"{stale} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
         echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     if outcome.failed:
-        counts = Counter(record.status for record in outcome.failed)
-        kinds = ", ".join(f"{count} {status}" for status, count in counts.items())
-        echo(
-            f"{len(outcome.failed)} runs failed ({kinds}); 'harness show RUN' says why, --retry-failed tries again",
-            err=True,
-        )
+        kinds = _count(record.status for record in outcome.failed)
+        hint = "'harness show RUN' says why, --retry-failed tries again"
+        echo(f"{len(outcome.failed)} runs failed ({kinds}); {hint}", err=True)
     if outcome.unfinished:
         echo(f"{len(outcome.unfinished)} runs were stopped; the same command goes on from there", err=True)
     if outcome.failed or outcome.unfinished:
@@ -141,34 +117,34 @@ def _parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def _count(words: Iterable[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
+
+
 def _summary_of(rows: Sequence[PlannedRow]) -> str:
-    counts = Counter(planned.state for row in rows for planned in row.runs())
-    speeds = sum(bool(planned.speed_stages) for row in rows for planned in row.runs())
-    text = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"plan: {text}" + (f"; speeds of {speeds}" if speeds else "")
+    runs = [planned for row in rows for planned in row.runs()]
+    speeds = sum(bool(planned.speed_stages) for planned in runs)
+    return f"plan: {_count(planned.state for planned in runs)}" + (f"; speeds of {speeds}" if speeds else "")
 
 
-def _print_plan(rows: Sequence[PlannedRow], json: bool) -> None:
-    found = [(row, planned) for row in rows for planned in row.runs()]
-    if json:
-        print_json(
-            [
-                {
-                    "row": row.row.label,
-                    "dataset": row.row.dataset,
-                    "run": planned.run,
-                    "state": planned.state,
-                    "missing": [stage.name for stage in (*planned.stages, *planned.speed_stages)],
-                    "stale": planned.stale_run,
-                    "stale_scores": list(planned.stale_stages),
-                }
-                for row, planned in found
-            ]
-        )
-        return
-    table = [[planned.state, row.row.label, row.row.dataset, planned.run, _note(planned)] for row, planned in found]
-    print_table(["state", "row", "dataset", "run", ""], table)
-    echo(_summary_of(rows))
+def _print_plan(planned_rows: Sequence[PlannedRow], json: bool) -> None:
+    rows = [
+        {
+            "row": row.row.label,
+            "dataset": row.row.dataset,
+            "run": planned.run,
+            "state": planned.state,
+            "missing": [stage.name for stage in (*planned.stages, *planned.speed_stages)],
+            "stale": planned.stale_run,
+            "stale_scores": list(planned.stale_stages),
+            "note": _note(planned),
+        }
+        for row in planned_rows
+        for planned in row.runs()
+    ]
+    print_rows(rows, {"state": "state", "row": "row", "dataset": "dataset", "run": "run", "note": ""}, json=json)
+    if not json:
+        echo(_summary_of(planned_rows))
 
 
 def _note(planned: PlannedRun) -> str:
@@ -183,11 +159,6 @@ def _note(planned: PlannedRun) -> str:
     if planned.state == "scores missing":
         return ", ".join(stage.name for stage in (*planned.stages, *planned.speed_stages))
     return ""
-
-
-def _print_outcome(records: Sequence[RunRecord]) -> None:
-    counts = Counter(record.status for record in records)
-    echo(f"{len(records)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()), err=True)
 
 
 def _print_failed_audits(records: Sequence[RunRecord]) -> None:
@@ -220,47 +191,28 @@ def status(
         return
     from harness.cli.progress import summarise
 
-    records = options.artifacts.store.records()
-    if json:
-        print_json(
-            [
-                {
-                    "run": record.run,
-                    "status": _live_status(options, record.run, record.status).partition(" ")[0],
-                    "model": record.spec.model,
-                    "dataset": record.spec.dataset,
-                    "seed": record.spec.seed,
-                }
-                for record in records
-            ]
-        )
-        return
-    if not records:
+    rows = []
+    for record in options.artifacts.store.records():
+        status, _, progress = _live_status(options, record).partition(" ")
+        what = progress or summarise(record)
+        spec = record.spec.model_dump(include={"model", "dataset", "seed"})
+        rows.append({"run": record.run, "status": status, **spec, "what": what})
+    if rows or json:
+        print_rows(rows, {"run": "run", "status": "status", "what": ""}, json=json)
+    else:
         echo(f"the store in {options.artifacts_root} is empty")
-        return
-    rows = [
-        [record.run, _live_status(options, record.run, record.status), summarise(record).strip(" ()")]
-        for record in records
-    ]
-    print_table(["run", "status", ""], rows)
 
 
-def _live_status(options: Context, run: str, stored: str) -> str:
-    if stored != "running":
-        return stored
-    from filelock import FileLock, Timeout
-
-    folder = options.artifacts.folder(run)
-    try:
-        with FileLock(str(folder.lock), timeout=0):
-            return "interrupted"
-    except Timeout:
-        progress = folder.progress()
-        if progress.get("total_steps"):
-            return f"running ({progress['stage']}, step {progress['step']} of {progress['total_steps']})"
-        return f"running ({progress.get('stage', 'starting')})"
-    except OSError:
+def _live_status(options: Context, record: RunRecord) -> str:
+    if record.status != "running":
+        return record.status
+    folder = options.artifacts.folder(record.run)
+    if not folder.is_held():
         return "interrupted"
+    progress = folder.progress()
+    if progress.get("total_steps"):
+        return f"running ({progress['stage']}, step {progress['step']} of {progress['total_steps']})"
+    return f"running ({progress.get('stage', 'starting')})"
 
 
 def show(
@@ -275,47 +227,41 @@ def show(
     if json:
         print_json(record.model_dump(mode="json"))
         return
-    echo(f"{record.run}: {_live_status(options, record.run, record.status)}")
-    spec = record.spec
-    echo(
-        f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, "
-        f"{spec.precision}, {spec.threads} thread{'s' if spec.threads > 1 else ''}"
-    )
+    from harness.boards.audits import AUDIT
+
+    spec, fit, failure = record.spec, record.fit, record.failure
+    threads = f"{spec.threads} thread{'s' * (spec.threads > 1)}"
+    echo(f"{record.run}: {_live_status(options, record)}")
+    echo(f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, {spec.precision}, {threads}")
     echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
-    if record.fit is not None:
-        fit = record.fit
+    if fit is not None:
         best = f" (step {fit.valid_step}, valid {fit.valid_score:.5g})" if fit.valid_score is not None else ""
         echo(f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}")
     if record.configurations_tried > 1:
         echo(f"  the best on validation of {record.configurations_tried} configurations")
-    from harness.boards.audits import AUDIT
-
-    rows = []
-    for name, score in record.scores.items():
-        if name == AUDIT and score.status == "done":
-            continue
-        value = f"{score.value:.6g}" if score.value is not None else score.status
-        error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
-        why = (
-            score.failure.message
-            if score.failure is not None
-            else ", ".join(f"{k}: {v}" for k, v in score.protocol.items())
-        )
-        rows.append([name, value, error, score.unit, score.kind or "", why])
-    if rows:
+    shown = {name: score for name, score in record.scores.items() if name != AUDIT or score.status != "done"}
+    if shown:
         echo("")
-        print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
+        header = ["score", "value", "", "unit", "kind", "protocol"]
+        print_table(header, [[name, *_cells(score)] for name, score in shown.items()])
     for line in _audit_lines(record, options):
         echo(line)
-    if record.failure is not None:
-        echo(f"\n{record.failure.stage}: {record.failure.type}: {record.failure.message}")
-        for text in (record.failure.traceback, record.failure.stack, record.failure.log):
-            if text:
-                echo(text)
+    if failure is not None:
+        echo(f"\n{failure.stage}: {failure.type}: {failure.message}")
+        for text in filter(None, (failure.traceback, failure.stack, failure.log)):
+            echo(text)
     folder = options.artifacts.folder(record.run)
     if lines and folder.log.exists():
         tail = folder.log.read_text(errors="replace").splitlines()[-lines:]
         echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))
+
+
+def _cells(score: ScoreRecord) -> list[str]:
+    """A figure's value, error, unit, kind, and its protocol or what went wrong."""
+    value = f"{score.value:.6g}" if score.value is not None else score.status
+    error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
+    protocol = ", ".join(f"{name}: {text}" for name, text in score.protocol.items())
+    return [value, error, score.unit, score.kind or "", score.failure.message if score.failure else protocol]
 
 
 def _audit_lines(record: RunRecord, options: Context) -> list[str]:

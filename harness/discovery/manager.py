@@ -47,6 +47,7 @@ _ENTRY_TYPES: dict[Kind, type[Entry]] = {
     "figure": FigureEntry,
     "executor": ExecutorEntry,
 }
+KINDS: tuple[Kind, ...] = tuple(_ENTRY_TYPES)
 
 _BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
@@ -78,6 +79,11 @@ class PluginInfo:
     blocked: bool = False
     problems: list[Problem] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+
+    def report(self, message: str, error: BaseException | None = None) -> None:
+        """Notes what is wrong, with the traceback of the exception that is being handled, if it was one."""
+        told = message if error is None else f"{message}: {describe_error(error)}"
+        self.problems.append(Problem(told, None if error is None else traceback.format_exc()))
 
     @property
     def source(self) -> str:
@@ -130,45 +136,40 @@ class PluginManager:
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
         info = PluginInfo(point.name, name_of(point.dist), version_of(point.dist), point.value)
         twin = next((other for other in self.plugins if other.name == info.name), None)
-        if point.name in self._blocked:
-            info.blocked = True
-            self.plugins.append(info)
-        elif twin is not None and (twin.distribution, twin.value) == (info.distribution, info.value):
+        if twin is not None and (twin.distribution, twin.value) == (info.distribution, info.value):
             return  # the same entry point, found twice on the path
-        elif twin is not None:
-            info.problems.append(
-                Problem(f"plugin name {info.name!r} is taken by {twin.source}; uninstall one of the two, or block it")
-            )
-            self.plugins.append(info)
-        else:
+        if point.name not in self._blocked and twin is None:
             self._add(info, point)
+            return
+        info.blocked = point.name in self._blocked
+        if twin is not None and not info.blocked:
+            info.report(f"plugin name {info.name!r} is taken by {twin.source}; uninstall one of the two, or block it")
+        self.plugins.append(info)
 
     def _add(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
         self.plugins.append(info)
         try:
             plugin = point.load()
         except (Exception, SystemExit) as error:
-            info.problems.append(
-                Problem(f"import of {point.value!r} failed: {describe_error(error)}", traceback.format_exc())
-            )
+            info.report(f"import of {point.value!r} failed", error)
             return
         # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
         other = self._manager.get_name(plugin)
         if other is not None:
-            info.problems.append(Problem(f"{point.value!r} is registered already, by plugin {other!r}"))
+            info.report(f"{point.value!r} is registered already, by plugin {other!r}")
             return
         try:
             self._manager.register(plugin, name=info.name)
             self._manager.check_pending()
             if not self._manager.get_hookcallers(plugin):
-                info.problems.append(Problem(f"{point.value!r} has no hook: is @harness.hookimpl missing?"))
+                info.report(f"{point.value!r} has no hook: is @harness.hookimpl missing?")
         except pluggy.PluginValidationError as error:
             # pluggy leaves the plugin half registered, and its bad hook would fail every later check
             self._forget(plugin)
-            info.problems.append(Problem(_explain_validation(str(error))))
+            info.report(_explain_validation(str(error)))
         except (Exception, SystemExit) as error:
             self._forget(plugin)
-            info.problems.append(Problem(f"registration failed: {describe_error(error)}", traceback.format_exc()))
+            info.report("registration failed", error)
 
     def _forget(self, plugin: object) -> None:
         if self._manager.is_registered(plugin):
@@ -187,19 +188,18 @@ class PluginManager:
                 if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
                     answer = list(answer)
             except (Exception, SystemExit) as error:
-                info.problems.append(Problem(f"{where} failed: {describe_error(error)}", traceback.format_exc()))
+                info.report(f"{where} failed", error)
                 continue
             if not isinstance(answer, list):
-                info.problems.append(Problem(f"{where} returned {answer!r:.80}, not a list of {kind} entries"))
+                info.report(f"{where} returned {answer!r:.80}, not a list of {kind} entries")
                 continue
+            wanted = _ENTRY_TYPES[kind]
             for entry in answer:
-                if not isinstance(entry, _ENTRY_TYPES[kind]):
-                    info.problems.append(
-                        Problem(f"{where} returned {entry!r:.80}, which is not a harness.{_ENTRY_TYPES[kind].__name__}")
-                    )
-                    continue
-                info.entries.append(entry)
-                self._names[kind].setdefault(entry.full_name, []).append(_Registered(entry, info))
+                if isinstance(entry, wanted):
+                    info.entries.append(entry)
+                    self._names[kind].setdefault(entry.full_name, []).append(_Registered(entry, info))
+                else:
+                    info.report(f"{where} returned {entry!r:.80}, which is not a harness.{wanted.__name__}")
 
     def _claims(self, kind: Kind, name: str) -> list[_Registered]:
         """Returns all that a name as a suite writes it could mean."""
@@ -211,17 +211,16 @@ class PluginManager:
             claims = found if len(found) > 1 else self._claims(kind, name)
             if len(claims) > 1:
                 self._disputed[kind].add(name)
-                problem = Problem(f"{kind} {name!r} is registered by {_sources(claims)}")
-                for info in self.plugins:
-                    if any(claim.plugin is info for claim in claims):
-                        info.problems.append(problem)
+                for info in {id(claim.plugin): claim.plugin for claim in claims}.values():
+                    info.report(f"{kind} {name!r} is registered by {_sources(claims)}")
 
     def check_targets(self) -> None:
         """Adds a problem for every target whose code is not there; reads sources, imports nothing."""
         for info in self.plugins:
             known = {problem.message for problem in info.problems}
-            missing = [missing_target(entry) or self._missing_model(entry) for entry in info.entries]
-            info.problems += [Problem(message) for message in missing if message is not None and message not in known]
+            missing = {missing_target(entry) or self._missing_model(entry) for entry in info.entries}
+            for message in sorted(filter(None, missing - known)):
+                info.report(message)
 
     def _missing_model(self, entry: Entry) -> str | None:
         if not isinstance(entry, SamplerEntry) or entry.model in self._names["model"]:
@@ -322,12 +321,16 @@ class PluginManager:
                 problems.append(Problem(message, traceback.format_exc()))
         return problems
 
+    @property
+    def broken(self) -> dict[str, list[str]]:
+        """What is wrong, by plugin."""
+        return {info.name: [problem.message for problem in info.problems] for info in self.plugins if info.problems}
+
     def _broken_hint(self) -> str:
-        broken = [info.name for info in self.plugins if info.problems]
         blocked = [info.name for info in self.plugins if info.blocked]
-        parts = [f"broken plugins: {', '.join(broken)} (see 'harness plugins')"] if broken else []
+        parts = [f"broken plugins: {', '.join(self.broken)} (see 'harness plugins')"] if self.broken else []
         parts += [f"blocked plugins: {', '.join(blocked)}"] if blocked else []
-        return f"; {'; '.join(parts)}" if parts else ""
+        return "".join(f"; {part}" for part in parts)
 
 
 @lru_cache(maxsize=8)

@@ -72,7 +72,7 @@ class BernoulliSplit(Split):
     """Grey images whose pixels are redrawn as zero or one at every draw (Salakhutdinov & Murray 2008).
 
     ``images`` holds the intensities, 0 to 255: the probability of a one is intensity / 255. Scoring code takes
-    ``draw(k)`` for k in range(num_draws); training takes a new draw an epoch.
+    ``draw(k)`` for k in range(num_draws); training takes a new draw for each epoch.
     """
 
     seed: int = field(default=0, kw_only=True)

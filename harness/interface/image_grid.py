@@ -20,7 +20,7 @@ def image_grid(
     Args:
         images: (N, C, H, W) uint8, values in {0, ..., levels - 1}; one channel, or three for colour.
         spec: the sample space, for the number of levels.
-        columns: images a row; about the square root of N by default.
+        columns: images in each row; about the square root of N by default.
         gap: pixels between images.
         scale: each pixel becomes scale x scale pixels.
 

@@ -135,7 +135,7 @@ class ImportanceWeighted(VariationalBound):
         """Maps (N, C, H, W) uint8 to (num_samples, N) nats, independent given the image."""
 
     def elbo(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: one log-weight an image."""
+        """Maps (N, C, H, W) uint8 to (N,) nats: one log-weight for each image."""
         return self.log_importance_weights(images, 1)[0]
 
 
@@ -267,7 +267,7 @@ class ClassConditional(Model):
 
     @abstractmethod
     def condition_on(self, labels: Tensor) -> Self:
-        """Takes (N,) int64 and returns a view of the model for exactly N images, one a label."""
+        """Takes (N,) int64 and returns a view of the model for exactly N images, one for each label."""
 
 
 class Inference(Model):

@@ -84,7 +84,7 @@ class Budget:
         return f"{Decimal(repr(self.amount)).normalize():f} {self.unit}"
 
     def num_steps(self, steps_an_epoch: int) -> int:
-        """Returns the number of steps for a loop of ``steps_an_epoch`` batches an epoch.
+        """Returns the number of steps for a loop of ``steps_an_epoch`` batches in each epoch.
 
         Raises:
             ValueError: a budget in minutes, which a calibration has to turn into steps first.

@@ -98,7 +98,7 @@ class _Loop:
 
     Attributes:
         start: the step at which it began.
-        steps_an_epoch: batches an epoch.
+        steps_an_epoch: batches in each epoch.
         epochs: what earlier loops did, in epochs.
         before: what they spent of the budget, in steps of this loop.
         total: the whole budget, in steps of this loop.
@@ -229,13 +229,13 @@ class Trainer:
     def batches(self, split: Split, *, batch_size: int, until: float = 1.0) -> Iterator[Split]:
         """Yields shuffled batches of a split on the model's device until the budget is spent.
 
-        Every image is seen once an epoch; an epoch's last batch may be smaller; random data are redrawn each epoch.
-        A step is one batch. A second loop in the same ``fit`` goes on with what the first left of the budget. When a
-        loop ends, or is left by ``break``, a model that validates has its best weights.
+        Every image is seen once in each epoch; an epoch's last batch may be smaller; random data are redrawn each
+        epoch. A step is one batch. A second loop in the same ``fit`` goes on with what the first left of the budget.
+        When a loop ends, or is left by ``break``, a model that validates has its best weights.
 
         Args:
             split: (N, C, H, W) uint8 images.
-            batch_size: images a batch.
+            batch_size: images in each batch.
             until: the fraction of the whole budget at which this loop ends.
         """
         if batch_size < 1:

@@ -76,7 +76,7 @@ def certify(
     mask: Tensor | None = None,
     rounding: float = ROUNDING,
 ) -> Certificate:
-    """Confirms images by one forward pass an ordering.
+    """Confirms images by one forward pass for each ordering.
 
     Args:
         model: whose conditionals decide; of several orderings, each image is confirmed by its own.

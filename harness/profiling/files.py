@@ -15,8 +15,8 @@ from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.csv import to_csv
-from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
+from harness.support.numbers import ten_digits
 
 _ALWAYS = (
     "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
@@ -146,7 +146,7 @@ def _advantage_values(advantage: Advantage) -> dict[str, Any]:
     return {
         "label": item.label, "sampler": item.sampler, "height": item.height, "width": item.width,
         "batch_size": item.batch_size,
-        "seconds_an_image": significant_digits(item.median_seconds / item.batch_size),
+        "seconds_an_image": ten_digits(item.median_seconds / item.batch_size),
         "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
         "baseline": None if beside is None else beside.label,
         "baseline_sampler": None if cached is None else cached.sampler,

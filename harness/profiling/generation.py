@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.benchmark import timer
@@ -14,7 +14,7 @@ from harness.interface.model import Model, Unsupported
 from harness.interface.spec import ImageSpec
 from harness.profiling.contest import Contest, Entrant
 from harness.profiling.flops import gemm_peak
-from harness.profiling.measurement import RASTER, Measurement, Status, foresee
+from harness.profiling.measurement import RASTER, Measurement, foresee
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.timing import Clock
 from harness.support.digest import digest_of
@@ -166,7 +166,7 @@ class GenerationRun:
                 names = model.samplers or self.profile.samplers or ("any",)
                 for batch_size in sorted(self.profile.batch_sizes):
                     for name in names:
-                        self._hand_over(self._without_figure(model, spec, batch_size, name, "skipped", str(error)))
+                        self._skip(model, spec, batch_size, name, str(error))
         for batch_size in sorted(self.profile.batch_sizes):
             self._measure_batch(built, batch_size)
 
@@ -185,13 +185,14 @@ class GenerationRun:
                 else:
                     owners.append((profiled, contest.enter(model, name)))
                     continue
-                self._hand_over(self._without_figure(profiled, model.spec, batch_size, name, "skipped", reason))
+                self._skip(profiled, model.spec, batch_size, name, reason)
         try:
             contest.run()
         finally:
             for profiled, entrant in owners:
                 if entrant.contender.seconds or entrant.contender.problem is not None:
-                    self._hand_over(self._measurement(profiled, entrant, batch_size))
+                    measured = self._measured_of(entrant)
+                    self._hand_over(self._made(profiled, entrant.model.spec, batch_size, entrant.sampler, **measured))
 
     # --- what is known ---
 
@@ -245,58 +246,45 @@ class GenerationRun:
         self.found[measurement.cell] = measurement
         self.on_measurement(measurement)
 
-    def _common(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
-        cell = self._cell(profiled, spec, batch_size, sampler)
-        return {
-            "cell": cell, "key": self._key(profiled, cell, sampler), "label": profiled.label, "model": profiled.model,
-            "hyperparameters": dict(profiled.hyperparameters), "run": profiled.run,
-            "weights": "initial" if profiled.run is None else "trained", "channels": spec.channels,
-            "height": spec.height, "width": spec.width, "levels": spec.levels, "batch_size": batch_size,
-            "sampler": sampler, "bits_per_dim": profiled.bits_per_dim, "likelihood_kind": profiled.likelihood_kind,
-            "fingerprint": self._machine.fingerprint, "hardware": self._machine.hardware,
-            "environment": dict(self._machine.environment),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
+    def _skip(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str, reason: str) -> None:
+        self._hand_over(self._made(profiled, spec, batch_size, sampler, status="skipped", reason=reason))
 
-    def _without_figure(
-        self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str, status: Status, reason: str
+    def _made(
+        self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str, *, reason: str = "", **measured: Any
     ) -> Measurement:
-        common = self._common(profiled, spec, batch_size, sampler)
-        return Measurement(**common, status=status, reason=" ".join(reason.split()))
-
-    def _measurement(self, profiled: Profiled, entrant: Entrant, batch_size: int) -> Measurement:
-        spec, contender = entrant.model.spec, entrant.contender
-        common = self._common(profiled, spec, batch_size, entrant.sampler)
-        if contender.problem is not None:
-            status: Literal["skipped", "failed"] = "skipped" if isinstance(contender.problem, Unsupported) else "failed"
-            reason = " ".join(f"{type(contender.problem).__name__}: {contender.problem}".split())
-            reason = str(contender.problem) if status == "skipped" else reason
-            return Measurement(**common, status=status, reason=reason)
-        certificate = entrant.certificate
-        if certificate.status == "fails":
-            return Measurement(
-                **common, status="failed certificate", reason=str(contender.certificate), certificate=certificate
-            )
-        timed, total = contender.part or (None, None)
+        cell, machine = self._cell(profiled, spec, batch_size, sampler), self._machine
         return Measurement(
-            **common,
-            default=entrant.is_default,
-            complete=contender.complete,
-            seconds=tuple(contender.seconds),
-            calls=contender.calls,
-            warmed_up=contender.warmed_up,
-            extrapolated_from=timed,
-            full_passes=total,
-            forward_seconds=() if entrant.forward is None else tuple(entrant.forward.seconds),
-            forward_flops=entrant.forward_flops,
-            gemm_flops_per_second=self._machine.gemm,
-            network_evaluations=contender.network_evaluations,
-            sequential_depth=contender.sequential_depth,
-            peak_memory_bytes=entrant.peak_memory_bytes,
-            memory_cut_off=entrant.memory_cut_off,
-            certificate=certificate,
-            precision=str(entrant.model.dtype).removeprefix("torch."),
-        )
+            cell=cell, key=self._key(profiled, cell, sampler), label=profiled.label, model=profiled.model,
+            hyperparameters=dict(profiled.hyperparameters), weights="initial" if profiled.run is None else "trained",
+            run=profiled.run, channels=spec.channels, height=spec.height, width=spec.width, levels=spec.levels,
+            batch_size=batch_size, sampler=sampler, reason=" ".join(reason.split()),
+            bits_per_dim=profiled.bits_per_dim, likelihood_kind=profiled.likelihood_kind,
+            fingerprint=machine.fingerprint, hardware=machine.hardware, environment=dict(machine.environment),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **measured,
+        )  # fmt: skip
+
+    def _measured_of(self, entrant: Entrant) -> dict[str, Any]:
+        """What a measurement says of an entrant: its figures, or why there are none."""
+        contender, certificate = entrant.contender, entrant.certificate
+        if isinstance(contender.problem, Unsupported):
+            return {"status": "skipped", "reason": str(contender.problem)}
+        if contender.problem is not None:
+            return {"status": "failed", "reason": f"{type(contender.problem).__name__}: {contender.problem}"}
+        if certificate.status == "fails":
+            return {
+                "status": "failed certificate", "reason": str(contender.certificate), "certificate": certificate
+            }  # fmt: skip
+        timed, total = contender.part or (None, None)
+        return {
+            "default": entrant.is_default, "complete": contender.complete, "seconds": tuple(contender.seconds),
+            "calls": contender.calls, "warmed_up": contender.warmed_up, "extrapolated_from": timed,
+            "full_passes": total, "forward_flops": entrant.forward_flops,
+            "forward_seconds": () if entrant.forward is None else tuple(entrant.forward.seconds),
+            "gemm_flops_per_second": self._machine.gemm, "network_evaluations": contender.network_evaluations,
+            "sequential_depth": contender.sequential_depth, "peak_memory_bytes": entrant.peak_memory_bytes,
+            "memory_cut_off": entrant.memory_cut_off, "certificate": certificate,
+            "precision": str(entrant.model.dtype).removeprefix("torch."),
+        }  # fmt: skip
 
 
 def _environment(device: torch.device, threads: int) -> dict[str, Any]:

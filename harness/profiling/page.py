@@ -43,7 +43,7 @@ READING = tuple(" ".join(part.split()) for part in _READING.split("\n\n"))
 
 
 def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictures: Sequence[str], command: str) -> str:
-    """Writes the tables for people, one part a machine.
+    """Writes the tables for people, one part for each machine.
 
     Args:
         title: of the page.
@@ -52,14 +52,13 @@ def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictur
         command: what makes the page, for the comment at its top.
     """
     introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
-    sections = tuple(
-        _machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines)
-    )
+    sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
     document = Document(title, (introduction,), sections, READING)
     return to_markdown(document, origin=f"measurements by `{command}`")
 
 
-def _machine_section(tables: MachineTables, pictures: Sequence[str]) -> Section:
+def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:
+    """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     parts = []
     if tables.advantages:
@@ -132,7 +131,7 @@ def headline(tables: MachineTables) -> str:
 
 
 def advantage_table(tables: MachineTables) -> Table:
-    """Returns the comparison with the baseline, a row a sampler, size and batch size."""
+    """Returns the comparison with the baseline, a row for each sampler, size and batch size."""
     columns = (
         "model", "sampler", "size", "batch", "seconds an image", "over cached", "over naive", "depth", "bits/dim",
         "baseline's bits/dim",
@@ -149,7 +148,7 @@ def advantage_table(tables: MachineTables) -> Table:
 
 
 def speed_table(tables: MachineTables, items: Sequence[Measurement]) -> Table:
-    """Returns one row a measurement that has a figure."""
+    """Returns one row for each measurement that has a figure."""
     columns = (
         "model", "sampler", "seconds (quartiles)", "images/s", "latency", "of a forward pass", "depth", "evaluations",
         "peak memory", "of the GEMM peak", "growth", "bits/dim", "certificate",
@@ -178,7 +177,7 @@ def speed_cells(tables: MachineTables, item: Measurement) -> list[str]:
 
 
 def growth_table(tables: MachineTables) -> Table:
-    """Returns the laws of growth, a row a sampler and batch size."""
+    """Returns the laws of growth, a row for each sampler and batch size."""
     columns = ("model", "sampler", "batch", "sizes", "seconds ~ pixels^b, b", "depth")
     rows = tuple(
         (

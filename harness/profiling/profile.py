@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+from harness.suites.toml import read_toml
+
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -111,14 +110,7 @@ class GenerationProfile(BaseModel):
         Raises:
             ProfileError: a missing or malformed file, a suite of trainings, an unknown key, a wrong type.
         """
-        if not _NAME.fullmatch(path.stem):
-            raise ProfileError(f"profile name {path.stem!r} may hold only letters, digits, hyphens and underscores")
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ProfileError(f"no profile at {path}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ProfileError(f"{path}: cannot be read as TOML: {error}") from error
+        content = read_toml(path, "profile", ProfileError)
         if not is_profile(content):
             raise ProfileError(f"{path}: a profile begins with: profile = 'generation'")
         return cls.make(content, source=str(path))

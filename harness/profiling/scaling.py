@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
 SMALLEST_SIZE = 16
 CONFIDENCE = 0.95
@@ -99,7 +99,7 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
 
 
 def _rounded(value: float) -> float:
-    return significant_digits(round(value, _DECIMALS))
+    return ten_digits(round(value, _DECIMALS))
 
 
 def _line(x: _Floats, y: _Floats) -> tuple[float, float]:

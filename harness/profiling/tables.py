@@ -1,4 +1,4 @@
-"""From measurements to tables: one set a machine, with laws of growth and the comparison with a baseline."""
+"""From measurements to tables: one set for each machine, with laws of growth and the comparison with a baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.scaling import SMALLEST_SIZE, Growth, PowerLaw, fit_growth, fit_power_law
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
 CACHED = "cached"
 
@@ -31,7 +31,7 @@ class Advantage:
 
     Attributes:
         measurement: of another model than the baseline.
-        cached, naive: the baseline's sampler that computes each activation once, and its full pass a step.
+        cached, naive: the baseline's sampler that computes each activation once, and its full pass for each step.
         sampler: the name of the former: ``cached``, or the baseline's default where it has none of that name.
     """
 
@@ -50,7 +50,7 @@ class Advantage:
         return self._over(self.naive)
 
     def _over(self, other: Measurement | None) -> float | None:
-        return None if other is None else significant_digits(other.median_seconds / self.measurement.median_seconds)
+        return None if other is None else ten_digits(other.median_seconds / self.measurement.median_seconds)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def collect(
 
 
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
-    """Writes the two files, atomically each, and returns them."""
+    """Writes the two files so that a crash leaves the old ones or the new ones, the records last, and returns them."""
     lines = [
         json.dumps(record.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
         for record in archive.records
@@ -128,8 +129,12 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
         RECORDS_FILE: "".join(f"{line}\n" for line in lines).encode(),
         PER_IMAGE_FILE: save({name: arrays[name] for name in sorted(arrays)}, metadata=metadata),
     }
-    for name, content in files.items():
-        write_atomically(folder / name, content)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".archive-") as temporary:
+        for name, content in files.items():
+            write_atomically(Path(temporary, name), content)
+        for name in reversed(files):
+            Path(temporary, name).replace(folder / name)
     return [folder / name for name in files]
 
 

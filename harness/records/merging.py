@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.records.archive import RECORDS_FILE, Archive, LoadedArrays, PerImage, write_archive
+from harness.records.archive import Archive, LoadedArrays, PerImage
 from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, identity_of, status_of_scores
 from harness.records.untrusted import MERGED_FROM, UntrustedArchive
 from harness.suites.suite import Suite
@@ -152,24 +149,6 @@ def merge(
         tuple(conflicts),
         {record.identity: record for record in records} != {record.identity: record for record in ours.records},
     )
-
-
-def write_merged(archive: Archive, folder: Path) -> list[Path]:
-    """Writes an archive so that a crash leaves the old one or the new one: the records change last, in one rename.
-
-    Returns:
-        The files.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".merge-"))
-    try:
-        written = write_archive(archive, temporary)
-        files = sorted(written, key=lambda file: file.name == RECORDS_FILE)
-        for file in files:
-            file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return [folder / file.name for file in written]
 
 
 def _pieces(record: RunRecord, per_image: Mapping[str, PerImage], origin: Origin | None) -> _Run:

@@ -126,7 +126,8 @@ class RunRecord(_Value):
         split_protocol: where the splits come from.
         num_images: images in the train, valid and test splits.
         status: of the whole run; a run with a failed score has failed.
-        fit, scores: the stages' results.
+        fit: the training's result.
+        scores: each metric's result.
         failure: what stopped it.
         reason: why it was skipped.
         configurations_tried: from how many this one was chosen on the validation split.

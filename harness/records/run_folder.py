@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from harness.interface.executor import LOG_FILE
@@ -75,6 +76,16 @@ class RunFolder:
     def lock(self) -> Path:
         """Held by the process that works on the run."""
         return self.path / ".lock"
+
+    def is_held(self) -> bool:
+        """Tells whether a process works on the run now."""
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(str(self.lock), timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def score_file(self, name: str) -> Path:
         """Returns where the score ``name`` (a metric, or ``metric@fingerprint``) is kept."""
@@ -176,16 +187,15 @@ class RunFolder:
             "failure.json": Failure.model_validate,
         }
         scores = [f"scores/{file.name}" for file in sorted((self.path / "scores").glob("*.json"))]
-        for name in (*parsers, *scores):
-            try:
-                self._parse(name, parsers.get(name, ScoreRecord.model_validate))
-            except ValueError as error:
-                found[self.path / name] = str(error)
         whole = [self.weights] if (self.path / "fit.json").exists() else []
         whole += [self.state] if self.state.exists() else []
-        for name in scores:
-            score = None if self.path / name in found else self._parsed(name, ScoreRecord.model_validate)
-            if score is not None and score.per_image is not None:
+        for name in (*parsers, *scores):
+            try:
+                content = self._parse(name, parsers.get(name, ScoreRecord.model_validate))
+            except ValueError as error:
+                found[self.path / name] = str(error)
+                continue
+            if isinstance(content, ScoreRecord) and content.per_image is not None:
                 whole.append((self.path / name).with_suffix(".safetensors"))
         for file in whole:
             if (problem := safetensors_problem(file)) is not None:

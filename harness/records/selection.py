@@ -13,7 +13,8 @@ def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> 
     """Returns the index of the configuration with the best mean validation score.
 
     Args:
-        configurations: for each combination of a grid, its records, one a seed; None where a run is not finished.
+        configurations: for each combination of a grid, its records, one for each seed; None where a run is not
+            finished.
 
     Returns:
         The index; 0 if there is only one configuration; None if no configuration has a validation score for all seeds.

@@ -95,11 +95,11 @@ def _table_section(board: Board, table: Table) -> Section:
     folded: dict[str, Sequence[str]] = {
         **board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)
     }  # fmt: skip
-    references = replace(table, lines=table.references) if table.references else None
+    references = table.part(table.references) if table.references else None
     floors = (
         [Section(REFERENCES, "Not ranked: what the figures are to be read against.", references)] if references else []
     )
-    shown = replace(table, lines=table.models)
+    shown = table.part(table.models)
     return Section(
         table.title, "", shown if table.models else None, tuple(notes), tuple(floors),
         folded={title: words for title, words in folded.items() if words},

@@ -122,6 +122,7 @@ def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str
         ValueError: it is neither an image of Pillow nor a chart of Altair.
     """
     file, content = _main_file(picture, stem, mark)
+    remove_picture(stem)  # it may have had other formats
     write_atomically(file, content)
     return [file, *(draw_files(file, formats) if file.name.endswith(SPEC_ENDING) else [])]
 

@@ -24,7 +24,6 @@ from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import FigureEntry
 from harness.interface.figure import ShownModel
-from harness.interface.model import Model
 from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
@@ -33,7 +32,7 @@ from harness.support.checkpoint import load_weights
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
-_VERSION = "1"
+_VERSION, _RECORDS = "1", "records"
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,20 @@ class FigureMaker:
         entry, target = find_figure(self.plugins, name)
         drawn = Drawn()
         if entry.requires is None:
-            for dataset in self.leaderboard.datasets:
-                picture = target(self.leaderboard, dataset)
-                stem = self._stem(name, slug(dataset))
-                drawn.written.extend([] if picture is None else write_picture(picture, stem, "records", self.formats))
+            for stem, picture in self._of_records(name, target):
+                drawn.written.extend(write_picture(picture, stem, _RECORDS, self.formats))
             return drawn
+        required = _required(entry)
         names = picture_names(self.leaderboard.rows)
         rows = {(row.label, row.dataset): row for row in self.leaderboard.rows}
         for (label, dataset), file_name in names.items():
             row = None if label is None else rows[label, dataset]
-            if not entry.data if row is None else not _applies(entry, load_model_class(self.plugins, row.model)):
+            if row is None and not entry.data:
                 continue
-            stem = self._stem(name, file_name)
+            stem, mark = self._stem(name, file_name), ""
             try:
+                if row is not None and not issubclass(load_model_class(self.plugins, row.model), required):
+                    continue
                 record = None if row is None else _record_of(row)
                 mark = f"{_VERSION} {self._content(record, dataset)}"
                 if not again and stated_mark(stem) == mark:
@@ -115,7 +115,7 @@ class FigureMaker:
             except Exception as error:  # somebody else's code: whatever it raises leaves out this picture alone
                 reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
                 drawn.left_out[REAL if label is None else label, dataset] = " ".join(reason.split())
-                drawn.removed.extend(remove_picture(stem))
+                drawn.removed.extend(remove_picture(stem) if stated_mark(stem) != mark else [])
         return drawn
 
     def check(self, name: str) -> list[str]:
@@ -129,12 +129,16 @@ class FigureMaker:
             raise ValueError(
                 f"figure {name!r} is made of trained models: --check is for those that are made of records"
             )
-        found = []
+        return [file for stem, picture in self._of_records(name, target) for file in differing(picture, stem, _RECORDS)]
+
+    def _of_records(self, name: str, target: Callable[..., Any]) -> Iterator[tuple[Path, Any]]:
         for dataset in self.leaderboard.datasets:
-            picture = target(self.leaderboard, dataset)
+            try:
+                picture = target(self.leaderboard, dataset)
+            except Exception as error:  # somebody else's code
+                raise ValueError(f"figure {name!r} on {dataset}: {type(error).__name__}: {error}") from error
             if picture is not None:
-                found += differing(picture, self._stem(name, slug(dataset)), "records")
-        return found
+                yield self._stem(name, slug(dataset)), picture
 
     def _stem(self, name: str, file_name: str) -> Path:
         return self.folder / folder_of(name) / file_name.removesuffix(".png")
@@ -183,7 +187,7 @@ def draw_model(
     entry, target = find_figure(plugins, name)
     if entry.requires is None:
         raise ValueError(f"figure {name!r} is made of a suite's records: name a suite, not {shown.label!r}")
-    if not _applies(entry, type(shown.model)):
+    if not isinstance(shown.model, _required(entry)):
         raise ValueError(f"figure {name!r} is not made of a {type(shown.model).__name__}: it requires {entry.requires}")
     with isolated_rng(shown.seed, shown.model.device):
         picture = target(shown)
@@ -203,11 +207,11 @@ def find_figure(plugins: PluginManager, name: str) -> tuple[FigureEntry, Callabl
     return entry, partial(entry.load(), **arguments)
 
 
-def _applies(entry: FigureEntry, model_class: type[Model]) -> bool:
+def _required(entry: FigureEntry) -> type:
     wanted = getattr(capabilities, entry.requires, None) if isinstance(entry.requires, str) else entry.requires
     if not isinstance(wanted, type):
         raise ValueError(f"figure {entry.name!r}: requires {entry.requires!r}, which is no class of models")
-    return issubclass(model_class, wanted)
+    return wanted
 
 
 def _record_of(row: BoardRow) -> RunRecord:

@@ -1,8 +1,8 @@
 """Leases: several coordinators on one store share its work. A lease is a name that one of them holds at a time.
 
 A holder counts up its ``beat``. Nobody compares clocks: an observer takes a lease over if it has seen the same beat
-for the whole lease time on its own monotonic clock, or at once if the holder was a process of this machine that is
-gone. (Gray and Cheriton, 1989, with the beat in place of synchronised clocks.)
+for the whole lease time on its own monotonic clock. It does so at once if the holder was a process of this machine
+that is gone. (Gray and Cheriton, 1989, with the beat in place of synchronised clocks.)
 """
 
 from __future__ import annotations

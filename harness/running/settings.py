@@ -16,7 +16,7 @@ class Settings:
     Attributes:
         artifacts: where runs and store live.
         data: where data live; None takes ``HARNESS_DATA`` or the cache folder.
-        jobs: how many child processes at a time; 0 chooses: one a core and thread, one on an accelerator.
+        jobs: how many child processes at a time; 0 chooses: one for each core and thread, one on an accelerator.
         device: ``auto`` or a device name, for every run that asks for none itself.
         executor: the executor's registered name.
         blocked: plugins that are not imported, in child processes neither.

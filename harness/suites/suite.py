@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.json_schema import SkipJsonSchema
 
 from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec
+from harness.suites.toml import read_toml, toml_value
 from harness.support.limits import Limits
 from harness.support.names import did_you_mean
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NOT_IN_FILE = ("name", "checkpoint", "folder")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
@@ -150,14 +148,7 @@ class Suite(BaseModel):
         Raises:
             SuiteError: a missing or malformed file, an unknown key, a wrong type, two rows of one label.
         """
-        if not _NAME.fullmatch(path.stem):
-            raise SuiteError(f"suite name {path.stem!r} may hold only letters, digits, hyphens and underscores")
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise SuiteError(f"no suite at {path}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SuiteError(f"{path}: cannot be read as TOML: {error}") from error
+        content = read_toml(path, "suite", SuiteError)
         return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"folder": path.parent})
 
     @classmethod
@@ -273,7 +264,7 @@ class Suite(BaseModel):
             owner, _, key = f"{label}{target}".strip().rpartition(".")
             if not separator or not key.strip():
                 raise SuiteError(f"--set {setting!r}: write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE")
-            value = _toml_value(text.strip())
+            value = toml_value(text.strip())
             suite = suite._set(owner, key, value, setting)
         return suite
 
@@ -300,13 +291,6 @@ class Suite(BaseModel):
 
 def _keys(suite: type[Suite]) -> list[str]:
     return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _explain(error: ValidationError) -> str:

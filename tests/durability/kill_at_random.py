@@ -144,7 +144,7 @@ def main(
     only: str = typer.Option(None, help="A part of the suite, as harness run takes it."),
     jobs: int = typer.Option(2, help="Child processes at a time."),
     seed: int = typer.Option(0, help="Of the moments."),
-    folder: Path = typer.Option(None, help="Where to work; a temporary folder by default."),  # noqa: B008
+    folder: Path = typer.Option(None, help="Where to work; a temporary folder by default."),
 ) -> None:
     """Kills a suite at random moments and compares."""
     os.environ["HARNESS_CHECKPOINT_SECONDS"] = "1"

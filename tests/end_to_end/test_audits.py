@@ -175,7 +175,7 @@ def test_a_run_is_audited_with_its_hyperparameters_at_its_size(lab):
         (["uniform", "--set", "width"], "write HYPERPARAMETER=VALUE"),
         (["fvsbn", "--size", "2x2x3x0"], "levels must be from 2 to 256, not 0"),
         (["independent-pixels", "--size", "0x2x3x2"], "height must be at least 1, not 0"),
-        (["made", "--set", "hidden=[-1]"], "hidden must name at least one layer of at least one unit, not [-1]"),
+        (["made", "--set", "hidden=[-1]"], "hidden must be one positive number or more, not [-1]"),
         (["harness.interface.model:Model"], "nothing can be checked: the model takes no sample space that was tried"),
         (["unable"], "nothing can be checked"),
         (["uniform", "--size", "28x28"], "write height x width x channels x levels"),

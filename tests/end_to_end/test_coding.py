@@ -109,7 +109,6 @@ def test_weights_that_are_not_finite_are_one_line(trained, tmp_path):
         ("made", {"weights": "x", "dataset": "digits-binary", "changes": ["hidden"]}, "write HYPERPARAMETER=VALUE"),
         ("made", {"weights": "x", "dataset": "digits-binary", "changes": ["hiden=[2]"]}, "did you mean 'hidden'"),
         ("made", {"changes": ["hidden=[2]"]}, "a run knows its own"),
-        ("made", {"number": 0}, "--code 0: at least one image is needed"),
     ],
 )
 def test_what_cannot_be_coded_is_one_line_that_says_what_would_be_right(trained, model, arguments, message):

@@ -69,7 +69,19 @@ class Pair:
             store.close()
 
 
-@pytest.mark.parametrize("folders", [("shared", "shared"), ("mine", "yours")], ids=["one-folder", "two-folders"])
+ONE, TWO = ("shared", "shared"), ("mine", "yours")
+
+
+@pytest.mark.parametrize(
+    ("store_url", "folders"),
+    [
+        pytest.param("sqlite", ONE, id="sqlite-one-folder"),
+        pytest.param("postgresql", TWO, id="postgresql-two-folders"),
+        pytest.param("sqlite", TWO, id="sqlite-two-folders", marks=pytest.mark.thorough),
+        pytest.param("postgresql", ONE, id="postgresql-one-folder", marks=pytest.mark.thorough),
+    ],
+    indirect=["store_url"],
+)
 def test_two_coordinators_do_each_run_once(lab, store_url, folders):
     pair = Pair(lab, store_url, folders)
     assert [pair.wait(0), pair.wait(1)] == [0, 0]
@@ -85,9 +97,10 @@ def test_two_coordinators_do_each_run_once(lab, store_url, folders):
     assert all(re.search(r"\(fit", log.read_text()) for log in pair.logs)
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 def test_killing_one_of_two_loses_nothing(lab, store_url, monkeypatch):
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0.02")
-    pair = Pair(lab, store_url, ("shared", "shared"))
+    pair = Pair(lab, store_url, ONE)
     deadline = time.monotonic() + 120
     while not pair.finished(0) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -43,7 +43,7 @@ def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 def _affordable(specimen: Specimen) -> int:
-    """Returns how many samples are drawn: a full pass a generation step for raster samplers, a few for others."""
+    """Returns how many samples are drawn: raster samplers take a full pass for each generation step, others a few."""
     model = specimen.model_as(Autoregressive)
     passes = len(torch.unique(model.generation_steps())) if next(iter(model.samplers())) == "raster" else 4
     return min(_MOST, int(_FLOPS / (flops(specimen, model.conditional_logits) * passes)))

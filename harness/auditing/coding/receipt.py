@@ -2,9 +2,9 @@
 
 The range coder (Martin 1979) is constriction's (Bamler 2022, arXiv 2201.01741), with words of 32 bits. Probabilities
 are computed in float64 and rounded to integers of the unit ``UNIT``, at least one for every value, so that encoder and
-decoder agree even where they round differently on the way. That costs some ``levels`` UNIT / ln 2 bits an entry: 1e-5
-bits for a binary one, 0.0014 for one of 256 levels. The coder's own overhead is at most 64 bits a file, the header's
-``HEADER_BYTES``.
+decoder agree even where they round differently on the way. That costs some ``levels`` UNIT / ln 2 bits for each entry:
+1e-5 bits for a binary one, 0.0014 for one of 256 levels. The coder's own overhead is at most 64 bits for each file, the
+header's ``HEADER_BYTES``.
 """
 
 from __future__ import annotations

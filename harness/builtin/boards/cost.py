@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from harness import Board, Column
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
-    from harness.boards.table import Table
+    from harness import Rows, Table
 
 
 class Cost(Board):

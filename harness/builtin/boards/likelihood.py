@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import Board, Cell, Column
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
-    from harness.boards.rows import BoardRow
-    from harness.boards.table import Table
+    from harness import BoardRow, Rows, Table
 
 GAP = "entropy-gap"
 _IMPOSSIBLE = 4.0  # standard errors below zero

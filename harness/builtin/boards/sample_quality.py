@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 from harness import Board, Column
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
-    from harness.boards.figures import Group
-    from harness.boards.published import PublishedFigure
-    from harness.boards.rows import BoardRow
-    from harness.boards.table import Table
+    from harness import BoardRow, Group, PublishedFigure, Rows, Table
 
 OF_SAMPLES = ("contract", "unchanged", "reproducible", "checkpoint")
 """Checks of the audit on which figures of samples rest: they ask nothing of the likelihood."""
@@ -27,6 +23,7 @@ class SampleQuality(Board):
     """Distances between samples and real images."""
 
     name = "sample-quality"
+    title = "sample quality"
     nothing = "no sample quality"
     has_pictures = True
     reading = """

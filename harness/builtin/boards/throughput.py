@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from harness import Board, Cell, Column
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
-    from harness.boards.rows import BoardRow
+    from harness import BoardRow, Rows
 
 _NAMES = {
     "training-throughput": "training_images_per_second",

@@ -1,4 +1,4 @@
-"""Where runs are executed; built in: a fresh child process a run on this machine."""
+"""Where runs are executed; built in: a fresh child process for each run on this machine."""
 
 from __future__ import annotations
 

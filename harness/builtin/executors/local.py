@@ -1,4 +1,5 @@
-"""The local executor: a fresh child process a run, forked from a server that has torch loaded but has never computed.
+"""The local executor: a fresh child process for each run, forked from a server that has torch loaded but has never
+computed.
 
 The server keeps a start cheap and every child clean: no CUDA context, no thread pool and no state is inherited.
 """

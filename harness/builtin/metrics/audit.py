@@ -52,8 +52,8 @@ class Audit(Metric):
         """Returns the number of failed checks.
 
         The protocol has ``standing`` (``passed``, ``failed``, ``not enumerated``, ``no likelihood``), the audit's
-        ``version`` and ``seed``, the model's ``capability``, the ``spaces``, and ``checks``: JSON, one object a check
-        as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
+        ``version`` and ``seed``, the model's ``capability``, the ``spaces``, and ``checks``: JSON, one object for each
+        check as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
 
         Raises:
             Unsupported: it is not known how the model was made.

@@ -20,6 +20,7 @@ def average(
     evaluation: Evaluation,
     *,
     kind: ScoreKind,
+    unit: str = "nats",
     protocol: Mapping[str, str] | None = None,
     details: Mapping[str, float] | None = None,
 ) -> Score:
@@ -30,11 +31,14 @@ def average(
     of the reported mean the draws are (``draw_share_of_variance``).
 
     Args:
-        values: (num_draws, N) float64, as ``Evaluation.per_image`` gives them.
+        values: (num_draws, N) float64 nats, as ``Evaluation.per_image`` gives them.
         evaluation: what was scored.
         kind: what the values are of the quantity that the metric names.
+        unit: of the score: ``nats``, or ``bits/dim``, which are nats / (D ln 2).
         protocol, details: what the metric has to say besides.
     """
+    if unit == "bits/dim":
+        values = values / (evaluation.model.spec.num_dimensions * math.log(2))
     num_draws, num_images = values.shape
     per_image = values.mean(0)  # (N,)
     error = per_image.std(correction=1).item() / math.sqrt(num_images) if num_images > 1 else None

@@ -15,7 +15,7 @@ MAX_ROWS = 4096
 
 
 class NegativeELBO(Metric):
-    """The mean of -elbo(x) over the whole split, one stochastic estimate an image and draw, in nats an image."""
+    """The mean of -elbo(x) over the whole split, one random estimate for each image and draw, in nats."""
 
     name = "negative-elbo"
     board = "bounds"
@@ -24,42 +24,31 @@ class NegativeELBO(Metric):
     requires = VariationalBound
 
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) nats."""
-        return average(_negative_elbo(evaluation), evaluation, kind="upper bound", protocol={"samples": "1"})
+        """Scores every image of the split once for each draw; ``per_image`` is (N,) in the metric's unit."""
+        model = evaluation.model
+        assert isinstance(model, VariationalBound)
+        values = -evaluation.per_image(model.elbo, purpose="elbo")
+        return average(values, evaluation, kind="upper bound", unit=self.unit, protocol={"samples": "1"})
 
 
-class BitsPerDimBound(Metric):
-    """The negative ELBO in bits a dimension: nats / (D ln 2) with D = C H W."""
+class BitsPerDimBound(NegativeELBO):
+    """The negative ELBO in bits for each dimension: nats / (D ln 2) with D = C H W."""
 
     name = "bits-per-dim-bound"
-    board = "bounds"
-    header = "Negative ELBO"
     unit = "bits/dim"
-    requires = VariationalBound
-
-    def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores every image of the split once a draw; ``per_image`` is (N,) bits a dimension."""
-        values = _negative_elbo(evaluation) / (evaluation.model.spec.num_dimensions * math.log(2))
-        return average(values, evaluation, kind="upper bound", protocol={"samples": "1"})
-
-
-def _negative_elbo(evaluation: Evaluation) -> Tensor:
-    model = evaluation.model
-    assert isinstance(model, VariationalBound)
-    return -evaluation.per_image(model.elbo, purpose="elbo")
 
 
 class IWAE(Metric):
     """The importance-weighted bound -1/N sum_n log (1/K sum_k w_nk) with E[w_nk] = p(x_n), in nats an image.
 
     An upper bound in expectation, which falls to the negative log-likelihood as K grows (Burda, Grosse & Salakhutdinov
-    2016, arXiv 1509.00519). Exactly K weights an image are drawn.
+    2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
 
     Args:
         num_samples: K, at least 1; the name ``iwae-5000`` gives it as text.
-        max_elements: (weights a call) x (images a call) x D stays at or below this, unless one weight of one image
-            exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K and N are.
-            Which random numbers an image gets depends on it; what is estimated does not.
+        max_elements: (weights for each call) x (images in each call) x D stays at or below this, unless one weight of
+            one image exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K
+            and N are. Which random numbers an image gets depends on it; what is estimated does not.
     """
 
     board = "bounds"
@@ -105,7 +94,7 @@ def log_mean_weight(
         model: gives the weights.
         images: (N, C, H, W) uint8.
         num_samples: K.
-        chunk: how many weights an image are drawn at a time.
+        chunk: how many weights for each image are drawn at a time.
 
     Returns:
         (N,) float64 nats and (N,) float64, both on the CPU.

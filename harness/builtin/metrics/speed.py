@@ -11,7 +11,6 @@ import torch
 
 from harness import (
     Autoregressive,
-    Certificate,
     Evaluation,
     Metric,
     Score,
@@ -48,6 +47,7 @@ class _Throughput(Metric):
     unit = "images/s"
     higher_is_better = True
     stage = "speed"
+    draws = False  # whether what is timed is the model's default sampler
 
     @abstractmethod
     def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
@@ -63,11 +63,7 @@ class _Throughput(Metric):
         with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
             sweep = sweep_batch_sizes(call)
         score = throughput_score(sweep, {**_protocol(evaluation), **protocol})
-        return _certified(score, self._certificate(evaluation, sweep.best))
-
-    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
-        """Confirms what was timed, where it can be."""
-        return None
+        return _certified(score, evaluation, self.name, sweep.best) if self.draws else score
 
 
 def throughput_score(sweep: Sweep, protocol: dict[str, str]) -> Score:
@@ -118,12 +114,10 @@ class SamplingThroughput(_Throughput):
 
     name = "sampling-throughput"
     header = "Sampling"
+    draws = True
 
     def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         return {"sampler": default_sampler(evaluation.model)}, evaluation.model.sample
-
-    def _certificate(self, evaluation: Evaluation, batch_size: int) -> Certificate | None:
-        return _default_certificate(evaluation, self.name, batch_size)
 
 
 class SamplingLatency(Metric):
@@ -151,25 +145,19 @@ class SamplingLatency(Metric):
         }
         protocol = {**_protocol(evaluation), "sampler": default_sampler(model), "batch size": "1", **_warm_up(timing)}
         score = Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
-        return _certified(score, _default_certificate(evaluation, self.name, 1))
+        return _certified(score, evaluation, self.name, 1)
 
 
-def _default_certificate(evaluation: Evaluation, metric: str, batch_size: int) -> Certificate | None:
-    """Confirms the default sampler of an autoregressive model; a full pass a step is what the others are held to."""
+def _certified(score: Score, evaluation: Evaluation, metric: str, batch_size: int) -> Score:
+    """Confirms the default sampler of an autoregressive model; a full pass for each step is what others are held to."""
     model = evaluation.model
     name = default_sampler(model)
     if not isinstance(model, Autoregressive) or name == "raster":
-        return None
+        return score
     with isolated_rng(derive_seed(evaluation.seed, metric, "certificate"), evaluation.device), torch.no_grad():
         noise = model.draw_noise(batch_size)
         certificate = certify(model, model.samplers()[name](batch_size, noise=noise), noise)
     certificate.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
-    return certificate
-
-
-def _certified(score: Score, certificate: Certificate | None) -> Score:
-    if certificate is None:
-        return score
     counts = {
         "certificate_entries": float(certificate.entries),
         "certificate_within_rounding": float(certificate.within_rounding),

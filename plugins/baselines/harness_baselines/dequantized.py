@@ -13,8 +13,8 @@ from harness import VariationalBound
 class DequantizedDensity(VariationalBound):
     """A density p(x + u) on R^D: log w = log p(x + u) - log q(u), q(u) = 1, is a bound of log p(image) in expectation.
 
-    What is bounded: ``sample`` draws from the density, rounds down and clamps to the levels, so that p(image) is the
-    density's mass of the image's cell, where the cells of values 0 and levels - 1 reach to infinity. E[exp w] is the
+    What is bounded: ``sample`` draws from the density, rounds down and clamps to the levels. So p(image) is the
+    density's mass of the image's cell; the cells of values 0 and levels - 1 reach to infinity. E[exp w] is the
     mass of the unit cell x + [0, 1)^D: that is p(image) where no entry is 0 or levels - 1, and less elsewhere. So log w
     is in expectation a lower bound of log p(image) throughout, and E[exp w] sums over all images to the density's mass
     inside [0, levels)^D, below one: little is missing on natural 8-bit images, much on binary ones. For want of those

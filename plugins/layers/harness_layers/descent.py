@@ -62,8 +62,15 @@ class Descent:
         return self.learning_rate * grown * SCHEDULES[self.schedule](trainer.fraction)
 
 
-def descend(model: Model, data: Dataset, trainer: Trainer, descent: Descent, loss: Callable[[Split], Tensor], *,
-            score: Callable[[Split], float], after_step: Callable[[], None] | None = None) -> None:  # fmt: skip
+def descend(
+    model: Model,
+    data: Dataset,
+    trainer: Trainer,
+    descent: Descent,
+    loss: Callable[[Split], Tensor],
+    *,
+    score: Callable[[Split], float],
+) -> None:
     """Minimises the mean of ``loss`` over ``data.train`` and keeps the best weights on ``data.valid``.
 
     Args:
@@ -72,7 +79,6 @@ def descend(model: Model, data: Dataset, trainer: Trainer, descent: Descent, los
         descent: how.
         loss: maps N images and labels to (N,) nats.
         score: maps a split to the score that is validated, lower is better.
-        after_step: called after each step, for an average of the weights and the like.
     """
     named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     parameters = [value for _, value in named]
@@ -95,8 +101,6 @@ def descend(model: Model, data: Dataset, trainer: Trainer, descent: Descent, los
         if descent.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, descent.max_gradient_norm)
         optimizer.step()
-        if after_step is not None:
-            after_step()
         trainer.log(loss=total)
 
 
