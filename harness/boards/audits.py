@@ -111,9 +111,13 @@ def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
     """
     notes = []
     for label, audit in rows:
-        said = [note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes]
+        said: dict[str, list[str]] = {}
+        for note in (note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes):
+            where, _, what = note.partition(": ")
+            said.setdefault(what, []).append(where)
         if said:
-            notes.append(f"{label}: dependence: {sentence('; '.join(said))}")
+            words = "; ".join(f"{' and '.join(places)}: {what}" for what, places in said.items())
+            notes.append(f"{label}: dependence: {sentence(words)}")
     alike: dict[tuple[str, ...], list[str]] = {}
     for label, audit in rows:
         if audit.passed:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from harness.boards.statistics import MIRRORED, Floats, ScoreMatrix, deviation, mean, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.record import RunRecord, ScoreRecord
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
 Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 PerImage = Mapping[str, Arrays]
@@ -111,14 +111,14 @@ class Figure:
     @cached_property
     def standard_deviation(self) -> float | None:
         """Over seeds; None for one."""
-        return significant_digits(deviation(self.values)) if len(self.values) > 1 else None
+        return ten_digits(deviation(self.values)) if len(self.values) > 1 else None
 
     @cached_property
     def standard_error(self) -> float | None:
         """Over test images; by resampling, where there are no scores per image."""
         matrix = self.matrix
         error = self.error if matrix is None else matrix.standard_error
-        return None if error is None else significant_digits(error)
+        return None if error is None else ten_digits(error)
 
     @property
     def error(self) -> float | None:
@@ -233,7 +233,7 @@ def mean_of(values: Sequence[float], factor: float = 1.0) -> float:
     """Returns the mean times a factor, of ten digits; what is not computed stands as it was recorded."""
     if factor == 1.0 and all(value == values[0] for value in values):
         return values[0]
-    return significant_digits(mean(values) * factor)
+    return ten_digits(mean(values) * factor)
 
 
 def _quartile(score: ScoreRecord, name: str) -> float | None:

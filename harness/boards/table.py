@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.boards.problems import Problem
@@ -45,6 +45,7 @@ class Table:
         title: of the part; empty where a dataset has one table.
         ranks: what the rank intervals rest on.
         by: the column that lines are sorted by.
+        whole: of a part of a table, the lines of all of it: its parts print as many decimals.
     """
 
     columns: tuple[Column, ...]
@@ -52,6 +53,11 @@ class Table:
     title: str = ""
     ranks: Ranks = field(default_factory=Ranks)
     by: Column | None = None
+    whole: tuple[Line, ...] = ()
+
+    def part(self, lines: tuple[Line, ...]) -> Table:
+        """Returns the table with some of its lines."""
+        return replace(self, lines=lines, whole=self.whole or self.lines)
 
     @classmethod
     def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:

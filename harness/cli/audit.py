@@ -6,8 +6,8 @@ import difflib
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from json import dumps
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -82,30 +82,25 @@ def audit(
             echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
 
     only = None if checks is None else [name.strip() for name in checks.split(",")]
-    asked = _asked(options, model, changes, size, dataset)
-    report = audit(asked.subject, seed=seed, only=only, on_check=tell)
+    subject, words = _asked(options, model, changes, size, dataset)
+    report = audit(subject, seed=seed, only=only, on_check=tell)
     if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
         print_json(report.model_dump(mode="json"))
     else:
-        _print(report, asked)
+        _print(report, words)
     if report.failed:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be audited, and the arguments that say so again."""
-
-    subject: Subject
-    words: tuple[str, ...]
 
 
 # --- what is asked for ---
 
 
-def _asked(options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None) -> _Asked:
+def _asked(
+    options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
+) -> tuple[Subject, list[str]]:
+    """Returns what is to be audited, and the arguments that say so again."""
     from harness.auditing.subject import Subject
     from harness.discovery.loading import origin_of
 
@@ -114,7 +109,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
     model_class, name, record = _find(options, model)
     given = {**(record.spec.hyperparameters if record else {}), **dict(map(parse_setting, changes))}
     origin = origin_of(options.plugins, model_class, name, given)
-    words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={_as_toml(value)}"))]
+    words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={dumps(value)}"))]
     full = None
     if size is not None:
         full, words = _size(size), [*words, "--size", size]
@@ -125,7 +120,7 @@ def _asked(options: Context, model: str, changes: Sequence[str], size: str | Non
         words += ["--dataset", record.spec.dataset]
     if full is not None:
         _check_it_takes(origin, full)
-    return _Asked(Subject(name, origin.construct, origin.changed, full), tuple(words))
+    return Subject(name, origin.construct, origin.changed, full), words
 
 
 def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
@@ -167,20 +162,12 @@ def _size(text: str) -> ImageSpec:
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-def _as_toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(repr(item) if isinstance(item, str) else _as_toml(item) for item in value)}]"
-    return str(value)
-
-
 # --- what is said ---
 
 _SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
 
 
-def _print(report: AuditReport, asked: _Asked) -> None:
+def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
     header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
@@ -189,7 +176,7 @@ def _print(report: AuditReport, asked: _Asked) -> None:
         echo(f"\n✗ {result.check}: {result.meaning}")
         for failure in result.failures:
             echo(f"    {failure}")
-        again = ["harness", "audit", *asked.words, "--checks", result.check, "--seed", str(result.seed)]
+        again = ["harness", "audit", *words, "--checks", result.check, "--seed", str(result.seed)]
         echo(f"  again: {shlex.join(again)}")
     notes = [f"  {result.check}: {note}" for result in report.checks for note in result.notes]
     if notes:

@@ -15,8 +15,8 @@ from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv
-from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
+from harness.support.numbers import ten_digits
 
 _ALWAYS = (
     "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
@@ -125,7 +125,7 @@ def _advantage_values(advantage: Advantage) -> dict[str, Any]:
     item, cached, beside = advantage.measurement, advantage.cached, advantage.cached or advantage.naive
     names = ("label", "sampler", "height", "width", "batch_size", "bits_per_dim", "likelihood_kind")
     return {name: getattr(item, name) for name in names} | {
-        "seconds_an_image": significant_digits(item.median_seconds / item.batch_size),
+        "seconds_an_image": ten_digits(item.median_seconds / item.batch_size),
         "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
         "baseline": getattr(beside, "label", None), "baseline_sampler": getattr(cached, "sampler", None),
         "baseline_bits_per_dim": getattr(beside, "bits_per_dim", None),

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from harness.support.digits import significant_digits
 from harness.support.files import write_atomically
+from harness.support.numbers import ten_digits
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
@@ -122,29 +122,29 @@ class Measurement(BaseModel):
     @property
     def median_seconds(self) -> float:
         """The median over rounds of the seconds of one call; this and what follows have ten significant digits."""
-        return significant_digits(median(self.seconds))
+        return ten_digits(median(self.seconds))
 
     @property
     def quartiles_seconds(self) -> tuple[float, float]:
         """The quartiles over rounds."""
         low, high = np.quantile(self.seconds, [0.25, 0.75])
-        return significant_digits(low), significant_digits(high)
+        return ten_digits(low), ten_digits(high)
 
     @property
     def images_per_second(self) -> float:
         """Images of a call over its seconds."""
-        return significant_digits(self.batch_size / self.median_seconds)
+        return ten_digits(self.batch_size / self.median_seconds)
 
     @property
     def forward_median_seconds(self) -> float | None:
         """The median over rounds of the seconds of one forward pass of as many images."""
-        return significant_digits(median(self.forward_seconds)) if self.forward_seconds else None
+        return ten_digits(median(self.forward_seconds)) if self.forward_seconds else None
 
     @property
     def forward_ratio(self) -> float | None:
         """Seconds of a call over those of one forward pass of as many images, timed in the same rounds."""
         forward = self.forward_median_seconds
-        return None if forward is None else significant_digits(self.median_seconds / forward)
+        return None if forward is None else ten_digits(self.median_seconds / forward)
 
     @property
     def gemm_fraction(self) -> float | None:
@@ -154,7 +154,7 @@ class Measurement(BaseModel):
         """
         if self.forward_flops is None or self.gemm_flops_per_second is None:
             return None
-        return significant_digits(self.forward_flops / self.median_seconds / self.gemm_flops_per_second)
+        return ten_digits(self.forward_flops / self.median_seconds / self.gemm_flops_per_second)
 
 
 def read_measurements(path: Path) -> list[Measurement]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from harness.profiling.measurement import Measurement
 from harness.profiling.page import exponent
 from harness.profiling.tables import MachineTables
-from harness.support.digits import significant_digits
-from harness.support.numbers import fixed, seconds
+from harness.support.numbers import fixed, seconds, ten_digits
 
 if TYPE_CHECKING:
     import altair
@@ -125,7 +124,7 @@ def _ends(
             taken[item.pixels] = place
             text = fixed(scaling.seconds.exponent, 2)
             found.append({
-                "model": item.label, "pixels": item.pixels, "seconds": significant_digits(place), "exponent": text,
+                "model": item.label, "pixels": item.pixels, "seconds": ten_digits(place), "exponent": text,
             })  # fmt: skip
     return found
 
@@ -133,7 +132,7 @@ def _ends(
 def _limits(values: Sequence[float]) -> tuple[float, float]:
     """The smallest and the largest value, and some space around them."""
     edge = max(1.3, (max(values) / min(values)) ** 0.06)
-    return significant_digits(min(values) / edge), significant_digits(max(values) * edge)
+    return ten_digits(min(values) / edge), ten_digits(max(values) * edge)
 
 
 def _guides(limits: tuple[tuple[float, float], tuple[float, float]]) -> altair.LayerChart | altair.FacetChart:
@@ -143,7 +142,7 @@ def _guides(limits: tuple[tuple[float, float], tuple[float, float]]) -> altair.L
     (left, right), (low, high) = limits
     reaches = {slope: min(right / left, (high / low) ** (1 / slope)) for slope in (1, 2)}
     values = [
-        {"pixels": significant_digits(left * part), "seconds": significant_digits(low * part**slope),
+        {"pixels": ten_digits(left * part), "seconds": ten_digits(low * part**slope),
          "slope": slope, "end": part > 1}
         for slope, reach in reaches.items()
         for part in (1.0, reach)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
 SMALLEST_SIZE = 16
 CONFIDENCE = 0.95
@@ -96,7 +96,7 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
 
 
 def _rounded(value: float) -> float:
-    return significant_digits(round(value, _DECIMALS))
+    return ten_digits(round(value, _DECIMALS))
 
 
 def _root_mean_square(values: _Floats) -> float:

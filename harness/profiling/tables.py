@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.scaling import SMALLEST_SIZE, Growth, PowerLaw, fit_growth, fit_power_law
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
 CACHED = "cached"
 
@@ -48,7 +48,7 @@ class Advantage:
         return self._over(self.naive)
 
     def _over(self, other: Measurement | None) -> float | None:
-        return None if other is None else significant_digits(other.median_seconds / self.measurement.median_seconds)
+        return None if other is None else ten_digits(other.median_seconds / self.measurement.median_seconds)
 
 
 @dataclass(frozen=True)

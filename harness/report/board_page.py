@@ -83,10 +83,10 @@ def _table_section(board: Board, table: Table) -> Section:
     audited = [(line.row.label, line.row.audit) for line in table.models if line.row] if "audit" in board.shows else []
     notes = (*ranked, *audit_failures(audited), *board.notes(table))
     folded = {**board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)}
-    references = replace(table, lines=table.references)
+    references = table.part(table.references)
     words = "Not ranked: what the figures are to be read against."
     floors = (Section("Floors and ceilings", words, references),) if references.lines else ()
-    shown = replace(table, lines=table.models) if table.models else None
+    shown = table.part(table.models) if table.models else None
     return Section(table.title, "", shown, notes, floors, folded={name: told for name, told in folded.items() if told})
 
 

@@ -41,7 +41,7 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
         and column.key not in without
         and (column.key == "rank" or any(_cell(line, column) is not None for line in lines))
     ]
-    decimals = {column.key: _decimals(column, table.lines) for column in shown}
+    decimals = {column.key: _decimals(column, table.whole or table.lines) for column in shown}
     return Grid(
         tuple(column.key for column in shown),
         tuple(column.title + _arrow(column) for column in shown),

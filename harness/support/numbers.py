@@ -1,4 +1,8 @@
-"""How numbers are printed, everywhere."""
+"""How numbers are printed, everywhere; and how those that are computed are rounded, so that every machine has the same.
+
+A processor's vector instructions decide in which order a sum is taken, and with it the last two or three of a number's
+seventeen digits. What was measured is written as it was recorded; what is computed from that is rounded first.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,15 @@ import math
 
 NOTHING = "–"
 KIND_SIGNS = {"exact": "", "upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
+
+
+def ten_digits(value: float) -> float:
+    """Returns a number rounded to ten significant digits; a zero is never negative.
+
+    It is rounded to thirteen digits before: a number that lies halfway between two results, but for the processor's
+    last bits, is halfway on every machine.
+    """
+    return float(f"{float(f'{value:.12e}'):.9e}") + 0.0
 
 
 def fixed(value: float, decimals: int) -> str:

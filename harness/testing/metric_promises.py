@@ -17,6 +17,7 @@ from harness.interface.metric import Evaluation, Metric, Score
 from harness.interface.model import Model
 from harness.interface.spec import Budget, ImageSpec, ScoreKind
 from harness.interface.training import Trainer
+from harness.records.record import BOARD_NAME
 from harness.support.randomness import isolated_rng
 from harness.testing.conformance import Broken, Inapplicable
 from harness.testing.model_promises import check_entry, class_of
@@ -76,6 +77,10 @@ def declared(name: str, model: Promised) -> None:
     metric = _metric(name)
     if not isinstance(getattr(metric, "unit", None), str):
         raise Broken(f"{name} declares no unit: say what its value counts, such as nats, or '' of a pure number")
+    if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
+        raise Broken(f"{name}.board is {metric.board!r}, not lower-case words joined by hyphens")
+    if not isinstance(metric.header, str):
+        raise Broken(f"{name}.header is {metric.header!r}, not a text")
     if not (isinstance(metric.requires, type) and issubclass(metric.requires, object)):
         raise Broken(f"{name}.requires is {metric.requires!r}, not a capability such as harness.ExactLikelihood")
     if metric.stage not in _STAGES:

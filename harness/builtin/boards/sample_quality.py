@@ -23,6 +23,7 @@ class SampleQuality(Board):
     """Distances between samples and real images."""
 
     name = "sample-quality"
+    title = "sample quality"
     nothing = "no sample quality"
     has_pictures = True
     reading = """

@@ -15,9 +15,9 @@ from harness.profiling.plot import draw_plot
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.tables import tables_of
 from harness.report.charts import vega_lite
-from harness.support.digits import significant_digits
+from harness.support.numbers import ten_digits
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 SPEED = BOARDS / "generation-speed"
 
 
@@ -71,10 +71,10 @@ def test_no_byte_of_the_profile_depends_on_a_processors_last_bits(monkeypatch, s
     ],
 )
 def test_ten_digits_are_kept(value, expected):
-    assert repr(significant_digits(value)) == repr(expected)
+    assert repr(ten_digits(value)) == repr(expected)
 
 
 def test_a_number_halfway_is_rounded_alike_on_either_side_of_the_last_bit():
     halfway = 1.23456789005
-    found = {significant_digits(halfway * (1 + part)) for part in (-4e-16, 0, 4e-16)}
+    found = {ten_digits(halfway * (1 + part)) for part in (-4e-16, 0, 4e-16)}
     assert len(found) == 1
