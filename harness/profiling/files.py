@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from harness.profiling.measurement import Measurement
-from harness.profiling.page import to_profile_markdown
+from harness.profiling.page import profile_page
 from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv
+from harness.report.markdown import to_markdown
 from harness.support.files import write_atomically
 from harness.support.numbers import ten_digits
 
@@ -57,11 +58,12 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
     ``stem`` is that of the files' names; ``command`` makes them again, and stands in the page's first line.
     """
     plot = draw_plot(title, machines)
-    pictures = [f"{stem}.svg"] if plot is not None else []
+    page = profile_page(title, machines, [] if plot is None else [f"{stem}.svg"])
+    rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
     files = {
-        f"{stem}.md": to_profile_markdown(title, machines, pictures=pictures, command=command).encode(),
-        f"{stem}.csv": to_profile_csv(machines).encode(),
-        f"{stem}.json": to_profile_json(title, machines).encode(),
+        f"{stem}.md": to_markdown(page, origin=f"measurements by `{command}`").encode(),
+        f"{stem}.csv": to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")]).encode(),
+        f"{stem}.json": _to_json(title, machines).encode(),
     }
     return files if plot is None else {**files, f"{stem}{SPEC_ENDING}": vega_lite(plot)}
 
@@ -85,14 +87,7 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
     return differing_files(files, folder) + drawings
 
 
-def to_profile_csv(machines: Sequence[MachineTables]) -> str:
-    """Writes all measurements as one table; the first column tells the machines apart."""
-    rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
-    return to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")])
-
-
-def to_profile_json(title: str, machines: Sequence[MachineTables]) -> str:
-    """Writes everything as JSON, for scripts."""
+def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
     parts = [
         {
             "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,

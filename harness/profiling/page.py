@@ -8,7 +8,7 @@ from harness.boards.table import Table
 from harness.profiling.measurement import Measurement
 from harness.profiling.scaling import Growth, PowerLaw
 from harness.profiling.tables import MachineTables
-from harness.report.markdown import Document, Picture, Section, to_markdown
+from harness.report.markdown import Document, Picture, Section
 from harness.support.numbers import KIND_SIGNS, NOTHING, fixed, memory, seconds, short, significant
 
 _READING = """
@@ -46,15 +46,11 @@ _ADVANTAGE_NOTES = (
 )
 
 
-def to_profile_markdown(title: str, machines: Sequence[MachineTables], *, pictures: Sequence[str], command: str) -> str:
-    """Writes the tables for people, one part for each machine.
-
-    ``pictures`` are names of image files beside the page; ``command`` makes the page, for the comment at its top.
-    """
+def profile_page(title: str, machines: Sequence[MachineTables], pictures: Sequence[str]) -> Document:
+    """Returns the tables for people, one part for each machine; ``pictures`` are names of files beside the page."""
     introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
     sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
-    document = Document(title, (introduction,), sections, READING)
-    return to_markdown(document, origin=f"measurements by `{command}`")
+    return Document(title, (introduction,), sections, READING)
 
 
 def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:

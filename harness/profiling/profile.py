@@ -45,13 +45,11 @@ class ProfiledRow(BaseModel):
     @property
     def row_label(self) -> str:
         """The row's name."""
-        if self.label is not None:
-            return self.label
-        if self.name is None:
-            return str(self.run)
-        shown = ", ".join(f"{key}={value}" for key, value in sorted(self.hyperparameters.items()))
-        shown = ", ".join(filter(None, [shown, f"run {self.run}" if self.run else ""]))
-        return f"{self.name} ({shown})" if shown else self.name
+        if self.label is not None or self.name is None:
+            return self.label or str(self.run)
+        shown = [f"{key}={value}" for key, value in sorted(self.hyperparameters.items())]
+        shown += [f"run {self.run}"] if self.run else []
+        return f"{self.name} ({', '.join(shown)})" if shown else self.name
 
 
 class GenerationProfile(BaseModel):
@@ -91,15 +89,13 @@ class GenerationProfile(BaseModel):
     @model_validator(mode="after")
     def _labels_differ(self) -> GenerationProfile:
         labels = [row.row_label for row in self.models]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ValueError(f"two models are labelled {label!r}; give one of them a label of its own")
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"two models are labelled {twice[0]!r}; give one of them a label of its own")
         for name in ("sizes", "batch_sizes", "samplers"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"{name} = {list(values)} must name at least one, and none of them twice")
-        known = {*labels, *(row.name for row in self.models)}
-        if self.baseline is not None and self.baseline not in known:
+        if self.baseline not in {None, *labels, *(row.name for row in self.models)}:
             raise ValueError(f"baseline {self.baseline!r} is none of the models: {', '.join(labels)}")
         return self
 
@@ -111,7 +107,7 @@ class GenerationProfile(BaseModel):
             ProfileError: a missing or malformed file, a suite of trainings, an unknown key, a wrong type.
         """
         content = read_toml(path, "profile", ProfileError)
-        if not is_profile(content):
+        if "profile" not in content:
             raise ProfileError(f"{path}: a profile begins with: profile = 'generation'")
         return cls.make(content, source=str(path))
 
@@ -126,11 +122,6 @@ class GenerationProfile(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(map(str, first["loc"]))
             what = first["msg"].removeprefix("Value error, ")
-            raise ProfileError(f"{source}: {f'{where}: ' if where else ''}{what}") from error
-
-
-def is_profile(content: dict[str, Any]) -> bool:
-    """Tells whether a TOML document is a profile, and no suite of trainings."""
-    return "profile" in content
+            raise ProfileError(": ".join(filter(None, [source, where, what]))) from error

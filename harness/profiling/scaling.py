@@ -25,12 +25,9 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """cost = c pixels^exponent.
+    """cost = c pixels^exponent, with the exponent's 95 % interval, which two sizes do not give.
 
-    Attributes:
-        exponent: the slope in the logarithms.
-        low, high: its 95 % confidence interval; None with two sizes, through which any line goes.
-        relative_error: root mean square of log cost - log fit.
+    ``relative_error`` is the root mean square of log cost - log fit.
     """
 
     exponent: float
@@ -58,11 +55,7 @@ class Growth:
 
 
 def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw | None:
-    """Fits a power law; None below two different numbers of pixels.
-
-    Raises:
-        ValueError: pixels or costs that are not positive, or not as many of the one as of the other.
-    """
+    """Fits a power law; None below two different numbers of pixels; ValueError for what is not positive."""
     x, y = (np.log(values) for values in _checked(pixels, costs))
     if len(set(x.tolist())) < 2:
         return None
@@ -85,9 +78,7 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     x, y = _checked(pixels, costs)
     slope, intercept = _line(np.log2(x), y)
     fitted = intercept + slope * np.log2(x)
-    error = math.inf
-    if (fitted > 0).all():
-        error = _root_mean_square(np.log(y) - np.log(fitted))
+    error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
     logarithmic = LogarithmicLaw(_rounded(intercept), _rounded(slope), error)
     nearer: Literal["power", "logarithmic"] | None = None
     if len(x) > 2 and error != power.relative_error:
@@ -111,8 +102,6 @@ def _line(x: _Floats, y: _Floats) -> tuple[float, float]:
 
 def _checked(pixels: Sequence[float], costs: Sequence[float]) -> tuple[_Floats, _Floats]:
     x, y = np.asarray(pixels, dtype=np.float64), np.asarray(costs, dtype=np.float64)
-    if x.shape != y.shape:
-        raise ValueError(f"{len(x)} numbers of pixels and {len(y)} costs do not make points")
     if (x <= 0).any() or (y <= 0).any():
         raise ValueError("a law of growth is fitted to positive numbers alone")
     return x, y

@@ -8,13 +8,10 @@ import pytest
 from scipy import stats
 
 from harness.profiling import measurement, scaling
-from harness.profiling.files import to_profile_csv, to_profile_json
+from harness.profiling.files import render_profile
 from harness.profiling.measurement import read_measurements
-from harness.profiling.page import to_profile_markdown
-from harness.profiling.plot import draw_plot
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.tables import tables_of
-from harness.report.charts import vega_lite
 from harness.support.numbers import ten_digits
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -37,15 +34,10 @@ def speed_files():
     profile = GenerationProfile.read(BOARDS / "generation-speed.toml")
     labels = [row.row_label for row in profile.models]
     machines = tables_of(read_measurements(SPEED / "measurements.jsonl"), labels=labels, baseline=profile.baseline)
-    command = "harness profile report generation-speed"
-    return {
-        "generation-speed.md": to_profile_markdown(
-            profile.title, machines, pictures=["generation-speed.svg"], command=command
-        ),
-        "generation-speed.csv": to_profile_csv(machines),
-        "generation-speed.json": to_profile_json(profile.title, machines),
-        "generation-speed.vl.json": vega_lite(draw_plot(profile.title, machines)).decode(),
-    }
+    files = render_profile(
+        profile.title, machines, stem="generation-speed", command="harness profile report generation-speed"
+    )
+    return {name: content.decode() for name, content in files.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
