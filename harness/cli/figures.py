@@ -51,12 +51,12 @@ def figure(
         return
     leaderboard, _ = read_leaderboard(options, path, from_store=from_store)
     maker = maker_of(options, leaderboard, Path(output) if output else path.with_suffix(""), path.parent, wanted)
-    if check:
-        if differing := maker.check(name):
-            fail(f"{', '.join(differing)} in {maker.folder}: not what the records give; without --check they are drawn")
-        typer.echo(f"{maker.folder}: the figure {name} is what the records give")
+    if not check:
+        say(maker.draw(name, again=again), name, maker.folder)
         return
-    say(maker.draw(name, again=again), name, maker.folder)
+    if differing := maker.check(name):
+        fail(f"{', '.join(differing)} in {maker.folder}: not what the records give; without --check they are drawn")
+    typer.echo(f"{maker.folder}: the figure {name} is what the records give")
 
 
 def _figure_of_model(

@@ -103,8 +103,9 @@ def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profi
         raise ValueError(f"run {record.run!r} is of the model {name!r}, not {row.name!r}")
     model, plugins = load_model(record, options.settings(device=device)), options.plugins_of(record.run)
     figure = rows_of([record])[0].bits_per_dim
+    bits, kind = (None, None) if figure is None else (figure.mean, figure.kind)
     return Profiled(
         row.label or f"{name} ({record.run})", name, lambda _: model, record.spec.hyperparameters,
         model_code(plugins, name), sampler_codes(plugins, name), spec=model.spec, run=record.run,
-        bits_per_dim=figure and figure.mean, likelihood_kind=figure and figure.kind, samplers=row.samplers,
+        bits_per_dim=bits, likelihood_kind=kind, samplers=row.samplers,
     )  # fmt: skip

@@ -37,9 +37,7 @@ def generation(
         None, metavar="MODELS...", autocompletion=completion.audited,
         help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
     ),
-    sizes: list[int] = typer.Option(
-        [], "--sizes", min=1, help="Heights of square images: --sizes 8 16 32, or with commas."
-    ),
+    sizes: list[int] = typer.Option([], "--sizes", min=1, help="Heights of square images: --sizes 8 16, or 8,16."),
     batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),
     samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),
     baseline: str = typer.Option(None, "--baseline", help="The model that others are compared with: name or label."),
@@ -126,11 +124,10 @@ def report(
 
     folder, profile, stem, named = Path(target), None, STEM, ""
     if not folder.is_dir():
-        path = suite_path(target)
-        profile = GenerationProfile.read(path)
-        folder, stem, named = path.with_suffix(""), path.stem, f" {path.stem}"
+        folder, stem = suite_path(target).with_suffix(""), suite_path(target).stem
+        profile, named = GenerationProfile.read(suite_path(target)), f" {stem}"
         if baseline is not None:
-            raise ValueError(f"--baseline goes with a folder: {path} names its own")
+            raise ValueError(f"--baseline goes with a folder: {suite_path(target)} names its own")
     file = folder / MEASUREMENTS_FILE
     if not file.exists():
         raise ValueError(f"{folder} has no {MEASUREMENTS_FILE}: 'harness profile generation' measures it")
@@ -144,15 +141,15 @@ def report(
         found = merge_measurements([found, *map(read_measurements, paths)])
         write_measurements(file, found)
     machines, files = _render(profile, found, stem, named, baseline=baseline)
+    gives = f"what {MEASUREMENTS_FILE} gives"
     if not check:
         for written in write_profile(files, folder):
             echo(str(written))
-        return
-    if differ := check_profile(files, folder):
-        words = f"are not what {MEASUREMENTS_FILE} gives; without --check it writes them"
-        echo(f"{folder}: {', '.join(differ)} {words}", err=True)
+    elif differ := check_profile(files, folder):
+        echo(f"{folder}: {', '.join(differ)} are not {gives}; without --check it writes them", err=True)
         raise typer.Exit(1)
-    echo(f"{folder}: {len(files)} files are what {MEASUREMENTS_FILE} gives; machines: {len(machines)}")
+    else:
+        echo(f"{folder}: {len(files)} files are {gives}; machines: {len(machines)}")
 
 
 @profile.command()
@@ -214,8 +211,7 @@ def _profile(
         if models:
             raise ValueError("--suite names the models: give the one or the others")
         path = suite_path(suite)
-        profile = GenerationProfile.read(path)
-        content = {**profile.model_dump(mode="json"), **given}
+        content = GenerationProfile.read(path).model_dump(mode="json") | given
         return GenerationProfile.make(content, source="the options"), path.with_suffix(""), path.stem
     if not models:
         raise ValueError("name models to profile, or a profile by --suite; 'harness list models' says which there are")

@@ -35,17 +35,10 @@ _MEMORY_SECONDS = 2.0
 class Contender:
     """A call that is timed against others, and what came out.
 
-    Attributes:
-        prepare: makes, before the clock runs, the noise of a round by its number; None where there is none to share.
-        call: takes that noise and a trace to count in.
-        certify: confirms what a call returned for a noise; None where there is nothing to confirm.
-        part: so many of so many passes are what is timed, and stands for the whole; all of it by default.
-        seconds: of one whole call, one value for each round.
-        calls: how many calls a round has.
-        warmed_up: False where the first call took longer than the budget and is the measurement.
-        certificate: of the last image of every round, and of the warm-up.
-        problem: why there is no figure: the exception.
-        first_seconds: of the last call of the warm-up.
+    ``prepare`` makes, before the clock runs, what a round of that number shares: its noise. ``call`` takes it and a
+    trace to count in; ``certify`` confirms what it returned. Where ``part`` is set, so many of so many passes are timed
+    and stand for the whole. ``seconds`` are of one whole call, one value for each round of ``calls`` calls;
+    ``first_seconds`` of the last call of the warm-up; ``problem`` is why there are none.
     """
 
     prepare: Callable[[int], Any]
@@ -97,9 +90,9 @@ class Contender:
 
     def measure(self, number: int, clock: Clock) -> None:
         """Times one round, and confirms its images."""
-        seconds = self._timed(number, self.calls, clock)
+        seconds = self._timed(number, self.calls, clock) / self.calls
         if self.problem is None:
-            self.seconds.append(self._whole(seconds / self.calls))
+            self.seconds.append(self._whole(seconds))
 
     def _whole(self, measured: float) -> float:
         """Extrapolates: every pass is the same computation."""
@@ -142,13 +135,9 @@ def run_rounds(contenders: Sequence[Contender], *, rounds: int, budget_seconds: 
 
 @dataclass
 class Entrant:
-    """One sampler of one model in a contest, and what is measured of it beside its time.
+    """One sampler of one model in a contest, its times, and what is measured beside them; see ``Measurement``.
 
-    Attributes:
-        model, sampler: what draws; ``is_default``: whether it is the model's default.
-        contender: its times, as far as they were taken.
-        forward: the forward pass of the same batch; None where the model has none.
-        forward_flops, peak_memory_bytes, memory_cut_off: as ``Measurement`` has them.
+    ``forward`` is the forward pass of the same batch; None where the model has none.
     """
 
     model: Model
@@ -174,13 +163,7 @@ class Entrant:
 
 
 class Contest:
-    """Times what is entered in interleaved rounds.
-
-    Args:
-        batch_size: images of a call.
-        profile: gives rounds, budget and seed.
-        clock: gives seconds, once the accelerator is done.
-    """
+    """Times what is entered in interleaved rounds; the profile gives their number, the budget and the seed."""
 
     def __init__(self, batch_size: int, profile: GenerationProfile, clock: Clock) -> None:
         self.batch_size, self.profile, self.clock = batch_size, profile, clock
@@ -205,11 +188,7 @@ class Contest:
 
     @torch.no_grad()
     def run(self) -> None:
-        """Times everything, then looks at memory and operations.
-
-        Raises:
-            KeyboardInterrupt: what was timed until then is in the entrants.
-        """
+        """Times everything, then looks at memory and operations; a KeyboardInterrupt leaves the times so far."""
         rounds, budget, forwards = self.profile.rounds, self.profile.budget_seconds, list(self._forwards.values())
         for forward in forwards:
             forward.warm_up(rounds, budget, self.clock)

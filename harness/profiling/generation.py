@@ -30,15 +30,11 @@ class Profiled:
     """A model to profile.
 
     Attributes:
-        label: as tables print it.
-        model: its registered name.
+        label, model: as tables print it, and its registered name.
         make: constructs it for a sample space, trained where ``spec`` is given; raises Unsupported or ValueError.
         hyperparameters: what differs from its defaults.
-        code: the digest of its code.
-        sampler_codes: those of the samplers that plugins registered for it, by name.
-        spec: the one space of a trained model.
-        run: whose weights it has.
-        bits_per_dim, likelihood_kind: of that run.
+        code, sampler_codes: digests of its code, and of the samplers that plugins registered for it, by name.
+        spec, run, bits_per_dim, likelihood_kind: of a trained model, its one space, and whose weights it has.
         samplers, sizes: other than the profile's.
     """
 

@@ -43,8 +43,7 @@ class Measurement(BaseModel):
         key: digest of the cell, the model's code and how it was measured.
         label, model, hyperparameters, weights, run: the row. ``weights`` are those of a run, or as initialised.
         channels, height, width, levels: the sample space.
-        batch_size: images of one call.
-        sampler: its name; ``default``: whether it is the model's default.
+        batch_size: images of one call; ``sampler``: its name; ``default``: whether it is the model's default.
         status, reason: why there is no figure, where there is none.
         complete: False where it was interrupted between rounds.
         seconds: of one call, one value for each round.
@@ -52,13 +51,12 @@ class Measurement(BaseModel):
         warmed_up: False where the first call took so long that it is the measurement.
         extrapolated_from, full_passes: of a raster that was not drawn to its end: so many of so many full passes were
             timed, and ``seconds`` are for all of them.
-        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value for each round.
-        forward_flops: of that pass.
+        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value for each round;
+            ``forward_flops``: of that pass.
         gemm_flops_per_second: the machine's measured peak, float32.
         network_evaluations, sequential_depth: of one call, means over the calls.
         peak_memory_bytes: the model's own and what a call allocates; ``memory_cut_off``: it was not watched to its end.
-        certificate: of the images that were timed.
-        bits_per_dim, likelihood_kind: of the run whose weights these are.
+        certificate: of the images that were timed; ``bits_per_dim``, ``likelihood_kind``: of the run.
         fingerprint, hardware: the machine; figures of two fingerprints do not compare.
     """
 

@@ -57,8 +57,8 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
     """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
     parts = []
     if tables.advantages:
-        table = _advantage_table(tables)
-        parts.append(Section("Advantage over the baseline", headline(tables), table, notes=_ADVANTAGE_NOTES))
+        over = _advantage_table(tables)
+        parts.append(Section("Advantage over the baseline", headline(tables), over, notes=_ADVANTAGE_NOTES))
     for setting in dict.fromkeys(item.setting for item in tables.measurements):
         items = [item for item in tables.measurements if item.setting == setting]
         shown = [speed_cells(tables, item) for item in items if item.shown]

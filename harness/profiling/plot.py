@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.profiling.measurement import Measurement
 from harness.profiling.page import exponent
@@ -16,6 +16,7 @@ from harness.support.numbers import fixed, seconds, ten_digits
 if TYPE_CHECKING:
     import altair
 
+_Limits = tuple[tuple[float, float], tuple[float, float]]
 _DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
 _GREY = "#7a7a7a"
@@ -37,65 +38,61 @@ def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatCh
     everything = [item for tables in machines for item in tables.measurements if item.shown]
     if not everything:
         return None
-    labels = list(dict.fromkeys(item.label for item in everything))
-    samplers = list(dict.fromkeys(item.sampler for item in everything))
-    batches = sorted({item.batch_size for item in everything})
-    rows = []
-    for tables in machines:
-        own = [item for item in tables.measurements if item.shown]
-        if not own:
-            continue
-        left, right = _limits([item.pixels for item in own])
-        limits = (left, 1.6 * right), _limits([item.median_seconds for item in own])
-        panels = [
-            _panel(tables, [item for item in own if item.batch_size == size], size, labels, samplers, limits)
-            for size in batches
-        ]
-        rows.append(alt.hconcat(*panels, spacing=30).properties(title=alt.TitleParams(tables.hardware, fontSize=13)))
-    return alt.vconcat(*rows).properties(title=alt.TitleParams(title, subtitle=list(_READING), offset=12))
-
-
-def _panel(
-    tables: MachineTables,
-    measurements: Sequence[Measurement],
-    batch_size: int,
-    labels: Sequence[str],
-    samplers: Sequence[str],
-    limits: tuple[tuple[float, float], tuple[float, float]],
-) -> altair.LayerChart | altair.FacetChart:
-    import altair as alt
-
-    sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(measurements, key=lambda item: item.pixels)}
-    logarithmic = [alt.Scale(type="log", domain=domain, nice=False) for domain in limits]
-    by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
-    x = alt.X("pixels:Q", title="pixels", scale=logarithmic[0], axis=by_size)
-    low, high = limits[1]
-    powers = [10.0**power for power in range(math.ceil(math.log10(low)), 1 + int(math.log10(high)))]
-    by_power = alt.Axis(values=powers, labelExpr=_SECONDS)
-    y = alt.Y("seconds:Q", title="time of a call", scale=logarithmic[1], axis=by_power)
-    models = alt.Scale(domain=labels)
+    labels, samplers = (
+        list(dict.fromkeys(getattr(item, name) for item in everything)) for name in ("label", "sampler")
+    )
     dashes, shapes = (
         alt.Scale(domain=samplers, range=list(itertools.islice(itertools.cycle(marks), len(samplers))))
         for marks in (_DASHES, _SHAPES)
     )
-    color, fill = alt.Color("model:N", title="model", scale=models), alt.Fill("model:N", title="model", scale=models)
-    dash = alt.StrokeDash("sampler:N", title="sampler", scale=dashes)
-    shape = alt.Shape("sampler:N", title="sampler", scale=shapes)
+    looks = {
+        "color": alt.Color("model:N", title="model", scale=alt.Scale(domain=labels)),
+        "fill": alt.Fill("model:N", title="model", scale=alt.Scale(domain=labels)),
+        "strokeDash": alt.StrokeDash("sampler:N", title="sampler", scale=dashes),
+        "shape": alt.Shape("sampler:N", title="sampler", scale=shapes),
+    }
+    rows = []
+    for tables in machines:
+        own = [item for item in tables.measurements if item.shown]
+        if own:
+            left, right = _limits([item.pixels for item in own])
+            limits = (left, 1.6 * right), _limits([item.median_seconds for item in own])
+            panels = [
+                _panel(tables, [item for item in own if item.batch_size == size], size, limits, looks)
+                for size in sorted({item.batch_size for item in everything})
+            ]
+            heading = alt.TitleParams(tables.hardware, fontSize=13)
+            rows.append(alt.hconcat(*panels, spacing=30).properties(title=heading))
+    return alt.vconcat(*rows).properties(title=alt.TitleParams(title, subtitle=list(_READING), offset=12))
+
+
+def _panel(
+    tables: MachineTables, items: Sequence[Measurement], batch_size: int, limits: _Limits, looks: dict[str, Any]
+) -> altair.LayerChart | altair.FacetChart:
+    import altair as alt
+
+    sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(items, key=lambda item: item.pixels)}
+    powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
+    by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
+    by_power = alt.Axis(values=powers, labelExpr=_SECONDS)
+    across, up = (alt.Scale(type="log", domain=domain, nice=False) for domain in limits)
+    x = alt.X("pixels:Q", title="pixels", scale=across, axis=by_size)
+    y = alt.Y("seconds:Q", title="time of a call", scale=up, axis=by_power)
+    color = looks["color"]
     tips = [alt.Tooltip(f"{name}:N") for name in ("model", "sampler", "size", "time", "growth", "certificate")]
-    points = alt.Chart({"values": [_point(tables, item) for item in measurements]}).encode(x=x, tooltip=tips)
-    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=shape)
+    points = alt.Chart({"values": [_point(tables, item) for item in items]}).encode(x=x, tooltip=tips)
+    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=looks["shape"])
+    lines = points.mark_line(strokeWidth=1.6).encode(y=y, color=color, strokeDash=looks["strokeDash"], detail="space:N")
     measured = alt.layer(
-        points.mark_line(strokeWidth=1.6).encode(y=y, color=color, strokeDash=dash, detail="space:N"),
+        lines,
         points.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q", color=color),
-        marks.transform_filter("!datum.extrapolated").encode(fill=fill),
+        marks.transform_filter("!datum.extrapolated").encode(fill=looks["fill"]),
         marks.transform_filter("datum.extrapolated").encode(fill=alt.value("#ffffff")),
     )
-    ends = alt.Chart({"values": _ends(tables, measurements, limits[1])}).encode(x=x, y=y, color=color)
-    return alt.layer(
-        _guides(limits),
-        measured,
-        ends.mark_text(align="left", dx=8, fontSize=11).encode(text="exponent:N"),
-    ).properties(title=alt.TitleParams(f"batch {batch_size}", fontSize=13, color=_GREY))
+    ends = alt.Chart({"values": _ends(tables, items, limits[1])}).encode(x=x, y=y, color=color)
+    exponents = ends.mark_text(align="left", dx=8, fontSize=11).encode(text="exponent:N")
+    title = alt.TitleParams(f"batch {batch_size}", fontSize=13, color=_GREY)
+    return alt.layer(_guides(limits), measured, exponents).properties(title=title)
 
 
 def _point(tables: MachineTables, item: Measurement) -> dict[str, object]:
@@ -110,22 +107,17 @@ def _point(tables: MachineTables, item: Measurement) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _ends(
-    tables: MachineTables, measurements: Sequence[Measurement], limits: tuple[float, float]
-) -> list[dict[str, object]]:
+def _ends(tables: MachineTables, items: Sequence[Measurement], limits: tuple[float, float]) -> list[dict[str, Any]]:
     """The exponents, each at the end of its line, or above another one that is in its place."""
-    apart = (limits[1] / limits[0]) ** 0.04
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     taken: dict[int, float] = {}
-    for item in sorted(measurements, key=lambda item: item.median_seconds):
+    for item in sorted(items, key=lambda item: item.median_seconds):
         scaling = tables.scaling_of(item)
         if scaling is not None and item.height == max(scaling.sizes):
-            place = max(item.median_seconds, taken.get(item.pixels, 0.0) * apart)
+            place = max(item.median_seconds, taken.get(item.pixels, 0.0) * (limits[1] / limits[0]) ** 0.04)
             taken[item.pixels] = place
             text = fixed(scaling.seconds.exponent, 2)
-            found.append({
-                "model": item.label, "pixels": item.pixels, "seconds": ten_digits(place), "exponent": text,
-            })  # fmt: skip
+            found += [{"model": item.label, "pixels": item.pixels, "seconds": ten_digits(place), "exponent": text}]
     return found
 
 
@@ -135,18 +127,17 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return ten_digits(min(values) / edge), ten_digits(max(values) * edge)
 
 
-def _guides(limits: tuple[tuple[float, float], tuple[float, float]]) -> altair.LayerChart | altair.FacetChart:
+def _guides(limits: _Limits) -> altair.LayerChart | altair.FacetChart:
     """Grey lines of slope 1 and 2, from the lower left corner, as far as they stay inside."""
     import altair as alt
 
     (left, right), (low, high) = limits
     reaches = {slope: min(right / left, (high / low) ** (1 / slope)) for slope in (1, 2)}
     values = [
-        {"pixels": ten_digits(left * part), "seconds": ten_digits(low * part**slope),
-         "slope": slope, "end": part > 1}
+        {"pixels": ten_digits(left * part), "seconds": ten_digits(low * part**slope), "slope": slope, "end": part > 1}
         for slope, reach in reaches.items()
         for part in (1.0, reach)
-    ]  # fmt: skip
+    ]
     guides = alt.Chart({"values": values}).encode(x="pixels:Q", y="seconds:Q", detail="slope:N")
     named = guides.transform_filter("datum.end").encode(text=alt.Text("slope:N"))
     return alt.layer(

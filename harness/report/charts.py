@@ -86,8 +86,7 @@ def to_html(spec: bytes) -> bytes:
     """Returns a page that shows Vega-Lite in a browser, tooltips and all; the libraries are in it (about 900 kB)."""
     import vl_convert
 
-    page: str = vl_convert.vegalite_to_html(spec.decode(), vl_version=_VERSION, bundle=True)
-    return page.encode()
+    return str(vl_convert.vegalite_to_html(spec.decode(), vl_version=_VERSION, bundle=True)).encode()
 
 
 def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -124,10 +123,8 @@ def differing(picture: Picture, stem: Path, mark: str) -> list[str]:
     file, content = _main_file(picture, stem, mark)
     if not file.is_file() or file.read_bytes() != content:
         return [file.name]
-    if not file.name.endswith(SPEC_ENDING):
-        return []
     drawn = [name for name in ("svg", "png") if _beside(file, f".{name}").exists()]
-    return [path.name for path in check_drawings(file, content, drawn)]
+    return [path.name for path in check_drawings(file, content, drawn if file.name.endswith(SPEC_ENDING) else ())]
 
 
 def stated_mark(stem: Path) -> str | None:

@@ -92,5 +92,6 @@ def _value(cell: Cell, column: Column, decimals: int) -> str:
         return _SIGNS.get(cell.kind or "", "") + numbers.with_spread(column.scale * cell.value, sd, se, decimals)
     show = _PLAIN.get(column.style, str)
     low, high = cell.more.get("_q25"), cell.more.get("_q75")
-    between = isinstance(low, int | float) and isinstance(high, int | float)
-    return show(cell.value) + (f" ({show(low)}–{show(high)})" if between else "")
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return f"{show(cell.value)} ({show(low)}–{show(high)})"
+    return show(cell.value)
