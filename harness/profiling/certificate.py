@@ -48,12 +48,12 @@ class Certificate:
         return Certificate(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
+        if self.holds:
+            return f"{self.entries} entries confirmed, {self.within_rounding} within rounding"
         wrong = self.mismatches - self.within_rounding
-        if wrong or self.known_changed:
-            parts = [f"{wrong} of {self.entries} entries are not what the noise gives"] if wrong else []
-            parts += [f"{self.known_changed} known entries were changed"] if self.known_changed else []
-            return ", ".join(parts)
-        return f"{self.entries} entries confirmed, {self.within_rounding} within rounding"
+        parts = [f"{wrong} of {self.entries} entries are not what the noise gives"] if wrong else []
+        parts += [f"{self.known_changed} known entries were changed"] if self.known_changed else []
+        return ", ".join(parts)
 
     def require(self, what: str) -> None:
         """Raises CertificateFailed, which begins with ``what``, if the certificate does not hold."""
@@ -85,21 +85,20 @@ def certify(
     Raises:
         ValueError: images, noise or known pixels of another shape or type, or ``known`` without ``mask``.
     """
-    num_images, shape = len(noise.gumbel), (len(noise.gumbel), *model.spec.shape)
+    shape = (len(noise.gumbel), *model.spec.shape)
     if images.dtype != torch.uint8 or images.shape != shape:
         raise ValueError(f"a certificate of this noise takes {shape} uint8, not {tuple(images.shape)} {images.dtype}")
     if (known is None) != (mask is None):
         raise ValueError("known pixels need a mask, and a mask needs known pixels")
     images = images.to(noise.gumbel.device)
     given = torch.zeros(shape, dtype=torch.bool, device=images.device)
-    changed = 0
+    mismatches = within = changed = 0
     if known is not None and mask is not None:
         given = mask.to(images.device).expand(shape)
         changed = int(((images != known.to(images.device)) & given).sum())
-    mismatches = within = 0
     for ordering in torch.unique(noise.ordering).tolist():
         rows = (noise.ordering == ordering).nonzero().squeeze(1)
-        part = images[rows] if len(rows) < num_images else images  # a view on given labels takes all of its images
+        part = images[rows] if len(rows) < len(images) else images  # a view on given labels takes all of its images
         best = (model.conditional_logits(part, ordering) + noise.gumbel[rows]).topk(2, dim=1)  # (rows, 2, C, H, W)
         margin = best.values[:, 0] - best.values[:, 1]
         wrong = (best.indices[:, 0] != part) & ~given[rows]

@@ -104,8 +104,8 @@ class Measurement(BaseModel):
     @property
     def shown(self) -> bool:
         """Whether there is a figure: it was measured, and its certificate does not fail."""
-        good = self.certificate is not None and self.certificate.status != "fails"
-        return self.status == "done" and bool(self.seconds) and good
+        certified = self.certificate is not None and self.certificate.status != "fails"
+        return self.status == "done" and bool(self.seconds) and certified
 
     @property
     def pixels(self) -> int:

@@ -122,14 +122,13 @@ def _sizes(rows: Iterable[BoardRow]) -> str:
 def _missing(board: Board, rows: Iterable[BoardRow], lines: Iterable[Line]) -> tuple[Section, ...]:
     """The rows without a figure, or without that of some seeds, and why; and which the metrics do not apply to."""
     found = {line.row.label: line for line in lines if line.row is not None}
-    said, others = [], []
-    for line in (found[row.label] for row in rows if row.label in found):
-        assert line.row is not None
-        for problem in line.problems:
-            seeds = ", ".join(str(seed) for seed in problem.seeds) or NOTHING
-            said.append((line.row.label, seeds, problem.status, problem.reason))
-        if line.place == "missing" and not line.problems:
-            others.append(line.row.label)
+    listed = [(row.label, found[row.label]) for row in rows if row.label in found]
+    said = [
+        (label, ", ".join(map(str, problem.seeds)) or NOTHING, problem.status, problem.reason)
+        for label, line in listed
+        for problem in line.problems
+    ]
+    others = [label for label, line in listed if line.place == "missing" and not line.problems]
     notes = (f"{board.nothing.capitalize()}: {'; '.join(others)}.",) if others else ()
     table = Table.of_texts(("Model", "Seeds", "Status", "Reason"), said) if said else None
     return (Section("Missing", "", table, notes),) if said or notes else ()

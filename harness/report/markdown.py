@@ -97,9 +97,8 @@ def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
     for start in range(0, len(pictures), _PICTURES_A_LINE):
         some = pictures[start : start + _PICTURES_A_LINE]
         captions = [escape(picture.caption) for picture in some]
-        images = [f"![{caption}]({quote(picture.path)})" for caption, picture in zip(captions, some, strict=True)]
-        lines = (captions, ["---"] * len(some), images)
-        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        images = [f"![{escape(picture.caption)}]({quote(picture.path)})" for picture in some]
+        tables.append("\n".join(f"| {' | '.join(line)} |" for line in (captions, ["---"] * len(some), images)))
     return tables
 
 
@@ -117,12 +116,10 @@ def _table(table: Table) -> str:
     cells = [[escape(cell) for cell in row] for row in (grid.headers, *grid.rows)]
     widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(grid.headers))]
 
-    def printed(row: list[str]) -> str:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, grid.right, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = [f"{'-' * (width - 1)}{':' if right else '-'}" for width, right in zip(widths, grid.right, strict=True)]
-    return "\n".join([printed(cells[0]), f"| {' | '.join(rule)} |", *(printed(row) for row in cells[1:])])
+    places = list(zip(widths, grid.right, strict=True))
+    rule = [f"{'-' * (width - 1)}{':' if right else '-'}" for width, right in places]
+    lines = [
+        [f"{cell:{'>' if right else '<'}{width}}" for cell, (width, right) in zip(row, places, strict=True)]
+        for row in (cells[0], rule, *cells[1:])
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
