@@ -22,7 +22,7 @@ from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, lenet_fi
 from harness.builtin.features.network import Pixels, load_network, weights_digest
 from harness.support.checkpoint import CheckpointError
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 CPU = torch.device("cpu")
 
 
