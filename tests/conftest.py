@@ -157,12 +157,17 @@ QUICK_SPACES = (
 
 @pytest.fixture
 def quick_audits(request, monkeypatch):
-    """Audits draw a fifth of the samples, and colours on 64 images, not 4,096; of a thorough test they are whole.
+    """Audits draw a tenth of the samples, and colours on 64 images, not 4,096; of a thorough test they are whole.
 
     What a right model passes does not depend on either: only how small a defect is seen does.
     """
     if request.node.get_closest_marker("thorough") is None:
-        monkeypatch.setattr("harness.auditing.estimates.MOST_SAMPLES", 4000)
+        for module, name in (
+            ("estimates", "MOST_SAMPLES"),
+            ("estimates", "FEWEST_SAMPLES"),
+            ("checks.labels", "_SAMPLES"),
+        ):
+            monkeypatch.setattr(importlib.import_module(f"harness.auditing.{module}"), name, 2000)
         monkeypatch.setattr("harness.auditing.laboratory.SMALL", QUICK_SPACES)
 
 

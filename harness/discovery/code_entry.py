@@ -21,7 +21,7 @@ from harness.support.names import did_you_mean
 
 _NAME = re.compile(r"([^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 _CHANGED = "__harness_changed__"
-_folders = set[Path]()  # that files were imported from
+_came_along = set[str]()  # modules that files imported from beside them
 
 
 def says_where(name: str) -> bool:
@@ -99,10 +99,11 @@ def _import_file(entry: CodeEntry) -> ModuleType:
         and vars(module)[_CHANGED] == _last_changed(entry.file)
     ):
         return module
-    _folders.add(folder)
-    for name in [name for earlier in _folders for name in _imported_from(earlier)]:
-        del sys.modules[name]
+    for name in _came_along:
+        sys.modules.pop(name, None)
+    _came_along.clear()
     _look_first_in(folder)
+    before = set(sys.modules)
     spec = importlib.util.spec_from_file_location(entry.module, entry.file)
     assert spec is not None
     assert spec.loader is not None
@@ -113,6 +114,8 @@ def _import_file(entry: CodeEntry) -> ModuleType:
     except BaseException:
         del sys.modules[entry.module]
         raise
+    finally:
+        _came_along.update(_imported_from(folder).keys() - before)
     vars(module)[_CHANGED] = _last_changed(entry.file)
     return module
 

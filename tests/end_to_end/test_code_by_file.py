@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -63,10 +64,10 @@ def no_trace(monkeypatch):
     """Takes back what importing a file leaves in this process."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(code_entry, "_folders", set())
+    monkeypatch.setattr(code_entry, "_came_along", set())
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("file_", "odds")):
+        if name.startswith(("file_", "odds", "beside")):
             del sys.modules[name]
 
 
@@ -162,6 +163,17 @@ def test_files_of_one_name_in_two_folders_have_their_own_neighbours(lab, project
             for folder in (project, lab.root / "other")
         ]
         assert logits == [-1.0, 2.0]
+
+
+def test_a_package_beside_the_file_that_was_imported_before_stays(lab, project):
+    lab.write("project/beside/__init__.py", "")
+    sys.path.insert(0, str(project))
+    beside = importlib.import_module("beside")
+    (project / "my_model.py").write_text(f"import beside\n{MODEL}")
+    for line in ("", "# a change\n"):
+        (project / "odds.py").write_text(f"LOG_ODDS = -1.0\n{line}")
+        load_model_class(plugin_manager().at(project), "my_model.py:Coins")
+        assert sys.modules["beside"] is beside
 
 
 def test_a_file_that_is_not_changed_is_imported_once(project):

@@ -165,7 +165,7 @@ def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_fig
     state.write_bytes(state.read_bytes()[:-100])
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0")
     answer = lab.done("run", suite)
-    assert "training.safetensors: it has" in answer.err
+    assert "training.safetensors: it is cut off" in answer.err
     assert lab.figures() == whole
 
 

@@ -31,7 +31,7 @@ SMALL = {
     },
     "pixelcnn": {"hyperparameters": {"channels": 4, "layers": 2, "head": 4}},
     "gated-pixelcnn": {"hyperparameters": {"channels": 4, "layers": 1, "head": 4}},
-    "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 4, "layers": 1, "head": 4}},
+    "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "row-lstm": RECURRENT,
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},

@@ -33,16 +33,13 @@ def read_members(archive: bytes, names: tuple[str, ...], *, num_bytes: int) -> d
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
             for member in tar:
                 name = PurePosixPath(member.name).name
-                if name not in names or not member.isfile():
-                    continue
-                if member.size != num_bytes:
-                    raise ValueError(f"archive member {member.name} has {member.size} bytes, expected {num_bytes}")
-                file = tar.extractfile(member)
-                members[name] = b"" if file is None else file.read()
+                if name in names and (file := tar.extractfile(member) if member.isfile() else None):
+                    if member.size != num_bytes:
+                        raise ValueError(f"archive member {member.name} has {member.size} bytes, expected {num_bytes}")
+                    members[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"not a complete gzipped tar archive: {error}") from error
-    missing = [name for name in names if name not in members]
-    if missing:
+    if missing := [name for name in names if name not in members]:
         raise ValueError(f"the archive lacks {', '.join(missing)}")
     return members
 
@@ -68,10 +65,9 @@ class CifarFiles:
     @property
     def archive(self) -> RemoteFile:
         """The archive: accepted as it is served, or packed anew with the same batch files."""
-        names = tuple(self.members)
 
         def compute(content: bytes) -> str:
-            members = read_members(content, names, num_bytes=self._size)
+            members = self._members(content)
             return _joint_digest({name: hashlib.sha256(data).hexdigest() for name, data in members.items()})
 
         canonical = CanonicalDigest("the digests of its batch files", compute, _joint_digest(self.members))
@@ -87,19 +83,20 @@ class CifarFiles:
         for name, digest in self.members.items():
             path = next((f"{sub}/{name}" for sub in _SUBFOLDERS if folder.find(f"{sub}/{name}") is not None), None)
             if path is None:
-                return read_members(folder.read(self.archive), tuple(self.members), num_bytes=self._size)
+                return self._members(folder.read(self.archive))
             unpacked[name] = RemoteFile(path, (), digest)
         return {name: folder.read(file) for name, file in unpacked.items()}
 
-    @property
-    def _size(self) -> int:
-        return self.rows * _ROW
+    def _members(self, archive: bytes) -> dict[str, bytes]:
+        return read_members(archive, tuple(self.members), num_bytes=self.rows * _ROW)
 
 
 def _joint_digest(digests: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
+# The archive's authors publish its MD5, c32a1d4ab5d03f1284b67883e8d87530; these SHA-256 are what TensorFlow Datasets
+# and torchvision for Ruby publish. They were not recomputed here from the data.
 CIFAR10 = CifarFiles(
     members={
         "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -132,9 +129,5 @@ def cifar_dataset(name: str, folder: DataFolder, files: CifarFiles) -> Dataset:
 
 
 def cifar10(folder: DataFolder) -> Dataset:
-    """Returns CIFAR-10 (Krizhevsky 2009): 32x32 RGB, 256 levels, ten classes, 45,000 / 5,000 / 10,000.
-
-    The archive's authors publish its MD5, c32a1d4ab5d03f1284b67883e8d87530; its SHA-256 and the batch files' are
-    those that TensorFlow Datasets and torchvision for Ruby publish. They were not recomputed here from the data.
-    """
+    """Returns CIFAR-10 (Krizhevsky 2009): 32x32 RGB, 256 levels, ten classes, 45,000 / 5,000 / 10,000."""
     return cifar_dataset("cifar10", folder, CIFAR10)

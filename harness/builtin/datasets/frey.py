@@ -24,11 +24,10 @@ def parse_frey(content: bytes, *, name: str) -> Images:
     """
     try:
         # The stubs know only paths; scipy takes any file object.
-        variables = loadmat(cast("str", io.BytesIO(content)), variable_names=["ff"])
+        frames = loadmat(cast("str", io.BytesIO(content)), variable_names=["ff"]).get("ff")
     # scipy raises whatever the damage runs into: TypeError, KeyError, zlib.error, MatReadError...
     except Exception as error:
         raise ValueError(f"{name} is not a readable MATLAB file ({type(error).__name__}): replace it") from error
-    frames = variables.get("ff")
     if not isinstance(frames, np.ndarray) or frames.ndim != 2 or len(frames) != _HEIGHT * _WIDTH:
         raise ValueError(f"{name} holds no variable 'ff' of {_HEIGHT * _WIDTH} rows, one column a frame: replace it")
     if frames.dtype != np.uint8:
@@ -42,14 +41,11 @@ def _sorted_frames_sha256(content: bytes) -> str:
 
 
 # A MATLAB file carries the date of its writing: only the pixels can be verified.
+_PIXELS = "78b72aa05be01ac655dce28b584b1bfb38a11becc1586070ad3892a7c84e7410"
 FILE = RemoteFile(
     "freyfaces/frey_rawface.mat",
     ("https://cs.nyu.edu/~roweis/data/frey_rawface.mat",),
-    canonical=CanonicalDigest(
-        "its sorted frames",
-        _sorted_frames_sha256,
-        "78b72aa05be01ac655dce28b584b1bfb38a11becc1586070ad3892a7c84e7410",
-    ),
+    canonical=CanonicalDigest("its sorted frames", _sorted_frames_sha256, _PIXELS),
 )
 
 
@@ -60,9 +56,9 @@ def frey_faces(folder: DataFolder) -> Dataset:
     frames are alike and are mixed over the splits, as in most papers.
     """
     images = parse_frey(folder.read(FILE), name=FILE.path)
-    train, valid, test = split_by_content(images, num_valid=_NUM_VALID, num_test=_NUM_TEST, seed=_SEED)
+    parts = split_by_content(images, num_valid=_NUM_VALID, num_test=_NUM_TEST, seed=_SEED)
     protocol = (
         f"no official split: frames ordered by SHA-256(seed {_SEED}, pixels), "
         f"1,573 train, then {_NUM_VALID} valid, then {_NUM_TEST} test"
     )
-    return Dataset("frey-faces", ImageSpec(1, _HEIGHT, _WIDTH, 256), train, valid, test, protocol)
+    return Dataset("frey-faces", ImageSpec(1, _HEIGHT, _WIDTH, 256), *parts, protocol)

@@ -1,25 +1,35 @@
-"""Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive."""
+"""Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive; nothing in it is unpickled."""
 
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from harness import DataFolder, Dataset, ImageSpec
-from harness.builtin.datasets.npz import ImageArchive, read_npz
-from harness.builtin.datasets.splits import Images, split_by_content
+from harness.builtin.datasets.splits import Images, Labels, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_GREY_MODES = {"1", "L", "LA", "La"}
-_DEEP_MODES = ("I", "F")
+_OPTIONAL = ("labels", "levels", "layout")
+_FEWEST, _SEED = 10, 0
 
-MINIMUM = 10
-_SEED = 0
+
+@dataclass(frozen=True)
+class ImageArchive:
+    """Images (N, C, H, W) uint8, labels (N,) int64 or None, and the number of levels."""
+
+    images: Images
+    labels: Labels | None = None
+    levels: int = 256
 
 
 def images(folder: DataFolder, path: str) -> Dataset:
@@ -37,31 +47,29 @@ def images(folder: DataFolder, path: str) -> Dataset:
     """
     place = Path(path).expanduser()
     if place.is_dir():
-        archive = ImageArchive(read_images(place), labels=None, levels=256)
+        archive = ImageArchive(read_images(place))
     elif place.suffix.lower() == ".npz" and place.is_file():
         archive = read_npz(place)
     elif place.exists():
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
     else:
         raise ValueError(f"{path} does not exist: give a folder of images or an .npz file")
-    num_images = len(archive.images)
-    if num_images < MINIMUM:
-        raise ValueError(f"{path} holds {num_images} images: at least {MINIMUM} are needed for three splits")
+    num_images, channels, height, width = archive.images.shape
+    if num_images < _FEWEST:
+        raise ValueError(f"{path} holds {num_images} images: at least {_FEWEST} are needed for three splits")
     tenth = round(num_images / 10)
     try:
-        train, valid, test = split_by_content(
-            archive.images, archive.labels, num_valid=tenth, num_test=tenth, seed=_SEED
-        )
+        parts = split_by_content(archive.images, archive.labels, num_valid=tenth, num_test=tenth, seed=_SEED)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    num_classes = None if archive.labels is None else int(archive.labels.max()) + 1
-    channels, height, width = archive.images.shape[1:]
+    train, valid, test = (f"{len(part):,}" for part in parts)
     protocol = (
-        f"images ordered by SHA-256(seed {_SEED}, pixels): the first {len(train):,} train, then {len(valid):,} valid, "
-        f"then {len(test):,} test; equal images stay together"
+        f"images ordered by SHA-256(seed {_SEED}, pixels): the first {train} train, then {valid} valid, "
+        f"then {test} test; equal images stay together"
     )
+    num_classes = None if archive.labels is None else int(archive.labels.max()) + 1
     spec = ImageSpec(channels, height, width, archive.levels, num_classes)
-    return Dataset(f"images:{path}", spec, train, valid, test, protocol)
+    return Dataset(f"images:{path}", spec, *parts, protocol)
 
 
 def list_images(root: Path) -> list[Path]:
@@ -89,21 +97,17 @@ def read_images(root: Path) -> Images:
             has more than 8 bits for each channel, or has transparent pixels. The message names the file.
     """
     paths = list_images(root)
-    first = read_image(paths[0])
-    images = []
+    found: list[Images] = []
     for path in paths:
-        image = read_image(path)
-        if image.shape[:2] != first.shape[:2]:
+        found.append(read_image(path))
+        (height, width), (first_height, first_width) = found[-1].shape[:2], found[0].shape[:2]
+        if (height, width) != (first_height, first_width):
             raise ValueError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, but {paths[0].name} is "
-                f"{first.shape[1]}x{first.shape[0]} (width x height): crop or resize all images to one size"
+                f"{path} is {width}x{height}, but {paths[0].name} is {first_width}x{first_height} (width x height): "
+                "crop or resize all images to one size"
             )
-        images.append(image)
-    channels = max(image.shape[2] for image in images)
-    table = np.empty((len(images), channels, *first.shape[:2]), dtype=np.uint8)
-    for index, image in enumerate(images):
-        table[index] = image.transpose(2, 0, 1)  # a grey plane is broadcast to all channels
-    return table
+    channels = max(image.shape[2] for image in found)
+    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image in found])
 
 
 def read_image(path: Path) -> Images:
@@ -116,20 +120,84 @@ def read_image(path: Path) -> Images:
         with Image.open(path, formats=_FORMATS) as image:
             if (frames := int(getattr(image, "n_frames", 1))) > 1:
                 raise ValueError(f"{path} holds {frames} frames: save each as a file of its own")
-            if image.mode.startswith(_DEEP_MODES):
+            if image.mode.startswith(("I", "F")):
                 raise ValueError(f"{path} has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits")
-            return _pixels(image, path)
+            grey = image.mode in ("1", "L", "LA", "La")
+            if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+                rgba = np.asarray(image.convert("RGBA"))
+                if int(rgba[:, :, 3].min()) < 255:
+                    raise ValueError(f"{path} has transparent pixels: flatten it on a background first")
+                return rgba[:, :, :1] if grey else rgba[:, :, :3]
+            return np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image.convert("RGB"))
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image: remove it or replace it") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())}): remove it or replace it") from error
 
 
-def _pixels(image: Image.Image, path: Path) -> Images:
-    grey = image.mode in _GREY_MODES
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        rgba = np.asarray(image.convert("RGBA"))
-        if int(rgba[:, :, 3].min()) < 255:
-            raise ValueError(f"{path} has transparent pixels: flatten it on a background first")
-        return rgba[:, :, :1] if grey else rgba[:, :, :3]
-    return np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image.convert("RGB"))
+def read_npz(path: Path) -> ImageArchive:
+    """Reads an archive with ``images``, or with one array besides the optional ``labels``, ``levels`` and ``layout``.
+
+    Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides
+    where both readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if
+    absent. Labels are integers from 0 on.
+
+    Raises:
+        ValueError: anything else; the message names the file and what would be right.
+    """
+    arrays = _load(path)
+    name = "images"
+    if name not in arrays:
+        others = [key for key in arrays if key not in _OPTIONAL]
+        if len(others) != 1:
+            raise ValueError(f"{path} holds {', '.join(arrays) or 'nothing'}: name the array of images 'images'")
+        name = others[0]
+    images, labels, levels = arrays[name], arrays.get("labels"), arrays.get("levels", np.array(256))
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: {name!r} is {images.dtype}, expected uint8: save integers from 0 to 255 with .astype(numpy.uint8)"
+        )
+    images = _channels_first(images, arrays.get("layout"), f"{path}: {name!r}")
+    if levels.ndim != 0 or levels.dtype.kind not in "iu" or not 2 <= int(levels) <= 256:
+        raise ValueError(f"{path}: 'levels' is {levels.tolist()!r}, expected one integer from 2 to 256")
+    if images.size and int(images.max()) >= levels:
+        raise ValueError(f"{path}: {name!r} holds the value {images.max()}, but 'levels' is {levels}: raise 'levels'")
+    if labels is not None:
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise ValueError(f"{path}: 'labels' is {labels.shape} {labels.dtype}, expected ({len(images)},) integers")
+        if len(images) and int(labels.min()) < 0:
+            raise ValueError(f"{path}: 'labels' holds {labels.min()}, expected classes numbered from 0")
+        labels = labels.astype(np.int64)
+    return ImageArchive(images, labels, int(levels))
+
+
+def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        # Opened here, for numpy leaves the file open where the archive is damaged.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array: save it with numpy.savez")
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a readable .npz archive of plain arrays: {reason}") from error
+
+
+def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, name: str) -> Images:
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim != 4:
+        raise ValueError(f"{name} has shape {images.shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)")
+    first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if layout is not None:
+        if str(layout) not in ("NHWC", "NCHW"):
+            raise ValueError(f"{name}: 'layout' is {str(layout)!r}, expected 'NHWC' or 'NCHW'")
+        first = str(layout) == "NCHW"
+    elif first == last:
+        which = (
+            "in which the channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
+        )
+        what = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
+        raise ValueError(f"{name} has shape {images.shape}, {which}: {what}")
+    return images if first else images.transpose(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch import Tensor
 from harness import DataFolder, ImageSpec, KnownDataset, KnownDistribution
 from harness.builtin.datasets.markov_tree import MarkovTree
 
-_NUM_TRAIN, _NUM_VALID, _NUM_TEST, _SEED = 10_000, 2_000, 5_000, 0
 _MOST_ROW_STATES = 2**12
 
 
@@ -46,10 +45,11 @@ class Ising(KnownDistribution):
     def __post_init__(self) -> None:
         if self.spec.channels != 1:
             raise ValueError(f"an Ising grid has one channel, not {self.spec.channels}")
-        if self.spec.levels**self.spec.width > _MOST_ROW_STATES:
+        width, levels = self.spec.width, self.spec.levels
+        if levels**width > _MOST_ROW_STATES:
             raise ValueError(
-                f"rows of {self.spec.width} entries and {self.spec.levels} levels are too many for a transfer matrix: "
-                f"{self.spec.levels**self.spec.width}, at most {_MOST_ROW_STATES}"
+                f"rows of {width} entries and {levels} levels are too many for a transfer matrix: "
+                f"{levels**width}, at most {_MOST_ROW_STATES}"
             )
 
     @cached_property
@@ -175,9 +175,8 @@ class NoisyTemplates(KnownDistribution):
 def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
     """Returns a random spanning tree of a grid: Kruskal's (1956), the edges in random order.
 
-    Returns:
-        The entries (row * width + column), each after its parent, the middle one first; and for each but the first the
-        place of its parent in this list.
+    That is the entries (row * width + column), each after its parent, the middle one first; and for each but the first
+    the place of its parent in this list.
     """
     sites = torch.arange(height * width).view(height, width)
     right = torch.stack([sites[:, :-1].flatten(), sites[:, 1:].flatten()], 1)
@@ -200,25 +199,12 @@ def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[
     return order, parents
 
 
-def ising(folder: DataFolder) -> KnownDataset:
-    """Returns draws of the 8x8 Ising model of coupling 0.4: just above its critical temperature, two signs alike."""
-    return _dataset("ising-8x8", Ising(ImageSpec(1, 8, 8, 2), coupling=0.4))
+def _dataset(name: str, distribution: KnownDistribution, folder: DataFolder) -> KnownDataset:
+    return KnownDataset.draw(name, distribution, sizes=(10_000, 2_000, 5_000), seed=0)
 
 
-def templates(folder: DataFolder) -> KnownDataset:
-    """Returns twelve 8x8 templates, one entry in ten flipped."""
-    return _dataset("templates-8x8", NoisyTemplates(ImageSpec(1, 8, 8, 2)))
-
-
-def tree(folder: DataFolder) -> KnownDataset:
-    """Returns draws of a binary Markov random field on a spanning tree of 8x8 entries."""
-    return _dataset("tree-8x8", TreeField(ImageSpec(1, 8, 8, 2)))
-
-
-def tree_levels(folder: DataFolder) -> KnownDataset:
-    """Returns draws of a Markov random field of four levels on a spanning tree of 8x8 entries."""
-    return _dataset("tree-8x8-4-levels", TreeField(ImageSpec(1, 8, 8, 4)))
-
-
-def _dataset(name: str, distribution: KnownDistribution) -> KnownDataset:
-    return KnownDataset.draw(name, distribution, sizes=(_NUM_TRAIN, _NUM_VALID, _NUM_TEST), seed=_SEED)
+# The Ising model is just above its critical temperature, two signs alike.
+ising = partial(_dataset, "ising-8x8", Ising(ImageSpec(1, 8, 8, 2), coupling=0.4))
+templates = partial(_dataset, "templates-8x8", NoisyTemplates(ImageSpec(1, 8, 8, 2)))
+tree = partial(_dataset, "tree-8x8", TreeField(ImageSpec(1, 8, 8, 2)))
+tree_levels = partial(_dataset, "tree-8x8-4-levels", TreeField(ImageSpec(1, 8, 8, 4)))

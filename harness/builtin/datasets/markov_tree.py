@@ -30,12 +30,9 @@ class MarkovTree:
     parents: Sequence[int]
 
     def __post_init__(self) -> None:
-        states = len(self.log_root)
-        if self.log_transitions.shape != (len(self.parents), states, states):
-            raise ValueError(
-                f"log_transitions must be {(len(self.parents), states, states)}, "
-                f"not {tuple(self.log_transitions.shape)}"
-            )
+        expected, found = (len(self.parents), *2 * (len(self.log_root),)), tuple(self.log_transitions.shape)
+        if found != expected:
+            raise ValueError(f"log_transitions must be {expected}, not {found}")
         for site, parent in enumerate(self.parents, start=1):
             if not 0 <= parent < site:
                 raise ValueError(f"the parent of site {site} must be a site before it, not {parent}")
@@ -44,9 +41,7 @@ class MarkovTree:
     def from_chain(cls, unary: Tensor, pair: Tensor) -> MarkovTree:
         """Normalises p(s) = exp(sum_t unary_t(s_t) + sum_t pair(s_t, s_{t+1})) / Z, from the last site to the first.
 
-        Args:
-            unary: (T, S) float64.
-            pair: (S, S) float64.
+        ``unary`` is (T, S) float64, ``pair`` (S, S) float64.
         """
         transitions = []
         message = torch.zeros_like(unary[0])  # log of the sum over all sites after this one
@@ -54,9 +49,8 @@ class MarkovTree:
             onwards = pair + weights + message  # (S, S)
             transitions.append(onwards.log_softmax(1))
             message = onwards.logsumexp(1)
-        first = unary[0] + message
         stacked = torch.stack(transitions[::-1]) if transitions else pair.new_empty(0, *pair.shape)
-        return cls(first.log_softmax(0), stacked, range(len(unary) - 1))
+        return cls((unary[0] + message).log_softmax(0), stacked, range(len(unary) - 1))
 
     def log_prob(self, states: Tensor) -> Tensor:
         """Maps (N, T) int64 to (N,) float64 nats."""

@@ -1,14 +1,15 @@
-"""MNIST, 8-bit and dynamically binarized, and Fashion-MNIST, from files in IDX: a magic number, sizes, then bytes."""
+"""MNIST, 8-bit and binarized (dynamically, and once and for all), and Fashion-MNIST."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness import BernoulliSplit, DataFolder, Dataset, ImageSpec, RemoteFile
+from harness import BernoulliSplit, CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
 from harness.builtin.datasets.splits import Images, Labels, make_split
 
 NUM_DRAWS = 5
@@ -17,13 +18,10 @@ _NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx
 
 
 def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
-    """Returns the array of an IDX file of unsigned bytes; it is a read-only view of ``content``.
+    """Returns the array of an IDX file of unsigned bytes, a read-only view of ``content``.
 
-    Args:
-        content: the unpacked file: bytes 0, 0, the type (8), the number of axes; a big-endian uint32 for each axis;
-            data.
-        num_axes: how many axes there must be: 3 for images, 1 for labels.
-        name: the file's name, for messages.
+    An unpacked file is the bytes 0, 0, 8 (the type) and the number of axes; a big-endian uint32 for each axis; data.
+    Images have 3 axes, labels 1. The file's ``name`` is for messages.
 
     Raises:
         ValueError: another magic number, or more or fewer bytes than the sizes say.
@@ -35,11 +33,8 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
             f"expected '000008{num_axes:02x}': replace it"
         )
     shape: tuple[int, ...] = struct.unpack(f">{num_axes}I", content[4:header])
-    if len(content) - header != math.prod(shape):
-        raise ValueError(
-            f"{name} holds {len(content) - header} bytes of data, its header says {math.prod(shape)}, {shape}: "
-            "replace it"
-        )
+    if (found := len(content) - header) != math.prod(shape):
+        raise ValueError(f"{name} holds {found} bytes of data, its header says {math.prod(shape)}, {shape}: replace it")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
@@ -52,17 +47,18 @@ class IdxFiles:
         num_valid: how many of the training images, from the end, are the validation split.
     """
 
-    files: tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]
+    files: tuple[RemoteFile, ...]
     num_valid: int = 10_000
 
     @classmethod
-    def at(cls, subfolder: str, bases: tuple[str, ...], sha256: tuple[str, str, str, str]) -> IdxFiles:
+    def at(cls, subfolder: str, bases: tuple[str, ...], *sha256: str) -> IdxFiles:
         """Returns the files of ``subfolder``, to be had as ``base/NAME.gz``; the digests are of the unpacked files."""
-        one, two, three, four = (
-            RemoteFile(f"{subfolder}/{name}", tuple(f"{base}/{name}.gz" for base in bases), digest)
-            for name, digest in zip(_NAMES, sha256, strict=True)
+        return cls(
+            tuple(
+                RemoteFile(f"{subfolder}/{name}", tuple(f"{base}/{name}.gz" for base in bases), digest)
+                for name, digest in zip(_NAMES, sha256, strict=True)
+            )
         )
-        return cls((one, two, three, four))
 
     @property
     def protocol(self) -> str:
@@ -79,10 +75,10 @@ class IdxFiles:
             DataUnavailable, DataCorrupt: see ``DataFolder.read``.
             ValueError: there are more or fewer labels than images.
         """
-        arrays = []
-        for position, file in enumerate(self.files):
-            arrays.append(parse_idx(folder.read(file), num_axes=1 if position % 2 else 3, name=file.path))
-        train, train_labels, test, test_labels = arrays
+        train, train_labels, test, test_labels = (
+            parse_idx(folder.read(file), num_axes=axes, name=file.path)
+            for file, axes in zip(self.files, (3, 1, 3, 1), strict=True)
+        )
         for file, images, labels in ((self.files[1], train, train_labels), (self.files[3], test, test_labels)):
             if len(images) != len(labels):
                 raise ValueError(f"{file.path} holds {len(labels)} labels for {len(images)} images: replace it")
@@ -97,21 +93,23 @@ class IdxFiles:
 def idx_dataset(name: str, folder: DataFolder, files: IdxFiles) -> Dataset:
     """Returns an 8-bit dataset with ten classes from files in MNIST's layout."""
     parts = {split: make_split(images, labels) for split, (images, labels) in files.read(folder).items()}
-    return Dataset(name, _spec(parts["train"].images.shape, levels=256), **parts, split_protocol=files.protocol)
+    _, channels, height, width = parts["train"].images.shape
+    spec = ImageSpec(channels, height, width, 256, num_classes=10)
+    return Dataset(name, spec, **parts, split_protocol=files.protocol)
 
 
 def dynamic_dataset(name: str, folder: DataFolder, files: IdxFiles) -> Dataset:
     """Returns a dynamically binarized dataset: p(pixel = 1) = intensity / 255, redrawn at every draw."""
+    grey = idx_dataset(name, folder, files)
     parts: dict[str, BernoulliSplit] = {}
-    for split, (images, labels) in files.read(folder).items():
-        grey = make_split(images, labels)
-        num_draws = 1 if split == "train" else NUM_DRAWS
-        parts[split] = BernoulliSplit(grey.images, grey.labels, num_draws=num_draws, seed=_SEEDS[split])
+    for split, seed in _SEEDS.items():
+        num_draws, part = 1 if split == "train" else NUM_DRAWS, getattr(grey, split)
+        parts[split] = BernoulliSplit(part.images, part.labels, num_draws=num_draws, seed=seed)
     protocol = (
         f"{files.protocol}; train is drawn anew each epoch, valid and test are each {NUM_DRAWS} fixed draws "
         f"(seeds {_SEEDS['valid']} and {_SEEDS['test']})"
     )
-    return Dataset(name, _spec(parts["train"].images.shape, levels=2), **parts, split_protocol=protocol)
+    return Dataset(name, ImageSpec(*grey.spec.shape, levels=2, num_classes=10), **parts, split_protocol=protocol)
 
 
 def mnist(folder: DataFolder) -> Dataset:
@@ -137,10 +135,79 @@ def fashion_mnist(folder: DataFolder) -> Dataset:
     return idx_dataset("fashion-mnist", folder, FASHION)
 
 
-def _spec(shape: tuple[int, ...], *, levels: int) -> ImageSpec:
-    return ImageSpec(shape[1], shape[2], shape[3], levels, num_classes=10)
+def mnist_static(folder: DataFolder) -> Dataset:
+    """Returns static MNIST (Larochelle & Murray 2011): 28x28, binary, no labels, 50,000 / 10,000 / 10,000.
+
+    Each pixel was drawn once, as one with probability intensity / 255 (Salakhutdinov & Murray 2008).
+
+    A file is accepted by the SHA-256 of its bytes or by that of its lines in byte order: copies whose rows stand in
+    another order are in use, and no average depends on the order. Rows are kept in the file's order. The test file
+    has its rows ordered by class, so its first n rows are no random subset.
+    """
+    parts = {
+        split: make_split(parse_amat(folder.read(file), num_values=784, name=file.path).reshape(-1, 1, 28, 28))
+        for split, file in FILES.items()
+    }
+    protocol = "the official files of the static binarization: 50,000 train, 10,000 valid, 10,000 test"
+    return Dataset("mnist-static", ImageSpec(1, 28, 28, 2), **parts, split_protocol=protocol)
 
 
+def parse_amat(content: bytes, *, num_values: int, name: str) -> Images:
+    """Returns (rows, num_values) uint8 of zeros and ones, from one image a line, values separated by single blanks.
+
+    Every row has the same length in bytes, so that the file is one array: reading the text number by number would
+    take a hundred times as long.
+
+    Raises:
+        ValueError: a line is not ``num_values`` values of 0 or 1 separated by single blanks; names the first such line.
+    """
+    pitch = 2 * num_values
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    whole = len(content) // pitch
+    table = np.frombuffer(content, dtype=np.uint8, count=whole * pitch).reshape(whole, pitch)
+    # Against a row of zeros, bytes may differ in one place only: the lowest bit of a value.
+    difference = table ^ np.frombuffer(b"0 " * (num_values - 1) + b"0\n", dtype=np.uint8)
+    wrong = (difference & ~np.frombuffer(b"\x01\x00" * num_values, dtype=np.uint8)).any(1)
+    if wrong.any() or len(content) != whole * pitch:
+        line = int(np.argmax(wrong)) + 1 if wrong.any() else whole + 1
+        raise ValueError(
+            f"{name}: line {line} is not {num_values} values of 0 or 1 separated by single blanks: replace the file"
+        )
+    return difference[:, ::2]
+
+
+def sorted_lines_sha256(content: bytes) -> str:
+    """Returns the SHA-256 of the lines in byte order, what ``LC_ALL=C sort FILE | sha256sum`` prints.
+
+    It accepts a copy of the file whose rows stand in another order, and nothing else.
+    """
+    lines = sorted(content.removesuffix(b"\n").split(b"\n")) if content else []
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+
+
+def _static_file(split: str, sha256: str, sorted_sha256: str) -> RemoteFile:
+    name = f"binarized_mnist_{split}.amat"
+    url = f"http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/{name}"
+    canonical = CanonicalDigest("its sorted lines", sorted_lines_sha256, sorted_sha256)
+    return RemoteFile(f"binarized-mnist/{name}", (url,), sha256, canonical)
+
+
+_STATIC_SHA256 = {  # of the file's bytes, and of its sorted lines
+    "train": (
+        "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+        "5033eff83359107a8e1c98bfaa5441e8610d3e052e810a0e6cd1a20358f7ae9d",
+    ),
+    "valid": (
+        "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
+        "9e5ae493085208adaa900dcd608b23e53998471e77476f039bc6471333999304",
+    ),
+    "test": (
+        "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+        "6197237be37b9147af16975e9620349cc8e13ddf11e5b1ef70be0f17cf88f2d9",
+    ),
+}
+FILES = {split: _static_file(split, *digests) for split, digests in _STATIC_SHA256.items()}
 MNIST = IdxFiles.at(
     "mnist",
     (
@@ -148,12 +215,10 @@ MNIST = IdxFiles.at(
         "https://storage.googleapis.com/cvdf-datasets/mnist",
         "http://yann.lecun.com/exdb/mnist",
     ),
-    (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
 FASHION = IdxFiles.at(
     "fashion-mnist",
@@ -161,10 +226,8 @@ FASHION = IdxFiles.at(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
     ),
-    (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )

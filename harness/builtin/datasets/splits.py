@@ -26,15 +26,10 @@ def split_by_content(
 ) -> tuple[Split, Split, Split]:
     """Returns train, valid and test splits, assigned by the images' own content.
 
-    Images are ordered by SHA-256(seed, pixels); the last ``num_test`` are the test split, the ``num_valid`` before
-    them the validation split. So the split depends on neither the order nor the names of the files, nor on any
-    library's random numbers, and equal images are never apart: a boundary inside a group of them moves behind it.
-
-    Args:
-        images: (N, C, H, W).
-        labels: (N,) or None.
-        num_valid, num_test: the sizes, exact where no image occurs twice.
-        seed: another seed, another split.
+    Images (N, C, H, W) are ordered by SHA-256(seed, pixels); the last ``num_test`` are the test split, the
+    ``num_valid`` before them the validation split. So the split depends on neither the order nor the names of the
+    files, nor on any library's random numbers, and equal images are never apart: a boundary inside a group of them
+    moves behind it.
 
     Raises:
         ValueError: a split would be empty.
@@ -42,12 +37,13 @@ def split_by_content(
     keys = [hashlib.sha256(f"{seed}:".encode() + image.tobytes()).digest() for image in images]
     names = [0] * len(keys) if labels is None else labels.tolist()
     order = sorted(range(len(keys)), key=lambda index: (keys[index], names[index]))
-    bounds = [len(order) - num_valid - num_test, len(order) - num_test]
-    for position, bound in enumerate(bounds):
+
+    def behind_equals(bound: int) -> int:
         while 0 < bound < len(order) and keys[order[bound]] == keys[order[bound - 1]]:
             bound += 1
-        bounds[position] = bound
-    first, second = bounds
+        return bound
+
+    first, second = behind_equals(len(order) - num_valid - num_test), behind_equals(len(order) - num_test)
     if not 0 < first < second < len(order):
         raise ValueError(
             f"{len(order)} images, {len(set(keys))} of them different, cannot be split into train, "

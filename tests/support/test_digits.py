@@ -17,7 +17,7 @@ from harness.profiling.tables import tables_of
 from harness.report.charts import vega_lite
 from harness.support.numbers import ten_digits
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 SPEED = BOARDS / "generation-speed"
 
 

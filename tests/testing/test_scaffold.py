@@ -136,7 +136,7 @@ def test_an_unknown_kind_is_one_line_on_the_command_line(tmp_path, harness):
 
 def test_the_templates_are_in_the_wheel(tmp_path):
     pytest.importorskip("hatchling", reason="hatchling, which builds wheels, is not installed")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")

@@ -41,7 +41,7 @@ from harness.suites.suite import Suite
 from harness.support.checkpoint import save_weights
 
 CPU = torch.device("cpu")
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 
 
 class Lab:

@@ -27,7 +27,7 @@ from harness.report.files import check_boards, render_boards, write_boards
 from harness.report.pictures import picture_names
 from harness.suites.suite import Suite
 
-PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "published.toml"
+PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published.toml"
 PROTOCOL = {
     "samples": "10000", "reference": "test, 10000 images", "features": "lenet-mnist, 84 dimensions",
     "network digest": "0123456789abcdef", "resize": "none", "device": "cpu",

@@ -16,8 +16,15 @@ from scipy.io import savemat
 from harness import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.builtin.datasets.cifar import CIFAR10, CifarFiles, cifar_dataset, read_members
 from harness.builtin.datasets.frey import parse_frey
-from harness.builtin.datasets.mnist import IdxFiles, dynamic_dataset, idx_dataset, parse_idx
-from harness.builtin.datasets.mnist_static import FILES, parse_amat, sorted_lines_sha256
+from harness.builtin.datasets.mnist import (
+    FILES,
+    IdxFiles,
+    dynamic_dataset,
+    idx_dataset,
+    parse_amat,
+    parse_idx,
+    sorted_lines_sha256,
+)
 from harness.builtin.datasets.splits import split_by_content
 
 

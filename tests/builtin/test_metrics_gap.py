@@ -132,7 +132,7 @@ def test_data_from_nowhere_and_models_without_a_likelihood_are_unsupported():
 
 
 def test_no_exact_gap_of_the_committed_board_is_below_zero_and_each_is_its_nll_above_the_truth():
-    file = Path(__file__).parents[1] / "leaderboards" / "known-entropy" / "records.jsonl"
+    file = Path(__file__).parents[2] / "leaderboards" / "known-entropy" / "records.jsonl"
     exact = 0
     for line in file.read_text(encoding="utf-8").splitlines():
         scores = json.loads(line)["scores"]

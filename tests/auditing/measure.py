@@ -1,7 +1,7 @@
 """Measures the audit itself: how often right models fail it, and how small a defect each check sees.
 
-python tests/audit/measure.py false-alarms --audits 400 --jobs 2 --out false-alarms.csv
-python tests/audit/measure.py power --seeds 20 --jobs 2 --out power.csv
+python tests/auditing/measure.py false-alarms --audits 400 --jobs 2 --out false-alarms.csv
+python tests/auditing/measure.py power --seeds 20 --jobs 2 --out power.csv
 """
 
 from __future__ import annotations

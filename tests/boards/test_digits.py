@@ -14,7 +14,7 @@ from harness.boards.published import load_published
 from harness.report.files import check_boards
 from harness.suites.suite import Suite
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 SUITES = ("digits", "known-entropy", "mnist", "mnist-static")
 
 

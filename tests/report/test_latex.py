@@ -14,7 +14,7 @@ from harness.report.files import render_board
 from harness.report.latex import escape
 from harness.suites.suite import Suite
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 NAMES = ("likelihood", "bounds", "sample-quality", "cost", "throughput")
 TEX = next(filter(None, map(shutil.which, ("pdflatex", "lualatex", "xelatex", "tectonic"))), None)
 PREAMBLE = r"""\documentclass{article}

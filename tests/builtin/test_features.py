@@ -23,7 +23,7 @@ from harness.builtin.features.loading import Pixels, load_network
 from harness.builtin.features.network import weights_digest
 from harness.support.checkpoint import CheckpointError
 
-BOARDS = Path(__file__).parent.parent / "leaderboards"
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 CPU = torch.device("cpu")
 
 

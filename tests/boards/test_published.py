@@ -17,7 +17,7 @@ from harness.boards.published import (
     verdict,
 )
 
-PATH = Path(__file__).parents[1] / "leaderboards" / "published.toml"
+PATH = Path(__file__).parents[2] / "leaderboards" / "published.toml"
 FIGURES = load_published(PATH)
 
 ROW = """

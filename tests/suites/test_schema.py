@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.cli.authoring import schemas
 
-LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
+LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 FILES = sorted(LEADERBOARDS.rglob("*.toml"))
 RIGHT = {"title": "T", "datasets": ["digits"], "models": [{"name": "uniform"}]}
 
