@@ -27,9 +27,9 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # datasets
     from harness.interface.spec import ImageSpec as ImageSpec
     from harness.interface.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
-    from harness.interface.known_dataset import KnownDataset as KnownDataset, KnownDistribution as KnownDistribution
+    from harness.interface.dataset import KnownDataset as KnownDataset, KnownDistribution as KnownDistribution
     from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
-    from harness.interface.remote_file import (
+    from harness.interface.data_folder import (
         CanonicalDigest as CanonicalDigest,
         DataCorrupt as DataCorrupt,
         RemoteFile as RemoteFile,

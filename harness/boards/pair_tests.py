@@ -31,6 +31,9 @@ from scipy import special
 
 from harness.boards.statistics import ROUNDING, Basis, Comparison, Floats, Integers, ScoreMatrix, deviation, pair_images
 
+_CHUNK = 256  # rows whose products with all others are taken at once
+_CANCELLED = 1e-4  # of |a|^2 + |b|^2: above it, the product keeps twelve of sixteen digits
+
 
 class Scored(Protocol):
     """What is tested; see ``harness.boards.figures.Figure``. Lower is better."""
@@ -85,13 +88,13 @@ class _Rows:
     deviation: Floats  # (K,) of the seeds' means, zero for one seed
     largest: Floats  # (K,) of the absolute scores
     error: Floats  # (K,) by resampling; NaN if unknown
+    size: Floats  # (K,) of the squared norm of ``means``
     means: Floats | None = None  # (K, N) of the images over seeds, less the row's mean
 
     def __getitem__(self, part: slice) -> _Rows:
         means = None if self.means is None else self.means[part]
-        return _Rows(
-            self.number[part], self.mean[part], self.deviation[part], self.largest[part], self.error[part], means
-        )
+        spread = self.mean[part], self.deviation[part], self.largest[part]
+        return _Rows(self.number[part], *spread, self.error[part], self.size[part], means)
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,12 @@ def compare_pairs(figures: Sequence[Scored], *, alpha: float) -> PairTests:
     num_tested, bases = 0, set[Basis]()
     for places_a, places_b, rows_a, rows_b, same in _blocks(figures):
         for k, place in enumerate(places_a):
-            rest = slice(k + 1 if same else 0, None)
-            tested, others = _test(rows_a[k : k + 1], rows_b[rest]), places_b[rest]
+            rest, products = slice(k + 1 if same else 0, None), None
+            if rows_a.means is not None and rows_b.means is not None:
+                if k % _CHUNK == 0:
+                    chunk = rows_a.means[k : k + _CHUNK] @ rows_b.means.T
+                products = chunk[k % _CHUNK, rest]
+            tested, others = _test(rows_a[k : k + 1], rows_b[rest], products), places_b[rest]
             is_tested = ~np.isnan(tested.p_values)
             num_tested += int(is_tested.sum())
             bases |= {basis for basis, of_it in tested.bases.items() if bool(is_tested[of_it].any())}
@@ -188,7 +195,8 @@ def _of_images(figures: Sequence[Scored], columns: Integers | None = None) -> _R
     largest = np.array([max(scores.max(), -scores.min()) for scores in values])
     means = np.stack([scores.mean(axis=0) for scores in values])
     means -= means.mean(axis=1, keepdims=True)
-    return replace(_of_values([scores.mean(axis=1) for scores in values]), largest=largest, means=means)
+    size = np.einsum("kn,kn->k", means, means)
+    return replace(_of_values([scores.mean(axis=1) for scores in values]), largest=largest, size=size, means=means)
 
 
 def _of_seeds(figures: Sequence[Scored]) -> _Rows:
@@ -204,11 +212,12 @@ def _of_values(values: Sequence[Floats]) -> _Rows:
         deviation=np.array([deviation(of_row) if len(of_row) > 1 else 0.0 for of_row in values]),
         largest=np.array([np.abs(of_row).max() for of_row in values]),
         error=np.full(len(values), math.nan),
+        size=np.zeros(len(values)),
     )
 
 
-def _test(a: _Rows, b: _Rows) -> _Tested:
-    """Tests one row against K others."""
+def _test(a: _Rows, b: _Rows, products: Floats | None = None) -> _Tested:
+    """Tests one row against K others; ``products`` are (K,) those of the row's means with theirs, where known."""
     rounding = ROUNDING * np.maximum(a.largest, b.largest)  # (K,), as all below
     difference = a.mean - b.mean
     number_a, number_b = np.broadcast_arrays(a.number, b.number)
@@ -219,8 +228,10 @@ def _test(a: _Rows, b: _Rows) -> _Tested:
     parts = [(from_a, np.maximum(number_a - 1, 1)), (from_b, np.maximum(number_b - 1, 1))]
     others: list[tuple[Floats, Integers]] = []
     if a.means is not None and b.means is not None:
-        differences, num_images = b.means - a.means, a.means.shape[1]  # (K, N)
-        variances = np.einsum("kn,kn->k", differences, differences) / (num_images - 1)
+        num_images = a.means.shape[1]
+        variances = _squared_distances(
+            a.means[0], b.means, a.size + b.size, b.means @ a.means[0] if products is None else products
+        ) / (num_images - 1)
         of_images = np.where(variances <= rounding * rounding, 0.0, variances / num_images)
         others = [(of_images, np.full(len(difference), num_images - 1))]
     variance, freedom, p_values = _student(difference, [*parts, *others], rounding)
@@ -248,6 +259,15 @@ def _test(a: _Rows, b: _Rows) -> _Tested:
         np.where(crossed, p_values, normal),
         {"seeds": with_seeds, "resampling": without},
     )
+
+
+def _squared_distances(row: Floats, others: Floats, sizes: Floats, products: Floats) -> Floats:
+    """(K,): |row - other|^2 = size - 2 row other for (K, N) others; where that would cancel, in full."""
+    squares = sizes - 2 * products
+    [near] = np.nonzero(squares < _CANCELLED * sizes)
+    differences = others[near] - row
+    squares[near] = np.einsum("kn,kn->k", differences, differences)
+    return np.asarray(squares, dtype=np.float64)
 
 
 def _student(

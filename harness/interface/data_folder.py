@@ -1,22 +1,109 @@
-"""The data folder: where datasets look for their files, and where downloads go."""
+"""The data folder, where datasets look for their files and downloads go; and the files, with their digests."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
-from harness.interface.remote_file import DataCorrupt, RemoteFile
 from harness.support.download import DownloadFailed, Progress, download
 from harness.support.files import write_atomically
 
 VARIABLE = "HARNESS_DATA"
+_REMEDY = "delete it, so that it is downloaded again, or replace it with an intact copy"
 
 
 class DataUnavailable(FileNotFoundError, ValueError):
     """A file that is not in the data folder and cannot be downloaded. The message says where to put it."""
+
+
+class DataCorrupt(ValueError):
+    """A file whose content is not what it should be. The message names the file, both digests and the remedy."""
+
+
+@dataclass(frozen=True)
+class CanonicalDigest:
+    """A digest that ignores what does not matter about a file, such as the order of its rows.
+
+    Attributes:
+        description: what is digested, for messages: "its sorted lines".
+        compute: maps the unpacked content to a SHA-256 in hexadecimal; raises ValueError for content of another form.
+        sha256: the value expected.
+    """
+
+    description: str
+    compute: Callable[[bytes], str]
+    sha256: str
+
+    def accepts(self, content: bytes) -> bool:
+        """Whether ``content`` has the expected digest."""
+        try:
+            return self.compute(content) == self.sha256
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a dataset; its digests are of the *unpacked* content, for gzip wrappers differ between sources.
+
+    Attributes:
+        path: where it belongs in the data folder, unpacked: ``mnist/train-images-idx3-ubyte``. The same name with
+            ``.gz`` appended is accepted too.
+        urls: where to download it, tried in order. One that ends with ``.gz`` where ``path`` does not is kept gzipped.
+        sha256: the digest of the unpacked content, None where only ``canonical`` is known.
+        canonical: accepted in place of ``sha256``.
+    """
+
+    path: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+    canonical: CanonicalDigest | None = None
+
+    def __post_init__(self) -> None:
+        if self.sha256 is None and self.canonical is None:
+            raise ValueError(f"{self.path}: a remote file needs a digest to verify it by")
+
+    def stored_path(self, url_or_name: str) -> str:
+        """Returns the path under which content from ``url_or_name`` is kept: ``path``, or ``path`` with ``.gz``."""
+        gzipped = url_or_name.endswith(".gz") and not self.path.endswith(".gz")
+        return self.path + ".gz" if gzipped else self.path
+
+    def unpack(self, packed: bytes, name: str) -> bytes:
+        """Returns the content of a file called ``name`` (a path or an address), verified.
+
+        Raises:
+            DataCorrupt: it is no gzip file though its name says so, or the content has another digest.
+        """
+        try:
+            content = packed if self.stored_path(name) == self.path else gzip.decompress(packed)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataCorrupt(f"{name} is not a complete gzip file ({error}): {_REMEDY}") from error
+        self.verify(content, name)
+        return content
+
+    def verify(self, content: bytes, name: str) -> None:
+        """Checks unpacked content against the digests.
+
+        Raises:
+            DataCorrupt: neither digest is the expected one.
+        """
+        found = hashlib.sha256(content).hexdigest()
+        if found == self.sha256 or (self.canonical is not None and self.canonical.accepts(content)):
+            return
+        expected = [] if self.sha256 is None else [self.sha256]
+        if self.canonical is not None:
+            expected.append(f"{self.canonical.sha256} over {self.canonical.description}")
+        raise DataCorrupt(
+            f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
+            f"expected {' or '.join(expected)}: {_REMEDY}"
+        )
 
 
 def cache_folder() -> Path:
@@ -62,12 +149,9 @@ class DataFolder:
 
     def find(self, *names: str) -> Path | None:
         """Returns the first of the files ``names`` (relative to the folder) that is there, itself or with ``.gz``."""
-        for name in names:
-            for root in (self.path, self.fallback):
-                for candidate in (root / name, root / f"{name}.gz"):
-                    if candidate.is_file():
-                        return candidate
-        return None
+        roots = (self.path, self.fallback)
+        candidates = (root / f"{name}{suffix}" for name in names for root in roots for suffix in ("", ".gz"))
+        return next((candidate for candidate in candidates if candidate.is_file()), None)
 
     def read(self, remote: RemoteFile) -> bytes:
         """Returns the unpacked content of ``remote``, verified; downloads it if need be.
@@ -100,7 +184,7 @@ class DataFolder:
             except DownloadFailed as error:
                 failures.append(f"{url}: {error}")
             except DataCorrupt as error:
-                failures.append(str(error).rpartition(": ")[0])
+                failures.append(str(error).removesuffix(f": {_REMEDY}"))
             else:
                 self._store(remote.stored_path(url), packed)
                 return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -110,23 +111,76 @@ class Dataset:
     split_protocol: str = ""
 
     def __post_init__(self) -> None:
-        expected = (self.spec.channels, self.spec.height, self.spec.width)
         for name in ("train", "valid", "test"):
-            split = getattr(self, name)
-            if tuple(split.images.shape[1:]) != expected:
-                raise ValueError(
-                    f"dataset {self.name!r}: {name} images are {tuple(split.images.shape[1:])}, "
-                    f"the spec says {expected}"
-                )
+            split, where = getattr(self, name), f"dataset {self.name!r}"
+            shape, highest = tuple(split.images.shape[1:]), self.spec.levels - 1
+            if shape != self.spec.shape:
+                raise ValueError(f"{where}: {name} images are {shape}, the spec says {self.spec.shape}")
             if len(split) == 0:
-                raise ValueError(f"dataset {self.name!r}: the {name} split is empty")
-            if not isinstance(split, BernoulliSplit) and int(split.images.max()) >= self.spec.levels:
-                raise ValueError(
-                    f"dataset {self.name!r}: {name} holds the value {int(split.images.max())}, "
-                    f"the spec allows 0 to {self.spec.levels - 1}"
-                )
+                raise ValueError(f"{where}: the {name} split is empty")
+            if not isinstance(split, BernoulliSplit) and (value := int(split.images.max())) > highest:
+                raise ValueError(f"{where}: {name} holds the value {value}, the spec allows 0 to {highest}")
 
     def digest(self) -> str:
         """Returns the SHA-256 of the spec and of the content of all three splits, in hexadecimal."""
         parts = [repr(self.spec), self.train.digest(), self.valid.digest(), self.test.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class KnownDistribution(ABC):
+    """A distribution of images whose log-probability can be computed."""
+
+    spec: ImageSpec
+
+    @abstractmethod
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 on the CPU to (N,) float64 nats, exactly."""
+
+    @abstractmethod
+    def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
+        """Draws (num_images, C, H, W) uint8."""
+
+    @property
+    def entropy(self) -> float | None:
+        """In nats an image, exactly; None where that sum is too long: then it is the mean of -log p, with an error."""
+        return None
+
+
+@dataclass(frozen=True)
+class KnownDataset(Dataset):
+    """A dataset whose images were drawn from a known distribution.
+
+    Attributes:
+        distribution: what they were drawn from, independently.
+    """
+
+    distribution: KnownDistribution = field(kw_only=True)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) float64 nats, on the CPU: log p_true(image)."""
+        return self.distribution.log_prob(images.cpu())
+
+    @property
+    def entropy(self) -> float | None:
+        """Of the distribution, in nats an image; None where it is not known exactly."""
+        return self.distribution.entropy
+
+    @classmethod
+    def draw(
+        cls, name: str, distribution: KnownDistribution, *, sizes: tuple[int, int, int], seed: int
+    ) -> KnownDataset:
+        """Draws the three splits of a dataset.
+
+        Args:
+            name: of the dataset.
+            distribution: what to draw from.
+            sizes: numbers of training, validation and test images.
+            seed: the same gives the same images.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        train, valid, test = (Split(distribution.sample(size, generator)) for size in sizes)
+        protocol = (
+            f"independent draws from a known distribution, seed {seed}: "
+            f"{sizes[0]:,} train, then {sizes[1]:,} valid, then {sizes[2]:,} test"
+        )
+        return cls(name, distribution.spec, train, valid, test, protocol, distribution=distribution)

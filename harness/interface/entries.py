@@ -48,24 +48,21 @@ class Entry:
             raise EntryError(
                 f"{self.kind} name {self.name!r} is not made of lower-case letters and digits joined by single hyphens"
             )
-        if isinstance(self.target, str):
-            if not _TARGET.fullmatch(self.target):
-                raise EntryError(
-                    f"{self.kind} {self.name!r}: target {self.target!r} is not of the form 'package.module:Attribute'"
-                )
-        elif not callable(self.target):
-            raise EntryError(
-                f"{self.kind} {self.name!r}: target {self.target!r} is neither 'package.module:Attribute' nor callable"
-            )
+        if isinstance(self.target, str) and not _TARGET.fullmatch(self.target):
+            raise self._error(f"target {self.target!r} is not of the form 'package.module:Attribute'")
+        if not isinstance(self.target, str) and not callable(self.target):
+            raise self._error(f"target {self.target!r} is neither 'package.module:Attribute' nor callable")
         for field in ("summary", "paper", "pattern", "usage"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
-                raise EntryError(f"{self.kind} {self.name!r}: {field} {value!r} is not a string")
-        if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise EntryError(f"{self.kind} {self.name!r}: pattern {self.pattern!r}: {error}") from error
+                raise self._error(f"{field} {value!r} is not a string")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise self._error(f"pattern {self.pattern!r}: {error}") from error
+
+    def _error(self, what: str) -> EntryError:
+        return EntryError(f"{self.kind} {self.name!r}: {what}")
 
     @property
     def display_name(self) -> str:
@@ -109,15 +106,11 @@ class Entry:
         try:
             module = importlib.import_module(self.module)
         except (Exception, SystemExit) as error:
-            raise EntryError(
-                f"{self.kind} {self.name!r}: cannot import {self.module!r}: {type(error).__name__}: {error}"
-            ) from error
+            raise self._error(f"cannot import {self.module!r}: {type(error).__name__}: {error}") from error
         try:
             return getattr(module, self.attribute)
         except AttributeError as error:
-            raise EntryError(
-                f"{self.kind} {self.name!r}: module {self.module!r} has no attribute {self.attribute!r}"
-            ) from error
+            raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}") from error
 
 
 @dataclass(frozen=True)
@@ -156,9 +149,9 @@ class SamplerEntry(Entry):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.model, str) or not _NAME.fullmatch(self.model):
-            raise EntryError(f"sampler {self.name!r}: model {self.model!r} is not the name of a model")
+            raise self._error(f"model {self.model!r} is not the name of a model")
         if self.pattern is not None:
-            raise EntryError(f"sampler {self.name!r}: a sampler has no pattern")
+            raise self._error("a sampler has no pattern")
 
     @property
     def full_name(self) -> str:

@@ -249,17 +249,16 @@ class Evaluation:
             for draw in range(self.split.num_draws):
                 images = self.split.draw(draw).images
                 parts = []
-                for start in range(0, len(images), size):
-                    batch = images[start : start + size].to(self.device)
-                    values = function(batch)
+                for batch in torch.split(images, size):
+                    values = function(batch.to(self.device))
                     if values.shape != (len(batch),):
                         raise ValueError(
                             f"{purpose}: expected {len(batch)} values, one an image, got {tuple(values.shape)}"
                         )
                     parts.append(values.double().cpu())
                 row = torch.cat(parts)
-                if not bool(torch.isfinite(row).all()):
-                    bad = (~torch.isfinite(row)).nonzero().flatten()
+                bad = (~torch.isfinite(row)).nonzero().flatten()
+                if len(bad):
                     raise NonFiniteScore(
                         f"{purpose}: {len(bad)} of {len(row)} images score {row[bad[0]].item()}, "
                         f"the first is image {int(bad[0])}"

@@ -89,9 +89,8 @@ class Model(nn.Module, ABC):
         self._registered = (own, others)
         return self
 
-    def _bound(self) -> tuple[dict[str, BoundSampler], dict[str, BoundSampler]]:
-        own: dict[str, BoundSampler] = {name: partial(draw, self) for name, draw in self._registered[0].items()}
-        others: dict[str, BoundSampler] = {name: partial(draw, self) for name, draw in self._registered[1].items()}
+    def _bound(self) -> tuple[Mapping[str, BoundSampler], Mapping[str, BoundSampler]]:
+        own, others = ({name: partial(draw, self) for name, draw in given.items()} for given in self._registered)
         return own, others
 
     def _default(

@@ -61,10 +61,9 @@ def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         return tensors[name].permute([order.index(dimension) for dimension in range(len(order))])
     if kind == "map":
         return {key: _unpack(item, tensors) for key, item in content}
-    if kind == "list":
-        return [_unpack(item, tensors) for item in content]
-    if kind == "tuple":
-        return tuple(_unpack(item, tensors) for item in content)
+    if kind in ("list", "tuple"):
+        items = [_unpack(item, tensors) for item in content]
+        return items if kind == "list" else tuple(items)
     return content
 
 
@@ -121,12 +120,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 @torch.no_grad()
 def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str) -> None:
-    """Copies ``tensors`` into a model's state in place, so that optimizers keep their references.
+    """Copies ``tensors``, by the names of the ``state_dict``, into a model in place: optimizers keep their references.
 
-    Args:
-        tensors: what is copied, by the names of the ``state_dict``.
-        model: what it is copied into.
-        source: where they come from, for messages.
+    ``source`` says in messages where they come from.
 
     Raises:
         CheckpointError: names or shapes differ; the message names up to three of each.
@@ -138,11 +134,9 @@ def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str)
             f"{source}: does not fit {type(model).__name__}: missing {missing[:3]}, unknown {unknown[:3]}"
         )
     for name, value in tensors.items():
-        if own[name].numel() > 0 and own[name].shape != value.shape:
-            raise CheckpointError(
-                f"{source}: {name} has shape {tuple(value.shape)}, "
-                f"{type(model).__name__} expects {tuple(own[name].shape)}"
-            )
+        expected, found = tuple(own[name].shape), tuple(value.shape)
+        if own[name].numel() > 0 and expected != found:
+            raise CheckpointError(f"{source}: {name} has shape {found}, {type(model).__name__} expects {expected}")
     for name, value in tensors.items():
         target = own[name]
         if target.shape == value.shape:

@@ -22,10 +22,8 @@ class DeviceTokens:
 
     def __init__(self, device: str, *, jobs: int, threads: int) -> None:
         names = _devices(device)
-        if names == ["cpu"]:
-            self.total = jobs or max(1, (os.cpu_count() or 1) // threads)
-        else:
-            self.total = jobs or len(names)
+        chosen = max(1, (os.cpu_count() or 1) // threads) if names == ["cpu"] else len(names)
+        self.total = jobs or chosen
         self._free = Counter(names[index % len(names)] for index in range(self.total))
         self._order = names
 

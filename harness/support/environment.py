@@ -99,15 +99,8 @@ def describe_environment(device: torch.device, threads: int) -> dict[str, str | 
 
 def fingerprint(device: torch.device, threads: int) -> str:
     """Returns the hardware fingerprint within which speeds compare, as a digest: device, cores, threads, torch."""
-    parts = [
-        device.type,
-        device_name(device),
-        cpu_name(),
-        os.cpu_count(),
-        threads,
-        str(torch.__version__).split("+")[0],
-    ]
-    return digest_of(parts)[:12]
+    version = str(torch.__version__).split("+")[0]
+    return digest_of([device.type, device_name(device), cpu_name(), os.cpu_count(), threads, version])[:12]
 
 
 def hardware(device: torch.device, threads: int) -> str:

@@ -33,8 +33,7 @@ class TouchedStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Notes the arguments' storages, then runs the operation."""
-        for storage in _storages((args, kwargs)):
-            self._pointers.add(storage.data_ptr())
+        self._pointers.update(storage.data_ptr() for storage in _storages((args, kwargs)))
         return func(*args, **(kwargs or {}))
 
 

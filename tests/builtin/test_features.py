@@ -16,11 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
 from harness.builtin.datasets.digits import digits
-from harness.builtin.features import inception, lenet, loading
+from harness.builtin.features import inception, lenet, network
 from harness.builtin.features.inception import Inception, InceptionFeatures, load_inception, preprocess
 from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, lenet_file, new_lenet, stored_lenet, train_lenet
-from harness.builtin.features.loading import Pixels, load_network
-from harness.builtin.features.network import weights_digest
+from harness.builtin.features.network import Pixels, load_network, weights_digest
 from harness.support.checkpoint import CheckpointError
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -199,7 +198,7 @@ def test_a_file_of_another_recipe_or_of_other_data_is_not_used(tmp_path, untrain
 
 
 def test_a_network_without_a_folder_is_kept_in_the_users_cache(tmp_path, untrained, monkeypatch):
-    monkeypatch.setattr(loading, "default_feature_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(network, "default_feature_folder", lambda: tmp_path / "cache")
     load_network("lenet", evaluation_of(tiny()))
     assert lenet_file(tiny(), tmp_path / "cache").is_file()
 

@@ -102,7 +102,7 @@ def test_samples_are_drawn_once_for_all_metrics(data):
 
 def test_features_are_computed_once_for_all_metrics(data, monkeypatch):
     evaluation, calls = Evaluation(Noisy(data.spec), data), []
-    from harness.builtin.features.loading import Pixels
+    from harness.builtin.features.network import Pixels
 
     def counted(self, images, spec):
         calls.append(len(images))

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 
 from harness import BoardEntry, hookimpl
 
+_ENTRIES = (  # name, target, summary
+    ("likelihood", "likelihood:Likelihood", "exact NLLs and upper bounds on them, in one order"),
+    ("bounds", "bounds:Bounds", "one column for each bound, ranked by the tightest"),
+    ("sample-quality", "sample_quality:SampleQuality", "FID, KID: a column for each protocol"),
+    ("throughput", "throughput:Throughput", "speeds, a table for each machine"),
+    ("cost", "cost:Cost", "parameters, FLOPs and seconds of training"),
+)
+
 
 @hookimpl
 def register_boards() -> Sequence[BoardEntry]:
     """Registers the boards of the core: likelihood, bounds, sample quality, throughput, cost."""
-    here = "harness.builtin.boards"
-    return [
-        BoardEntry(
-            "likelihood", f"{here}.likelihood:Likelihood", summary="exact NLLs and upper bounds on them, in one order"
-        ),
-        BoardEntry("bounds", f"{here}.bounds:Bounds", summary="one column for each bound, ranked by the tightest"),
-        BoardEntry(
-            "sample-quality", f"{here}.sample_quality:SampleQuality", summary="FID, KID: a column for each protocol"
-        ),
-        BoardEntry("throughput", f"{here}.throughput:Throughput", summary="speeds, a table for each machine"),
-        BoardEntry("cost", f"{here}.cost:Cost", summary="parameters, FLOPs and seconds of training"),
-    ]
+    return [BoardEntry(name, f"harness.builtin.boards.{target}", summary) for name, target, summary in _ENTRIES]

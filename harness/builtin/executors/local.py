@@ -38,8 +38,6 @@ _PRELOAD = [
     "harness.running.worker",
     "harness.builtin.executors.local",
 ]
-
-
 _STACK_SIGNAL = signal.SIGUSR1
 _STACK_SECONDS = 0.3
 _GRACE_SECONDS = 5.0
@@ -66,7 +64,7 @@ class LocalExecutor(Executor):
 class _LocalHandle(Handle):
     def __init__(self, process: BaseProcess, limits: Limits) -> None:
         assert process.pid is not None
-        self._process, self._watch = process, Watch(process.pid, limits)
+        self._process, self._pid, self._watch = process, process.pid, Watch(process.pid, limits)
         self._ended: Ended | None = None
 
     def exit_code(self) -> int | None:
@@ -76,7 +74,10 @@ class _LocalHandle(Handle):
             return -signal.SIGKILL
         if code is None and self._ended is None and (verdict := self._watch.verdict()) is not None:
             self._ended = verdict
-            self._ask_for_stack()
+            with contextlib.suppress(ProcessLookupError):
+                # lets the child write, where it can, what it was doing; it may be deep inside a library
+                os.kill(self._pid, _STACK_SIGNAL)
+                self._process.join(_STACK_SECONDS)
             self.kill()
             self._process.join(_GRACE_SECONDS)
             code = self._process.exitcode
@@ -89,15 +90,7 @@ class _LocalHandle(Handle):
         self._process.terminate()
 
     def kill(self) -> None:
-        assert self._process.pid is not None
-        kill_all(family(self._process.pid))
-
-    def _ask_for_stack(self) -> None:
-        """Lets the child write, where it can, what it was doing; it may be deep inside a library."""
-        assert self._process.pid is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, _STACK_SIGNAL)
-            self._process.join(_STACK_SECONDS)
+        kill_all(family(self._pid))
 
 
 @contextmanager

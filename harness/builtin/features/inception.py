@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import CheckpointError, DataFolder, FeatureNetwork, ImageSpec, RemoteFile, Unsupported, put_weights
+from harness import DataFolder, FeatureNetwork, ImageSpec, RemoteFile, Unsupported, put_weights, read_tensors
 from harness.builtin.features.network import weights_digest
 
 NUM_FEATURES = 2048
@@ -233,31 +231,20 @@ def load_inception(folder: DataFolder | None) -> Inception:
         DataUnavailable: not in the data folder, and it cannot be downloaded.
     """
     named = os.environ.get(VARIABLE)
-    if not named:
-        content = (folder or DataFolder.resolve()).read(OFFICIAL)
-        return _network(_official_tensors(content), OFFICIAL.path)
-    path = Path(named).expanduser()
-    if path.suffix not in (".safetensors", ".pth") or not path.is_file():
+    path = Path(named or OFFICIAL.path).expanduser()
+    if named and (path.suffix not in (".safetensors", ".pth") or not path.is_file()):
         raise ValueError(f"{VARIABLE} is {named!r}: it must name a .safetensors or .pth file that is there")
-    content = path.read_bytes()
-    if path.suffix == ".pth":
-        OFFICIAL.verify(content, named)
-        return _network(_official_tensors(content), named)
-    try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise CheckpointError(f"{named}: not a readable safetensors file ({error})") from error
-    return _network(tensors, named)
-
-
-def _official_tensors(verified: bytes) -> dict[str, Tensor]:
-    """Reads the official file; only content whose digest was verified may come here."""
-    tensors = torch.load(io.BytesIO(verified), map_location="cpu", weights_only=True)
-    assert isinstance(tensors, dict)
-    return tensors
-
-
-def _network(tensors: Mapping[str, Tensor], source: str) -> Inception:
+    source = named or OFFICIAL.path
+    if path.suffix == ".safetensors":
+        tensors, _ = read_tensors(path)
+    else:
+        if named:
+            content = path.read_bytes()
+            OFFICIAL.verify(content, named)
+        else:
+            content = (folder or DataFolder.resolve()).read(OFFICIAL)
+        # only content whose digest was verified comes here
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     net = Inception()
     counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
     # how many batches the statistics were taken over is of no use, and some copies leave it out

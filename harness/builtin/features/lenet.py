@@ -81,13 +81,7 @@ class LeNet(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedLeNet:
-    """A classifier and how well it does.
-
-    Attributes:
-        net: the classifier, on the CPU.
-        shape: (C, H, W) of the images that it is for.
-        test_accuracy: the fraction of the test split's images that it names rightly.
-    """
+    """A classifier on the CPU, the (C, H, W) of the images that it is for, and the fraction that it names rightly."""
 
     net: LeNet
     shape: tuple[int, int, int]
@@ -108,11 +102,8 @@ class LeNetFeatures(FeatureNetwork):
         """Maps (N, C, H, W) uint8 to (N, 84) float32."""
         refuse_other_shape(self.name, self._trained.shape, spec)
         with torch.no_grad():
-            parts = [
-                self._net.features(_scaled(batch.to(self._device), spec)).cpu()
-                for batch in torch.split(images, _FEATURE_BATCH)
-            ]
-        return torch.cat(parts)
+            batches = [_scaled(batch.to(self._device), spec) for batch in torch.split(images, _FEATURE_BATCH)]
+            return torch.cat([self._net.features(batch).cpu() for batch in batches])
 
     def protocol(self) -> dict[str, str]:
         """Returns the accuracy as well."""

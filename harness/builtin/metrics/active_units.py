@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness import Evaluation, Inference, Metric, NonFiniteScore, Score, derive_seed, isolated_rng
-from harness.builtin.metrics.averages import precision_of
+from harness.builtin.metrics.averages import split_protocol
 
 THRESHOLD = 1e-2
 
@@ -34,34 +34,28 @@ class ActiveUnits(Metric):
         """
         model = evaluation.model
         assert isinstance(model, Inference)
-        means = _posterior_means(evaluation, model)
-        variances = means.var(0, correction=0)  # (D,)
-        active = variances > THRESHOLD
+        active = _posterior_means(evaluation, model).var(0, correction=0) > THRESHOLD  # (D,)
         details = {"units": float(len(active)), **_per_layer(model, active)}
-        protocol = {
-            "images": str(len(evaluation.split)),
-            "split": evaluation.split_name,
-            "draws": str(evaluation.split.num_draws),
-            "precision": precision_of(evaluation),
-            "threshold": f"{THRESHOLD:g}",
-        }
+        protocol = {**split_protocol(evaluation), "threshold": f"{THRESHOLD:g}"}
         return Score(float(active.sum().item()), None, "estimate", None, protocol, details)
 
 
 @torch.no_grad()
 def _posterior_means(evaluation: Evaluation, model: Inference) -> Tensor:
     """Returns (num_draws * N, D) float64."""
-    parts = []
+    split = evaluation.split
     with isolated_rng(derive_seed(evaluation.seed, evaluation.split_name, "active-units"), evaluation.device):
-        for draw in range(evaluation.split.num_draws):
-            for batch in torch.split(evaluation.split.draw(draw).images, evaluation.batch_size):
-                parts.append(model.encode(batch.to(evaluation.device)).cpu().double())
+        parts = [
+            model.encode(batch.to(evaluation.device)).cpu().double()
+            for draw in range(split.num_draws)
+            for batch in torch.split(split.draw(draw).images, evaluation.batch_size)
+        ]
     means = torch.cat(parts)
     bad = (~torch.isfinite(means)).any(1).nonzero().flatten()
     if len(bad):
         raise NonFiniteScore(
             f"active-units: {len(bad)} of {len(means)} images have a posterior mean that is not finite, "
-            f"the first is image {int(bad[0]) % len(evaluation.split)}"
+            f"the first is image {int(bad[0]) % len(split)}"
         )
     return means
 

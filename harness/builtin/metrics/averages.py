@@ -15,6 +15,16 @@ def precision_of(evaluation: Evaluation) -> str:
     return str(evaluation.model.dtype).removeprefix("torch.")
 
 
+def split_protocol(evaluation: Evaluation) -> dict[str, str]:
+    """Returns what is to be said of a figure that is of a whole split."""
+    return {
+        "images": str(len(evaluation.split)),
+        "split": evaluation.split_name,
+        "draws": str(evaluation.split.num_draws),
+        "precision": precision_of(evaluation),
+    }
+
+
 def average(
     values: Tensor,
     evaluation: Evaluation,
@@ -42,28 +52,19 @@ def average(
     num_draws, num_images = values.shape
     per_image = values.mean(0)  # (N,)
     error = per_image.std(correction=1).item() / math.sqrt(num_images) if num_images > 1 else None
-    details = dict(details or {})
-    if num_draws > 1 and num_images > 1:
-        details |= of_draws(values)
-    common = {
-        "images": str(num_images),
-        "split": evaluation.split_name,
-        "draws": str(num_draws),
-        "precision": precision_of(evaluation),
-    }
-    return Score(per_image.mean().item(), error, kind, per_image, {**common, **(protocol or {})}, details)
+    details = dict(details or {}) | (of_draws(values) if num_draws > 1 and num_images > 1 else {})
+    protocol = {**split_protocol(evaluation), "draws": str(num_draws), **(protocol or {})}
+    return Score(per_image.mean().item(), error, kind, per_image, protocol, details)
 
 
 def of_draws(values: Tensor) -> dict[str, float]:
     """Returns how far one draw of the images moves the mean, and the share of the mean's variance that the draws are.
 
-    Image i's score under draw r is mu + a_i + e_ri with independent draws of each image. The mean over R draws and N
-    images has variance (var(a) + var(e) / R) / N, of which var(e) / (R N) is the draws'. With s_e^2 the variance within
-    images and s_m^2 that of the images' means, one draw moves the mean by s_e / sqrt(N), and the share is
-    s_e^2 / (R s_m^2), at most 1: the inverse of a one-way F. What is no more than rounding counts as zero.
-
-    Args:
-        values: (R, N) float64, one model's scores on R draws of N images, at least two of each.
+    ``values`` is (R, N) float64, at least two of each. Image i's score under draw r is mu + a_i + e_ri with independent
+    draws of each image. The mean over R draws and N images has variance (var(a) + var(e) / R) / N, of which
+    var(e) / (R N) is the draws'. With s_e^2 the variance within images and s_m^2 that of the images' means, one draw
+    moves the mean by s_e / sqrt(N), and the share is s_e^2 / (R s_m^2), at most 1: the inverse of a one-way F. What is
+    no more than rounding counts as zero.
     """
     scores = values.numpy()
     floor = (1e-12 * float(abs(scores).max())) ** 2

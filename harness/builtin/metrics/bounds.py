@@ -1,4 +1,7 @@
-"""Upper bounds on the negative log-likelihood: the negative ELBO, and the importance-weighted bound of K samples."""
+"""Upper bounds on the negative log-likelihood: the negative ELBO, and the importance-weighted bound of K samples.
+
+Also how far a model is from the distribution that its data were drawn from, where that is known.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,21 @@ import math
 import torch
 from torch import Tensor
 
-from harness import Evaluation, ImportanceWeighted, Metric, NonFiniteScore, Score, VariationalBound
+from harness import (
+    Evaluation,
+    ExactLikelihood,
+    ImportanceWeighted,
+    KnownDataset,
+    Metric,
+    NonFiniteScore,
+    Score,
+    Unsupported,
+    VariationalBound,
+)
 from harness.builtin.metrics.averages import average
+from harness.builtin.metrics.likelihood import NLL
 
+NUM_WEIGHTS = 500
 MAX_ELEMENTS = 2**21
 MAX_ROWS = 4096
 
@@ -88,16 +103,9 @@ class IWAE(Metric):
 def log_mean_weight(
     model: ImportanceWeighted, images: Tensor, num_samples: int, *, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Returns log (1/K sum_k w_k) and the effective sample size (sum w)^2 / sum w^2, accumulated in float64.
+    """Returns log (1/K sum_k w_k) and the effective sample size (sum w)^2 / sum w^2, both (N,) float64 on the CPU.
 
-    Args:
-        model: gives the weights.
-        images: (N, C, H, W) uint8.
-        num_samples: K.
-        chunk: how many weights for each image are drawn at a time.
-
-    Returns:
-        (N,) float64 nats and (N,) float64, both on the CPU.
+    ``images`` is (N, C, H, W) uint8, ``num_samples`` K; ``chunk`` weights for each image are drawn at a time.
 
     Raises:
         NonFiniteScore: a weight is NaN or plus infinity; a weight of zero (minus infinity in logarithms) is allowed.
@@ -120,3 +128,51 @@ def log_mean_weight(
         first = torch.logaddexp(first, weights.logsumexp(0))
         second = torch.logaddexp(second, (2 * weights).logsumexp(0))
     return first - math.log(num_samples), (2 * first - second).exp()
+
+
+class EntropyGap(Metric):
+    """The mean over the split of log p_true(x) - log p_model(x), in nats an image.
+
+    Its expectation is the Kullback-Leibler divergence from the model to the truth, which is at least zero. The entropy
+    of the images at hand cancels, so the error is much smaller than that of the negative log-likelihood. A gap that is
+    further below zero than its error allows is impossible for a right likelihood.
+
+    The model's part is exact where there is an exact likelihood; else it is the importance-weighted bound of
+    ``NUM_WEIGHTS`` samples, else the ELBO, and the gap is an upper bound.
+    """
+
+    name = "entropy-gap"
+    board = "likelihood"
+    header = "Gap to the entropy"
+    unit = "nats"
+
+    def evaluate(self, evaluation: Evaluation) -> Score:
+        """Scores every image of the split; ``per_image`` is (N,) nats.
+
+        The details are ``true_nll``, the mean of -log p_true over the split; ``entropy``, its expectation, where that
+        is known exactly; and ``z``, the gap in units of its standard error.
+
+        Raises:
+            Unsupported: nobody knows what the data were drawn from, or the model has no likelihood.
+        """
+        data, model = evaluation.data, evaluation.model
+        if not isinstance(data, KnownDataset):
+            raise Unsupported(f"the entropy of {data.name} is not known")
+        metric: Metric
+        if isinstance(model, ExactLikelihood):
+            metric = NLL()
+        elif isinstance(model, ImportanceWeighted):
+            metric = IWAE(num_samples=NUM_WEIGHTS)
+        elif isinstance(model, VariationalBound):
+            metric = NegativeELBO()
+        else:
+            raise Unsupported(f"{type(model).__name__} has no likelihood")
+        score = metric.evaluate(evaluation)
+        assert isinstance(score.per_image, Tensor)
+        truth = -data.log_prob(evaluation.split.images)  # (N,)
+        details = {"true_nll": truth.mean().item()} | ({} if data.entropy is None else {"entropy": data.entropy})
+        protocol = {**score.protocol, "likelihood": metric.name}
+        gap = average((score.per_image - truth)[None], evaluation, kind=score.kind, protocol=protocol, details=details)
+        if gap.standard_error:
+            details["z"] = gap.value / gap.standard_error
+        return Score(gap.value, gap.standard_error, gap.kind, gap.per_image, gap.protocol, details)

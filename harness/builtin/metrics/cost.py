@@ -9,7 +9,6 @@ import torch
 from harness import (
     Evaluation,
     Metric,
-    Model,
     Score,
     TouchedStorages,
     Unsupported,
@@ -23,14 +22,17 @@ from harness import (
 from harness.builtin.metrics.averages import precision_of
 
 
-class ParametersTraining(Metric):
+class _Cost(Metric):
+    board = "cost"
+    stage = "cost"
+
+
+class ParametersTraining(_Cost):
     """The number of floating-point entries of the model's ``state_dict``; tied tensors count once."""
 
     name = "parameters-training"
-    board = "cost"
     header = "Parameters trained"
     unit = "parameters"
-    stage = "cost"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Counts the entries; exact."""
@@ -38,43 +40,36 @@ class ParametersTraining(Metric):
         return Score(float(sum(tensor.numel() for tensor in entries if tensor.is_floating_point())), None, "exact")
 
 
-class ParametersSampling(Metric):
+class ParametersSampling(_Cost):
     """The number of floating-point entries of those ``state_dict`` tensors that are read while two images are drawn.
 
     A tensor counts whole as soon as one operation reads any part of the memory that it lives in.
     """
 
     name = "parameters-sampling"
-    board = "cost"
     header = "Parameters sampling"
     unit = "parameters"
-    stage = "cost"
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Draws two images and counts what was read; exact."""
         model, touched = evaluation.model, TouchedStorages()
         state = unique_tensors(model.state_dict().values())
-        seed = derive_seed(evaluation.seed, self.name)
-        with isolated_rng(seed, evaluation.device), torch.no_grad(), touched:
+        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad(), touched:
             model.sample(2)
-        used = [tensor for tensor in state if tensor.is_floating_point() and tensor in touched]
-        protocol = {"sampler": default_sampler(model)}
-        return Score(float(sum(tensor.numel() for tensor in used)), None, "exact", protocol=protocol)
+        used = sum(tensor.numel() for tensor in state if tensor.is_floating_point() and tensor in touched)
+        return Score(float(used), None, "exact", protocol={"sampler": default_sampler(model)})
 
 
-class _Flops(Metric):
+class _Flops(_Cost):
     """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
 
-    board = "cost"
     unit = "FLOPs"
-    stage = "cost"
 
     def _count(self, evaluation: Evaluation, call: Callable[[], object], protocol: dict[str, str]) -> Score:
         with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device):
             flops = count_flops(call)
-        details = {"batch_size": 1.0}
         protocol = {"batch size": "1", "precision": precision_of(evaluation), **protocol}
-        return Score(float(flops), None, "exact", protocol=protocol, details=details)
+        return Score(float(flops), None, "exact", protocol=protocol, details={"batch_size": 1.0})
 
 
 class FlopsScoring(_Flops):
@@ -106,15 +101,12 @@ class FlopsSampling(_Flops):
         return self._count(evaluation, lambda: model.sample(1), {"sampler": default_sampler(model)})
 
 
-class FitSeconds(Metric):
+class FitSeconds(_Cost):
     """The seconds spent in ``fit``, validation and resumptions included."""
 
     name = "fit-seconds"
-    board = "cost"
     header = "Training time"
     unit = "s"
-    stage = "cost"
-    requires = Model
 
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Reads the figure from the training's summary.

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from harness import BernoulliSplit, Evaluation, Metric, Score, Unsupported
-from harness.builtin.features.loading import LENET, load_network
-from harness.builtin.metrics.frechet import distance_of_sets, frechet_distance, frechet_error
-from harness.builtin.metrics.kernel_distance import kernel_distance, kernel_errors, subsets
-from harness.builtin.metrics.resampling import Effort, Halves, shuffled
+from harness.builtin.features.network import LENET, load_network
+from harness.builtin.metrics import distances
+from harness.builtin.metrics.distances import Effort, halves, shuffled
 
 NUM_SAMPLES = 10_000
 MINIMUM = 20
@@ -59,16 +58,13 @@ class _SampleQuality(Metric):
             DegenerateSamples: all samples are the same image, or the model cannot draw for NaN or infinity.
             Unsupported: no such features for these images, or a split of fewer than 20 images.
         """
-        split = evaluation.split
+        split, where = evaluation.split, evaluation.split_name
         if len(split) < MINIMUM:
-            raise Unsupported(
-                f"{self.name}: the {evaluation.split_name} split has {len(split)} images, {MINIMUM} are needed"
-            )
+            raise Unsupported(f"{self.name}: the {where} split has {len(split)} images, {MINIMUM} are needed")
         network = load_network(self.network, evaluation)
-        samples = evaluation.features(
-            network, evaluation.samples(self.num_samples), f"the first {self.num_samples} samples"
-        )
-        reference = evaluation.features(network, split.draw(0).images, f"the {evaluation.split_name} split")
+        drawn = evaluation.samples(self.num_samples)
+        samples = evaluation.features(network, drawn, f"the first {self.num_samples} samples")
+        reference = evaluation.features(network, split.draw(0).images, f"the {where} split")
         sets = _Sets(
             shuffled(samples, evaluation.seed, "samples"),
             shuffled(reference, evaluation.seed, "reference"),
@@ -76,20 +72,16 @@ class _SampleQuality(Metric):
         )
         with torch.no_grad():
             value, over_samples, over_reference = self._measure(sets)
-            halves = Halves.of(reference, self._between_halves, sets.effort.num_splits)
+            details = halves(reference, self._between_halves, sets.effort.num_splits)
         first_draw = ", first draw" if isinstance(split, BernoulliSplit) else ""
         protocol = {
             "samples": str(self.num_samples),
-            "reference": f"{evaluation.split_name}, {len(split)} images{first_draw}",
+            "reference": f"{where}, {len(split)} images{first_draw}",
             **network.protocol(),
             **self._protocol(sets),
             "device": evaluation.device.type,
         }
-        details = {
-            **halves.details(),
-            "standard_error_samples": over_samples,
-            "standard_error_reference": over_reference,
-        }
+        details |= {"standard_error_samples": over_samples, "standard_error_reference": over_reference}
         return Score(value, math.hypot(over_samples, over_reference), "estimate", None, protocol, details)
 
     @abstractmethod
@@ -114,14 +106,15 @@ class FID(_SampleQuality):
     family = "fid"
 
     def _measure(self, sets: _Sets) -> tuple[float, float, float]:
+        samples, reference, effort = sets.samples, sets.reference, sets.effort
         return (
-            frechet_distance(sets.samples, sets.reference),
-            frechet_error(sets.samples, sets.reference, sets.effort),
-            frechet_error(sets.reference, sets.samples, sets.effort),
+            distances.frechet_distance(samples, reference),
+            distances.frechet_error(samples, reference, effort),
+            distances.frechet_error(reference, samples, effort),
         )
 
     def _between_halves(self, first: Tensor, second: Tensor) -> float:
-        return distance_of_sets(first, second)
+        return distances.distance_of_sets(first, second)
 
 
 class KID(_SampleQuality):
@@ -134,16 +127,14 @@ class KID(_SampleQuality):
     family = "kid"
 
     def _measure(self, sets: _Sets) -> tuple[float, float, float]:
-        return (
-            kernel_distance(sets.samples, sets.reference),
-            *kernel_errors(sets.samples, sets.reference, sets.effort),
-        )
+        pair = sets.samples, sets.reference
+        return distances.kernel_distance(*pair), *distances.kernel_errors(*pair, sets.effort)
 
     def _between_halves(self, first: Tensor, second: Tensor) -> float:
-        return kernel_distance(first, second)
+        return distances.kernel_distance(first, second)
 
     def _protocol(self, sets: _Sets) -> dict[str, str]:
-        pairs = subsets(sets.samples, sets.reference)
+        pairs = distances.subsets(sets.samples, sets.reference)
         return {
             "subset size": str(len(pairs[0][0])),
             "subsets": f"{len(pairs)}, disjoint",
