@@ -26,12 +26,18 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # datasets
     from harness.interface.spec import ImageSpec as ImageSpec
-    from harness.interface.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset, Split as Split
-    from harness.interface.dataset import KnownDataset as KnownDataset, KnownDistribution as KnownDistribution
-    from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
+    from harness.interface.dataset import (
+        BernoulliSplit as BernoulliSplit,
+        Dataset as Dataset,
+        KnownDataset as KnownDataset,
+        KnownDistribution as KnownDistribution,
+        Split as Split,
+    )
     from harness.interface.data_folder import (
         CanonicalDigest as CanonicalDigest,
         DataCorrupt as DataCorrupt,
+        DataFolder as DataFolder,
+        DataUnavailable as DataUnavailable,
         RemoteFile as RemoteFile,
     )
 
@@ -66,12 +72,12 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.metric import (
         DegenerateSamples as DegenerateSamples,
         Evaluation as Evaluation,
+        FeatureNetwork as FeatureNetwork,
         Metric as Metric,
         NonFiniteScore as NonFiniteScore,
         Origin as Origin,
         Score as Score,
     )
-    from harness.interface.feature_network import FeatureNetwork as FeatureNetwork
 
     # boards
     from harness.interface.board import Board as Board, Cell as Cell, Column as Column

@@ -20,7 +20,6 @@ from harness.support.randomness import derive_seed, isolated_rng
 
 if TYPE_CHECKING:
     from harness.interface.data_folder import DataFolder
-    from harness.interface.feature_network import FeatureNetwork
 
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28
@@ -110,6 +109,37 @@ class Origin:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
+
+
+class FeatureNetwork(ABC):
+    """A fixed map from images to vectors.
+
+    Attributes:
+        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
+        num_features: D.
+        digest: names the map: networks of one digest give the same features. SHA-256 of the weights, in hexadecimal,
+            or ``none`` where there are none.
+    """
+
+    name: str
+    num_features: int
+    digest: str
+
+    @abstractmethod
+    def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8, on any device, to (N, D) float32 or float64; images go through in batches.
+
+        Raises:
+            Unsupported: the network is for images of another shape than the spec's.
+        """
+
+    def protocol(self) -> dict[str, str]:
+        """Returns what makes two figures with this network comparable."""
+        return {
+            "features": f"{self.name}, {self.num_features} dimensions",
+            "network digest": self.digest[:16],
+            "resize": "none",
+        }
 
 
 class Evaluation:

@@ -35,13 +35,13 @@ class Bounds(Board):
         metrics = self.metrics(rows)
         bounds = [metric for metric in metrics if metric != ACTIVE and _is_bound(rows, metric)]
         others = [metric for metric in metrics if metric != ACTIVE and metric not in bounds]
-        one, text = {"": "float64", "_sd": "float64"}, {"": "string"}
+        mean = {"": "float64", "_sd": "float64"}
         return [
             *(rows.column(metric, key=_key(rows, metric), decimals=(2, 3)) for metric in bounds),
             *rows.columns_by_protocol(others),
-            Column("active_units", "Active units", decimals=(0, 1), parts=one, cell=_active, required=False),
+            Column("active_units", "Active units", decimals=(0, 1), parts=mean, cell=_active, required=False),
             Column("latent_units", parts={"": "Int64"}, cell=_latent, required=False),
-            Column("protocol", parts=text, cell=partial(_protocols, bounds), required=False),
+            Column("protocol", parts={"": "string"}, cell=partial(_protocols, bounds), required=False),
         ]
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:

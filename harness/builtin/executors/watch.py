@@ -14,21 +14,15 @@ _EVERY_SECONDS = 0.2
 
 
 class Watch:
-    """Tells when a process is beyond its limits.
+    """Tells when a process is beyond its limits, by a ``clock`` of seconds that only grow.
 
-    Time is counted by a clock that nobody can set. Memory is the sum over the process and all that it started; pages
-    that they share count for each, so that a limit is never exceeded unseen.
-
-    Args:
-        pid: the process.
-        limits: what it may take.
-        clock: seconds that only grow.
+    Memory is the sum over the process and all that it started; pages that they share count for each, so that a limit is
+    never exceeded unseen.
     """
 
     def __init__(self, pid: int, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._clock = limits, clock
+        self._pid, self._limits, self._clock = pid, limits, clock
         self._started = self._looked_at = clock()
-        self._pid = pid
         self.peak_bytes = 0
 
     def verdict(self) -> Ended | None:

@@ -102,13 +102,12 @@ def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[Audit
         "seed": SEED,
     }
     file = folder / f"{slug(origin.name)}-{digest_of(key)[:16]}.json"
-    report = _read(file)
-    if report is None:
-        with _alone(file.with_suffix(".lock")):
-            report = _read(file)
-            if report is None:
-                report = _audit(origin, full)
-                write_atomically(file, report.model_dump_json(indent=1).encode())
+    if (report := _read(file)) is not None:
+        return report, file
+    with _alone(file.with_suffix(".lock")):
+        if (report := _read(file)) is None:
+            report = _audit(origin, full)
+            write_atomically(file, report.model_dump_json(indent=1).encode())
     return report, file
 
 

@@ -6,67 +6,50 @@ import copy
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
-from harness import (
-    Autoregressive,
-    Evaluation,
-    Metric,
-    Score,
-    Sweep,
-    Timing,
-    Unsupported,
-    WorkingMemory,
-    certify,
-    default_sampler,
-    derive_seed,
-    has_statistics,
-    isolated_rng,
-    scorer,
-    speed_protocol,
-    state_bytes,
-    step_seconds,
-    sweep_batch_sizes,
-    time_calls,
-    working_memory,
-)
+import harness
 
 MEMORY_BATCH_SIZE = 64
 _MEMORY_SECONDS = 2.0
 
 
-def _protocol(evaluation: Evaluation) -> dict[str, str]:
-    return speed_protocol(evaluation.device, evaluation.model.dtype)
+def _protocol(evaluation: harness.Evaluation) -> dict[str, str]:
+    return harness.speed_protocol(evaluation.device, evaluation.model.dtype)
 
 
-class _Throughput(Metric):
+class _Speed(harness.Metric):
+    board = "throughput"
+    stage = "speed"
+
+
+class _Throughput(_Speed):
     """Images a second at the best of several batch sizes; the details hold median and quartiles at each."""
 
-    board = "throughput"
     unit = "images/s"
     higher_is_better = True
-    stage = "speed"
     draws = False  # whether what is timed is the model's default sampler
 
     @abstractmethod
-    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         """Returns what the protocol says of the function, and the function of a batch size that is timed."""
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all.
 
         Raises:
             CertificateFailed: what was timed is an autoregressive sampler, and its images are not what its noise gives.
         """
         protocol, call = self._call(evaluation)
-        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
-            sweep = sweep_batch_sizes(call)
+        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            sweep = harness.sweep_batch_sizes(call)
         score = throughput_score(sweep, {**_protocol(evaluation), **protocol})
         return _certified(score, evaluation, self.name, sweep.best) if self.draws else score
 
 
-def throughput_score(sweep: Sweep, protocol: dict[str, str]) -> Score:
+def throughput_score(sweep: harness.Sweep, protocol: dict[str, str]) -> harness.Score:
     """Turns a sweep into the score of its best batch size, in images a second."""
     details: dict[str, float] = {}
     for size, timing in sweep.timings.items():
@@ -75,18 +58,15 @@ def throughput_score(sweep: Sweep, protocol: dict[str, str]) -> Score:
         details[f"batch_{size}_q75"] = size / timing.q25_seconds
         details[f"batch_{size}_blocks"] = float(timing.blocks)
     best = sweep.timings[sweep.best]
-    value = sweep.best / best.median_seconds
-    error = best.standard_error_seconds
+    value, error = sweep.best / best.median_seconds, best.standard_error_seconds
     protocol = {**protocol, "batch size": str(sweep.best), **_warm_up(best)}
     if sweep.dropped:
         protocol["not measured"] = "; ".join(f"batch size {size}: {reason}" for size, reason in sweep.dropped.items())
-    # the relative error of a rate is that of the time
-    return Score(
-        value, None if error is None else value * error / best.median_seconds, "estimate", None, protocol, details
-    )
+    error = None if error is None else value * error / best.median_seconds  # relatively, that of the time
+    return harness.Score(value, error, "estimate", None, protocol, details)
 
 
-def _warm_up(timing: Timing) -> dict[str, str]:
+def _warm_up(timing: harness.Timing) -> dict[str, str]:
     return {"warm-up": "one call" if timing.warmed_up else "none, a call takes too long"}
 
 
@@ -96,8 +76,8 @@ class ScoringThroughput(_Throughput):
     name = "scoring-throughput"
     header = "Scoring"
 
-    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
-        function, score = scorer(evaluation.model)
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+        function, score = harness.scorer(evaluation.model)
         images = evaluation.split.draw(0).images[:256].to(evaluation.device)
         batches: dict[int, torch.Tensor] = {}
 
@@ -116,47 +96,50 @@ class SamplingThroughput(_Throughput):
     header = "Sampling"
     draws = True
 
-    def _call(self, evaluation: Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
-        return {"sampler": default_sampler(evaluation.model)}, evaluation.model.sample
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
+        return {"sampler": harness.default_sampler(evaluation.model)}, evaluation.model.sample
 
 
-class SamplingLatency(Metric):
+class SamplingLatency(_Speed):
     """The median of the seconds that it takes the model's default sampler to draw a single image."""
 
     name = "sampling-latency"
-    board = "throughput"
     header = "Latency"
     unit = "s"
-    stage = "speed"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Draws single images for about a second, after a warm-up; the details hold the quartiles.
 
         Raises:
             CertificateFailed: the model is autoregressive, and its sampler's images are not what its noise gives.
         """
         model = evaluation.model
-        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
-            timing = time_calls(lambda: model.sample(1), max_seconds=1.0)
-        details = {
-            "q25_seconds": timing.q25_seconds,
-            "q75_seconds": timing.q75_seconds,
-            "blocks": float(timing.blocks),
+        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            timing = harness.time_calls(lambda: model.sample(1), max_seconds=1.0)
+        quartiles = {"q25_seconds": timing.q25_seconds, "q75_seconds": timing.q75_seconds}
+        details = {**quartiles, "blocks": float(timing.blocks)}
+        protocol = {
+            **_protocol(evaluation),
+            "sampler": harness.default_sampler(model),
+            "batch size": "1",
+            **_warm_up(timing),
         }
-        protocol = {**_protocol(evaluation), "sampler": default_sampler(model), "batch size": "1", **_warm_up(timing)}
-        score = Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
+        score = harness.Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
         return _certified(score, evaluation, self.name, 1)
 
 
-def _certified(score: Score, evaluation: Evaluation, metric: str, batch_size: int) -> Score:
+def _certified(score: harness.Score, evaluation: harness.Evaluation, metric: str, batch_size: int) -> harness.Score:
     """Confirms the default sampler of an autoregressive model; a full pass for each step is what others are held to."""
     model = evaluation.model
-    name = default_sampler(model)
-    if not isinstance(model, Autoregressive) or name == "raster":
+    name = harness.default_sampler(model)
+    if not isinstance(model, harness.Autoregressive) or name == "raster":
         return score
-    with isolated_rng(derive_seed(evaluation.seed, metric, "certificate"), evaluation.device), torch.no_grad():
+    with (
+        harness.isolated_rng(harness.derive_seed(evaluation.seed, metric, "certificate"), evaluation.device),
+        torch.no_grad(),
+    ):
         noise = model.draw_noise(batch_size)
-        certificate = certify(model, model.samplers()[name](batch_size, noise=noise), noise)
+        certificate = harness.certify(model, model.samplers()[name](batch_size, noise=noise), noise)
     certificate.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
     counts = {
         "certificate_entries": float(certificate.entries),
@@ -166,31 +149,25 @@ def _certified(score: Score, evaluation: Evaluation, metric: str, batch_size: in
     return dataclasses.replace(score, protocol=protocol, details={**score.details, **counts})
 
 
-class TrainingThroughput(Metric):
+class TrainingThroughput(_Speed):
     """Images a second through the steps of the model's own ``fit``, validation left out, at its own batch size."""
 
     name = "training-throughput"
-    board = "throughput"
     header = "Training"
     unit = "images/s"
     higher_is_better = True
-    stage = "speed"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Trains a copy of the model for up to 200 steps or a second and a half.
 
         Raises:
             Unsupported: ``fit`` has no steps to time, as a closed form has none.
         """
-        double = evaluation.model.dtype is torch.float64
-        times = step_seconds(
-            evaluation.model,
-            evaluation.data,
-            seed=evaluation.seed,
-            precision="float64" if double else "float32",
-        )
-        an_image = Timing.of(
-            [seconds / images for seconds, images in zip(times.seconds, times.images, strict=True)],
+        model, double = evaluation.model, evaluation.model.dtype is torch.float64
+        precision: Literal["float64", "float32"] = "float64" if double else "float32"
+        times = harness.step_seconds(model, evaluation.data, seed=evaluation.seed, precision=precision)
+        an_image = harness.Timing.of(
+            [seconds / images for seconds, images in zip(times.seconds, times.images, strict=True)]
         )
         value, error = 1 / an_image.median_seconds, an_image.standard_error_seconds
         details = {
@@ -199,15 +176,12 @@ class TrainingThroughput(Metric):
             "blocks": float(an_image.blocks),
             "steps": float(times.steps),
         }
-        protocol = {
-            **_protocol(evaluation),
-            "batch size": f"{sum(times.images) / times.steps:.4g}",
-            "warm-up": "one step",
-        }
-        return Score(value, None if error is None else value**2 * error, "estimate", None, protocol, details)
+        batch_size = f"{sum(times.images) / times.steps:.4g}"
+        protocol = {**_protocol(evaluation), "batch size": batch_size, "warm-up": "one step"}
+        return harness.Score(value, None if error is None else value**2 * error, "estimate", None, protocol, details)
 
 
-class PeakMemory(Metric):
+class PeakMemory(_Speed):
     """The model's own bytes plus the most that is allocated at one time while a batch of 64 is drawn, or scored.
 
     On an accelerator the allocator's own peak is read. On a CPU the storages that operations return are added up while
@@ -216,34 +190,33 @@ class PeakMemory(Metric):
     """
 
     name = "peak-memory"
-    board = "throughput"
     unit = "bytes"
-    stage = "speed"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Returns the larger of the two peaks; the details hold each, and the model's own bytes."""
         model = copy.deepcopy(evaluation.model)  # a sampler that is cut off may leave its caches behind
-        state = state_bytes(model)
+        state = harness.state_bytes(model)
         images = evaluation.split.draw(0).images
         images = images[torch.arange(MEMORY_BATCH_SIZE) % len(images)].to(evaluation.device)
         calls: dict[str, Callable[[], object]] = {"sampling": lambda: model.sample(MEMORY_BATCH_SIZE)}
         try:
-            score = scorer(model)[1]
+            score = harness.scorer(model)[1]
             calls["scoring"] = lambda: score(images)
-        except Unsupported:
+        except harness.Unsupported:
             pass  # an implicit model only draws
-        peaks: dict[str, WorkingMemory] = {}
-        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
-            for what, call in calls.items():
-                peaks[what] = working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
+        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+            peaks = {
+                what: harness.working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
+                for what, call in calls.items()
+            }
         details = {f"{what}_bytes": float(state + peak.num_bytes) for what, peak in peaks.items()}
         protocol = {
             **_protocol(evaluation),
-            "sampler": default_sampler(model),
+            "sampler": harness.default_sampler(model),
             "batch size": str(MEMORY_BATCH_SIZE),
-            "measured by": "allocator" if has_statistics(evaluation.device) else "storages of operations",
+            "measured by": "allocator" if harness.has_statistics(evaluation.device) else "storages of operations",
         }
         if cut := [what for what, peak in peaks.items() if not peak.finished]:
             protocol["cut off"] = f"{' and '.join(cut)} after {_MEMORY_SECONDS:g} s"
-        value = max(details.values())
-        return Score(value, None, "estimate", None, protocol, {**details, "state_bytes": float(state)})
+        value, details = max(details.values()), {**details, "state_bytes": float(state)}
+        return harness.Score(value, None, "estimate", None, protocol, details)
