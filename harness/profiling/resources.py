@@ -28,10 +28,13 @@ class WorkingMemory:
 
 def count_flops(call: Callable[[], object]) -> int:
     """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
-    counter = FlopCounterMode(display=False)
-    # fused CPU kernels, such as an LSTM's, hide the matrix products that they consist of
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), counter:
-        call()
+    counter, before = FlopCounterMode(display=False), torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # fused kernels, an LSTM's, hide their products
+    try:
+        with torch.no_grad(), counter:
+            call()
+    finally:
+        torch.backends.mkldnn.enabled = before
     return int(counter.get_total_flops())
 
 
