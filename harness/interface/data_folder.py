@@ -196,8 +196,7 @@ class DataFolder:
         try:
             write_atomically(self.path / name, packed)
         except OSError:
-            # The data folder may be shared and read-only: the user's cache then takes the file.
-            try:
+            try:  # the data folder may be shared and read-only: the user's cache then takes the file
                 write_atomically(self.fallback / name, packed)
             except OSError as error:
                 raise DataUnavailable(

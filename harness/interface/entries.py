@@ -43,6 +43,9 @@ class Entry:
 
     kind: ClassVar[str] = "entry"
 
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.removesuffix("Entry").lower()
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise EntryError(
@@ -113,25 +116,16 @@ class Entry:
             raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}") from error
 
 
-@dataclass(frozen=True)
 class DatasetEntry(Entry):
     """A dataset. The target is called as ``target(folder, **groups)`` with a ``harness.DataFolder``."""
 
-    kind: ClassVar[str] = "dataset"
 
-
-@dataclass(frozen=True)
 class ModelEntry(Entry):
     """A model. The target is a subclass of ``harness.Model``."""
 
-    kind: ClassVar[str] = "model"
 
-
-@dataclass(frozen=True)
 class MetricEntry(Entry):
     """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``."""
-
-    kind: ClassVar[str] = "metric"
 
 
 @dataclass(frozen=True)
@@ -143,8 +137,6 @@ class SamplerEntry(Entry):
     """
 
     model: str = ""
-
-    kind: ClassVar[str] = "sampler"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,18 +155,12 @@ class SamplerEntry(Entry):
         return {} if name == self.full_name else None
 
 
-@dataclass(frozen=True)
 class BoardEntry(Entry):
     """A board. The target is a subclass of ``harness.Board``; the name is the one that ``Metric.board`` gives."""
 
-    kind: ClassVar[str] = "board"
 
-
-@dataclass(frozen=True)
 class ExecutorEntry(Entry):
     """An executor. The target is a subclass of ``harness.interface.executor.Executor``."""
-
-    kind: ClassVar[str] = "executor"
 
 
 @dataclass(frozen=True)
@@ -194,5 +180,3 @@ class FigureEntry(Entry):
 
     requires: str | type | None = None
     data: bool = False
-
-    kind: ClassVar[str] = "figure"

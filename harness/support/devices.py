@@ -11,10 +11,9 @@ import torch
 class DeviceTokens:
     """As many tokens as runs may work at a time, spread evenly over the machine's devices.
 
-    Args:
-        device: ``auto``, a kind of device such as ``cuda``, or one device such as ``cpu`` or ``cuda:1``.
-        jobs: how many runs at a time; 0 chooses: one for each accelerator, or one for each core and thread on the CPU.
-        threads: how many threads a run takes.
+    ``device`` is ``auto``, a kind of device such as ``cuda``, or one device such as ``cpu`` or ``cuda:1``; ``jobs`` how
+    many runs may work at a time, each of so many ``threads``; 0 chooses: one for each accelerator, or for each
+    ``threads`` cores of the CPU.
 
     >>> DeviceTokens("cpu", jobs=2, threads=1).total
     2

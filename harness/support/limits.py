@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
@@ -41,10 +41,8 @@ class Limits:
 
     def or_else(self, other: Limits) -> Limits:
         """Returns these limits, and another's where these say nothing."""
-        return Limits(
-            other.seconds if self.seconds is None else self.seconds,
-            other.memory_bytes if self.memory_bytes is None else self.memory_bytes,
-        )
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(other, **said)
 
 
 def seconds_of_variable(variable: str, default: float, meaning: str, *, most: float = math.inf) -> float:

@@ -42,9 +42,7 @@ class AllocationTally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Storages that existed before (weights, inputs, caches) are not counted, and neither is scratch space that a kernel
     takes and gives back within one operation.
-
-    Args:
-        max_seconds: after this long, ``TimeIsUp`` is raised inside the computation.
+    After ``max_seconds``, ``TimeIsUp`` is raised inside the computation.
     """
 
     def __init__(self, *, max_seconds: float) -> None:

@@ -73,11 +73,8 @@ Layer = tuple[str, int, int | tuple[int, int]] | tuple[str, int, int | tuple[int
 class Block(nn.Module):
     """Branches of convolutions side by side, and a pool; their channels are put together.
 
-    Args:
-        inputs: channels.
-        pool: what the last branch begins with.
-        pool_features: channels of the convolution behind the pool; None leaves it out.
-        branches: layers one after the other; of a list of layers, at the end, each is applied to what is before.
+    The last branch is ``pool``, and a convolution to ``pool_features`` channels unless that is None. The others are
+    layers one after the other; of a list of layers, at the end, each is applied to what is before.
     """
 
     def __init__(

@@ -36,9 +36,7 @@ def default_feature_folder() -> Path:
 def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
     """Returns a network, made at its first use: trained, read or downloaded.
 
-    Args:
-        name: ``pixels``, ``inception``, ``lenet`` (trained on the evaluation's own dataset) or ``lenet-<dataset>``.
-        evaluation: says which images, on which device, and where networks are kept.
+    It is ``pixels``, ``inception``, ``lenet`` (trained on the evaluation's own dataset) or ``lenet-<dataset>``.
 
     Raises:
         Unsupported: the network cannot be made, or is not for these images; the message says why.

@@ -40,12 +40,8 @@ def average(
     than one draw the details say how far one draw moves the mean (``draw_sd_of_mean``) and which share of the variance
     of the reported mean the draws are (``draw_share_of_variance``).
 
-    Args:
-        values: (num_draws, N) float64 nats, as ``Evaluation.per_image`` gives them.
-        evaluation: what was scored.
-        kind: what the values are of the quantity that the metric names.
-        unit: of the score: ``nats``, or ``bits/dim``, which are nats / (D ln 2).
-        protocol, details: what the metric has to say besides.
+    ``values`` is (num_draws, N) float64 nats, as ``Evaluation.per_image`` gives them; ``unit`` is that of the score:
+    ``nats``, or ``bits/dim``, which are nats / (D ln 2). ``protocol`` and ``details`` are what there is to say besides.
     """
     if unit == "bits/dim":
         values = values / (evaluation.model.spec.num_dimensions * math.log(2))

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from harness import (
     Evaluation,
-    ExactLikelihood,
     ImportanceWeighted,
     KnownDataset,
     Metric,
@@ -158,14 +157,9 @@ class EntropyGap(Metric):
         data, model = evaluation.data, evaluation.model
         if not isinstance(data, KnownDataset):
             raise Unsupported(f"the entropy of {data.name} is not known")
-        metric: Metric
-        if isinstance(model, ExactLikelihood):
-            metric = NLL()
-        elif isinstance(model, ImportanceWeighted):
-            metric = IWAE(num_samples=NUM_WEIGHTS)
-        elif isinstance(model, VariationalBound):
-            metric = NegativeELBO()
-        else:
+        choices: tuple[Metric, ...] = (NLL(), IWAE(num_samples=NUM_WEIGHTS), NegativeELBO())
+        metric = next((metric for metric in choices if isinstance(model, metric.requires)), None)
+        if metric is None:
             raise Unsupported(f"{type(model).__name__} has no likelihood")
         score = metric.evaluate(evaluation)
         assert isinstance(score.per_image, Tensor)

@@ -30,12 +30,8 @@ class _Sets:
 class _SampleQuality(Metric):
     """What FID and KID share: samples, features, protocol, halves.
 
-    Args:
-        network: ``pixels``, ``lenet``, ``lenet-<dataset>`` or ``inception``.
-        num_samples: how many images the model draws; 10,000 unless the metric's name says otherwise.
-
-    Raises:
-        ValueError: fewer than 20 samples.
+    ``network`` is ``pixels``, ``lenet``, ``lenet-<dataset>`` or ``inception``; ``num_samples`` is how many images the
+    model draws, at least 20; 10,000 unless the metric's name says otherwise.
     """
 
     board = "sample-quality"
