@@ -44,7 +44,7 @@ ALLOWED = {
     ("harness/builtin/datasets/images.py", "np.load(file, allow_pickle=False)"): "numpy refuses objects",
     (
         "harness/builtin/features/inception.py",
-        "torch.load(io.BytesIO(verified), map_location='cpu', weights_only=True)",
+        "torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
 }
 
