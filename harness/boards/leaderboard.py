@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +16,16 @@ from harness.boards.figures import PerImage
 from harness.boards.published import PublishedFigure
 from harness.boards.rows import rows_of
 from harness.boards.table import Table
-from harness.discovery.manager import PluginManager, plugin_manager
+from harness.discovery.distributions import OWN, describe_error
+from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
 from harness.interface.board import Board
 from harness.records.archive import read_archive
 from harness.records.record import RunRecord
 from harness.suites.suite import Suite
+
+
+class BrokenBoard(ValueError):
+    """A plugin's board raises or is no board, or two plugins register it; the message names them."""
 
 
 class Leaderboard:
@@ -84,7 +90,11 @@ class Leaderboard:
         names = [*self._registered, *(name for name in found if name not in self._registered)]
         places = {}
         for name in names:
-            metrics = self.board(name).metrics(self.rows)
+            try:
+                with self.blaming(name):
+                    metrics = self.board(name).metrics(self.rows)
+            except BrokenBoard:  # said when the board is made; one that no metric names is not missed
+                metrics = [metric for metric in self.rows.metrics if self.rows.board_of(metric) == name]
             if metrics:
                 places[name] = min(self.rows.metrics.index(metric) for metric in metrics)
         return tuple(sorted(places, key=lambda name: (places[name], name not in found, name)))
@@ -98,13 +108,42 @@ class Leaderboard:
         return plugin_manager() if self._plugins is None else self._plugins
 
     def board(self, name: str) -> Board:
-        """Returns the board of a name: the one that is registered, else one of the default engine."""
-        if name in self._registered:
-            made: Board = self._manager.load("board", name)()
-        else:
-            made = Board()
+        """Returns the board of a name: the one that is registered, else one of the default engine.
+
+        Raises:
+            BrokenBoard: what is registered is no board.
+            NameConflict: two plugins register it.
+            ValueError: its code is not there.
+        """
+        made: Any = self._manager.load("board", name)() if self._manager.has("board", name) else Board()
+        if not isinstance(made, Board):
+            raise BrokenBoard(f"board {name!r} of {self._plugin(name)}: {made!r:.80} is not a harness.Board")
         made.name = name
         return made
+
+    def _plugin(self, name: str) -> str | None:
+        """The plugin that a board comes from; None for one that comes with the harness, or of the default engine."""
+        found = self._manager.provider("board", name) if self._manager.has("board", name) else None
+        return None if found is None or found.distribution == OWN else found.source
+
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """Where a plugin's board raises, says in one line whose it is.
+
+        Raises:
+            BrokenBoard: the code of a plugin's board raised; two plugins register it.
+        """
+        try:
+            yield
+        except BrokenBoard:
+            raise
+        except NameConflict as error:
+            raise BrokenBoard(str(error)) from error
+        except Exception as error:
+            plugin = self._plugin(name)
+            if plugin is None:
+                raise
+            raise BrokenBoard(f"board {name!r} of {plugin}: {' '.join(describe_error(error).split())}") from error
 
     def tables(self, board: str, dataset: str) -> list[Table]:
         """Returns the tables of a dataset on a board: one, unless the board splits them.
@@ -116,7 +155,8 @@ class Leaderboard:
             raise ValueError(f"no board {board!r}: the boards are {', '.join(self.boards) or 'none'}")
         if dataset not in self.datasets:
             raise ValueError(f"no dataset {dataset!r} on this board: it has {', '.join(self.datasets) or 'none'}")
-        return self._tables(board, dataset)
+        with self.blaming(board):
+            return self._tables(board, dataset)
 
     def table(self, board: str, dataset: str) -> pd.DataFrame:
         """Returns a board of a dataset as pandas has it: the rows with figures in order, then those without.

@@ -60,6 +60,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 def schema(folder: Path = typer.Argument(Path(), help="Where to write them; here without it.")) -> None:
     """Write the JSON schemas that let an editor complete, explain and check suites: '#:schema ./suite.schema.json'."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in schemas().items():
         (folder / name).write_text(dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         typer.echo(str(folder / name))

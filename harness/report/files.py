@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.boards.leaderboard import Leaderboard
+from harness.boards.leaderboard import BrokenBoard, Leaderboard
 from harness.report.board_page import board_page
 from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED, to_markdown
@@ -60,39 +60,62 @@ def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
 
 
 def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board in a format of ``FORMATS``; ``pictures`` are the names of the files in ``samples`` beside it."""
-    if format_name == "csv":
-        return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
-    if format_name == "latex":
-        return to_latex(leaderboard, board)
-    return to_markdown(board_page(leaderboard, board, pictures))
+    """Returns a board in a format of ``FORMATS``; ``pictures`` are the names of the files in ``samples`` beside it.
+
+    Raises:
+        BrokenBoard: the code of a plugin's board raised; two plugins register it.
+        ValueError: no such board; a figure that cannot be used.
+    """
+    with leaderboard.blaming(board):
+        if format_name == "csv":
+            return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
+        if format_name == "latex":
+            return to_latex(leaderboard, board)
+        return to_markdown(board_page(leaderboard, board, pictures))
 
 
 def render_boards(
-    leaderboard: Leaderboard, pictures: Collection[str] = (), figures: Collection[str] = ()
+    leaderboard: Leaderboard,
+    pictures: Collection[str] = (),
+    figures: Collection[str] = (),
+    broken: dict[str, BrokenBoard] | None = None,
 ) -> dict[str, bytes]:
     """Returns the files of all boards that the suite's metrics have something to say on, by name.
 
     ``pictures`` are the names of the files in the folder ``samples`` beside the boards; ``figures`` the paths of those
-    in the folder ``figures``, which have a page of their own.
+    in the folder ``figures``, which have a page of their own. ``broken`` takes the boards whose plugins are broken, and
+    what is wrong; without it, the first one raises.
     """
-    files = {
-        f"{board}.{FORMATS[name]}": render_board(leaderboard, board, name, pictures).encode()
-        for board in leaderboard.boards
-        for name in COMMITTED
-    }
+    files: dict[str, bytes] = {}
+    for board in leaderboard.boards:
+        try:
+            texts = {name: render_board(leaderboard, board, name, pictures) for name in COMMITTED}
+        except BrokenBoard as error:
+            if broken is None:
+                raise
+            broken[board] = error
+        else:
+            files |= {f"{board}.{FORMATS[name]}": text.encode() for name, text in texts.items()}
     if figures:
         files["figures.md"] = to_markdown(figures_page(leaderboard.title, leaderboard.rows, figures)).encode()
     return files
 
 
 def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
-    """Writes the files into a suite's folder and returns them; those of boards that it no longer has are removed."""
-    files = _render(leaderboard, folder)
+    """Writes the files into a suite's folder and returns them; those of boards that it no longer has are removed.
+
+    Raises:
+        BrokenBoard: a plugin's board is broken. All other boards are written, and its own files are left as they are.
+    """
+    broken: dict[str, BrokenBoard] = {}
+    files = _render(leaderboard, folder, broken)
     for name, content in files.items():
         write_atomically(folder / name, content)
     for name in _unwanted(files, folder):
-        (folder / name).unlink()
+        if Path(name).stem not in broken:
+            (folder / name).unlink()
+    if broken:
+        raise BrokenBoard("; ".join(map(str, broken.values())))
     return [folder / name for name in files]
 
 
@@ -102,10 +125,10 @@ def check_boards(leaderboard: Leaderboard, folder: Path) -> list[str]:
     return differing_files(files, folder) + _unwanted(files, folder)
 
 
-def _render(leaderboard: Leaderboard, folder: Path) -> dict[str, bytes]:
+def _render(leaderboard: Leaderboard, folder: Path, broken: dict[str, BrokenBoard] | None = None) -> dict[str, bytes]:
     pictures = {file.name for file in (folder / FOLDER).glob("*.png")}
     drawn = [file for file in (folder / FIGURES).glob("*/*") if file.suffix in (".svg", ".png")]
-    return render_boards(leaderboard, pictures, {f"{file.parent.name}/{file.name}" for file in drawn})
+    return render_boards(leaderboard, pictures, {f"{file.parent.name}/{file.name}" for file in drawn}, broken)
 
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import pytest
 from pydantic import ValidationError
 
+import harness
 from harness.boards.leaderboard import Leaderboard
-from harness.discovery.manager import plugin_manager
+from harness.discovery.manager import PluginManager, plugin_manager
 from harness.interface.spec import RunSpec
 from harness.records.record import FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report.files import render_board
+from harness.report.files import render_board, write_boards
+from harness.report.markdown import GENERATED
 
 FIT = FitRecord(steps=1, epochs=1.0, seconds=1.0, checkpoint="last", weights_sha256="w")
 
@@ -107,7 +111,7 @@ def test_an_unknown_board_is_refused_with_those_that_there_are():
 
 @pytest.mark.parametrize("name", ["../pens", "Pens", "pens/x", "-"])
 def test_a_board_is_no_path(name):
-    with pytest.raises(ValidationError, match="board"):
+    with pytest.raises(ValidationError, match=r"board"):
         score(1.0, board=name)
 
 
@@ -152,3 +156,63 @@ def test_costs_have_a_board_of_their_own_and_no_ranks():
     assert [cell.strip() for cell in line.split("|")[2:5]] == ["90.0 s", "5.00 G", "1,234"]
     assert "Seconds of training are those of: a laptop." in text
     assert board.table("cost", "digits").rank_best.isna().all()
+
+
+def test_what_a_plugin_measures_in_nats_on_the_likelihood_board_is_a_column_of_its_own_and_never_the_likelihood():
+    nll = {"board": "likelihood", "header": "NLL", "unit": "nats", "kind": "exact"}
+    own = {**nll, "header": "Worst image"}
+    records = [
+        record(model, score(worst, "a-worst-image", **own), score(mean, "nll", **nll))
+        for model, worst, mean in (("a", 1.0, 80.0), ("b", 2.0, 70.0))
+    ]
+    table = Leaderboard(records).table("likelihood", "digits").set_index("label")
+    assert table.nll_nats.to_dict() == {"b": 70.0, "a": 80.0}
+    assert table.a_worst_image.to_dict() == {"b": 2.0, "a": 1.0}
+    assert set(table.ranked_by) == {"nll_nats"}
+
+
+class Broken(harness.Board):
+    """A board whose columns raise."""
+
+    def columns(self, rows):
+        raise RuntimeError("two\nlines")
+
+
+class WithPens:
+    """A plugin that registers the board ``pens``."""
+
+    @staticmethod
+    @harness.hookimpl
+    def register_boards():
+        return [harness.BoardEntry("pens", f"{__name__}:Broken", summary="broken")]
+
+
+@pytest.fixture
+def manager_with():
+    def make(*names):
+        points = [importlib.metadata.EntryPoint(name, f"{__name__}:{name}", "harness") for name in names]
+        return PluginManager(points)
+
+    return make
+
+
+def test_a_broken_board_is_one_line_that_names_its_plugin_and_the_other_boards_are_written(tmp_path, manager_with):
+    records = [record("a", score(1.0), score(2.0, "paper", board="papers"))]
+    (tmp_path / "pens.md").write_text(f"{GENERATED}\n", encoding="utf-8")
+    board = Leaderboard(records, plugins=manager_with("WithPens"))
+    with pytest.raises(ValueError, match=r"^board 'pens' of .*: RuntimeError: two lines$"):
+        write_boards(board, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["papers.csv", "papers.md", "pens.md"]
+    with pytest.raises(ValueError, match=r"board 'pens' of .*: RuntimeError"):
+        board.table("pens", "digits")
+    assert board.table("papers", "digits").paper.tolist() == [2.0]
+
+
+class AlsoWithPens(WithPens):
+    """Another one."""
+
+
+def test_a_board_that_two_plugins_register_is_an_error_that_names_both(manager_with):
+    board = Leaderboard([record("a", score(1.0))], plugins=manager_with("WithPens", "AlsoWithPens"))
+    with pytest.raises(ValueError, match=r"board 'pens' is registered by .*AlsoWithPens.* and .*WithPens"):
+        board.table("pens", "digits")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness import BoardRow, Rows, Table
 
 GAP = "entropy-gap"
+_EXACT = ("nll", "bits-per-dim")
 _IMPOSSIBLE = 4.0  # standard errors below zero
 _BELOW = " ✗ below the entropy"
 _TEXT = {"": "string"}
@@ -36,8 +37,8 @@ class Likelihood(Board):
 
     def columns(self, rows: Rows) -> Sequence[Column]:
         """The best figure in nats and in bits a dimension, the gap to the entropy, the published figure, and others."""
-        taken = {GAP, *(metric for metric in self.metrics(rows) if _is_likelihood(rows, metric))}
-        others = [metric for metric in self.metrics(rows) if metric not in taken and rows.board_of(metric) == self.name]
+        own = [metric for metric in self.metrics(rows) if rows.board_of(metric) == self.name]
+        others = [metric for metric in own if metric not in (*_EXACT, GAP)]
         return [
             Column("nll_nats", "NLL", "nats", False, decimals=(2, 3), figure=lambda row: row.likelihood),
             Column("bits_per_dim", "bits/dim", "", False, decimals=(3, 4), parts=_MEAN, cell=_bits),
@@ -89,11 +90,6 @@ class Likelihood(Board):
         published = [_says_of_published(row) for row in table.rows if row.published and row.verdict]
         found = {"Columns": says, "Published figures": published}
         return {title: words for title, words in found.items() if words}
-
-
-def _is_likelihood(rows: Rows, metric: str) -> bool:
-    facts = rows.facts.get(metric)
-    return facts is None or (facts.unit in ("nats", "bits/dim") and facts.kind in ("exact", "upper bound"))
 
 
 def _bits(row: BoardRow) -> Cell | None:
