@@ -202,7 +202,8 @@ def step_seconds(
     they were. On an accelerator a block of steps is timed at a time, so that waiting for it does not slow it down.
 
     Args:
-        model, data: what trains, as a copy, and on what.
+        model: what trains, as a copy.
+        data: on what.
         max_steps: how many steps after the first are timed at most.
         max_seconds: for how long steps are timed at most; at least one is.
         seed: of batch order, random data and the model's own random numbers.
