@@ -21,6 +21,7 @@ from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
 from harness.support.digest import digest_of
+from harness.support.names import BOARD_NAME
 from harness.support.randomness import derive_seed
 
 M = TypeVar("M", bound=Model)
@@ -51,6 +52,8 @@ def load_metric(plugins: PluginManager, name: str) -> Metric:
     metric = entry.load()(**arguments)
     if not isinstance(metric, Metric):
         raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
+    if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
+        raise ValueError(f"metric {name!r}: board {metric.board!r} is not made of lower-case words joined by hyphens")
     return metric
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.records.completion import OTHER, completed
 from harness.support.digest import digest_of
+from harness.support.names import BOARD_NAME
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
@@ -19,7 +19,6 @@ FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
-BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")
 
 
 class _Value(BaseModel):

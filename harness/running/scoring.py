@@ -19,7 +19,7 @@ from harness.interface.metric import Evaluation, Metric, Score
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import RunSpec
 from harness.interface.training import FitSummary
-from harness.records.record import BOARD_NAME, Failure, ScoreRecord
+from harness.records.record import Failure, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.failures import failure_from
 from harness.support.environment import choose_device, fingerprint, hardware
@@ -139,8 +139,6 @@ def _describe(wanted: Stage, device: torch.device, threads: int) -> dict[str, An
 
 
 def _describe_metric(metric: Metric) -> dict[str, Any]:
-    if not BOARD_NAME.fullmatch(metric.board):
-        raise ValueError(f"{metric.name}: board {metric.board!r} is not made of lower-case words joined by hyphens")
     return {
         "board": metric.board,
         "header": metric.header or heading(metric.name),

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 MAX_LENGTH = 200
+BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")  # of a metric; it names files, and none is no board
 
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9@._-]*[A-Za-z0-9@_])?")
 # Windows opens devices under these names, whatever follows the first dot.

@@ -17,7 +17,7 @@ from harness.interface.metric import Evaluation, Metric, Score
 from harness.interface.model import Model
 from harness.interface.spec import Budget, ImageSpec, ScoreKind
 from harness.interface.training import Trainer
-from harness.records.record import BOARD_NAME
+from harness.support.names import BOARD_NAME
 from harness.support.randomness import isolated_rng
 from harness.testing.conformance import Broken, Inapplicable
 from harness.testing.model_promises import check_entry, class_of

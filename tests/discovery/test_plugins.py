@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.discovery.loading import load_metric
 from harness.discovery.manager import NameConflict, PluginManager, UnknownName
 from harness.interface.entries import EntryError
 from harness.support.names import did_you_mean
@@ -470,3 +471,22 @@ def test_an_installed_plugin_is_found_by_child_processes(install_plugin):
 )
 def test_a_hint_names_what_is_close_or_else_all_there_is(known, hint):
     assert did_you_mean("mades", known) == hint
+
+
+def test_a_metric_on_a_board_that_cannot_be_a_files_name_is_refused_before_anything_is_trained(install_plugin):
+    text = """
+        import harness
+
+        class Ink(harness.Metric):
+            name, version, unit, board = "ink", "1", "levels", "light show"
+
+            def evaluate(self, evaluation):
+                return harness.Score(0.0)
+
+        @harness.hookimpl
+        def register_metrics():
+            return [harness.MetricEntry("ink", Ink)]
+    """
+    install_plugin("harness-ink", {"harness_ink.py": text}, entry_points={"ink": "harness_ink"})
+    with pytest.raises(ValueError, match="metric 'ink': board 'light show' is not made of lower-case words"):
+        load_metric(PluginManager(), "ink")
