@@ -13,7 +13,7 @@ import pandas as pd
 from harness.boards.columns import Rows
 from harness.boards.engine import Engine
 from harness.boards.figures import PerImage
-from harness.boards.published import PublishedFigure
+from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
 from harness.boards.rows import rows_of
 from harness.boards.table import Table
 from harness.discovery.distributions import OWN, describe_error
@@ -69,8 +69,17 @@ class Leaderboard:
     def read(
         cls, folder: Path, suite: Suite | None = None, *, published: Mapping[str, PublishedFigure] | None = None
     ) -> Self:
-        """Makes the boards of an archive, see ``harness.records.archive.read_archive``."""
-        archive = read_archive(folder)
+        """Makes the boards of an archive, by default with the suite and the published figures that lie beside it.
+
+        Raises:
+            ArchiveError: there is no ``records.jsonl`` in the folder, or it cannot be read.
+        """
+        folder = Path(folder)
+        archive, beside = read_archive(folder), folder.with_suffix(".toml")
+        if suite is None and beside.exists():
+            suite = Suite.read(beside)
+        if published is None and (file := folder.with_name(PUBLISHED_FILE)).exists():
+            published = load_published(file)
         return cls(archive.records, suite, per_image=archive.per_image, published=published)
 
     @property

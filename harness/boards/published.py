@@ -21,6 +21,7 @@ from harness.interface.spec import ScoreKind
 Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
 Tag = Literal["P", "C", "2", "L", "?"]
 
+PUBLISHED_FILE = "published.toml"
 TAGS: Mapping[Tag, str] = {
     "P": "read in the paper's own text",
     "C": "read in the authors' code",

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from harness.records.archive import Archive
     from harness.suites.suite import Suite
 
-PUBLISHED_FILE = "published.toml"
-
 
 def leaderboard(
     context: typer.Context,
@@ -73,13 +71,15 @@ def leaderboard(
 def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, bool]:
     """Returns a suite's boards, and whether they are of the records beside it; else they are of the store's."""
     from harness.boards.leaderboard import Leaderboard
-    from harness.boards.published import load_published
+    from harness.boards.published import PUBLISHED_FILE, load_published
     from harness.records.archive import RECORDS_FILE, read_archive
     from harness.suites.suite import Suite
 
     chosen, folder = Suite.read(path), path.with_suffix("")
     archived = (folder / RECORDS_FILE).exists() and not from_store
     archive = read_archive(folder) if archived else collect_from_store(options, chosen)
+    if not archive.records:
+        fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
     published_file = path.with_name(PUBLISHED_FILE)
     published = load_published(published_file) if published_file.exists() else {}
     boards = Leaderboard(

@@ -167,7 +167,7 @@ def _archive_source(path: Path) -> Source:
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.cli.boards import PUBLISHED_FILE
+    from harness.boards.published import PUBLISHED_FILE
     from harness.records.archive import RECORDS_FILE
     from harness.suites.suite import Suite, SuiteError
 

@@ -473,3 +473,10 @@ def test_boards_are_built_without_torch() -> None:
 )  # fmt: skip
 def test_numbers_print_as(printed: str, expected: str) -> None:
     assert printed == expected
+
+
+def test_boards_that_are_read_have_the_rows_of_the_suite_beside_them():
+    folder = Path(__file__).parents[2] / "leaderboards" / "first"
+    found = Leaderboard.read(folder).table("likelihood", "digits")
+    with (folder / "likelihood.csv").open(newline="") as file:
+        assert list(found["label"]) == [row["label"] for row in csv.DictReader(file)]

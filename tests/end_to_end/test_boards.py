@@ -42,3 +42,9 @@ def test_grids_can_be_left_out_and_asked_for(lab):
     assert "samples" not in lab.done("export", suite).out
     assert "samples: 2 files written" in lab.done("export", suite, "--samples").out
     assert "samples" not in lab.done("export", suite, "--no-samples").out
+
+
+def test_a_suite_without_a_result_has_no_boards_yet(lab):
+    suite = lab.suite(["uniform"], metrics='["nll"]')
+    complaint = lab.harness("leaderboard", suite).complaint
+    assert f"there is no result of {suite} yet; 'harness run {suite}' makes them" in complaint
