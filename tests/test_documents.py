@@ -117,14 +117,14 @@ def test_what_a_tutorial_shows_works_as_printed(name, tmp_path, install_plugin, 
 
 
 @pytest.fixture
-def ink(tmp_path, install_plugin, monkeypatch):
+def ink(tmp_path, install_plugin, monkeypatch, command_line):
     """The metric's plugin, installed as its document prints it, and its suite run; and what installs the board's."""
     folder = tmp_path / "anywhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
 
     def install(name):
-        reader = Reader(name, folder, install_plugin)
+        reader = Reader(name, folder, install_plugin, command_line)
         for language, text in blocks(name):
             if language == "toml" or text.startswith("# file:"):
                 getattr(reader, language)(text)
