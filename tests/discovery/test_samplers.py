@@ -16,13 +16,17 @@ from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN
 SPEC = harness.ImageSpec(1, 4, 4, levels=2)
 SWIFT = """
     import torch
-    from harness import SamplerEntry, Unsupported, hookimpl
+    from harness import Noise, SamplerEntry, Unsupported, hookimpl
 
     def swift(model, num_samples, /, *, noise=None, known=None, mask=None, trace=None):
         return model.samplers()["raster"](num_samples, noise=noise, known=known, mask=mask, trace=trace)
 
     def wrong(model, num_samples, /, **options):
         return 1 - swift(model, num_samples, **options)
+
+    def warm(model, num_samples, /, *, noise=None, **options):
+        noise = model.draw_noise(num_samples) if noise is None else noise
+        return swift(model, num_samples, noise=Noise(1.05 * noise.gumbel, noise.ordering), **options)
 
     def shy(model, num_samples, /, **options):
         raise Unsupported("it draws from nobody")
@@ -100,6 +104,14 @@ def test_a_wrong_one_is_refused_by_its_certificate_and_the_right_ones_stay(insta
     assert status == 1
     assert "failed certificate" in err
     assert statuses(tmp_path) == {"wrong": ("failed certificate", "fails"), "cached": ("done", "holds")}
+
+
+def test_one_of_a_slightly_higher_temperature_is_refused_however_few_images_are_timed(install, command, tmp_path):
+    install("warm")
+    status, _, err = command(*PROFILE, "warm")
+    assert status != 0
+    assert "entries are not what the noise gives" in err
+    assert measured(tmp_path)["warm"]["certificate"]["entries"] > 96  # of three calls, which are timed
 
 
 def test_one_that_does_not_apply_is_left_out_with_its_reason(install, command, tmp_path):
