@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -75,3 +76,17 @@ def test_the_architecture_names_every_room_and_modules_that_are_there():
     named = {f"{room}/{module}.py" for room, modules in rooms.items() for module in re.findall(r"`(\w+)`", modules)}
     assert set(rooms) == folders
     assert [name for name in sorted(named) if not (ROOT / "harness" / name).exists()] == []
+
+
+def test_the_top_of_the_core_is_a_few_files_and_rooms_that_say_what_they_are_for():
+    entries = [path for path in (ROOT / "harness").iterdir() if path.name != "__pycache__"]
+    rooms = [path for path in entries if path.is_dir()]
+    assert len(entries) <= 20
+    assert len(entries) - len(rooms) <= 8
+    for room in rooms:
+        assert ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))), room
+
+
+def test_every_folder_with_code_is_a_package_that_the_import_contract_sees():
+    folders = {path.parent for path in (ROOT / "harness").rglob("*.py")}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
