@@ -47,11 +47,16 @@ def test_what_is_written_is_installed_audited_trained_and_ranked(kind, tmp_path,
     audited = harness(elsewhere, "audit", "demo", "--checks", checks)
     assert audited.code == 0, audited.out + audited.err
     [step] = [line.split()[1:] for line in written.out.splitlines() if line.startswith("  harness run ")]
-    done = harness(elsewhere, *step, "--set", "budget='3 epochs'", "--seeds", "0", "--set", 'metrics=["nll"]')
+    suite = elsewhere / "demo" / "demo.toml"
+    suite.write_text(suite.read_text().replace("seeds = [0, 1]", 'seeds = [0]\nbudget = "3 epochs"'))
+    done = harness(elsewhere, *step, "--set", 'metrics=["nll"]')
     assert done.code == 0, done.err
     assert "2 done" in done.err
     board = harness(elsewhere, "leaderboard", "demo/demo.toml", "--json")
     assert board.code == 0, board.err
+    assert board.json["written"]
+    if kind == "exact":
+        assert re.search(r"^\| \d(–\d)? +\| demo ", suite.with_suffix("").joinpath("likelihood.md").read_text(), re.M)
 
 
 def test_the_next_steps_are_those_of_the_folder_that_was_asked_for(tmp_path, harness):
