@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind
-from harness.support.digest import digest_of
-from harness.support.names import BOARD_NAME, heading
+from harness.support.names import BOARD_NAME, digest_of, heading
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
