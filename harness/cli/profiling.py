@@ -195,7 +195,7 @@ def _profile(
     """Returns the profile, its folder, and what its files are called."""
     from harness.cli.profiled import row_of
     from harness.profiling.profile import GenerationProfile
-    from harness.support.digest import digest_of
+    from harness.support.names import digest_of
 
     if suite is not None:
         if models:

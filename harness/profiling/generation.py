@@ -18,8 +18,8 @@ from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
-from harness.support.digest import digest_of
 from harness.support.environment import describe_environment, fingerprint, hardware
+from harness.support.names import digest_of
 from harness.support.randomness import derive_seed, isolated_rng
 
 NUM_CLASSES = 10  # for models that need labels

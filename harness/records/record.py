@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.records.completion import OTHER, completed
-from harness.support.digest import digest_of
-from harness.support.names import BOARD_NAME
+from harness.support.names import BOARD_NAME, digest_of
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus

@@ -23,7 +23,7 @@ from harness.records.record import RunRecord, first_problem
 from harness.records.store_faults import StoreError, explain, may_succeed_at_once
 from harness.records.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
 from harness.support.limits import seconds_of_variable
-from harness.support.redaction import redact, secrets_of, without
+from harness.support.names import redact, secrets_of, without
 
 __all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
 

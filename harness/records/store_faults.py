@@ -7,7 +7,7 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from harness.support.redaction import without
+from harness.support.names import without
 
 # The server's own codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _ONCE_MORE = {"40001", "40P01"}  # serialization failure, deadlock: the same statement succeeds

@@ -20,7 +20,7 @@ from harness.cli import app
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive
 from harness.records.record import RunRecord, ScoreRecord, identity_of
-from harness.support.digest import digest_of
+from harness.support.names import digest_of
 
 IMAGES = np.arange(100, 140, dtype=np.int64)
 
