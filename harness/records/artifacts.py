@@ -13,33 +13,23 @@ from harness.support.names import is_plain_name
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The folder that holds runs, and where their records are.
+    """The folder ``root``, and the database that holds its records, perhaps those of other folders too.
 
-    Attributes:
-        root: the folder.
-        store_url: the database that holds the records, perhaps those of other folders too; None: one in the folder.
+    Without a ``store_url`` the records are in the folder.
     """
 
     root: Path
     store_url: str | None = field(default=None, repr=False)  # it may have a password
 
     def folder(self, run: str) -> RunFolder:
-        """Returns a run's folder.
-
-        Raises:
-            ValueError: a name that is no plain name; a record may come from anywhere, and its name is a path here.
-        """
+        """Returns a run's folder; ``ValueError`` for what is no plain name: a record may come from anywhere."""
         if not is_plain_name(run):
             raise ValueError(f"{run!r:.120} is no run's name: letters, digits, '@', '.', '_' and '-', and no path")
         return RunFolder(self.root / "runs" / run)
 
     @cached_property
     def store(self) -> Store:
-        """The records.
-
-        Raises:
-            StoreError: the database cannot be opened.
-        """
+        """The records; ``StoreError`` where the database cannot be opened."""
         if self.store_url is None or is_store_of(self.store_url, self.root):
             return Store.in_folder(self.root)
         return Store(self.store_url)

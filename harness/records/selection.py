@@ -10,20 +10,16 @@ VALID_PREFIX = "valid--"
 
 
 def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> int | None:
-    """Returns the index of the configuration with the best mean validation score.
+    """Returns the index of the configuration with the best mean validation score, of one that all its seeds have.
 
-    Args:
-        configurations: for each combination of a grid, its records, one for each seed; None where a run is not
-            finished.
-
-    Returns:
-        The index; 0 if there is only one configuration; None if no configuration has a validation score for all seeds.
+    For each combination of a grid come its records, one for each seed, None where a run is not finished. A single
+    configuration needs no score.
     """
     if len(configurations) == 1:
         return 0
-    figures = [[validation_losses(record) for record in records] for records in configurations]
     means: dict[str, dict[int, float]] = {}
-    for index, losses in enumerate(figures):
+    for index, records in enumerate(configurations):
+        losses = [_validation_losses(record) for record in records]
         for name in losses[0] if losses else ():
             if all(name in of_seed for of_seed in losses):
                 means.setdefault(name, {})[index] = sum(of_seed[name] for of_seed in losses) / len(losses)
@@ -34,11 +30,10 @@ def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> 
     return min(means[chosen], key=lambda index: means[chosen][index])
 
 
-def validation_losses(record: RunRecord | None) -> dict[str, float]:
-    """Returns a record's figures on the validation split by name, with the sign that makes lower better."""
-    scores = {} if record is None else record.scores
+def _validation_losses(record: RunRecord | None) -> dict[str, float]:
+    """By figure, with the sign that makes lower better."""
     return {
         name: -score.value if score.higher_is_better else score.value
-        for name, score in scores.items()
+        for name, score in (record.scores if record is not None else {}).items()
         if name.startswith(VALID_PREFIX) and score.status == "done" and score.value is not None
     }

@@ -90,7 +90,7 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
         store.refer(plan.suite, [run.stale_run or run.run for run in runs])
     if planner.retry_failed:
         for run in runs:
-            artifacts.folder(run.run).forget_failures()
+            artifacts.folder(run.run).forget()
         planner.retry_failed = False  # what fails once more is not tried a third time
     interrupts = Interrupts()
     dispatcher = Dispatcher(planner, plan.limits, Leases(store), interrupts, reporter or Reporter())
