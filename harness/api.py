@@ -40,10 +40,10 @@ def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path 
 def load(
     run: str | RunRecord, *, artifacts: str | Path | None = None, data: str | Path | None = None, device: str = "auto"
 ) -> Model:
-    """Returns the trained model of a run, which is given by its record or its name.
+    """Returns the trained model of a run.
 
-    It is put on ``device``, ``auto`` or a name; the folders are as for ``harness.run``. A ValueError says that there is
-    no such run, or that it has no trained weights.
+    ``run`` is its record or its name, ``device`` where the model is put: ``auto`` or a name; ``artifacts`` and ``data``
+    are as for ``harness.run``. A ValueError says that there is no such run, or that it has no trained weights.
     """
     settings = _settings(artifacts, data, device)
     record = settings.artifacts.store.get(run) if isinstance(run, str) else run
