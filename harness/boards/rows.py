@@ -14,8 +14,7 @@ from harness.boards.figures import Figure, Group, PerImage, figure_of, mean_of
 from harness.boards.likelihood import best_likelihood, nats_per_bit_per_dim, verdict_of
 from harness.boards.problems import Cause, Problem, causes_of
 from harness.boards.published import PublishedFigure, Verdict
-from harness.records.record import RunRecord, ScoreRecord, identity_of
-from harness.records.selection import VALID_PREFIX, best_configuration
+from harness.records.record import VALID_PREFIX, RunRecord, ScoreRecord, best_configuration, identity_of
 from harness.suites.suite import Role, Suite, SuiteModel
 
 Published = Mapping[str, PublishedFigure]

@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 from collections import UserDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_pro
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from harness.records.artifacts import Artifacts
+    from harness.records.store import Artifacts
     from harness.suites.suite import Suite
 
 RECORDS_FILE = "records.jsonl"
@@ -57,11 +57,14 @@ class ArchiveError(ValueError):
 class Archive:
     """Records, in the order of the suite's rows, then seeds; and scores per image, which are loaded when asked for.
 
-    By a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images.
+    By a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images. One of somebody
+    else has a name, and a digest: the SHA-256 of its ``records.jsonl``, in hexadecimal.
     """
 
     records: tuple[RunRecord, ...]
     per_image: Mapping[str, PerImage]
+    name: str = ""
+    digest: str = ""
 
 
 class LoadedArrays(UserDict[str, Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.records.selection import best_configuration
+from harness.records.record import best_configuration
 
 
 @pytest.fixture
