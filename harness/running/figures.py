@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.boards.leaderboard import Leaderboard
-from harness.boards.rows import BoardRow
+from harness.boards.row import BoardRow
 from harness.discovery.loading import build_model, load_dataset, load_model_class
 from harness.discovery.manager import PluginManager
 from harness.interface import model as capabilities
