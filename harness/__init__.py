@@ -50,10 +50,10 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # boards
     from harness.interface.board import Board as Board, Cell as Cell, Column as Column
-    from harness.boards.columns import Rows as Rows
+    from harness.boards.rows import Rows as Rows
     from harness.boards.figures import Group as Group
     from harness.boards.published import PublishedFigure as PublishedFigure
-    from harness.boards.rows import BoardRow as BoardRow
+    from harness.boards.row import BoardRow as BoardRow
     from harness.boards.table import Table as Table
 
     # figures

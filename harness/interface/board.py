@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from harness.interface.spec import ScoreKind
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
     from harness.boards.figures import Figure
-    from harness.boards.rows import BoardRow
+    from harness.boards.row import BoardRow
+    from harness.boards.rows import Rows
     from harness.boards.table import Table
 
 Style = Literal["figure", "text", "count", "significant", "seconds", "bytes", "scaled", "percent"]
