@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import CodeEntry, importable
+from harness.discovery.targets import CodeEntry, importable, loaded_target
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -153,8 +152,7 @@ def with_samplers(plugins: PluginManager, model: M, *, everyones: bool = False) 
     """
     own, others = dict[str, Sampler](), dict[str, Sampler]()
     for entry in plugins.entries("model"):
-        imported = getattr(sys.modules.get(entry.module), entry.attribute, None)
-        if type(model) in (entry.target, imported):
+        if loaded_target(entry) is type(model):
             for group, found in zip((own, others), plugins.samplers(entry.name), strict=True):
                 group.update({sampler.name: _when_used(sampler) for sampler in found})
     return model.add_samplers(own, others if everyones else {})

@@ -34,6 +34,12 @@ def source_file(module: str) -> Path | None:
     return path if path is not None and path.suffix == ".py" and path.exists() else None
 
 
+def loaded_target(entry: Entry) -> object:
+    """Returns an entry's target if its module is imported already, else None."""
+    imported = getattr(sys.modules.get(entry.module), entry.attribute, None)
+    return imported if isinstance(entry.target, str) else entry.target
+
+
 def missing_target(entry: Entry) -> str | None:
     """Returns what is wrong with an entry's target, as far as its source tells; None where nothing is."""
     if not isinstance(entry.target, str):
