@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -22,6 +22,7 @@ from harness.interface.model import (
     Model,
     VariationalBound,
 )
+from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
@@ -88,6 +89,11 @@ class Specimen:
     def where(self) -> str:
         """The space and the state, in words."""
         return f"{describe(self.spec)}, {STATES[self.state]}"
+
+    @property
+    def samplers(self) -> Iterator[tuple[str, str, BoundSampler]]:
+        """The place, the name and the function of each of the model's samplers."""
+        return ((f"{self.where}, sampler {name!r}", name, draw) for name, draw in self.model.samplers().items())
 
     @property
     def dtype(self) -> torch.dtype:

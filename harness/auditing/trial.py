@@ -40,9 +40,9 @@ class Trial:
 
     @classmethod
     def exact(
-        cls, where: str, quantity: str, deviation: float, *, tolerance: float, meaning: str, unit: str = ""
+        cls, where: str, quantity: str, deviation: float, *, tolerance: float = 0, meaning: str, unit: str = ""
     ) -> Trial:
-        """A quantity that is right up to rounding: ``deviation`` is its distance from what is right, NaN fails."""
+        """A count, or up to rounding: ``deviation`` is the distance from what is right, NaN fails."""
         words = f"{unit and ' '}{unit}"
         return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g}{words}", meaning)
 
@@ -51,9 +51,9 @@ class Trial:
         cls,
         where: str,
         quantity: str,
-        *,
         estimate: float,
         standard_error: float,
+        *,
         side: int = 0,
         unit: str = "",
         meaning: str,
