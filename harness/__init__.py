@@ -89,7 +89,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # figures
     from harness.interface.figure import ShownModel as ShownModel
-    from harness.interface.image_grid import image_grid as image_grid
+    from harness.interface.figure import image_grid as image_grid
 
     # executors
     from harness.interface.executor import (
@@ -124,7 +124,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
         generator as generator,
         isolated_rng as isolated_rng,
     )
-    from harness.support.digest import digest_of as digest_of
+    from harness.support.names import digest_of as digest_of
     from harness.support.files import write_atomically as write_atomically
     from harness.support.names import slug as slug
     from harness.support.checkpoint import (

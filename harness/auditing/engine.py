@@ -105,7 +105,7 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
     }  # fmt: skip
     if not trials:
         return CheckResult(verdict="not applicable", meaning=reason or "nothing to check", **common)
-    random = sum(trial.tolerance is None and not trial.always_fails for trial in trials)
+    random = sum(trial.is_random for trial in trials)
     share = error_rate / max(1, random)
     failed = [trial for trial in trials if trial.fails(share)]
     worst = max(trials, key=lambda trial: trial.severity(share))

@@ -126,7 +126,9 @@ class Specimen:
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""
-        return in_batches(self.model_as(ExactLikelihood).log_prob, self.everything).double()
+        log_prob = self.model_as(ExactLikelihood).log_prob
+        with torch.no_grad():
+            return torch.cat([log_prob(part) for part in torch.split(self.everything, 4096)]).double()
 
 
 def dtype_of(model: Model) -> torch.dtype:
@@ -164,12 +166,6 @@ def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
 def needs_fit(model: Model) -> bool:
     """Whether the model keeps its data: a buffer that is registered empty takes the checkpoint's shape."""
     return any(value.numel() == 0 for value in model.state_dict().values())
-
-
-@torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, *, batch_size: int = 4096) -> Tensor:
-    """Applies a function of images (N, ...) to a value each, (N,), and returns all the values."""
-    return torch.cat([function(part) for part in torch.split(images, batch_size)])
 
 
 def capability_of(model: Model) -> str:

@@ -11,8 +11,7 @@ from harness.boards.figures import Figure, Group
 from harness.boards.rows import BoardRow
 from harness.boards.table import Table
 from harness.interface.board import Column, Style
-from harness.records.completion import known_board
-from harness.records.record import ScoreRecord
+from harness.records.record import ScoreRecord, known_board
 
 _FLOAT, _INTEGER, _TEXT = "float64", "Int64", "string"
 _STYLES: dict[str, Style] = {

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
-from harness.discovery.code_entry import CodeEntry
 from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import loaded_target
+from harness.discovery.targets import CodeEntry, loaded_target
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -20,8 +19,7 @@ from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
-from harness.support.digest import digest_of
-from harness.support.names import BOARD_NAME
+from harness.support.names import BOARD_NAME, digest_of
 from harness.support.randomness import derive_seed
 
 M = TypeVar("M", bound=Model)

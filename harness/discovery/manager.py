@@ -19,9 +19,8 @@ from typing import Any, Literal
 
 import pluggy
 
-from harness.discovery.code_entry import CodeEntry, says_where
 from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
-from harness.discovery.targets import missing_target
+from harness.discovery.targets import CodeEntry, missing_target, says_where
 from harness.interface import hooks as hookspecs
 from harness.interface.entries import (
     BoardEntry,

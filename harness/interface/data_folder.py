@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
+import urllib.error
+import urllib.parse
+import urllib.request
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from harness.support.download import DownloadFailed, Progress, download
 from harness.support.files import write_atomically
 
 VARIABLE = "HARNESS_DATA"
+Progress = Callable[[int, int | None], None]
+_SCHEMES = ("https", "http", "file")
+_MAX_BYTES = 1 << 33
 _REMEDY = "delete it, so that it is downloaded again, or replace it with an intact copy"
 
 
@@ -104,6 +111,57 @@ class RemoteFile:
             f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
             f"expected {' or '.join(expected)}: {_REMEDY}"
         )
+
+
+class DownloadFailed(OSError):
+    """A download that did not succeed; the message says why in one line."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within the web alone: a server may not point at this machine's files, nor from TLS to none."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in (("https",) if req.type == "https" else ("https", "http")):
+            raise urllib.error.URLError(f"the server redirects from {req.type}: to {scheme}:, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(url: str, *, timeout_seconds: float, progress: Progress | None = None) -> bytes:
+    """Returns the content at an address, held in memory until it is complete: one that is killed leaves nothing behind.
+
+    Args:
+        url: ``https:``, ``http:`` or ``file:``.
+        timeout_seconds: how long the connection may stay silent.
+        progress: called as ``progress(bytes_done, total)``; ``total`` is None where the server does not say.
+
+    Raises:
+        DownloadFailed: no connection, an HTTP error, a redirect to anything but the web, silence beyond the timeout,
+            fewer bytes than announced, or more than 8 GiB.
+    """
+    content = bytearray()
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "genharness"})
+        if request.type not in _SCHEMES:
+            raise DownloadFailed(f"{request.type}: addresses are not downloaded from, only {', '.join(_SCHEMES)}")
+        with urllib.request.build_opener(_Redirects).open(request, timeout=timeout_seconds) as response:
+            announced = response.headers.get("Content-Length")
+            total = int(announced) if announced is not None and announced.isdecimal() else None
+            while chunk := response.read(1 << 18):
+                content += chunk
+                if len(content) > _MAX_BYTES:
+                    raise DownloadFailed(f"more than {_MAX_BYTES} bytes")
+                if progress is not None:
+                    progress(len(content), total)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # One line whatever the library says; URLError hides the cause in `reason`.
+        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        raise DownloadFailed(reason) from error
+    if total is not None and len(content) != total:
+        raise DownloadFailed(f"the connection broke off after {len(content)} of {total} bytes")
+    return bytes(content)
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
         values |= {"rounds": len(item.seconds), "latency_seconds": tables.latency_of(item)}
         if (scaling := tables.scaling_of(item)) is not None:
             law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
-            values |= zip(_SCALING, (law.exponent, law.low, law.high, sizes), strict=True)
+            values |= zip(_SCALING, (law.exponent, law.exponent_low, law.exponent_high, sizes), strict=True)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -101,19 +102,10 @@ def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
 
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "label": scaling.label, "sampler": scaling.sampler, "batch_size": scaling.batch_size,
-        "sizes": list(scaling.sizes), "seconds_exponent": scaling.seconds.exponent,
-        "seconds_exponent_low": scaling.seconds.low, "seconds_exponent_high": scaling.seconds.high,
-    }  # fmt: skip
-    if (depth := scaling.depth) is not None:
-        values["depth"] = {
-            "exponent": depth.power.exponent, "exponent_low": depth.power.low, "exponent_high": depth.power.high,
-            "power_error": depth.power.relative_error, "intercept": depth.logarithmic.intercept,
-            "slope_per_doubling": depth.logarithmic.slope, "logarithmic_error": depth.logarithmic.relative_error,
-            "nearer": depth.nearer,
-        }  # fmt: skip
-    return values
+    values = asdict(scaling)
+    seconds, depth = values.pop("seconds"), values.pop("depth")
+    del seconds["power_error"]
+    return values | {f"seconds_{name}": value for name, value in seconds.items()} | ({"depth": depth} if depth else {})
 
 
 def _advantage_values(advantage: Advantage) -> dict[str, Any]:

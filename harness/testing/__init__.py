@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.testing.conformance import Conformance, DatasetConformance, MetricConformance
+from harness.testing.conformance import Conformance, DatasetConformance, MetricConformance, ModelConformance
 from harness.testing.lab import Lab
-from harness.testing.models import ModelConformance
 
 if TYPE_CHECKING:
     from harness.interface.dataset import Dataset

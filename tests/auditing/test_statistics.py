@@ -8,10 +8,15 @@ import torch
 from scipy import stats
 
 from harness.auditing.checks.conditionals import _bernstein
-from harness.auditing.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
-from harness.auditing.known import KnownDistribution
-from harness.auditing.spaces import SMALL, all_images, digits, index_of, num_images
-from harness.auditing.trial import POWER, Trial
+from harness.auditing.spaces import SMALL, KnownDistribution, all_images, digits, index_of, num_images
+from harness.auditing.trial import (
+    POWER,
+    Trial,
+    chi_square,
+    same_distribution,
+    smallest_total_variation,
+    total_variation,
+)
 from harness.interface.spec import ImageSpec
 
 

@@ -10,11 +10,17 @@ from scipy import optimize
 from torch import Tensor
 
 from harness.auditing.estimates import mean_and_error, worst_of
-from harness.auditing.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Evidence, Trial
+from harness.auditing.trial import (
+    Evidence,
+    Trial,
+    chi_square,
+    same_distribution,
+    smallest_total_variation,
+    total_variation,
+)
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _MIXED = 60

@@ -17,10 +17,18 @@ from harness.auditing.estimates import (
     sample_counts,
     trusted_weights,
 )
-from harness.auditing.frequencies import chi_square, smallest_total_variation, total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import POWER, Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import (
+    POWER,
+    Evidence,
+    NotApplicable,
+    Note,
+    Trial,
+    chi_square,
+    smallest_total_variation,
+    total_variation,
+)
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
