@@ -12,9 +12,9 @@ from typing import Literal
 
 from harness.boards.audits import AUDIT
 from harness.boards.figures import Figure
-from harness.boards.pair_tests import compare
-from harness.boards.rows import BoardRow
-from harness.boards.statistics import ALPHA, Basis, decides, pair_images
+from harness.boards.pair_tests import Basis, compare
+from harness.boards.row import BoardRow
+from harness.boards.statistics import ALPHA, decides, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.selection import VALID_PREFIX
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from harness.boards.comparison import NotComparable
 from harness.boards.figures import PerImage
-from harness.boards.rows import BoardRow, rows_of
+from harness.boards.row import BoardRow
+from harness.boards.rows import rows_of
 from harness.records.archive import Archive
 from harness.records.record import RunRecord
 from harness.suites.suite import Suite

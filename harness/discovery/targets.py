@@ -10,12 +10,10 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import pkgutil
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,30 +57,15 @@ def missing_target(entry: Entry) -> str | None:
 
 
 def _find(module: str) -> ModuleSpec | None:
-    name, *rest = module.split(".")
+    """Finds a module where ``find_spec`` of a dotted name would import its parents."""
+    top, *rest = module.split(".")
     try:
-        # find_spec of a dotted name would import its parents, so only the top level goes through it
-        spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
-        for part in rest:
-            name = f"{name}.{part}"
-            spec = None if spec is None else _find_in(name, spec.submodule_search_locations or [])
+        spec = sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
+        for part in rest:  # by this part alone: of a dotted name, PathFinder asks for the imported parent
+            spec = None if spec is None else PathFinder.find_spec(part, spec.submodule_search_locations or [])
     except (ImportError, AttributeError, ValueError):
         return None
     return spec
-
-
-def _find_in(name: str, folders: Iterable[str]) -> ModuleSpec | None:
-    """Finds a module in its package's folders; ``PathFinder`` would ask for the imported parent of a namespace."""
-    portions = list[str]()
-    for folder in folders:
-        finder = pkgutil.get_importer(folder)
-        spec = None if finder is None else finder.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            return spec
-        portions += (spec and spec.submodule_search_locations) or []
-    namespace = ModuleSpec(name, None, is_package=True)
-    namespace.submodule_search_locations = portions
-    return namespace if portions else None
 
 
 def _binds(source: Path, name: str) -> bool:

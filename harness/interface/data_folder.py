@@ -83,11 +83,7 @@ class RemoteFile:
         return self.path + ".gz" if gzipped else self.path
 
     def unpack(self, packed: bytes, name: str) -> bytes:
-        """Returns the content of a file called ``name`` (a path or an address), verified.
-
-        Raises:
-            DataCorrupt: it is no gzip file though its name says so, or the content has another digest.
-        """
+        """Returns the content of a file called ``name`` (a path or an address), verified, or raises ``DataCorrupt``."""
         try:
             content = packed if self.stored_path(name) == self.path else gzip.decompress(packed)
         except (OSError, EOFError, zlib.error) as error:
@@ -96,20 +92,14 @@ class RemoteFile:
         return content
 
     def verify(self, content: bytes, name: str) -> None:
-        """Checks unpacked content against the digests.
-
-        Raises:
-            DataCorrupt: neither digest is the expected one.
-        """
-        found = hashlib.sha256(content).hexdigest()
-        if found == self.sha256 or (self.canonical is not None and self.canonical.accepts(content)):
+        """Raises ``DataCorrupt`` for unpacked content that has neither of the expected digests."""
+        found, canonical = hashlib.sha256(content).hexdigest(), self.canonical
+        if found == self.sha256 or (canonical is not None and canonical.accepts(content)):
             return
-        expected = [] if self.sha256 is None else [self.sha256]
-        if self.canonical is not None:
-            expected.append(f"{self.canonical.sha256} over {self.canonical.description}")
+        expected = [self.sha256, None if canonical is None else f"{canonical.sha256} over {canonical.description}"]
         raise DataCorrupt(
             f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
-            f"expected {' or '.join(expected)}: {_REMEDY}"
+            f"expected {' or '.join(filter(None, expected))}: {_REMEDY}"
         )
 
 
@@ -132,14 +122,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def download(url: str, *, timeout_seconds: float, progress: Progress | None = None) -> bytes:
     """Returns the content at an address, held in memory until it is complete: one that is killed leaves nothing behind.
 
-    Args:
-        url: ``https:``, ``http:`` or ``file:``.
-        timeout_seconds: how long the connection may stay silent.
-        progress: called as ``progress(bytes_done, total)``; ``total`` is None where the server does not say.
-
-    Raises:
-        DownloadFailed: no connection, an HTTP error, a redirect to anything but the web, silence beyond the timeout,
-            fewer bytes than announced, or more than 8 GiB.
+    It fails without a connection, at an HTTP error, a redirect to anything but the web, silence beyond the timeout,
+    fewer bytes than announced, or more than 8 GiB. ``progress`` is told the bytes done and, if known, of how many.
     """
     content = bytearray()
     try:
@@ -199,8 +183,7 @@ class DataFolder:
     ) -> DataFolder:
         """Returns the folder named by ``path`` (``--data``), else by ``HARNESS_DATA``, else the user's cache folder.
 
-        Raises:
-            ValueError: the name is of something else than a folder.
+        Something else than a folder is a ValueError.
         """
         named = path or os.environ.get(VARIABLE) or cache_folder()
         return cls(Path(named), offline=offline, progress=progress)
@@ -251,13 +234,14 @@ class DataFolder:
         )
 
     def _store(self, name: str, packed: bytes) -> None:
-        try:
-            write_atomically(self.path / name, packed)
-        except OSError:
-            try:  # the data folder may be shared and read-only: the user's cache then takes the file
-                write_atomically(self.fallback / name, packed)
+        reason: OSError | None = None
+        for folder in (self.path, self.fallback):  # the data folder may be shared and read-only
+            try:
+                write_atomically(folder / name, packed)
+                return
             except OSError as error:
-                raise DataUnavailable(
-                    f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
-                    f"({error.strerror}): name a writable folder with --data or {VARIABLE}"
-                ) from error
+                reason = error
+        raise DataUnavailable(
+            f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
+            f"({reason and reason.strerror}): name a writable folder with --data or {VARIABLE}"
+        ) from reason

@@ -58,15 +58,14 @@ def image_grid(
             f"a grid needs images of 1 or 3 channels, not {len(images)} images of {spec.channels} channels"
         )
     columns = columns or math.ceil(math.sqrt(len(images)))
-    rows = math.ceil(len(images) / columns)
     pixels = np.rint(images.cpu().numpy().astype(np.float64) * (255 / (spec.levels - 1))).astype(np.uint8)
     pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
-    height, width = pixels.shape[2:]
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, spec.channels), 96, dtype=np.uint8)
-    for index, image in enumerate(pixels):
-        top, left = gap + (index // columns) * (height + gap), gap + (index % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return Image.fromarray(sheet.squeeze(2) if spec.channels == 1 else sheet)
+    cells = np.pad(pixels, ((0, -len(pixels) % columns), (0, 0), (gap, 0), (gap, 0)), constant_values=96)
+    count, channels, height, width = cells.shape
+    sheet = cells.reshape(count // columns, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    sheet = sheet.reshape(count // columns * height, columns * width, channels)
+    sheet = np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=96)
+    return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
 
 
 def save_grid(path: Path, images: Tensor, spec: ImageSpec) -> None:

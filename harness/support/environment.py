@@ -8,6 +8,8 @@ import platform
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -140,3 +142,14 @@ def hardware(device: torch.device, threads: int) -> str:
     """Returns the same in words, for a table's caption."""
     where = _cpu_name() if device.type == "cpu" else f"{device_name(device)} ({_cpu_name()})"
     return f"{where}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
+
+
+@contextmanager
+def on_threads(number: int) -> Iterator[None]:
+    """Within it, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
