@@ -95,8 +95,7 @@ class Origin:
     Attributes:
         name: the model's registered name.
         construct: makes it; raises ``Unsupported`` for a space that it cannot do.
-        hyperparameters: all of them, as JSON holds them.
-        changed: those that differ from the model's defaults.
+        hyperparameters, changed: all of them, as JSON holds them, and those that differ from the model's defaults.
         code: the digest of its code.
     """
 
@@ -145,9 +144,9 @@ class Evaluation:
         fit: what is known of the training.
         seed: the run's; every computation derives its own from it.
         batch_size: images at a time.
-        feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
+        feature_folder, data_folder: where feature networks that were trained here are kept, and pretrained ones are
+            looked for; None: the user's cache folder, and the default data folder.
         load_dataset: loads another dataset by its name, for feature networks that learn from one.
-        data_folder: where pretrained feature networks are looked for; None: the default data folder.
         origin: how the model was made, where that is known.
         audit_folder: where audits are kept, so that runs of one model share one; None: they are not kept.
     """
@@ -239,9 +238,7 @@ class Evaluation:
 
     def network(self, name: str, make: Callable[[], FeatureNetwork]) -> FeatureNetwork:
         """Returns the feature network called ``name``, made at its first use."""
-        if name not in self._networks:
-            self._networks[name] = make()
-        return self._networks[name]
+        return self._networks[name] if name in self._networks else self._networks.setdefault(name, make())
 
     def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
         """Returns a function of the whole split, (num_draws, N) float64 on the CPU; one row unless data are random.

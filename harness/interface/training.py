@@ -133,8 +133,7 @@ class Trainer:
         budget: in epochs or steps (minutes are turned into steps before).
         seed: of batch order and random data.
         precision: ``float32``, ``float64``, or ``bfloat16`` by autocast.
-        folder: where state and curves go; None keeps nothing.
-        checkpoint_seconds: how often the state is saved.
+        folder, checkpoint_seconds: where state and curves go, None keeps nothing; how often the state is saved.
         should_stop: asked after every step; True saves the state and raises ``Interrupted``.
         on_progress: called about twice a second.
     """
