@@ -212,11 +212,7 @@ def code_images(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``.
-
-    Raises:
-        ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
-    """
+    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
 
     from harness.auditing import coding
