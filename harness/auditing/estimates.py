@@ -48,11 +48,7 @@ def worst_of(differences: Tensor, errors: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: str | int) -> Tensor:
-    """Returns (num_samples, N) float64 log-weights of images, drawn in calls of bounded size.
-
-    Raises:
-        ValueError: the model returned another shape, or NaN.
-    """
+    """Returns (num_samples, N) float64 log-weights of images, drawn in calls of bounded size."""
     model, parts = specimen.model_as(ImportanceWeighted), []
     with specimen.rng("weights", *purpose):
         for part in torch.split(images, max(1, _CALL_ROWS // num_samples)):

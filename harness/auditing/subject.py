@@ -131,13 +131,6 @@ def dtype_of(model: Model) -> torch.dtype:
     return next((value.dtype for value in model.parameters() if value.is_floating_point()), model.dtype)
 
 
-def two_images(spec: ImageSpec) -> Tensor:
-    """Returns (2, C, H, W) uint8: a black image, and one whose every other entry is white."""
-    images = torch.zeros(2, *spec.shape, dtype=torch.uint8)
-    images[1].flatten()[::2] = spec.levels - 1
-    return images
-
-
 def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
     """Calls everything that a model promises once, on images (N, C, H, W) uint8; raises what it raises."""
     spec = model.spec

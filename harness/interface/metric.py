@@ -139,14 +139,15 @@ class Evaluation:
     Metrics that share an evaluation share its samples, and the features of samples and reference.
 
     Args:
-        model, data: the trained model and its dataset.
+        model: the trained model.
+        data: its dataset.
         split: which split is scored; then an attribute, the ``Split``, and ``split_name``.
         fit: what is known of the training.
         seed: the run's; every computation derives its own from it.
         batch_size: images at a time.
-        feature_folder, data_folder: where feature networks that were trained here are kept, and pretrained ones are
-            looked for; None: the user's cache folder, and the default data folder.
+        feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
         load_dataset: loads another dataset by its name, for feature networks that learn from one.
+        data_folder: where pretrained feature networks are looked for; None: the default data folder.
         origin: how the model was made, where that is known.
         audit_folder: where audits are kept, so that runs of one model share one; None: they are not kept.
     """

@@ -129,11 +129,13 @@ class Trainer:
     """The loop, the budget, and everything that has to survive a crash.
 
     Args:
-        model, data: what is trained, its parameters and buffers saved; and on what: ``validate`` scores ``data.valid``.
+        model: the model that is trained; its parameters and buffers are saved.
+        data: its dataset; ``data.valid`` is what ``validate`` scores.
         budget: in epochs or steps (minutes are turned into steps before).
         seed: of batch order and random data.
         precision: ``float32``, ``float64``, or ``bfloat16`` by autocast.
-        folder, checkpoint_seconds: where state and curves go, None keeps nothing; how often the state is saved.
+        folder: where state and curves go; None keeps nothing.
+        checkpoint_seconds: how often the state is saved.
         should_stop: asked after every step; True saves the state and raises ``Interrupted``.
         on_progress: called about twice a second.
     """
