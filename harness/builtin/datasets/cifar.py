@@ -99,15 +99,17 @@ CIFAR10 = CifarFiles(
 def cifar_dataset(name: str, folder: DataFolder, files: CifarFiles) -> Dataset:
     """Returns the dataset in ``files``: the last ``num_valid`` training images are the validation split."""
     rows = {name: np.frombuffer(data, np.uint8).reshape(-1, _ROW) for name, data in files.read(folder).items()}
-    *batches, test = (rows[member] for member in files.members)
-    train = np.concatenate(batches)
-    cut = len(train) - files.num_valid
-    parts = (make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0]) for part in (train[:cut], train[cut:], test))
+    *batches, last = (rows[member] for member in files.members)
+    images = np.concatenate(batches)
+    cut = len(images) - files.num_valid
+    train, valid, test = (
+        make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0]) for part in (images[:cut], images[cut:], last)
+    )
     protocol = (
         f"the official test batch; of the training batches, in the files' order, the first {cut:,} images train "
         f"and the last {files.num_valid:,} valid"
     )
-    return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), training, valid, testing, protocol)
+    return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), train, valid, test, protocol)
 
 
 def cifar10(folder: DataFolder) -> Dataset:
