@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 
-from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.loading import (
+    as_json,
     build_model,
     drawing_code,
     load_dataset,
     load_metric,
     load_model_class,
     model_code,
+    resolve,
 )
 from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
@@ -25,8 +26,7 @@ from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.records.record import RunRecord, identity_of
-from harness.records.selection import VALID_PREFIX
+from harness.records.record import VALID_PREFIX, RunRecord, identity_of
 from harness.running.inspection import PlannedRun, inspect
 from harness.running.settings import Settings
 from harness.suites.suite import Row
