@@ -60,21 +60,20 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
     parts = [_table_section(board, table) for table in tables if table.rows]
-    below = [*_missing(board, rows, tables)]
+    below = _missing(board, rows, tables)
     below += [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
     if board.has_pictures and (found := pictures_of(leaderboard.rows, dataset, pictures)):
         words = "The first samples of each row, in the order drawn; none is chosen."
-        below.append(Section("Samples", words, None, pictures=found))
+        below.append(Section("Samples", words, pictures=found))
     if not parts:
-        return Section(dataset, "No row has a figure yet.", None, (), tuple(below))
+        return Section(dataset, "No row has a figure yet.", subsections=tuple(below))
     lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
     protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
     data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
     if len(parts) > 1 or parts[0].title:
-        return Section(dataset, lead, None, (), (*parts, *below), folded=data)
-    [only] = parts
-    folded = {**only.folded, **data}
-    return replace(only, title=dataset, lead=lead, subsections=(*only.subsections, *below), folded=folded)
+        return Section(dataset, lead, subsections=(*parts, *below), folded=data)
+    below, folded = [*parts[0].subsections, *below], {**parts[0].folded, **data}
+    return replace(parts[0], title=dataset, lead=lead, subsections=tuple(below), folded=folded)
 
 
 def _table_section(board: Board, table: Table) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from harness.boards.row import BoardRow
@@ -25,14 +26,11 @@ def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]
 
     Names that a file system might not tell apart are numbered, in the order of the rows.
     """
-    rows = list(rows)
-    keys: list[tuple[str | None, str]] = [(None, dataset) for dataset in dict.fromkeys(row.dataset for row in rows)]
-    keys += [(row.label, row.dataset) for row in rows]
-    names: dict[tuple[str | None, str], str] = {}
-    taken: dict[str, int] = {}
-    for label, dataset in keys:
+    rows, names, taken = list(rows), dict[tuple[str | None, str], str](), Counter[str]()
+    real = dict.fromkeys((None, row.dataset) for row in rows)
+    for label, dataset in (*real, *((row.label, row.dataset) for row in rows)):
         name = f"{slug(REAL if label is None else label)}-{slug(dataset)}"
-        taken[name.lower()] = taken.get(name.lower(), 0) + 1
+        taken[name.lower()] += 1
         copies = taken[name.lower()]
         names[label, dataset] = f"{name}.png" if copies == 1 else f"{name}@{copies}.png"
     return names
@@ -49,15 +47,12 @@ def sampled_record(row: BoardRow) -> RunRecord | None:
 
 def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> tuple[Picture, ...]:
     """Returns the grids of a dataset's rows that there are files of, the real images' first."""
-    if not files:
-        return ()
-    names = picture_names(rows)
-    found = [Picture(REAL, f"{FOLDER}/{names[None, dataset]}")] if names[None, dataset] in files else []
+    names = picture_names(rows) if files else {}
+    captions = [(name, REAL) for key, name in names.items() if key == (None, dataset)]
     for row in rows:
-        record = sampled_record(row)
-        if row.dataset == dataset and record is not None and (name := names[row.label, dataset]) in files:
-            found.append(Picture(f"{row.label}, seed {record.spec.seed}", f"{FOLDER}/{name}"))
-    return tuple(found)
+        if row.dataset == dataset and names and (record := sampled_record(row)) is not None:
+            captions.append((names[row.label, dataset], f"{row.label}, seed {record.spec.seed}"))
+    return tuple(Picture(caption, f"{FOLDER}/{name}") for name, caption in captions if name in files)
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
@@ -65,23 +60,14 @@ def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -
 
     These are paths in that folder, such as ``likelihood/digits.svg``.
     """
-    names = picture_names(rows)
-    sections = []
+    names, sections = picture_names(rows), []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         captions = {slug(dataset): dataset}
-        for (label, of), name in names.items():
-            if of == dataset:
-                captions[name.removesuffix(".png")] = REAL if label is None else label
+        captions |= {name.removesuffix(".png"): label or REAL for (label, of), name in names.items() if of == dataset}
         parts = []
         for figure in sorted({file.partition("/")[0] for file in files}):
-            found = [
-                Picture(caption, f"{FIGURES}/{file}")
-                for stem, caption in captions.items()
-                for file in (f"{figure}/{stem}.svg", f"{figure}/{stem}.png")
-                if file in files
-            ]
-            if found:
-                parts.append(Section(figure, "", None, pictures=tuple(found)))
-        if parts:
-            sections.append(Section(dataset, "", None, subsections=tuple(parts)))
+            paths = [(f"{figure}/{stem}.{end}", words) for stem, words in captions.items() for end in ("svg", "png")]
+            found = tuple(Picture(words, f"{FIGURES}/{path}") for path, words in paths if path in files)
+            parts += [Section(figure, pictures=found)] if found else []
+        sections += [Section(dataset, subsections=tuple(parts))] if parts else []
     return Document(f"{title}: figures", (), tuple(sections), ())
