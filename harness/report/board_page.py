@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from harness.boards.audits import audit_failures, audit_notes
 from harness.boards.leaderboard import Leaderboard
+from harness.boards.pair_tests import ALPHA
 from harness.boards.published import TAGS
 from harness.boards.row import BoardRow
-from harness.boards.statistics import ALPHA
 from harness.boards.table import Table
 from harness.interface.board import Board
 from harness.report.markdown import Document, Section
