@@ -25,19 +25,11 @@ SMALL: tuple[ImageSpec, ...] = (
 LARGER: tuple[ImageSpec, ...] = (ImageSpec(1, 4, 4, 2, num_classes=3),)
 """For models that take none of the small ones."""
 
-WIDE: tuple[ImageSpec, ...] = (
-    ImageSpec(1, 16, 16, 2, num_classes=3),
-    ImageSpec(3, 8, 8, 4, num_classes=3),
-    ImageSpec(1, 8, 8, 2, num_classes=3),
-)
+WIDE = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 16, 16, 2), (3, 8, 8, 4), (1, 8, 8, 2)))
 """Wider than a few kernels: a blind spot does not show on 3x3."""
 
-FULL: tuple[ImageSpec, ...] = (
-    ImageSpec(1, 28, 28, 2, num_classes=10),
-    ImageSpec(1, 28, 28, 256, num_classes=10),
-    ImageSpec(3, 32, 32, 256, num_classes=10),
-    ImageSpec(1, 8, 8, 17, num_classes=10),
-)
+_SIZES = ((1, 28, 28, 2), (1, 28, 28, 256), (3, 32, 32, 256), (1, 8, 8, 17))
+FULL = tuple(ImageSpec(*size, num_classes=10) for size in _SIZES)
 """Sizes of benchmarks: the first that the model takes, unless one is asked for."""
 
 _COUPLING, _FIELD = 0.35, 0.8
@@ -46,29 +38,19 @@ _TRAIN, _VALID, _TEST = 1000, 200, 4000
 
 def num_images(spec: ImageSpec) -> int:
     """Returns the number of images of a sample space."""
-    count: int = spec.levels**spec.num_dimensions
-    return count
+    return int(spec.levels**spec.num_dimensions)
 
 
 def all_images(spec: ImageSpec) -> Tensor:
-    """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``.
-
-    Raises:
-        ValueError: there are more than ``LARGEST``.
-    """
+    """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``."""
     count = num_images(spec)
     if count > LARGEST:
         raise ValueError(f"{describe(spec)} has {count} images; at most {LARGEST} are enumerated")
-    return digits(torch.arange(count), spec)
-
-
-def digits(index: Tensor, spec: ImageSpec) -> Tensor:
-    """Maps the numbers of images (N,) int64 to images (N, C, H, W) uint8."""
-    return (index[:, None] // _powers(spec) % spec.levels).to(torch.uint8).view(-1, *spec.shape)
+    return (torch.arange(count)[:, None] // _powers(spec) % spec.levels).to(torch.uint8).view(-1, *spec.shape)
 
 
 def index_of(images: Tensor, spec: ImageSpec) -> Tensor:
-    """Maps images (N, C, H, W) to their numbers (N,) int64: the inverse of ``digits``."""
+    """Maps images (N, C, H, W) to their numbers (N,) int64: in the order of ``all_images``."""
     return (images.flatten(1).long().cpu() * _powers(spec)).sum(1)
 
 

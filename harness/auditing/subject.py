@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,7 @@ from harness.interface.model import (
     Model,
     VariationalBound,
 )
+from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
@@ -39,9 +41,7 @@ STATES: Mapping[State, str] = {
     "fitted": "after a short fit",
 }
 
-_CAPABILITIES: tuple[type[Model], ...] = (
-    Autoregressive, ExactLikelihood, Invertible, LatentVariable, ImportanceWeighted, VariationalBound,
-)  # fmt: skip
+_CAPABILITIES = (Autoregressive, ExactLikelihood, Invertible, LatentVariable, ImportanceWeighted, VariationalBound)
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,8 @@ class Subject:
 class Specimen:
     """A model on one space with weights in one state, in evaluation mode, in float64 where the model allows it.
 
-    Attributes:
-        model: the model; a check leaves it as it was.
-        spec: its sample space.
-        state: of its weights.
-        seed: for random numbers of a check on this specimen.
-        kept: what several checks need and is computed once.
+    A check leaves the model as it was. ``seed`` is for its random numbers; ``kept`` is what several checks need and is
+    computed once.
     """
 
     model: Model
@@ -90,6 +86,11 @@ class Specimen:
         return f"{describe(self.spec)}, {STATES[self.state]}"
 
     @property
+    def samplers(self) -> Iterator[tuple[str, str, BoundSampler]]:
+        """The place, the name and the function of each of the model's samplers."""
+        return ((f"{self.where}, sampler {name!r}", name, draw) for name, draw in self.model.samplers().items())
+
+    @property
     def dtype(self) -> torch.dtype:
         """In which the model computes."""
         return dtype_of(self.model)
@@ -103,7 +104,7 @@ class Specimen:
             return 2e-4 * max(1.0, scale)
         return (1e-6 if self.state == "fitted" else 1e-9) * max(1.0, scale)
 
-    def rng(self, *purpose: str | int) -> Any:
+    def rng(self, *purpose: str | int) -> AbstractContextManager[None]:
         """Returns a context in which torch's global generator is seeded for one purpose, and afterwards as before."""
         return isolated_rng(derive_seed(self.seed, *purpose), torch.device("cpu"))
 
@@ -120,20 +121,14 @@ class Specimen:
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""
-        return in_batches(self.model_as(ExactLikelihood).log_prob, self.everything).double()
+        log_prob = self.model_as(ExactLikelihood).log_prob
+        with torch.no_grad():
+            return torch.cat([log_prob(part) for part in torch.split(self.everything, 4096)]).double()
 
 
 def dtype_of(model: Model) -> torch.dtype:
     """Returns in which type a model computes: that of its first parameter."""
-    found = [value.dtype for value in model.parameters() if value.is_floating_point()]
-    return found[0] if found else model.dtype
-
-
-def two_images(spec: ImageSpec) -> Tensor:
-    """Returns (2, C, H, W) uint8: a black image, and one whose every other entry is white."""
-    images = torch.zeros(2, *spec.shape, dtype=torch.uint8)
-    images[1].flatten()[::2] = spec.levels - 1
-    return images
+    return next((value.dtype for value in model.parameters() if value.is_floating_point()), model.dtype)
 
 
 def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
@@ -160,15 +155,6 @@ def needs_fit(model: Model) -> bool:
     return any(value.numel() == 0 for value in model.state_dict().values())
 
 
-@torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, *, batch_size: int = 4096) -> Tensor:
-    """Applies a function of images (N, ...) to a value each, (N,), and returns all the values."""
-    return torch.cat([function(part) for part in torch.split(images, batch_size)])
-
-
 def capability_of(model: Model) -> str:
     """Returns the most specific capability that a model promises, by name."""
-    for capability in _CAPABILITIES:
-        if isinstance(model, capability):
-            return capability.__name__
-    return "Model"
+    return next((capability.__name__ for capability in _CAPABILITIES if isinstance(model, capability)), "Model")

@@ -160,13 +160,11 @@ def trace(
     output: str = typer.Option("trace.json", "-o", "--output", help="The file: .json or .json.gz."),
 ) -> None:
     """Write a trace in Chrome's format, for chrome://tracing or ui.perfetto.dev, and print the costliest operators."""
-    import torch
-
     from harness.cli.profiled import profiled, row_of
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
     from harness.profiling.trace import record_trace
-    from harness.support.environment import choose_device
+    from harness.support.environment import choose_device, on_threads
 
     options: Context = context.obj
     if what not in _WHAT:
@@ -175,16 +173,13 @@ def trace(
         raise ValueError("--sampler goes with --what sampling")
     if not output.endswith((".json", ".json.gz")):
         raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
-    where, before = choose_device(device), torch.get_num_threads()
-    chosen = profiled(options, row_of(options, model), device, Path())
-    torch.set_num_threads(threads)
-    try:
-        made = chosen.make(chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)).to(where).eval()
+    where, chosen = choose_device(device), profiled(options, row_of(options, model), device, Path())
+    spec = chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)
+    with on_threads(threads):
+        made = chosen.make(spec).to(where).eval()
         top = record_trace(
             made, what, Path(output), sampler=sampler, batch_size=batch_size, steps=steps  # type: ignore[arg-type]
         )  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
     print_table(["operator", "calls", "own time", "share"], [list(line) for line in top])
     echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
 

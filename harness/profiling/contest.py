@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from harness.interface.model import Autoregressive, Model, Unsupported
-from harness.interface.sampling import Noise, SamplingTrace
+from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.measurement import RASTER, CertificateCounts
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import count_flops, state_bytes, working_memory
-from harness.profiling.timing import Clock
+from harness.profiling.timing import Clock, default_sampler
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FEWEST_PASSES = 2
@@ -151,9 +151,7 @@ class SamplerCall(Contender):
     ) -> None:
         super().__init__()
         self.model, self.name, self.batch_size, self.profile, self.forward = model, name, batch_size, profile, forward
-        samplers = model.samplers()
-        self.sampler, self.is_default = samplers[name], name == next(iter(samplers))
-        self.steps: int | None = None  # of a raster that is not drawn to its end
+        self.sampler: Callable[..., Tensor] = model.samplers()[name]
         self.taken: dict[str, Any] = {}  # memory and operations, as a measurement says them
 
     def prepare(self, number: int) -> Any:
@@ -165,18 +163,7 @@ class SamplerCall(Contender):
 
     def call(self, noise: Any, trace: SamplingTrace) -> Tensor:
         """Draws the batch, or makes the first passes."""
-        if self.steps is None or self.forward is None:
-            return self.sampler(self.batch_size, noise=noise, trace=trace)
-        before = trace.network_evaluations
-        with first_steps(self.forward.model, self.steps):
-            images = self.sampler(self.batch_size, noise=noise, trace=trace)
-        made, wanted = trace.network_evaluations - before, self.steps * len(torch.unique(noise.ordering))
-        if made != wanted:
-            raise RuntimeError(
-                f"{type(self.model).__name__}'s raster sampler makes {made} passes in {wanted} generation steps: "
-                "it cannot be extrapolated"
-            )
-        return images
+        return self.sampler(self.batch_size, noise=noise, trace=trace)
 
     def certify(self, noise: Any, images: Tensor) -> Certificate | None:
         """Confirms images by the forward pass, but for those of the raster, which are right by definition."""
@@ -191,8 +178,8 @@ class SamplerCall(Contender):
             total, orderings = full_passes(model, noise), len(torch.unique(noise.ordering))
             passes = passes_to_time(total, pass_seconds, rounds=rounds, budget_seconds=budget_seconds)
             if passes is not None:
-                self.steps = max(FEWEST_PASSES, passes // orderings)
-                self.part = (self.steps * orderings, total)
+                steps = max(FEWEST_PASSES, passes // orderings)
+                self.sampler, self.part = first_passes(model, steps), (steps * orderings, total)
         super().warm_up(rounds, budget_seconds, clock)
 
     @torch.no_grad()
@@ -222,40 +209,38 @@ class SamplerCall(Contender):
             zeros = torch.zeros(1, *model.spec.shape, dtype=torch.uint8, device=model.device)
             conditional_logits = self.forward.model.conditional_logits
             self.taken["forward_flops"] = count_flops(lambda: conditional_logits(zeros)) * self.batch_size
-        copied, noise = copy.deepcopy(model), self.prepare(0)  # a sampler that is cut off may leave its caches behind
-        sampler, shortened = copied.samplers()[self.name], self.steps is not None
-        few = first_steps(copied, FEWEST_PASSES) if shortened and isinstance(copied, Autoregressive) else nullcontext()
-        with few:
-            draw = partial(sampler, self.batch_size, noise=noise)
-            working = working_memory(draw, model.device, max_seconds=_MEMORY_SECONDS)
+        copied = copy.deepcopy(model)  # a sampler that is cut off may leave its caches behind
+        sampler: Callable[..., Tensor] = copied.samplers()[self.name]
+        if self.part is not None and isinstance(copied, Autoregressive):
+            sampler = first_passes(copied, FEWEST_PASSES)
+        draw = partial(sampler, self.batch_size, noise=self.prepare(0))
+        working = working_memory(draw, model.device, max_seconds=_MEMORY_SECONDS)
         self.taken["peak_memory_bytes"] = state_bytes(model) + working.num_bytes
         self.taken["memory_cut_off"] = not working.finished
 
     def outcome(self, gemm_flops_per_second: float) -> dict[str, Any]:
         """What a ``Measurement`` says of it: its figures, or why there are none."""
+        found, (timed, total) = self.certificate, self.part or (None, None)
         if isinstance(self.problem, Unsupported):
             return {"status": "skipped", "reason": str(self.problem)}
         if self.problem is not None:
             return {"status": "failed", "reason": f"{type(self.problem).__name__}: {self.problem}"}
-        if (found := self.certificate) is None:
+        if found is None:
             defined = self.forward is not None and self.name == RASTER
             certificate = CertificateCounts(status="by definition" if defined else "does not apply")
         else:
-            certificate = CertificateCounts(
-                status="holds" if found.holds else "fails", entries=found.entries, mismatches=found.mismatches,
-                within_rounding=found.within_rounding,
-            )  # fmt: skip
-            if not found.holds:
-                return {"status": "failed certificate", "reason": str(found), "certificate": certificate}
-        timed, total = self.part or (None, None)
-        counts = {"network_evaluations": self._evaluations, "sequential_depth": self._depth}
+            counts = {name: getattr(found, name) for name in ("entries", "mismatches", "within_rounding")}
+            certificate = CertificateCounts(status="holds" if found.holds else "fails", **counts)
+        if certificate.status == "fails":
+            return {"status": "failed certificate", "reason": str(found), "certificate": certificate}
+        traced = {"network_evaluations": self._evaluations, "sequential_depth": self._depth}
         return {
-            "default": self.is_default, "complete": self.complete, "seconds": tuple(self.seconds), "calls": self.calls,
-            "warmed_up": self.warmed_up, "extrapolated_from": timed, "full_passes": total,
-            "forward_seconds": () if self.forward is None else tuple(self.forward.seconds), "certificate": certificate,
-            "precision": str(self.model.dtype).removeprefix("torch."), "gemm_flops_per_second": gemm_flops_per_second,
-            **self.taken,
-            **{name: self._whole(made / self._traced) if made else None for name, made in counts.items()},
+            "default": self.name == default_sampler(self.model), "complete": self.complete, "calls": self.calls,
+            "seconds": tuple(self.seconds), "warmed_up": self.warmed_up, "extrapolated_from": timed,
+            "full_passes": total, "forward_seconds": () if self.forward is None else tuple(self.forward.seconds),
+            "gemm_flops_per_second": gemm_flops_per_second, "certificate": certificate,
+            "precision": str(self.model.dtype).removeprefix("torch."), **self.taken,
+            **{name: self._whole(made / self._traced) if made else None for name, made in traced.items()},
         }  # fmt: skip
 
 
@@ -272,21 +257,17 @@ def passes_to_time(total: int, pass_seconds: float, *, rounds: int, budget_secon
     return min(total, max(FEWEST_PASSES, int(budget_seconds / (rounds + 1) / max(pass_seconds, 1e-9))))
 
 
-@contextmanager
-def first_steps(model: Autoregressive, steps: int) -> Iterator[None]:
-    """Within it, a model says that it draws all entries after its first ``steps - 1`` generation steps at once.
+def first_passes(model: Autoregressive, steps: int) -> Callable[..., Tensor]:
+    """Returns a raster sampler that draws all entries after its first ``steps - 1`` generation steps at once.
 
-    So its raster sampler, whatever it does around the passes, makes ``steps`` of them and stops. Its images are not
-    samples. The model's weights and buffers are not touched.
+    So it makes ``steps`` passes, over images that are no samples.
     """
-    whole = model.generation_steps
 
-    def merged(ordering: int = 0) -> Tensor:
-        ranks: Tensor = torch.unique(whole(ordering), sorted=True, return_inverse=True)[1]
+    def merged(ordering: int) -> Tensor:
+        ranks: Tensor = torch.unique(model.generation_steps(ordering), sorted=True, return_inverse=True)[1]
         return ranks.clamp_max(steps - 1)
 
-    vars(model)["generation_steps"] = merged
-    try:
-        yield
-    finally:
-        del vars(model)["generation_steps"]
+    def draw(num_samples: int, *, noise: Noise, trace: SamplingTrace | None = None) -> Tensor:
+        return raster_sample(model.conditional_logits, merged, model.spec, noise, trace=trace)
+
+    return draw

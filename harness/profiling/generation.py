@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
-from harness.support.environment import describe_environment, fingerprint, hardware
+from harness.support.environment import describe_environment, fingerprint, hardware, on_threads
 from harness.support.names import digest_of
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -80,28 +80,25 @@ class GenerationRun:
                     have[model.label].update(self._build(model, spec).samplers())
                 except ValueError as error:
                     reasons.setdefault(model.label, str(error))
-        for model in self.models:
-            if not have[model.label]:
-                raise ValueError(f"{model.label}: {reasons[model.label]}")
-            _require(model.samplers, have[model.label], f"{model.label} has no", "it has")
-        _require(self.profile.samplers, set().union(*have.values()), "no model here has a", "there are")
+        for label, names in have.items():
+            if not names:
+                raise ValueError(f"{label}: {reasons[label]}")
+        wanted = [(model.samplers, have[model.label], f"{model.label} has no", "it has") for model in self.models]
+        wanted.append((self.profile.samplers, set().union(*have.values()), "no model here has a", "there are"))
+        for samplers, names, who, words in wanted:
+            if missing := [name for name in samplers or () if name not in names]:
+                raise ValueError(f"{who} sampler {missing[0]!r}, {words}: {', '.join(sorted(names))}")
 
     def run(self) -> None:
         """Measures what is not known yet, from small to large; hands over what it has when it is interrupted."""
-        before, threads = torch.get_num_threads(), self.profile.threads
-        torch.set_num_threads(threads)
-        try:
-            # what was typed is left out: it may hold folders of this machine, and measurements are published
+        with on_threads(threads := self.profile.threads):
             environment = describe_environment(self.device, threads)
-            self._machine = {
-                "fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads),
-                "environment": {name: value for name, value in environment.items() if name != "command"},
-            }  # fmt: skip
+            environment.pop("command", None)  # it may hold folders of this machine, and measurements are published
+            machine = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
+            self._machine = {**machine, "environment": environment}
             self._gemm = gemm_peak(self.device)
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
-        finally:
-            torch.set_num_threads(before)
 
     def _build(self, model: Profiled, spec: ImageSpec) -> Model:
         with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
@@ -112,7 +109,7 @@ class GenerationRun:
         profile = self.profile
         wanted: dict[tuple[int, ...], tuple[ImageSpec, list[Profiled]]] = {}
         for model in self.models:
-            sizes = sorted(model.sizes or profile.sizes)
+            sizes = model.sizes or profile.sizes
             specs = [ImageSpec(profile.channels, n, n, profile.levels, NUM_CLASSES) for n in sizes]
             for spec in [model.spec] if model.spec is not None else specs:
                 key = (spec.height * spec.width, *spec.shape, spec.levels)
@@ -211,9 +208,3 @@ def foresee(measured: Sequence[Measurement], pixels: int, batch_size: int) -> tu
         return 0.0, None
     near = max(smaller, key=lambda item: (item.batch_size, item.pixels))
     return near.median_seconds * (pixels / near.pixels) * (batch_size / near.batch_size), near
-
-
-def _require(wanted: Iterable[str] | None, there: set[str], who: str, words: str) -> None:
-    for name in wanted or ():
-        if name not in there:
-            raise ValueError(f"{who} sampler {name!r}, {words}: {', '.join(sorted(there))}")

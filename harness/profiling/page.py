@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from harness.boards.table import Table
 from harness.profiling.measurement import Measurement
 from harness.profiling.tables import Advantage, Growth, MachineTables, PowerLaw, Scaling
-from harness.report.markdown import Document, Picture, Section
+from harness.report.markdown import Picture, Section
 from harness.support.numbers import KIND_SIGNS, NOTHING, fixed, memory, seconds, short, significant
 
 _READING = """
 seconds: of one call that draws the whole batch, the median over rounds and the quartiles in brackets. In each round
-every sampler of that size and batch size is timed in turn, with the same noise.
-
+  every sampler of that size and batch size is timed in turn, with the same noise.
 latency: seconds until a single image is there, from batch size 1.
-
 of a forward pass: seconds over those of one pass of the model's own network on as many images, in the same rounds.
-Drawing each entry once, with nothing computed twice, needs the arithmetic of one such pass.
-
-of the GEMM peak: operations of that one pass over seconds, as a part of the fastest float32 matrix product that
-this machine was measured to make with as many threads.
-
+  Drawing each entry once, with nothing computed twice, needs the arithmetic of one such pass.
+of the GEMM peak: operations of that one pass over seconds, as a part of the fastest float32 matrix product that this
+  machine was measured to make with as many threads.
 depth: network evaluations that had to wait for one another; evaluations: all of them, of whatever part of the
-network.
-
-growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; two sizes
-give no interval.
-
-certificate: with the same noise, one forward pass confirms that every entry of every image that was timed is the
-one that naive sampling would have drawn; entries whose two best values are within 0.00001 nats of each other may
-differ by rounding and are counted. A sampler that fails is not shown. The naive raster is the definition.
-
+  network.
+growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; two sizes give
+  no interval.
+certificate: with the same noise, one forward pass confirms that every entry of every image that was timed is the one
+  that naive sampling would have drawn; entries whose two best values are within 0.00001 nats of each other may differ
+  by rounding and are counted. A sampler that fails is not shown. The naive raster is the definition.
 extrapolated: a naive raster that exceeds the time allowed is timed for its first full passes, and multiplied.
-
-weights: as initialised, unless a run is named. The time of a fixed-point iteration depends on them, that of the
-other samplers does not.
+weights: as initialised, unless a run is named. The time of a fixed-point iteration depends on them, that of the other
+  samplers does not.
 """
-READING = tuple(" ".join(part.split()) for part in _READING.split("\n\n"))
+READING = tuple(" ".join(part.split()) for part in re.split(r"\n(?=\S)", _READING.strip()))
 _LAW = "seconds ~ pixels^b, b"
 _ADVANTAGE_NOTES = (
     "The advantage over cached is the one to quote: neither computes anything twice.",
     "The advantage over naive also holds what caching alone gives.",
     "Speed is not all that differs: bits a dimension, where both are trained, are what each model pays.",
 )
-
-
-def profile_page(title: str, machines: Sequence[MachineTables], pictures: Sequence[str]) -> Document:
-    """Returns the tables for people, one part for each machine; ``pictures`` are names of files beside the page."""
-    introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
-    sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
-    return Document(title, (introduction,), sections, READING)
 
 
 def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:

@@ -8,6 +8,8 @@ import platform
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,11 +59,7 @@ def _accelerator() -> torch.device | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Returns the device for ``auto`` (the accelerator where there is one) or for an explicit name.
-
-    Raises:
-        ValueError: an accelerator that this machine or this torch build does not have.
-    """
+    """Returns the device for ``auto``, the accelerator where there is one, or for an explicit name, if it is there."""
     available = _accelerator()
     if name == "auto":
         return available or torch.device("cpu")
@@ -140,3 +138,14 @@ def hardware(device: torch.device, threads: int) -> str:
     """Returns the same in words, for a table's caption."""
     where = _cpu_name() if device.type == "cpu" else f"{device_name(device)} ({_cpu_name()})"
     return f"{where}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
+
+
+@contextmanager
+def on_threads(number: int) -> Iterator[None]:
+    """Within it, torch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

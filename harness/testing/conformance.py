@@ -47,7 +47,7 @@ class Conformance:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__test__" not in vars(cls):
-            cls.__test__ = True  # only the suites themselves are no tests
+            cls.__test__ = cls.__module__ != __name__  # only the suites themselves are no tests
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Makes one test of every promise; pytest calls this when it collects the class."""
@@ -114,7 +114,6 @@ class DatasetConformance(Conformance):
             draws from a distribution on few images.
     """
 
-    __test__: ClassVar[bool] = False
     _noun = "dataset"
     dataset: ClassVar[str]
     folder: ClassVar[Path | None] = None
@@ -130,7 +129,6 @@ class MetricConformance(Conformance):
         expected_failures: names of tests that fail by its nature, each with the reason.
     """
 
-    __test__: ClassVar[bool] = False
     _noun = "metric"
     metric: ClassVar[str]
     model: ClassVar[str | type[Model] | None] = None
@@ -151,7 +149,6 @@ class ModelConformance(Conformance):
         expected_failures: names of tests that fail by the model's nature, each with the reason.
     """
 
-    __test__: ClassVar[bool] = False
     _noun = "model"
     model: ClassVar[str | type[Model]]
     hyperparameters: ClassVar[Mapping[str, Any]] = {}

@@ -6,7 +6,6 @@ raises ``Broken`` or ``Inapplicable`` where it is not.
 
 from __future__ import annotations
 
-import inspect
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -18,12 +17,21 @@ import numpy as np
 import torch
 
 from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
-from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
-from harness.discovery.loading import load_dataset, load_metric, load_model_class, with_samplers
+from harness.discovery.loading import (
+    HyperparameterError,
+    as_json,
+    load_dataset,
+    load_metric,
+    load_model_class,
+    parameters_of,
+    resolve,
+    with_samplers,
+)
 from harness.discovery.manager import plugin_manager
+from harness.discovery.targets import loaded_target
 from harness.interface.data_folder import DataFolder, DataUnavailable
 from harness.interface.dataset import Dataset
-from harness.interface.entries import Entry, EntryError
+from harness.interface.entries import EntryError
 from harness.interface.metric import Evaluation, Metric, Score, check_samples
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, ImageSpec, ScoreKind
@@ -56,7 +64,7 @@ def registered(case: Conformance) -> None:
     """Exactly one plugin registers it, and the entry resolves and has a summary."""
     manager, name = plugin_manager(), getattr(case, case._noun)
     if not isinstance(name, str):
-        if not any(_loads(entry) is name for entry in manager.entries("model")):
+        if not any(loaded_target(entry) is name for entry in manager.entries("model")):
             raise Inapplicable("given as a class, which no installed plugin registers")
         return
     try:
@@ -65,19 +73,19 @@ def registered(case: Conformance) -> None:
     except (ValueError, EntryError) as error:
         raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
     provider = manager.provider_of(case._noun, entry)
-    if provider.problems:
-        raise Broken(f"plugin {provider.name!r}: {provider.problems[0].message}")
-    if not entry.summary.strip():
-        raise Broken(f"{type(entry).__name__}({entry.name!r}) has no summary: one line for 'harness list'")
-    if isinstance(case, MetricConformance) and (own := _metric(case).name) != name:
-        raise Broken(f"the metric calls itself {own!r}, the suite calls it {name!r}: set name when it is made")
+    for problem in provider.problems:
+        raise Broken(f"plugin {provider.name!r}: {problem.message}")
+    entry_words = f"{type(entry).__name__}({entry.name!r})"
+    _require(entry.summary.strip(), f"{entry_words} has no summary: one line for 'harness list'")
+    if isinstance(case, MetricConformance):
+        own = _metric(case).name
+        words = f"the metric calls itself {own!r}, the suite calls it {name!r}: set name when it is made"
+        _require(own == name, words)
 
 
-def _loads(entry: Entry) -> Any:
-    try:
-        return entry.load()
-    except EntryError:
-        return None
+def _require(kept: object, otherwise: str) -> None:
+    if not kept:
+        raise Broken(otherwise)
 
 
 # --- a model is made, trained, stopped, resumed, scored ---
@@ -86,9 +94,8 @@ def _loads(entry: Entry) -> Any:
 def documented(case: ModelConformance) -> None:
     """Its class has a docstring of its own."""
     cls = _class_of(case.model)
-    own = cls.__dict__.get("__doc__")
-    if not own or not inspect.cleandoc(own).strip():
-        raise Broken(f"{cls.__name__} has no docstring: say what it is, its formula and where it was published")
+    words = f"{cls.__name__} has no docstring: say what it is, its formula and where it was published"
+    _require((vars(cls).get("__doc__") or "").strip(), words)
 
 
 def hyperparameters(case: ModelConformance) -> None:
@@ -104,8 +111,8 @@ def hyperparameters(case: ModelConformance) -> None:
             back = resolve(cls, as_json({name: value}))[name]
         except (HyperparameterError, TypeError, ValueError) as error:
             raise Broken(f"{cls.__name__}: the default {name} = {value!r} cannot stand in a suite: {error}") from error
-        if as_json({name: back}) != as_json({name: value}):
-            raise Broken(f"{cls.__name__}: the default {name} = {value!r} comes back from a suite as {back!r}")
+        same = as_json({name: back}) == as_json({name: value})
+        _require(same, f"{cls.__name__}: the default {name} = {value!r} comes back from a suite as {back!r}")
 
 
 def constructs(case: ModelConformance) -> None:
@@ -118,8 +125,7 @@ def constructs(case: ModelConformance) -> None:
             with isolated_rng(case.seed, _CPU):
                 model = make(spec)
         except Unsupported as reason:
-            if not str(reason).strip():
-                raise Broken(f"{describe(spec)}: Unsupported without a reason") from reason
+            _require(str(reason).strip(), f"{describe(spec)}: Unsupported without a reason")
             reasons.append(f"{describe(spec)}: {reason}")
             continue
         except Exception as error:  # somebody else's code: anything can happen
@@ -127,11 +133,9 @@ def constructs(case: ModelConformance) -> None:
                 f"{describe(spec)}: the constructor raises {type(error).__name__}: {error}. "
                 "Raise harness.Unsupported(reason) for a space that cannot be done"
             ) from error
-        if model.spec != spec:
-            raise Broken(f"{type(model).__name__}.spec is {model.spec}: call super().__init__(spec)")
+        _require(model.spec == spec, f"{type(model).__name__}.spec is {model.spec}: call super().__init__(spec)")
         made = True
-    if not made:
-        raise Broken("no sample space that was tried is supported: " + "; ".join(reasons))
+    _require(made, "no sample space that was tried is supported: " + "; ".join(reasons))
 
 
 def resumes(case: ModelConformance) -> None:
@@ -140,27 +144,27 @@ def resumes(case: ModelConformance) -> None:
     data = _first_dataset(make, _spaces(case), seed=case.seed)
     with tempfile.TemporaryDirectory(prefix="harness-") as name:
         folder = Path(name)
-        whole, _, _ = _fit(make, data, _STEPS, seed=case.seed)
-        _, _, stopped = _fit(make, data, _STEPS, seed=case.seed, folder=folder, stop_at=_STOP)
-        resumed, _, _ = _fit(make, data, _STEPS, seed=case.seed, folder=folder)
+        whole, _ = _fit(make, data, _STEPS, seed=case.seed)
+        _, trainer = _fit(make, data, _STEPS, seed=case.seed, folder=folder, stop_at=_STOP)
+        resumed, _ = _fit(make, data, _STEPS, seed=case.seed, folder=folder)
+    stopped = trainer.step == _STOP
+    how = f"stopped after {_STOP} of {_STEPS} steps and resumed" if stopped else "done twice with one seed"
     for name, value in whole.state_dict().items():
-        if value.is_floating_point() and bool(value.isnan().any()):
-            raise Broken(f"after {_STEPS} steps of training, {name} holds NaN")
+        _require(not bool(value.isnan().any()), f"after {_STEPS} steps of training, {name} holds NaN")
         other = resumed.state_dict().get(name)
-        if other is None or value.dtype != other.dtype or not torch.equal(value, other):
-            how = f"stopped after {_STOP} of {_STEPS} steps and resumed" if stopped else "done twice with one seed"
-            raise Broken(
-                f"a training that is {how} ends with another {name}: optimizers, schedules and averages must be named "
-                "to trainer.track(...), everything learned must be in state_dict, and randomness must come from "
-                "torch's generators"
-            )
+        _require(
+            other is not None and value.dtype == other.dtype and torch.equal(value, other),
+            f"a training that is {how} ends with another {name}: optimizers, schedules and averages must be named "
+            "to trainer.track(...), everything learned must be in state_dict, and randomness must come from "
+            "torch's generators",
+        )
 
 
 def scored(case: ModelConformance) -> None:
     """After a short training every likelihood and bound that it promises, and its samples, are as they should be."""
     make = maker(case.model, case.hyperparameters)
     data = _first_dataset(make, _spaces(case), seed=case.seed)
-    model, _, _ = _fit(make, data, _STEPS, seed=case.seed)
+    model, _ = _fit(make, data, _STEPS, seed=case.seed)
     evaluation = Evaluation(model, data, seed=case.seed)
     for name in _METRICS:
         metric = load_metric(plugin_manager(), name)
@@ -214,9 +218,8 @@ def _first_dataset(make: Make, spaces: Iterable[ImageSpec], *, seed: int) -> Dat
 
 def _fit(
     make: Make, data: Dataset, steps: int, *, seed: int, folder: Path | None = None, stop_at: int | None = None
-) -> tuple[Model, Trainer, bool]:
-    """Returns a model after a few steps of training, its trainer, and whether it was stopped before the end."""
-    stopped = False
+) -> tuple[Model, Trainer]:
+    """Returns a model after a few steps of training, stopped before ``stop_at`` if that is given, and its trainer."""
     with isolated_rng(derive_seed(seed, "initialisation"), _CPU):
         model = make(data.spec)
         torch.manual_seed(derive_seed(seed, "training"))
@@ -227,7 +230,7 @@ def _fit(
         try:
             model.fit(data, trainer)
         except Interrupted:
-            stopped = True
+            pass
         except Unsupported as reason:
             raise Inapplicable(f"fit: {reason}") from reason
         except Exception as error:  # somebody else's code: anything can happen
@@ -235,7 +238,7 @@ def _fit(
         finally:
             if trainer._writer is not None:
                 trainer._writer.close()  # its thread would write into a folder that is gone
-    return model.eval(), trainer, stopped
+    return model.eval(), trainer
 
 
 # --- a metric says what it counts, and measures the same model the same every time ---
@@ -244,40 +247,33 @@ def _fit(
 def declared(case: MetricConformance) -> None:
     """It says what it counts, and what a model needs."""
     metric, name = _metric(case), case.metric
-    if not isinstance(getattr(metric, "unit", None), str):
-        raise Broken(f"{name} declares no unit: say what its value counts, such as nats, or '' of a pure number")
-    if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
-        raise Broken(f"{name}.board is {metric.board!r}, not lower-case words joined by hyphens")
-    if not isinstance(metric.header, str):
-        raise Broken(f"{name}.header is {metric.header!r}, not a text")
-    if not isinstance(metric.requires, type):
-        raise Broken(f"{name}.requires is {metric.requires!r}, not a capability such as harness.ExactLikelihood")
-    if metric.stage not in _STAGES:
-        raise Broken(f"{name}.stage is {metric.stage!r}, not one of {', '.join(_STAGES)}")
-    if not isinstance(metric.version, str) or not metric.version:
-        raise Broken(f"{name}.version is {metric.version!r}, not a text")
+    words = f"{name} declares no unit: say what its value counts, such as nats, or '' of a pure number"
+    _require(isinstance(getattr(metric, "unit", None), str), words)
+    words = f"{name}.board is {metric.board!r}, not lower-case words joined by hyphens"
+    _require(isinstance(metric.board, str) and BOARD_NAME.fullmatch(metric.board), words)
+    _require(isinstance(metric.header, str), f"{name}.header is {metric.header!r}, not a text")
+    words = f"{name}.requires is {metric.requires!r}, not a capability such as harness.ExactLikelihood"
+    _require(isinstance(metric.requires, type), words)
+    _require(metric.stage in _STAGES, f"{name}.stage is {metric.stage!r}, not one of {', '.join(_STAGES)}")
+    right = isinstance(metric.version, str) and metric.version
+    _require(right, f"{name}.version is {metric.version!r}, not a text")
 
 
 def scores(case: MetricConformance) -> None:
     """Its score is finite, of a known kind, with one value for each image or none, and a protocol in words."""
     name, evaluation = case.metric, _evaluation(case)
     score = _score(evaluation, _metric(case))
-    if not isinstance(score, Score):
-        raise Broken(f"{name} returned {type(score).__name__}, not a harness.Score")
-    if not math.isfinite(score.value):
-        raise Broken(f"{name} is {score.value}: raise an error that says why there is no figure")
-    if score.kind not in _KINDS:
-        raise Broken(f"{name} is of kind {score.kind!r}, not one of {', '.join(_KINDS)}")
-    if score.standard_error is not None and not score.standard_error >= 0:
-        raise Broken(f"{name} has the standard error {score.standard_error}")
-    expected = (len(evaluation.split),)
-    if score.per_image is not None and tuple(score.per_image.shape) != expected:
-        raise Broken(f"{name} has per_image {tuple(score.per_image.shape)}, not one value an image, {expected}")
-    if score.per_image is not None and score.per_image.dtype != torch.float64:
-        raise Broken(f"{name} has per_image in {score.per_image.dtype}, not float64")
+    _require(isinstance(score, Score), f"{name} returned {type(score).__name__}, not a harness.Score")
+    _require(math.isfinite(score.value), f"{name} is {score.value}: raise an error that says why there is no figure")
+    _require(score.kind in _KINDS, f"{name} is of kind {score.kind!r}, not one of {', '.join(_KINDS)}")
+    error, values, expected = score.standard_error, score.per_image, (len(evaluation.split),)
+    _require(error is None or error >= 0, f"{name} has the standard error {error}")
+    if values is not None:
+        found = tuple(values.shape)
+        _require(found == expected, f"{name} has per_image {found}, not one value an image, {expected}")
+        _require(values.dtype == torch.float64, f"{name} has per_image in {values.dtype}, not float64")
     for key, value in score.protocol.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise Broken(f"{name}: protocol[{key!r}] is {value!r}, not a text")
+        _require(isinstance(key, str) and isinstance(value, str), f"{name}: protocol[{key!r}] is {value!r}, not a text")
 
 
 def deterministic(case: MetricConformance) -> None:
@@ -289,11 +285,11 @@ def deterministic(case: MetricConformance) -> None:
         evaluation = _evaluation(case)
         with isolated_rng(seed, _CPU):
             found.append(_score(evaluation, metric).value)
-    if found[0] != found[1]:
-        raise Broken(
-            f"measured twice, {case.metric} is {found[0]!r} and {found[1]!r}: draw by evaluation.samples and "
-            "evaluation.per_image, or by a generator that is seeded from evaluation.seed"
-        )
+    words = (
+        f"measured twice, {case.metric} is {found[0]!r} and {found[1]!r}: draw by evaluation.samples and "
+        "evaluation.per_image, or by a generator that is seeded from evaluation.seed"
+    )
+    _require(found[0] == found[1], words)
 
 
 def harmless(case: MetricConformance) -> None:
@@ -305,10 +301,9 @@ def harmless(case: MetricConformance) -> None:
         _score(evaluation, metric)
         moved = not torch.equal(state, torch.get_rng_state())
     changed = [key for key, value in evaluation.model.state_dict().items() if not torch.equal(value, before[key])]
-    if changed:
-        raise Broken(f"measuring {case.metric} changes the model: {', '.join(changed[:3])}")
-    if moved and metric.stage == "quality":
-        raise Broken(f"{case.metric} draws from torch's global generator: other figures would depend on it")
+    _require(not changed, f"measuring {case.metric} changes the model: {', '.join(changed[:3])}")
+    words = f"{case.metric} draws from torch's global generator: other figures would depend on it"
+    _require(not moved or metric.stage != "quality", words)
 
 
 def _metric(case: MetricConformance) -> Metric:
@@ -321,7 +316,7 @@ def _metric(case: MetricConformance) -> Metric:
 def _evaluation(case: MetricConformance) -> Evaluation:
     make, metric = maker(case.model or Coins, {}), _metric(case)
     data = _first_dataset(make, (_METRICS_SPACE, *SMALL), seed=0)
-    model, trainer, _ = _fit(make, data, 5, seed=0)
+    model, trainer = _fit(make, data, 5, seed=0)
     if not isinstance(model, metric.requires):
         raise Inapplicable(f"{metric.name} needs a {metric.requires.__name__}: say model = ... that is one")
     return Evaluation(model, data, fit=trainer.summary())
@@ -339,8 +334,8 @@ def _score(evaluation: Evaluation, metric: Metric) -> Score:
 
 def loads(case: DatasetConformance) -> None:
     """It loads, and says where its splits come from."""
-    if not _load(case.dataset, case.folder).split_protocol.strip():
-        raise Broken(f"dataset {case.dataset!r} has no split_protocol: say in a sentence where its splits come from")
+    words = f"dataset {case.dataset!r} has no split_protocol: say in a sentence where its splits come from"
+    _require(_load(case.dataset, case.folder).split_protocol.strip(), words)
 
 
 def stable(case: DatasetConformance) -> None:
@@ -354,28 +349,26 @@ def stable(case: DatasetConformance) -> None:
 def in_range(case: DatasetConformance) -> None:
     """Every draw of every split holds values below ``levels``, and labels below ``num_classes``."""
     data = _load(case.dataset, case.folder)
-    classes = data.spec.num_classes
+    levels, classes = data.spec.levels, data.spec.num_classes
     for part in _SPLITS:
         split = getattr(data, part)
         for draw in range(split.num_draws):
             images = split.draw(draw).images
-            if int(images.max()) >= data.spec.levels:
-                raise Broken(f"{part} holds the value {int(images.max())}, the spec allows 0 to {data.spec.levels - 1}")
-            if not torch.equal(images, split.draw(draw).images):
-                raise Broken(f"draw {draw} of {part} is another one every time: seed it by its index")
-        if (split.labels is None) != (classes is None):
-            raise Broken(f"{part} has {'no ' * (split.labels is None)}labels, the spec says num_classes={classes}")
-        if split.labels is not None:
-            low, high = int(split.labels.min()), int(split.labels.max())
-            if low < 0 or high >= (classes or 0):
-                raise Broken(f"{part} has labels from {low} to {high}, the spec says num_classes={classes}")
+            top, again = int(images.max()), split.draw(draw).images
+            _require(top < levels, f"{part} holds the value {top}, the spec allows 0 to {levels - 1}")
+            same = torch.equal(images, again)
+            _require(same, f"draw {draw} of {part} is another one every time: seed it by its index")
+        found, says = split.labels, f"the spec says num_classes={classes}"
+        _require((found is None) == (classes is None), f"{part} has {'no ' * (found is None)}labels, {says}")
+        if found is not None:
+            low, high = int(found.min()), int(found.max())
+            _require(low >= 0 and high < (classes or 0), f"{part} has labels from {low} to {high}, {says}")
 
 
 def varied(case: DatasetConformance) -> None:
     """Its images use more than one level and are not all the same."""
     images = _load(case.dataset, case.folder).train.draw(0).images
-    if bool((images == images[0]).all()):
-        raise Broken(f"all {len(images)} training images are the same")
+    _require(not bool((images == images[0]).all()), f"all {len(images)} training images are the same")
 
 
 def disjoint(case: DatasetConformance) -> None:
@@ -401,29 +394,13 @@ def _load(name: str, folder: Path | None) -> Dataset:
         raise Broken(str(error)) from error
 
 
+def _named(*promises: Callable[[Any], None]) -> dict[str, Callable[[Any], None]]:
+    return {promise.__name__.replace("_", "-"): promise for promise in promises}
+
+
 PROMISES: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
-    "model": {
-        "registered": registered,
-        "documented": documented,
-        "hyperparameters": hyperparameters,
-        "constructs": constructs,
-        "resumes": resumes,
-        "scores": scored,
-    },
-    "metric": {
-        "registered": registered,
-        "declared": declared,
-        "scores": scores,
-        "deterministic": deterministic,
-        "harmless": harmless,
-    },
-    "dataset": {
-        "registered": registered,
-        "loads": loads,
-        "stable": stable,
-        "in-range": in_range,
-        "varied": varied,
-        "disjoint": disjoint,
-    },
+    "model": {**_named(registered, documented, hyperparameters, constructs, resumes), "scores": scored},
+    "metric": _named(registered, declared, scores, deterministic, harmless),
+    "dataset": _named(registered, loads, stable, in_range, varied, disjoint),
 }
 """Of each noun, by the names of its tests."""

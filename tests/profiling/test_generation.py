@@ -5,7 +5,7 @@ import torch
 
 from harness import Autoregressive, ImageSpec, Model, SamplingTrace, Unsupported
 from harness.profiling import contest, generation
-from harness.profiling.contest import Contender, first_steps, full_passes, passes_to_time, run_rounds
+from harness.profiling.contest import Contender, first_passes, full_passes, passes_to_time, run_rounds
 from harness.profiling.generation import GenerationRun, Profiled, foresee
 from harness.profiling.measurement import (
     append_measurement,
@@ -164,13 +164,11 @@ def test_extrapolation_multiplies_by_the_passes_that_are_left_out():
     assert part.seconds == [8.0 * 784 / 4] * 2
 
 
-def test_within_its_first_steps_a_model_makes_so_many_passes_and_is_itself_again_afterwards():
+def test_the_first_passes_of_a_raster_are_so_many_of_those_that_it_makes():
     model = Timed(ImageSpec(1, 4, 4, levels=2), clock=HandClock())
     noise, trace = model.draw_noise(2), SamplingTrace()
-    with first_steps(model, 3):
-        model.samplers()["raster"](2, noise=noise, trace=trace)
+    first_passes(model, 3)(2, noise=noise, trace=trace)
     assert trace.network_evaluations == 3
-    assert "generation_steps" not in vars(model)
     assert full_passes(model, noise) == 16
 
 
