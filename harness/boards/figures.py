@@ -245,11 +245,6 @@ def _order(images: bytes) -> tuple[Integers, Integers]:
     return order, digests[order]
 
 
-def mean(values: Sequence[float] | Floats) -> float:
-    """Returns the mean of at least one number."""
-    return float(np.mean(np.asarray(values, dtype=np.float64)))
-
-
 def deviation(values: Floats) -> float:
     """Returns the standard deviation of at least two numbers; zero where they differ by no more than rounding."""
     found = float(np.std(values, ddof=1))
@@ -271,7 +266,7 @@ def mean_of(values: Sequence[float], factor: float = 1.0) -> float:
     """Returns the mean times a factor, of ten digits; what is not computed stands as it was recorded."""
     if factor == 1.0 and all(value == values[0] for value in values):
         return values[0]
-    return ten_digits(mean(values) * factor)
+    return ten_digits(float(np.mean(np.asarray(values, dtype=np.float64))) * factor)
 
 
 def _mean_square(values: Sequence[float]) -> float:

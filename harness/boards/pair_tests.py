@@ -235,7 +235,7 @@ def _of_images(figures: Sequence[Measured], columns: Integers) -> _Rows:
 
 def _of_seeds(figures: Sequence[Measured]) -> _Rows:
     """Rows by one figure for each seed."""
-    errors = np.array([math.nan if figure.error is None else figure.error for figure in figures])
+    errors = np.array([figure.error for figure in figures], dtype=np.float64)  # NaN for None
     return _of_values([figure.values for figure in figures])._replace(error=errors)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import pandas as pd
 
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
-from harness.report.board_page import board_page
 from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED, to_markdown
-from harness.report.pictures import FIGURES, FOLDER, figures_page
+from harness.report.pages import FIGURES, FOLDER, board_page, figures_page
 from harness.support.files import write_atomically
 
 _COMMITTED = {"md": "markdown", "csv": "csv"}
@@ -51,7 +50,7 @@ def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
 
 
 def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board as ``markdown``, ``csv`` or ``latex``; ``pictures`` are the names of the files in ``samples`` beside it."""
+    """Returns a board as ``markdown``, ``csv`` or ``latex``; ``pictures`` are files in ``samples`` beside it."""
     with leaderboard.blaming(board):
         if format_name == "csv":
             return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
