@@ -20,7 +20,6 @@ _NAMES = {
     "peak-memory": "peak_memory_bytes",
 }
 _EXACT = {"": "Int64"}
-_FLOPS = ("flops-scoring", "flops-sampling")
 _SAID = ("device", "device name", "threads")  # by the title of a machine's table
 
 
@@ -41,14 +40,12 @@ class Throughput(Board):
         """The speeds in a fixed order, then any others, then what they are read beside."""
         own = self.metrics(rows)
         metrics = [*(metric for metric in _NAMES if metric in own), *(metric for metric in own if metric not in _NAMES)]
-        return [
-            *(_speed_column(rows, metric) for metric in metrics),
-            *(
-                rows.column(metric, figure=None, cell=partial(_first, metric), parts=_EXACT, required=False)
-                for metric in _FLOPS
-            ),
-            Column("protocol", cell=partial(_protocols, metrics), parts={"": "string"}, required=False),
+        flops = [
+            rows.column(metric, figure=None, cell=partial(_first, metric), parts=_EXACT, required=False)
+            for metric in ("flops-scoring", "flops-sampling")
         ]
+        protocol = Column("protocol", cell=partial(_protocols, metrics), parts={"": "string"}, required=False)
+        return [*(_speed_column(rows, metric) for metric in metrics), *flops, protocol]
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """What rows are sorted by: the speed of sampling."""
@@ -56,20 +53,16 @@ class Throughput(Board):
 
     def parts(self, rows: Rows) -> Sequence[tuple[str, Mapping[str, str], Rows]]:
         """The machines, sorted by the words for their hardware."""
-        found = {
-            score.fingerprint: score.hardware
-            for row in rows
-            for record in row.records
-            for score in record.scores.values()
-            if score.stage == "speed" and score.status == "done"
-        }
+        scores = [score for row in rows for record in row.records for score in record.scores.values()]
+        timed = [score for score in scores if score.stage == "speed" and score.status == "done"]
+        found = {score.fingerprint: score.hardware for score in timed}
         return [
             (
                 f"{hardware or 'unknown hardware'} ({fingerprint})",
                 {"fingerprint": fingerprint, "hardware": hardware},
                 replace(rows, items=tuple(row.on_machine(fingerprint) for row in rows)),
             )
-            for fingerprint, hardware in sorted(found.items(), key=lambda item: (item[1], item[0]))
+            for fingerprint, hardware in sorted(found.items(), key=lambda item: item[::-1])
         ]
 
 
