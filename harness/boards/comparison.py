@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.boards.audits import AUDIT
-from harness.boards.figures import Figure, Group
-from harness.boards.pair_tests import Basis, compare
+from harness.boards.figures import Figure, Group, pair_images
+from harness.boards.pair_tests import ALPHA, Basis, compare, decides
 from harness.boards.row import BoardRow
-from harness.boards.statistics import ALPHA, decides, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.record import VALID_PREFIX
 

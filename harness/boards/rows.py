@@ -173,12 +173,7 @@ def rows_of(
     per_image: PerImage | None = None,
     published: Mapping[str, PublishedFigure] | None = None,
 ) -> list[BoardRow]:
-    """Returns the rows, dataset by dataset, in the suite's order, or by name without one.
-
-    Raises:
-        ValueError: two records of one identity, of which one is stale; a row names a published figure that there is
-            not.
-    """
+    """Returns the rows, dataset by dataset, in the suite's order, or by name without one."""
     by_identity: dict[str, RunRecord] = {}
     for record in sorted(records, key=lambda record: record.run):
         twin = by_identity.setdefault(record.identity, record)

@@ -15,21 +15,13 @@ Place = Literal["ranked", "unranked", "audit failed", "reference", "missing"]
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its cells by the keys of their columns, and where it stands.
+    """A row of a table: its cells by the keys of their columns, and where it stands."""
 
-    Attributes:
-        cells: by column; a column without a cell is empty.
-        row: what it is made of; None in a table of texts.
-        rank: None where the row has no rank.
-        place: ``reference`` rows are floors and ceilings; those whose audit failed are listed after all others.
-        problems: why seeds, or all, have no figure.
-    """
-
-    cells: Mapping[str, Cell]
-    row: BoardRow | None = None
+    cells: Mapping[str, Cell]  # a column without a cell is empty
+    row: BoardRow | None = None  # what it is made of; None in a table of texts
     rank: RankInterval | None = None
-    place: Place = "unranked"
-    problems: tuple[Problem, ...] = ()
+    place: Place = "unranked"  # ``reference`` rows are floors and ceilings
+    problems: tuple[Problem, ...] = ()  # why seeds, or all, have no figure
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def leaderboard(
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
     from harness.records.archive import RECORDS_FILE
     from harness.report.files import check_boards, render_board, write_boards
-    from harness.report.pictures import FOLDER
+    from harness.report.pages import FOLDER
 
     if format_name not in (None, *completion.FORMATS):
         raise ValueError(f"--format {format_name!r}: it is one of {', '.join(completion.FORMATS)}")
@@ -100,7 +100,7 @@ def export(
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
     from harness.records.archive import write_archive
-    from harness.report.pictures import QUALITY
+    from harness.report.pages import QUALITY
     from harness.suites.suite import Suite
 
     path = suite_path(suite)
@@ -114,7 +114,7 @@ def export(
     if samples or (samples is None and QUALITY in scored):
         from harness.boards.leaderboard import Leaderboard
         from harness.cli.figures import maker_of, say
-        from harness.report.pictures import FOLDER
+        from harness.report.pages import FOLDER
 
         boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
         say(maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)

@@ -26,7 +26,7 @@ from harness.interface.figure import ShownModel
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
-from harness.report.pictures import REAL, folder_of, picture_names, sampled_record
+from harness.report.pages import REAL, folder_of, picture_names, sampled_record
 from harness.support.checkpoint import load_weights
 from harness.support.environment import on_threads
 from harness.support.names import slug

@@ -23,7 +23,7 @@ from harness.boards.published import PublishedFigure, load_published
 from harness.records.archive import Archive, write_archive
 from harness.records.record import FAILURES, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.files import check_boards, render_boards, to_csv, write_boards
-from harness.report.pictures import picture_names
+from harness.report.pages import picture_names
 from harness.suites.suite import Suite
 
 PUBLISHED = Path(__file__).parents[2] / "leaderboards" / "published.toml"

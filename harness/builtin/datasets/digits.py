@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from harness import DataFolder, Dataset, ImageSpec, Split
 from harness.builtin.datasets.splits import split_by_content
 
-_THRESHOLD, _NUM_VALID, _NUM_TEST, _SEED = 8, 180, 360, 0
+_THRESHOLD = 8
 
 
 def digits(folder: DataFolder) -> Dataset:
@@ -19,10 +19,10 @@ def digits(folder: DataFolder) -> Dataset:
     """
     bunch = load_digits()
     images = np.asarray(bunch.images).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
-    parts = split_by_content(images, np.asarray(bunch.target), num_valid=_NUM_VALID, num_test=_NUM_TEST, seed=_SEED)
+    parts = split_by_content(images, np.asarray(bunch.target), num_valid=180, num_test=360, seed=0)
     protocol = (
-        f"no official split: images ordered by SHA-256(seed {_SEED}, pixels), "
-        f"1,257 train, then {_NUM_VALID} valid, then {_NUM_TEST} test; not stratified, writers are mixed"
+        "no official split: images ordered by SHA-256(seed 0, pixels), "
+        "1,257 train, then 180 valid, then 360 test; not stratified, writers are mixed"
     )
     return Dataset("digits", ImageSpec(1, 8, 8, 17, num_classes=10), *parts, protocol)
 

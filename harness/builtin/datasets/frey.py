@@ -12,16 +12,11 @@ from scipy.io import loadmat
 from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
 from harness.builtin.datasets.splits import Images, split_by_content
 
-_NUM_VALID, _NUM_TEST, _SEED = 196, 196, 0
 _HEIGHT, _WIDTH = 28, 20
 
 
 def parse_frey(content: bytes, *, name: str) -> Images:
-    """Returns (N, 1, 28, 20) uint8 from a MATLAB file with the frames in the columns of ``ff`` (560, N).
-
-    Raises:
-        ValueError: no MATLAB file, no ``ff``, or one of another shape or type.
-    """
+    """Returns (N, 1, 28, 20) uint8 from a MATLAB file with the frames in the columns of ``ff`` (560, N)."""
     try:
         # The stubs know only paths; scipy takes any file object.
         frames = loadmat(cast("str", io.BytesIO(content)), variable_names=["ff"]).get("ff")
@@ -56,9 +51,8 @@ def frey_faces(folder: DataFolder) -> Dataset:
     frames are alike and are mixed over the splits, as in most papers.
     """
     images = parse_frey(folder.read(FILE), name=FILE.path)
-    parts = split_by_content(images, num_valid=_NUM_VALID, num_test=_NUM_TEST, seed=_SEED)
+    parts = split_by_content(images, num_valid=196, num_test=196, seed=0)
     protocol = (
-        f"no official split: frames ordered by SHA-256(seed {_SEED}, pixels), "
-        f"1,573 train, then {_NUM_VALID} valid, then {_NUM_TEST} test"
+        "no official split: frames ordered by SHA-256(seed 0, pixels), 1,573 train, then 196 valid, then 196 test"
     )
     return Dataset("frey-faces", ImageSpec(1, _HEIGHT, _WIDTH, 256), *parts, protocol)
