@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, print_table, suite_path
-from harness.cli.variadic import VariadicCommand
+from harness.cli.context import JSON_OPTION, VariadicCommand, echo, print_table, suite_path
 
 if TYPE_CHECKING:
     from harness.cli.context import Context
@@ -80,8 +79,8 @@ def generation(
     where, known = choose_device(profile.device), [] if again else measurement.read_measurements(file)
     rows = [profiled(context.obj, row, profile.device, code_folder) for row in profile.models]
     run, interrupted = GenerationRun(profile, rows, where, known=known, on_measurement=keep), False
-    run.check()
     try:
+        run.check()
         run.run()
     except KeyboardInterrupt:
         interrupted = True

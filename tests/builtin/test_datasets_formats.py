@@ -15,7 +15,6 @@ from scipy.io import savemat
 
 from harness import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.builtin.datasets.cifar import CIFAR10, CifarFiles, cifar_dataset, read_members
-from harness.builtin.datasets.frey import parse_frey
 from harness.builtin.datasets.mnist import (
     FILES,
     dynamic_dataset,
@@ -24,7 +23,7 @@ from harness.builtin.datasets.mnist import (
     parse_idx,
     sorted_lines_sha256,
 )
-from harness.builtin.datasets.splits import split_by_content
+from harness.builtin.datasets.seeded import parse_frey, split_by_content
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
-from harness.builtin.datasets.splits import make_split
+from harness.builtin.datasets.seeded import make_split
 
 _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from harness import DataFolder, Dataset, ImageSpec
-from harness.builtin.datasets.splits import Images, Labels, split_by_content
+from harness.builtin.datasets.seeded import Images, Labels, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.

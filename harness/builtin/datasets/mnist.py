@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness import BernoulliSplit, CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
-from harness.builtin.datasets.splits import Images, make_split
+from harness.builtin.datasets.seeded import Images, make_split
 
 NUM_DRAWS = 5
 _SEEDS = {"train": 1, "valid": 2, "test": 3}
