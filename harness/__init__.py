@@ -14,93 +14,54 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so does ``__getattr__`` below
     # what a plugin registers
     from harness.interface.hooks import hookimpl as hookimpl
-    from harness.interface.entries import (
-        BoardEntry as BoardEntry,
-        DatasetEntry as DatasetEntry,
-        ExecutorEntry as ExecutorEntry,
-        FigureEntry as FigureEntry,
-        MetricEntry as MetricEntry,
-        ModelEntry as ModelEntry,
-        SamplerEntry as SamplerEntry,
-    )
+    from harness.interface.entries import BoardEntry as BoardEntry, DatasetEntry as DatasetEntry
+    from harness.interface.entries import ExecutorEntry as ExecutorEntry, FigureEntry as FigureEntry
+    from harness.interface.entries import MetricEntry as MetricEntry, ModelEntry as ModelEntry
+    from harness.interface.entries import SamplerEntry as SamplerEntry
 
     # datasets
     from harness.interface.spec import ImageSpec as ImageSpec
-    from harness.interface.dataset import (
-        BernoulliSplit as BernoulliSplit,
-        Dataset as Dataset,
-        KnownDataset as KnownDataset,
-        KnownDistribution as KnownDistribution,
-        Split as Split,
-    )
-    from harness.interface.data_folder import (
-        CanonicalDigest as CanonicalDigest,
-        DataCorrupt as DataCorrupt,
-        DataFolder as DataFolder,
-        DataUnavailable as DataUnavailable,
-        RemoteFile as RemoteFile,
-    )
+    from harness.interface.dataset import BernoulliSplit as BernoulliSplit, Dataset as Dataset
+    from harness.interface.dataset import KnownDataset as KnownDataset, KnownDistribution as KnownDistribution
+    from harness.interface.dataset import Split as Split
+    from harness.interface.data_folder import CanonicalDigest as CanonicalDigest, DataCorrupt as DataCorrupt
+    from harness.interface.data_folder import DataFolder as DataFolder, DataUnavailable as DataUnavailable
+    from harness.interface.data_folder import RemoteFile as RemoteFile
 
     # models: what they promise, and their training
-    from harness.interface.model import (
-        Autoregressive as Autoregressive,
-        ClassConditional as ClassConditional,
-        ExactLikelihood as ExactLikelihood,
-        ImportanceWeighted as ImportanceWeighted,
-        Inference as Inference,
-        Invertible as Invertible,
-        LatentVariable as LatentVariable,
-        Model as Model,
-        Unsupported as Unsupported,
-        VariationalBound as VariationalBound,
-    )
+    from harness.interface.model import Autoregressive as Autoregressive, ClassConditional as ClassConditional
+    from harness.interface.model import ExactLikelihood as ExactLikelihood, ImportanceWeighted as ImportanceWeighted
+    from harness.interface.model import Inference as Inference, Invertible as Invertible
+    from harness.interface.model import LatentVariable as LatentVariable, Model as Model, Unsupported as Unsupported
+    from harness.interface.model import VariationalBound as VariationalBound
     from harness.interface.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
 
     # samplers, and whether a fast one draws what a plain one does
-    from harness.interface.sampling import (
-        BoundSampler as BoundSampler,
-        Noise as Noise,
-        Sampler as Sampler,
-        SamplingTrace as SamplingTrace,
-        clamp_known as clamp_known,
-        raster_sample as raster_sample,
-    )
+    from harness.interface.sampling import BoundSampler as BoundSampler, Noise as Noise, Sampler as Sampler
+    from harness.interface.sampling import SamplingTrace as SamplingTrace, clamp_known as clamp_known
+    from harness.interface.sampling import raster_sample as raster_sample
     from harness.profiling.certificate import Certificate as Certificate, certify as certify
 
     # metrics
     from harness.interface.spec import ScoreKind as ScoreKind
-    from harness.interface.metric import (
-        DegenerateSamples as DegenerateSamples,
-        Evaluation as Evaluation,
-        FeatureNetwork as FeatureNetwork,
-        Metric as Metric,
-        NonFiniteScore as NonFiniteScore,
-        Origin as Origin,
-        Score as Score,
-    )
+    from harness.interface.metric import DegenerateSamples as DegenerateSamples, Evaluation as Evaluation
+    from harness.interface.metric import FeatureNetwork as FeatureNetwork, Metric as Metric
+    from harness.interface.metric import NonFiniteScore as NonFiniteScore, Origin as Origin, Score as Score
 
     # boards
     from harness.interface.board import Board as Board, Cell as Cell, Column as Column
-    from harness.boards.columns import Rows as Rows
+    from harness.boards.rows import Rows as Rows
     from harness.boards.figures import Group as Group
     from harness.boards.published import PublishedFigure as PublishedFigure
-    from harness.boards.rows import BoardRow as BoardRow
+    from harness.boards.row import BoardRow as BoardRow
     from harness.boards.table import Table as Table
 
     # figures
-    from harness.interface.figure import ShownModel as ShownModel
-    from harness.interface.image_grid import image_grid as image_grid
+    from harness.interface.figure import ShownModel as ShownModel, image_grid as image_grid
 
     # executors
-    from harness.interface.executor import (
-        INTERRUPTED as INTERRUPTED,
-        NO_SPACE as NO_SPACE,
-        Ended as Ended,
-        Executor as Executor,
-        Handle as Handle,
-        Job as Job,
-        Stage as Stage,
-    )
+    from harness.interface.executor import INTERRUPTED as INTERRUPTED, NO_SPACE as NO_SPACE, Ended as Ended
+    from harness.interface.executor import Executor as Executor, Handle as Handle, Job as Job, Stage as Stage
     from harness.support.limits import Limits as Limits
     from harness.running.worker import work as work
 
@@ -109,51 +70,30 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.api import load as load, run as run, with_samplers as with_samplers
     from harness.auditing.engine import audit as audit
     from harness.auditing.subject import Subject as Subject
-    from harness.records.verdict import (
-        AUDIT_VERSION as AUDIT_VERSION,
-        AuditReport as AuditReport,
-        CheckResult as CheckResult,
-    )
+    from harness.records.verdict import AUDIT_VERSION as AUDIT_VERSION, AuditReport as AuditReport
+    from harness.records.verdict import CheckResult as CheckResult
     from harness.auditing.coding import Receipt as Receipt, code_images as code_images
     from harness.records.record import RunRecord as RunRecord, ScoreRecord as ScoreRecord
     from harness.boards.leaderboard import Leaderboard as Leaderboard
 
     # tools: random numbers, files, weights
-    from harness.support.randomness import (
-        derive_seed as derive_seed,
-        generator as generator,
-        isolated_rng as isolated_rng,
-    )
-    from harness.support.digest import digest_of as digest_of
+    from harness.support.randomness import derive_seed as derive_seed, generator as generator
+    from harness.support.randomness import isolated_rng as isolated_rng
+    from harness.support.names import digest_of as digest_of, slug as slug
     from harness.support.files import write_atomically as write_atomically
-    from harness.support.names import slug as slug
-    from harness.support.checkpoint import (
-        CheckpointError as CheckpointError,
-        load_weights as load_weights,
-        put_weights as put_weights,
-        read_tensors as read_tensors,
-        save_weights as save_weights,
-    )
+    from harness.support.checkpoint import CheckpointError as CheckpointError, load_weights as load_weights
+    from harness.support.checkpoint import put_weights as put_weights, read_tensors as read_tensors
+    from harness.support.checkpoint import save_weights as save_weights
 
     # tools: what a computation takes
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
-    from harness.profiling.resources import (
-        WorkingMemory as WorkingMemory,
-        count_flops as count_flops,
-        has_statistics as has_statistics,
-        state_bytes as state_bytes,
-        working_memory as working_memory,
-    )
-    from harness.profiling.timing import (
-        Sweep as Sweep,
-        Timing as Timing,
-        default_sampler as default_sampler,
-        scorer as scorer,
-        speed_protocol as speed_protocol,
-        step_seconds as step_seconds,
-        sweep_batch_sizes as sweep_batch_sizes,
-        time_calls as time_calls,
-    )
+    from harness.profiling.resources import WorkingMemory as WorkingMemory, count_flops as count_flops
+    from harness.profiling.resources import has_statistics as has_statistics, state_bytes as state_bytes
+    from harness.profiling.resources import working_memory as working_memory
+    from harness.profiling.timing import Sweep as Sweep, Timing as Timing, default_sampler as default_sampler
+    from harness.profiling.timing import scorer as scorer, speed_protocol as speed_protocol
+    from harness.profiling.timing import step_seconds as step_seconds, sweep_batch_sizes as sweep_batch_sizes
+    from harness.profiling.timing import time_calls as time_calls
 # isort: on
 
 

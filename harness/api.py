@@ -24,14 +24,15 @@ def _settings(artifacts: str | Path | None, data: str | Path | None, device: str
 def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path | None = None) -> RunRecord:
     """Trains and scores what is missing of a run, or is stale, in a child process, and returns its record.
 
+    A training that fails is a record of status ``failed``, not an exception.
+
     Args:
         spec: what to do.
         artifacts: the artifact folder; ``HARNESS_ARTIFACTS`` or ``.harness`` by default.
         data: the data folder; ``HARNESS_DATA`` or the user's cache folder by default.
 
     Raises:
-        ValueError: an unknown name, a wrong hyperparameter, missing data. A training that fails is a record of status
-            ``failed``, not an exception.
+        ValueError: an unknown name, a wrong hyperparameter, missing data.
     """
     return coordinator.run(spec, _settings(artifacts, data, spec.device))
 
@@ -41,14 +42,8 @@ def load(
 ) -> Model:
     """Returns the trained model of a run.
 
-    Args:
-        run: its record, or its name.
-        artifacts: as for ``run``.
-        data: as for ``run``.
-        device: where to put it: ``auto`` or a device name.
-
-    Raises:
-        ValueError: no such run, or it has no trained weights.
+    ``run`` is its record or its name, ``device`` where the model is put: ``auto`` or a name; ``artifacts`` and ``data``
+    are as for ``harness.run``. A ValueError says that there is no such run, or that it has no trained weights.
     """
     settings = _settings(artifacts, data, device)
     record = settings.artifacts.store.get(run) if isinstance(run, str) else run
@@ -58,8 +53,5 @@ def load(
 
 
 def with_samplers(model: loading.M) -> loading.M:
-    """Gives a model that was made by hand the samplers that plugins registered for its class, and returns it.
-
-    One that ``harness.load`` gave has them.
-    """
+    """Gives a model made by hand the samplers that plugins registered for its class; one from ``load`` has them."""
     return loading.with_samplers(plugin_manager(), model, everyones=True)

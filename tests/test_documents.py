@@ -15,7 +15,7 @@ import pytest
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
 from harness.report.files import render_board
-from harness.testing.lab import Lab
+from harness.testing import Lab
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)

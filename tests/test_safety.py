@@ -20,15 +20,14 @@ from typer.testing import CliRunner
 from harness import DataFolder, DataUnavailable, RemoteFile
 from harness.builtin.datasets.images import read_images
 from harness.cli import app
+from harness.interface.data_folder import DownloadFailed, download
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec
 from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import RunFolder
 from harness.suites.suite import Suite, SuiteError
-from harness.support.digest import digest_of
-from harness.support.download import DownloadFailed, download
-from harness.support.names import is_plain_name, printable, slug
+from harness.support.names import digest_of, is_plain_name, printable, slug
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "harness").rglob("*.py"), *(ROOT / "plugins").glob("*/harness_*/**/*.py")])
@@ -291,7 +290,7 @@ def test_content_of_another_digest_is_refused_and_nothing_is_left(address, tmp_p
 
 
 def test_a_download_that_never_ends_is_given_up(address, monkeypatch):
-    monkeypatch.setattr("harness.support.download._MAX_BYTES", 3)
+    monkeypatch.setattr("harness.interface.data_folder._MAX_BYTES", 3)
     with pytest.raises(DownloadFailed, match="more than 3 bytes"):
         download(f"{address}/x", timeout_seconds=5)
 

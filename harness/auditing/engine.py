@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
@@ -23,12 +23,9 @@ _MOST_FAILURES = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """One check: its name, what a right model does, and a generator of what it measures.
 
-    Attributes:
-        name: as in a report.
-        promise: what a right model does, in one sentence.
-        run: yields what it measures; raises ``NotApplicable`` where the model does not promise this.
+    ``run`` raises ``NotApplicable`` where the model does not promise this.
     """
 
     name: str
@@ -64,8 +61,7 @@ def audit(
         if name not in known:
             raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
     started = time.monotonic()
-    laboratory = Laboratory(subject, seed=seed)
-    results = []
+    laboratory, results = Laboratory(subject, seed=seed), []
     for check in CHECKS:
         if only is None or check.name in only:
             results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
@@ -87,39 +83,36 @@ def audit(
 
 
 def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
-    started, trials, notes, reason = time.monotonic(), list[Trial](), list[str](), ""
+    started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
     with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
         try:
             for evidence in check.run(laboratory):
                 if isinstance(evidence, Note):
-                    notes.append(evidence.text)
+                    notes[evidence.text] = None
                 else:
                     trials.append(evidence)
         except (NotApplicable, Unsupported) as error:
-            reason = str(error)
+            reason = str(error) or reason
         except Exception as error:  # somebody else's code: anything can happen
             trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0]))
     seconds = round(time.monotonic() - started, 3)
-    common: dict[str, Any] = {
-        "check": check.name, "seed": laboratory.seed, "notes": tuple(dict.fromkeys(notes)), "seconds": seconds,
-    }  # fmt: skip
+    result = partial(CheckResult, check=check.name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:
-        return CheckResult(verdict="not applicable", meaning=reason or "nothing to check", **common)
-    random = sum(trial.tolerance is None and not trial.always_fails for trial in trials)
-    share = error_rate / max(1, random)
+        return result(verdict="not applicable", meaning=reason)
+    share = error_rate / max(1, sum(trial.is_random for trial in trials))
     failed = [trial for trial in trials if trial.fails(share)]
     worst = max(trials, key=lambda trial: trial.severity(share))
-    return CheckResult(
+    threshold = None if worst.statistic is None else worst.threshold(share)
+    return result(
         verdict="fail" if failed else "pass",
         where=worst.where,
         quantity=worst.quantity,
         statistic=worst.statistic,
-        threshold=None if worst.statistic is None else worst.threshold(share),
-        smallest_defect=worst.smallest_defect(worst.threshold(share)) if worst.statistic is not None else "",
+        threshold=threshold,
+        smallest_defect="" if threshold is None else worst.smallest_defect(threshold),
         num_trials=len(trials),
         meaning=worst.meaning if failed else "",
         failures=tuple(_in_words(trial, share) for trial in failed[:_MOST_FAILURES]),
-        **common,
     )
 
 
@@ -127,8 +120,7 @@ def _in_words(trial: Trial, share: float) -> str:
     where = f"{trial.where}: " if trial.where else ""
     if trial.statistic is None:
         return f"{where}{trial.meaning}"
-    kind = "p = " if trial.tolerance is None else ""
-    relation = "below" if trial.tolerance is None else "above"
+    kind, relation = ("p = ", "below") if trial.tolerance is None else ("", "above")
     return f"{where}{trial.quantity}: {kind}{trial.statistic:.3g}, {relation} {trial.threshold(share):.1g}"
 
 

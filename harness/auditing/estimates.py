@@ -16,22 +16,18 @@ from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
 from harness.interface.sampling import BoundSampler
 
-WEIGHT_ROWS = 2**16
-"""Importance weights of all images together."""
-
-BOUND_DRAWS = 128
 FEWEST_SAMPLES, MOST_SAMPLES = 4_000, 20_000
 _FEWEST_OF_OTHERS = 500
 _SAMPLING_FLOPS = 1e10
-
+_WEIGHT_ROWS = 2**16  # importance weights of all images together
+_BOUND_DRAWS = 128
 _CALL_ROWS = 2**15
 _LEAST_EFFECTIVE = 0.05  # of the weights: below, the mean rests on so few of them that its error is not known
 
 
 def has_own_elbo(model: Model) -> bool:
     """Whether ``elbo`` is more than one log-weight, which the harness computes for every model with weights."""
-    own = getattr(type(model), "elbo", None)
-    return isinstance(model, VariationalBound) and own is not ImportanceWeighted.elbo
+    return isinstance(model, VariationalBound) and type(model).elbo is not ImportanceWeighted.elbo
 
 
 @torch.no_grad()
@@ -41,11 +37,9 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     Raises:
         ValueError: the model returned another shape, or NaN.
     """
-    model = specimen.model_as(ImportanceWeighted)
-    parts = []
+    model, parts = specimen.model_as(ImportanceWeighted), []
     with specimen.rng("weights", *purpose):
-        rows = max(1, _CALL_ROWS // num_samples)
-        for part in torch.split(images, rows):
+        for part in torch.split(images, max(1, _CALL_ROWS // num_samples)):
             weights = model.log_importance_weights(part, num_samples)
             if weights.shape != (num_samples, len(part)):
                 raise ValueError(
@@ -66,7 +60,7 @@ def weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
     """
     if "weights" not in specimen.kept:
         images = specimen.everything
-        count = max(8, WEIGHT_ROWS // len(images))
+        count = max(8, _WEIGHT_ROWS // len(images))
         weights = log_weights(specimen, images, count, "estimates").exp()
         mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
         effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
@@ -81,7 +75,7 @@ def weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
 def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
     model, images = specimen.model_as(VariationalBound), specimen.everything
-    draws = max(16, min(BOUND_DRAWS, 2**18 // len(images)))
+    draws = max(16, min(_BOUND_DRAWS, 2**18 // len(images)))
     total = torch.zeros(len(images), dtype=torch.float64)
     square = torch.zeros_like(total)
     with specimen.rng("bounds"):
@@ -107,12 +101,9 @@ def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
 def affordable_samples(specimen: Specimen, sampler: str) -> int:
     """Returns how many samples are drawn by a sampler: fewer where each costs a full pass for each entry."""
     model = specimen.model
-    if not isinstance(model, Autoregressive):
-        return MOST_SAMPLES
-    a_pass = flops(specimen, model.conditional_logits)
-    if sampler == "raster":
-        return MOST_SAMPLES  # every image is evaluated once
-    affordable = int(_SAMPLING_FLOPS / (2 * a_pass))
+    if not isinstance(model, Autoregressive) or sampler == "raster":
+        return MOST_SAMPLES  # by raster, every image is evaluated once
+    affordable = int(_SAMPLING_FLOPS / (2 * flops(specimen, model.conditional_logits)))
     if sampler != next(iter(model.samplers())):  # it is compared with the first one image by image
         return max(_FEWEST_OF_OTHERS, min(FEWEST_SAMPLES, affordable))
     return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
@@ -142,22 +133,18 @@ def each_image_once(specimen: Specimen) -> Iterator[None]:
 def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
     """Returns (M,) int64: how often a sampler drew each image of the space."""
     counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
-    drawn = 0
     with specimen.rng("samples", *purpose), each_image_once(specimen):
-        while drawn < num_samples:
-            count = min(4000, num_samples - drawn)
+        for start in range(0, num_samples, 4000):
+            count = min(4000, num_samples - start)
             images = check_samples(sampler(count), count, specimen.model)
             counts += torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
-            drawn += count
     return counts
 
 
 @torch.no_grad()
 def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float, float]:
     """Returns the share of a flow's own samples that lie beyond the images' range, and its standard error."""
-    model = specimen.model_as(Invertible)
-    with specimen.rng("outside"):
-        x = model.inverse(model.sample_prior(num_samples)).flatten(1)
+    x = _draws(specimen, num_samples, "outside")
     share = float(((x < 0) | (x >= specimen.spec.levels)).any(1).double().mean())
     return share, ((share * (1 - share) + 1 / num_samples) / num_samples) ** 0.5  # never quite certain
 
@@ -165,8 +152,12 @@ def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float,
 @torch.no_grad()
 def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
     """Returns (M,) int64: how often each image is hit by a flow's prior, mapped back; what falls outside is dropped."""
-    model, spec = specimen.model_as(Invertible), specimen.spec
-    with specimen.rng("inside"):
-        x = model.inverse(model.sample_prior(num_samples)).flatten(1).floor()
+    x, spec = _draws(specimen, num_samples, "inside").floor(), specimen.spec
     inside = x[((x >= 0) & (x < spec.levels)).all(1)].view(-1, *spec.shape)
     return torch.bincount(index_of(inside, spec), minlength=len(specimen.everything))
+
+
+def _draws(specimen: Specimen, num_samples: int, purpose: str) -> Tensor:
+    model = specimen.model_as(Invertible)
+    with specimen.rng(purpose):
+        return model.inverse(model.sample_prior(num_samples)).flatten(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -9,40 +10,37 @@ from types import UnionType
 
 import torch
 
-from harness.auditing.known import KnownDistribution
-from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, describe, num_images
+from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, KnownDistribution, describe, num_images
 from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
 from harness.auditing.trial import NotApplicable
-from harness.auditing.weights import SHRINKS, make_gentle, make_lopsided, randomise
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import ImportanceWeighted, Model, Unsupported
 from harness.interface.spec import Budget, ImageSpec
 from harness.interface.training import Trainer
 from harness.support.checkpoint import put_weights
+from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
+SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
+"""Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``."""
+
+CPU = torch.device("cpu")
+"""Where specimens live: it has float64."""
+
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
 _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
-CPU = torch.device("cpu")
-"""Where specimens live: it has float64."""
 
 
 class Laboratory:
-    """Makes specimens of a subject, each once; what it makes depends on the seed alone.
-
-    Args:
-        subject: the model.
-        seed: of everything random in the audit.
-    """
+    """Makes specimens of a subject, each once; what it makes depends on the seed alone."""
 
     def __init__(self, subject: Subject, *, seed: int = 0) -> None:
         self.subject, self.seed = subject, seed
-        self.refused: dict[ImageSpec, str] = {}
         self.crashed: dict[ImageSpec, str] = {}
-        self._bases: dict[ImageSpec, Model | str] = {}
+        self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
 
     # --- spaces ---
@@ -50,21 +48,19 @@ class Laboratory:
     @cached_property
     def small(self) -> tuple[ImageSpec, ...]:
         """The spaces that can be enumerated and that the model takes."""
-        found = tuple(spec for spec in SMALL if self.takes(spec))
-        return found or tuple(spec for spec in LARGER if self.takes(spec))
+        return tuple(filter(self.takes, SMALL)) or tuple(filter(self.takes, LARGER))
 
     @cached_property
     def wide(self) -> tuple[ImageSpec, ...]:
         """One wide space with a channel and one with three, as far as the model takes any."""
-        found = [spec for spec in WIDE if self.takes(spec)]
+        found = list(filter(self.takes, WIDE))
         grey, colour = ([spec for spec in found if (spec.channels > 1) == many] for many in (False, True))
         return tuple(grey[:1] + colour[:1])
 
     @cached_property
     def full(self) -> ImageSpec | None:
         """The size of a benchmark, if the model takes any."""
-        wanted = FULL if self.subject.full is None else (self.subject.full,)
-        return next((spec for spec in wanted if self.takes(spec)), None)
+        return next(filter(self.takes, FULL if self.subject.full is None else (self.subject.full,)), None)
 
     def some(self, count: int) -> tuple[ImageSpec, ...]:
         """Returns the first small spaces, at most ``count``; where there are none, one that is larger."""
@@ -72,20 +68,17 @@ class Laboratory:
 
     def takes(self, spec: ImageSpec) -> bool:
         """Whether the model can be made for a space and does what it promises there without raising."""
-        return isinstance(self._base(spec), Model)
+        if spec not in self._bases:
+            with isolated_rng(0, CPU):
+                self._bases[spec] = self._build(spec)
+        return isinstance(self._bases[spec], Model)
 
     @property
     def any_specimen(self) -> Specimen:
-        """A specimen on the first space that the model takes.
-
-        Raises:
-            NotApplicable: there is none.
-        """
-        for spec in self.small or self.wide or filter(None, [self.full]):
-            base = self._base(spec)
-            return self.specimen(spec, "fitted" if isinstance(base, Model) and needs_fit(base) else "initial")
+        """A specimen on the first space that the model takes; raises ``NotApplicable`` where there is none."""
         self.require_a_space()
-        raise AssertionError("a space was found after all")
+        [spec] = self.some(1)
+        return self.specimen(spec, "fitted" if needs_fit(self._base(spec)) else "initial")
 
     def require(self, capability: type | UnionType, reason: str) -> Model:
         """Returns the model on the first space that it takes.
@@ -100,17 +93,16 @@ class Laboratory:
 
     def require_a_space(self) -> None:
         """Raises ``NotApplicable``, with the reasons, where the model takes no space that was tried."""
-        if self.small or self.wide or self.full is not None:
-            return
-        reasons = [f"{describe(spec)}: {why}" for spec, why in {**self.crashed, **self.refused}.items()]
-        raise NotApplicable("the model takes no sample space that was tried; " + "; ".join(reasons[:3]))
+        if not self.some(1):
+            refused = {spec: why for spec, why in self._bases.items() if isinstance(why, str)}
+            reasons = [f"{describe(spec)}: {why}" for spec, why in {**self.crashed, **refused}.items()]
+            raise NotApplicable("the model takes no sample space that was tried; " + "; ".join(reasons[:3]))
 
     @property
     def used(self) -> tuple[str, ...]:
         """The spaces that a specimen was made on, in words."""
-        return tuple(
-            dict.fromkeys(describe(spec) for (spec, *_), made in self._made.items() if not isinstance(made, str))
-        )
+        made = [describe(spec) for (spec, *_), made in self._made.items() if isinstance(made, Specimen)]
+        return tuple(dict.fromkeys(made))
 
     # --- specimens ---
 
@@ -148,11 +140,7 @@ class Laboratory:
         if specimen.dtype == torch.float32:
             return specimen
         if "single" not in specimen.kept:
-            base = self._base(specimen.spec)
-            assert isinstance(base, Model)
-            model = self._copy(base)
-            put_weights(specimen.model.state_dict(), model, source="the audit")
-            specimen.kept["single"] = replace(specimen, model=model.float().eval(), kept={})
+            specimen.kept["single"] = replace(specimen, model=self._copy(specimen.model).float(), kept={})
         found: Specimen = specimen.kept["single"]
         return found
 
@@ -162,8 +150,6 @@ class Laboratory:
 
     def _make(self, spec: ImageSpec, state: State, variant: int) -> Specimen:
         base = self._base(spec)
-        if isinstance(base, str):
-            raise NotApplicable(base)
         if state != "fitted" and needs_fit(base):
             raise NotApplicable("the model keeps its data, and has none before it is fitted")
         if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
@@ -174,36 +160,37 @@ class Laboratory:
         elif state != "initial":
             if not any(value.requires_grad for value in model.parameters()):
                 raise NotApplicable("the model has no weights that are trained by gradients")
-            if state == "gentle" and isinstance(model, ImportanceWeighted):
-                make_gentle(model, seed=self.seed)
-            elif state == "gentle":
-                randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
-            elif state == "shrunk":
-                randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
-            elif state == "lopsided":
-                make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
-            else:
-                seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
-                randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+            self._put_random(model, state, variant)
         return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
 
-    def _base(self, spec: ImageSpec) -> Model | str:
-        """Returns the model as it is made for a space, or why it cannot be had."""
-        if spec not in self._bases:
-            with isolated_rng(derive_seed(self.seed, "build", describe(spec)), CPU):
-                self._bases[spec] = self._build(spec)
-        return self._bases[spec]
+    def _put_random(self, model: Model, state: State, variant: int) -> None:
+        if state == "gentle" and isinstance(model, ImportanceWeighted):
+            _make_gentle(model, seed=self.seed)
+        elif state == "gentle":
+            randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
+        elif state == "shrunk":
+            randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
+        elif state == "lopsided":
+            _make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
+        else:
+            seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
+            randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+
+    def _base(self, spec: ImageSpec) -> Model:
+        self.takes(spec)
+        base = self._bases[spec]
+        if isinstance(base, str):
+            raise NotApplicable(base)
+        return base
 
     def _build(self, spec: ImageSpec) -> Model | str:
         for dtype in (torch.float64, torch.float32):
             try:
-                torch.manual_seed(derive_seed(self.seed, "build", describe(spec)))
-                model = self.subject.make(spec).to(CPU, dtype).eval()
+                model = self._construct(spec, dtype)
                 if not needs_fit(model):
                     with torch.no_grad():
                         probe(model, two_images(spec), sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
             except Unsupported as reason:
-                self.refused[spec] = str(reason)
                 return str(reason)
             except Exception as error:  # somebody else's code: anything can happen
                 self.crashed[spec] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -212,12 +199,15 @@ class Laboratory:
             return model
         return self.crashed[spec]
 
-    def _copy(self, base: Model) -> Model:
+    def _construct(self, spec: ImageSpec, dtype: torch.dtype) -> Model:
+        torch.manual_seed(derive_seed(self.seed, "build", describe(spec)))
+        return self.subject.make(spec).to(CPU, dtype).eval()
+
+    def _copy(self, model: Model) -> Model:
         """Returns a new model with another's weights: deepcopy fails on some models."""
-        torch.manual_seed(derive_seed(self.seed, "build", describe(base.spec)))
-        model = self.subject.make(base.spec).to(CPU, dtype_of(base))
-        put_weights(base.state_dict(), model, source="the audit")
-        return model.eval()
+        copied = self._construct(model.spec, dtype_of(model))
+        put_weights(model.state_dict(), copied, source="the audit")
+        return copied.eval()
 
     def _fit(self, model: Model, spec: ImageSpec) -> None:
         data, dtype = self._data(spec), dtype_of(model)
@@ -243,3 +233,57 @@ class Laboratory:
         labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
         split = Split(images, labels)
         return Dataset(f"random, {describe(spec)}", spec, split, split, split)
+
+
+# --- weights in states that show what a model computes ---
+
+
+@torch.no_grad()
+def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, positive: bool = False) -> None:
+    """Adds noise to all weights that are trained by gradients, so that no mask, bias or branch hides behind a zero.
+
+    Weights of one row or less, such as biases, get noise of standard deviation 0.3 gain; others gain / sqrt(fan-in), so
+    that signals keep their size. ``shrink`` then scales all of them. ``positive`` weights replace the model's own
+    instead, small enough for the same: no unit is dead then, and no two paths cancel.
+    """
+    random = generator(seed, "randomise")
+    for value in model.parameters():
+        if value.requires_grad and value.is_floating_point():
+            fan_in = value[0].numel() if value.ndim > 1 else 0
+            deviation = gain / math.sqrt(fan_in) if fan_in else 0.3 * gain
+            noise = torch.randn(value.shape, dtype=torch.float64, generator=random)
+            if positive:
+                value.copy_((noise.abs() / max(fan_in, 3)).to(value))
+            else:
+                value.add_((deviation * noise).to(value)).mul_(shrink)
+
+
+@torch.no_grad()
+def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
+    """Gives random weights, small where samples depend on them: a far encoder, and a simple decoder."""
+    with TouchedStorages() as sampling:
+        model.sample(2)
+    trained = [value for value in model.parameters() if value.requires_grad]
+    shrunk = [value for value in trained if value in sampling]
+    if len(shrunk) == len(trained):
+        raise NotApplicable("scoring has no weights of its own")
+    randomise(model, gain=1.0, seed=seed)  # so that samples are those of ``shrunk``
+    for value in shrunk:
+        value.mul_(shrink)
+
+
+@torch.no_grad()
+def _make_gentle(model: ImportanceWeighted, *, seed: int) -> None:
+    """Gives random weights, shrunk until importance weights vary little: their averages mean something then."""
+    start = [value.clone() for value in model.parameters()]
+    random = generator(seed, "gentle images")
+    images = torch.randint(model.spec.levels, (64, *model.spec.shape), generator=random, dtype=torch.uint8)
+    for shrink in (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
+        for value, old in zip(model.parameters(), start, strict=True):
+            value.copy_(old)
+        randomise(model, gain=1.0, seed=derive_seed(seed, "gentle"), shrink=shrink)
+        weights = model.log_importance_weights(images, 200).double()
+        log_ess = 2 * weights.logsumexp(0) - (2 * weights).logsumexp(0) - math.log(len(weights))
+        if bool((log_ess.exp() > 0.3).all()):
+            return
+    raise NotApplicable("importance weights vary too much, however small the weights are")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -39,9 +40,7 @@ STATES: Mapping[State, str] = {
     "fitted": "after a short fit",
 }
 
-_CAPABILITIES: tuple[type[Model], ...] = (
-    Autoregressive, ExactLikelihood, Invertible, LatentVariable, ImportanceWeighted, VariationalBound,
-)  # fmt: skip
+_CAPABILITIES = (Autoregressive, ExactLikelihood, Invertible, LatentVariable, ImportanceWeighted, VariationalBound)
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,8 @@ class Subject:
 class Specimen:
     """A model on one space with weights in one state, in evaluation mode, in float64 where the model allows it.
 
-    Attributes:
-        model: the model; a check leaves it as it was.
-        spec: its sample space.
-        state: of its weights.
-        seed: for random numbers of a check on this specimen.
-        kept: what several checks need and is computed once.
+    A check leaves the model as it was. ``seed`` is for its random numbers; ``kept`` is what several checks need and is
+    computed once.
     """
 
     model: Model
@@ -103,7 +98,7 @@ class Specimen:
             return 2e-4 * max(1.0, scale)
         return (1e-6 if self.state == "fitted" else 1e-9) * max(1.0, scale)
 
-    def rng(self, *purpose: str | int) -> Any:
+    def rng(self, *purpose: str | int) -> AbstractContextManager[None]:
         """Returns a context in which torch's global generator is seeded for one purpose, and afterwards as before."""
         return isolated_rng(derive_seed(self.seed, *purpose), torch.device("cpu"))
 
@@ -125,8 +120,7 @@ class Specimen:
 
 def dtype_of(model: Model) -> torch.dtype:
     """Returns in which type a model computes: that of its first parameter."""
-    found = [value.dtype for value in model.parameters() if value.is_floating_point()]
-    return found[0] if found else model.dtype
+    return next((value.dtype for value in model.parameters() if value.is_floating_point()), model.dtype)
 
 
 def two_images(spec: ImageSpec) -> Tensor:
@@ -168,7 +162,4 @@ def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, *, batch_si
 
 def capability_of(model: Model) -> str:
     """Returns the most specific capability that a model promises, by name."""
-    for capability in _CAPABILITIES:
-        if isinstance(model, capability):
-            return capability.__name__
-    return "Model"
+    return next((capability.__name__ for capability in _CAPABILITIES if isinstance(model, capability)), "Model")

@@ -1,4 +1,4 @@
-"""One measurement of a check, held against what it should be: exactly, or by a test of a known size."""
+"""One measurement of a check, held against what it should be: exactly, or by a test that holds far into its tail."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy import stats
+import torch
+from scipy import optimize, stats
+from torch import Tensor
 
 POWER = 0.95
 """The smallest defect is the one that is seen with this probability."""
+
+LEAST_EXPECTED = 10.0
+"""Cells of a chi-square test that expect fewer counts are pooled."""
 
 
 class NotApplicable(Exception):
@@ -21,13 +26,11 @@ class Trial:
     """One measurement. Make it by ``exact``, ``z_test``, ``p_value`` or ``broken``.
 
     Attributes:
-        where: sample space, state, sampler, in words.
-        quantity: what is measured, in words.
-        statistic: a deviation (fails above ``tolerance``), or a p-value (fails below its share of the error rate).
-        tolerance: of a deviation; None for a p-value.
+        where, quantity: sample space, state and sampler, and what is measured there, in words.
+        statistic: a deviation (fails above ``tolerance``), or a p-value (fails below its share of the error rate, where
+            ``tolerance`` is None). NaN fails, and so does None: what was found cannot be right.
         smallest_defect: maps the threshold to words.
         meaning: what is likely wrong if this fails.
-        always_fails: what was found cannot be right, whatever the statistic.
     """
 
     where: str
@@ -36,15 +39,13 @@ class Trial:
     tolerance: float | None
     smallest_defect: Callable[[float], str]
     meaning: str
-    always_fails: bool = False
 
     @classmethod
     def exact(
         cls, where: str, quantity: str, deviation: float, *, tolerance: float, meaning: str, unit: str = ""
     ) -> Trial:
-        """A quantity that is right up to rounding: ``deviation`` is its distance from what is right, NaN fails."""
-        words = f"{unit and ' '}{unit}"
-        return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g}{words}", meaning)
+        """A quantity that is right up to rounding: ``deviation`` is its distance from what is right."""
+        return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g} {unit}".rstrip(), meaning)
 
     @classmethod
     def z_test(
@@ -61,59 +62,53 @@ class Trial:
     ) -> Trial:
         """A mean that is zero (``side`` 0), at least zero (``side`` -1 fails below) or at most zero (+1 fails above).
 
-        Args:
-            where, quantity, meaning: see the class.
-            estimate: the mean.
-            standard_error: of it; zero allows the estimate to differ from zero by ``rounding`` alone.
-            side: which deviations fail.
-            unit: of the estimate, for the smallest defect.
-            rounding: deviations up to this are none.
+        Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
         """
-        excess = {0: abs(estimate), -1: -estimate, 1: estimate}[side]
-        words = f"{unit and ' '}{unit}"
+        excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
         if math.isnan(estimate) or math.isnan(standard_error):
-            return cls(where, quantity, math.nan, None, lambda t: "", meaning, always_fails=True)
-        if excess <= rounding:
-            p = 1.0
-        elif standard_error <= 0:
-            p = 0.0
+            p = math.nan
+        elif excess <= 0 or standard_error <= 0:
+            p = float(excess <= 0)
         else:
-            p = float(stats.norm.sf((excess - rounding) / standard_error)) * (1 if side else 2)
+            p = min(1.0, tails * float(stats.norm.sf(excess / standard_error)))
 
         def smallest(threshold: float) -> str:
-            z = stats.norm.isf(threshold if side else threshold / 2) + stats.norm.isf(1 - POWER)
-            return f"{z * standard_error + rounding:.2g}{words}"
+            z = stats.norm.isf(threshold / tails) + stats.norm.isf(1 - POWER)
+            return f"{z * standard_error + rounding:.2g} {unit}".rstrip()
 
-        return cls(where, quantity, min(1.0, p), None, smallest, meaning)
+        return cls(where, quantity, p, None, smallest, meaning)
 
     @classmethod
     def p_value(
         cls, where: str, quantity: str, p: float, *, smallest_defect: Callable[[float], str], meaning: str
     ) -> Trial:
-        """Any test that has a p-value, valid far into its tail; NaN fails."""
-        return cls(where, quantity, p, None, smallest_defect, meaning, always_fails=math.isnan(p))
+        """Any test that has a p-value, valid far into its tail."""
+        return cls(where, quantity, p, None, smallest_defect, meaning)
 
     @classmethod
     def broken(cls, where: str, meaning: str) -> Trial:
         """What was found cannot be right: an exception, a wrong shape, NaN."""
-        return cls(where, "", None, None, lambda t: "", meaning, always_fails=True)
+        return cls(where, "", None, None, str, meaning)
 
-    def fails(self, error_rate: float) -> bool:
-        """Whether this is a defect, where a right model may fail with probability ``error_rate``."""
-        if self.always_fails or self.statistic is None:
-            return self.always_fails
-        if self.tolerance is None:
-            return self.statistic < error_rate
-        return not self.statistic <= self.tolerance
+    @property
+    def is_random(self) -> bool:
+        """Whether a right model may fail, so that it takes a share of the error rate."""
+        return self.tolerance is None and self.statistic is not None and not math.isnan(self.statistic)
 
     def threshold(self, error_rate: float) -> float:
-        """What the statistic is held against."""
+        """What the statistic is held against, where a right model may fail with probability ``error_rate``."""
         return error_rate if self.tolerance is None else self.tolerance
+
+    def fails(self, error_rate: float) -> bool:
+        """Whether this is a defect."""
+        if self.statistic is None:
+            return True
+        return not (self.statistic >= error_rate if self.tolerance is None else self.statistic <= self.tolerance)
 
     def severity(self, error_rate: float) -> float:
         """How far out this is, to find the worst: above one is a failure."""
-        if self.always_fails or self.statistic is None or math.isnan(self.statistic):
-            return math.inf if self.always_fails else 0.0
+        if self.statistic is None or math.isnan(self.statistic):
+            return math.inf
         if self.tolerance is None:
             return math.log(max(self.statistic, 1e-300)) / math.log(error_rate)
         return self.statistic / self.tolerance if self.tolerance > 0 else (math.inf if self.statistic > 0 else 0.0)
@@ -128,3 +123,62 @@ class Note:
 
 Evidence = Trial | Note
 """What a check yields."""
+
+
+# --- counts of samples against probabilities ---
+
+
+def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:
+    """Pearson's test of counts (M,) against probabilities (M,), themselves known to within standard errors (M,).
+
+    Returns the p-value and the number of degrees of freedom; 1.0 and 0 where one cell is left.
+    """
+    total = float(counts.sum())
+    variances = torch.zeros_like(probs) if errors is None else errors.square()
+    expected = total * probs
+    observed, expected, extra = _pool_rare(expected, LEAST_EXPECTED, counts, expected, total**2 * variances)
+    if len(observed) < 2:
+        return 1.0, 0
+    statistic = float(((observed - expected).square() / (expected + extra)).sum())
+    freedom = len(observed) - (errors is None)
+    return float(stats.chi2.sf(statistic, freedom)), freedom
+
+
+def same_distribution(first: Tensor, second: Tensor) -> tuple[float, int]:
+    """The chi-square test that two vectors of counts (M,) come from one distribution: p-value, degrees of freedom."""
+    one, two = _pool_rare((first + second).double(), 2 * LEAST_EXPECTED, first, second)
+    if len(one) < 2:
+        return 1.0, 0
+    ratio = math.sqrt(float(two.sum()) / float(one.sum()))
+    statistic = float(((one * ratio - two / ratio).square() / (one + two)).sum())
+    return float(stats.chi2.sf(statistic, len(one) - 1)), len(one) - 1
+
+
+def _pool_rare(expected: Tensor, least: float, *tables: Tensor) -> list[Tensor]:
+    """Returns tables (M,) in float64, all cells that expect less than ``least`` as one, and more until it does not."""
+    order = torch.argsort(expected)
+    expected = expected[order]
+    rare = int((expected < least).sum())
+    while 0 < rare < len(expected) and float(expected[:rare].sum()) < least:
+        rare += 1
+    ordered = [table[order].double() for table in tables]
+    return [torch.cat([table[:rare].sum()[None], table[rare:]]) if rare else table for table in ordered]
+
+
+def smallest_total_variation(freedom: int, total: float) -> Callable[[float], str]:
+    """Returns, for a threshold, the total variation that a chi-square test sees, where a defect is spread evenly."""
+
+    def words(threshold: float) -> str:
+        if freedom == 0:
+            return "nothing: there is one image"
+        critical = stats.chi2.isf(threshold, freedom)
+        upper = 10 * (critical + 10)
+        seen = optimize.brentq(lambda far: stats.ncx2.sf(critical, freedom, far) - POWER, 1e-6, upper)
+        return f"a total variation of {0.5 * math.sqrt(seen / total):.2g}, spread evenly"
+
+    return words
+
+
+def total_variation(counts: Tensor, probs: Tensor) -> float:
+    """Returns half the sum of the absolute differences of frequencies and probabilities."""
+    return float(0.5 * (counts.double() / float(counts.sum()) - probs).abs().sum())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,10 +15,7 @@ from harness.records.verdict import CheckResult
 AUDIT = "audit"
 Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]
 _WORST_FIRST: tuple[Standing, ...] = get_args(Standing)
-
 _SAID_OF_THE_MODEL = "dependence"
-
-
 _CHECKS = TypeAdapter(tuple[CheckResult, ...])  # as the protocol of an ``audit`` score has them
 
 
@@ -30,14 +26,11 @@ class RowAudit:
     Attributes:
         standing: ``not audited`` also where the code of a run is not that which was audited.
         checks: the verdicts of that audit, in its order; empty without one.
-        version, seed: of that audit.
         problem: why there is no audit, if something went wrong.
     """
 
     standing: Standing
     checks: tuple[CheckResult, ...] = ()
-    version: str = ""
-    seed: str = ""
     problem: str = ""
 
     @property
@@ -53,11 +46,9 @@ class RowAudit:
     @property
     def cell(self) -> str:
         """What stands in a board's cell."""
-        if self.standing == "passed":
-            return "✓"
-        return f"✗ {self.names}" if self.standing == "failed" else self.standing
+        return {"passed": "✓", "failed": f"✗ {self.names}"}.get(self.standing, self.standing)
 
-    @cached_property
+    @property
     def passed(self) -> tuple[str, ...]:
         """The names of the checks that were passed."""
         return tuple(check.check for check in self.checks if check.verdict == "pass")
@@ -83,59 +74,45 @@ def audit_of_score(score: ScoreRecord | None) -> RowAudit:
     if standing not in _WORST_FIRST:
         return RowAudit("not audited")
     try:
-        checks = _CHECKS.validate_json(score.protocol.get("checks", "[]"))
+        return RowAudit(standing, _CHECKS.validate_json(score.protocol.get("checks", "[]")))
     except ValidationError:
         return RowAudit("not audited", problem="the audit's record cannot be read")
-    return RowAudit(standing, checks, score.protocol.get("version", ""), score.protocol.get("seed", ""))
 
 
 def audit_failures(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
-    """Returns in words what failed in the audits, and which audits there should be and are not.
-
-    Args:
-        rows: label and audit of each row.
-    """
+    """Returns in words what failed in the audits of labels, and which audits there should be and are not."""
     notes = []
     for label, audit in rows:
         notes += [f"{label}: ✗ {in_words(check)}" for check in audit.failed]
-        if audit.problem:
-            notes.append(f"{label}: not audited, {sentence(audit.problem)}")
+        notes += [f"{label}: not audited, {_sentence(audit.problem)}"] if audit.problem else []
     return notes
 
 
 def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
-    """Returns what models declare of themselves, and which checks they passed.
-
-    Args:
-        rows: label and audit of each row.
-    """
-    notes = []
+    """Returns what models of labels declare of themselves, and which checks they passed."""
+    notes, alike = [], dict[tuple[str, ...], list[str]]()
     for label, audit in rows:
         said: dict[str, list[str]] = {}
         for note in (note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes):
             where, _, what = note.partition(": ")
             said.setdefault(what, []).append(where)
-        if said:
-            words = "; ".join(f"{' and '.join(places)}: {what}" for what, places in said.items())
-            notes.append(f"{label}: dependence: {sentence(words)}")
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for label, audit in rows:
-        if audit.passed:
-            alike.setdefault(audit.passed, []).append(label)
-    return notes + [f"Audit of {'; '.join(labels)}: passed {', '.join(names)}." for names, labels in alike.items()]
+        words = "; ".join(f"{' and '.join(places)}: {what}" for what, places in said.items())
+        notes += [f"{label}: dependence: {_sentence(words)}"] if words else []
+        alike.setdefault(audit.passed, []).append(label)
+    return notes + [f"Audit of {'; '.join(them)}: passed {', '.join(names)}." for names, them in alike.items() if names]
 
 
 def in_words(check: CheckResult) -> str:
     """A failure: where, what is wrong, the statistic against its threshold, and the smallest defect that is seen."""
-    text = f"{check.check}{f' ({check.where})' if check.where else ''}: {sentence(check.meaning)}"
+    text = f"{check.check}{f' ({check.where})' if check.where else ''}: {_sentence(check.meaning)}"
     if check.statistic is None or check.threshold is None:
         return text
     relation = "<" if check.statistic < check.threshold else ">" if check.statistic > check.threshold else "="
-    text += f" {check.quantity}: {check.statistic:.3g} {relation} {check.threshold:.2g}"
-    return f"{text}; smallest defect seen: {check.smallest_defect}." if check.smallest_defect else f"{text}."
+    seen = f"; smallest defect seen: {check.smallest_defect}" if check.smallest_defect else ""
+    return f"{text} {check.quantity}: {check.statistic:.3g} {relation} {check.threshold:.2g}{seen}."
 
 
-def sentence(text: str) -> str:
+def _sentence(text: str) -> str:
     """A text that ends in a full stop."""
     text = text.strip()
     return text if not text or re.search(r"[.!?]$", text) else f"{text}."

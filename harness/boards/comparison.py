@@ -6,15 +6,15 @@ measured differently are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.boards.audits import AUDIT
-from harness.boards.figures import Figure, Measured
-from harness.boards.pair_tests import compare
-from harness.boards.rows import BoardRow
-from harness.boards.statistics import ALPHA, Basis, decides, pair_images
+from harness.boards.figures import Figure
+from harness.boards.pair_tests import Basis, compare
+from harness.boards.row import BoardRow
+from harness.boards.statistics import ALPHA, decides, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.selection import VALID_PREFIX
 
@@ -30,28 +30,12 @@ class NotComparable(ValueError):
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of the two: a row, and where it was found."""
-
-    row: BoardRow
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Difference:
-    """B - A of one metric.
+    """B - A of one metric; ``metric`` is ``likelihood`` where the two are known by different ``metrics``.
 
-    Attributes:
-        metric: as in the records; ``likelihood`` where the two are known by different metrics.
-        metrics, kinds, values, seeds: of A and of B.
-        unit: of the values.
-        difference: mean of B less that of A, over the images that both scored.
-        standard_error, interval, p_value: of the difference; the interval has 95 %. Neither knows of other comparisons.
-        basis: what the interval generalises to; ``resampling`` where it is made of the figures' own standard errors.
-        num_images: in common; None without scores per image.
-        better: the one that is proven better, or None.
-        conclusion: what follows, in words.
-        rests_on: what the interval rests on, in words.
+    ``difference`` is the mean of B less that of A, over the ``num_images`` that both scored (None without scores per
+    image). The interval has 95 %; neither it nor the p-value knows of other comparisons. ``better`` is proven so;
+    ``conclusion`` says what follows, ``rests_on`` what the interval rests on, and ``basis`` what it generalises to.
     """
 
     metric: str
@@ -72,20 +56,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A metric that both have, and that cannot be compared, with the reason."""
-
-    metric: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class RowComparison:
-    """What ``compare_rows`` found on one dataset."""
+    """What ``compare_rows`` found; ``refused`` are the metrics of both that cannot be compared, with the reasons."""
 
-    dataset: str
     differences: tuple[Difference, ...]
-    refusals: tuple[Refusal, ...]
+    refused: Mapping[str, str]
 
 
 def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowComparison:
@@ -99,7 +74,8 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
             differently; nothing can be compared.
     """
     _check_data(a, b)
-    differences, refusals = [], []
+    differences: list[Difference] = []
+    refused: dict[str, str] = {}
     for metric in metrics or _shared(a, b):
         try:
             figures = _figure("A", a, metric), _figure("B", b, metric)
@@ -108,12 +84,11 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
         except NotComparable as error:
             if metrics:
                 raise
-            refusals.append(Refusal(metric, str(error)))
+            refused[metric] = str(error)
     if not differences:
-        reasons = "; ".join(refusal.reason for refusal in refusals)
         has = f"A has {_list(_quality(a))}; B has {_list(_quality(b))}"
-        raise NotComparable(reasons or f"no quality metric is shared on {a.dataset!r}: {has}")
-    return RowComparison(a.dataset, tuple(differences), tuple(refusals))
+        raise NotComparable("; ".join(refused.values()) or f"no quality metric is shared on {a.dataset!r}: {has}")
+    return RowComparison(tuple(differences), refused)
 
 
 def _check_data(a: BoardRow, b: BoardRow) -> None:
@@ -127,13 +102,9 @@ def _check_data(a: BoardRow, b: BoardRow) -> None:
 
 def _quality(row: BoardRow) -> list[str]:
     """The quality metrics on the test split, in the order of the records; an audit is a verdict, and no figure."""
-    found: dict[str, None] = {}
-    for record in row.records:
-        for name, score in record.scores.items():
-            compares = name != AUDIT and not name.startswith(VALID_PREFIX)
-            if score.stage == "quality" and compares and row.scores(name):
-                found[name] = None
-    return list(found)
+    scores = [item for record in row.records for item in record.scores.items() if item[1].stage == "quality"]
+    names = [name for name, _ in scores if name != AUDIT and not name.startswith(VALID_PREFIX) and row.scores(name)]
+    return list(dict.fromkeys(names))
 
 
 def _shared(a: BoardRow, b: BoardRow) -> list[str]:
@@ -162,41 +133,39 @@ def _check_protocols(a: Figure, b: Figure) -> None:
 
     Two metrics are two protocols by their nature: of them, what both state has to agree, less what their names say.
     """
-    protocols = [_protocol("A", a), _protocol("B", b)]
-    if a.metric == b.metric:
-        keys = sorted(protocols[0].keys() | protocols[1].keys())
-    else:
-        keys = sorted((protocols[0].keys() & protocols[1].keys()) - {*_OF_THE_BOUND})
-    differing = [key for key in keys if protocols[0].get(key) != protocols[1].get(key)]
-    if differing:
-        parts = [f"{key} is {_said(protocols[0], key)} for A and {_said(protocols[1], key)} for B" for key in differing]
-        name = a.metric if a.metric == b.metric else f"{a.metric} and {b.metric}"
+    of_a, of_b = _protocol("A", a), _protocol("B", b)
+    keys, name = of_a.keys() | of_b.keys(), a.metric
+    if a.metric != b.metric:
+        keys, name = (of_a.keys() & of_b.keys()) - {*_OF_THE_BOUND}, f"{a.metric} and {b.metric}"
+    parts = [
+        f"{key} is {of_a.get(key, 'not said')} for A and {of_b.get(key, 'not said')} for B"
+        for key in sorted(keys)
+        if of_a.get(key) != of_b.get(key)
+    ]
+    if parts:
         raise NotComparable(f"{name}: measured by different protocols: {'; '.join(parts)}")
 
 
 def _protocol(letter: str, figure: Figure) -> dict[str, str]:
+    """What every seed states, quoted."""
     merged: dict[str, str] = {}
     for key in sorted({key for score in figure.scores for key in score.protocol} - {*_OF_THE_MACHINE}):
-        values = {score.protocol.get(key) for score in figure.scores}
+        values = sorted({repr(score.protocol.get(key)) for score in figure.scores})
         if len(values) > 1:
             raise NotComparable(
-                f"{figure.metric}: the seeds of {letter} were measured by different protocols: "
-                f"{key} is {_list(sorted(map(repr, values)))}"
+                f"{figure.metric}: the seeds of {letter} were measured by different protocols: {key} is {_list(values)}"
             )
-        merged[key] = str(values.pop())
+        merged[key] = values[0]
     return merged
-
-
-def _said(protocol: dict[str, str], key: str) -> str:
-    return repr(protocol[key]) if key in protocol else "not said"
 
 
 def _difference(metric: str, a: Figure, b: Figure) -> Difference:
     if a.unit != b.unit:
         raise NotComparable(f"{metric}: A is in {a.unit!r}, B in {b.unit!r}")
     of_a, of_b = a.measured(), b.measured()
-    found = compare(of_b, of_a)
-    common = _in_common(of_a, of_b)
+    found, common = compare(of_b, of_a), None
+    if of_a.matrix is not None and of_b.matrix is not None:
+        common = len(pair_images(of_a.matrix.images, of_b.matrix.images)[0])
     if found is None and common is not None:
         raise NotComparable(f"{a.metric}: {common} images in common; a paired test needs 2")
     if found is None:
@@ -226,12 +195,6 @@ def _difference(metric: str, a: Figure, b: Figure) -> Difference:
     )
 
 
-def _in_common(a: Measured, b: Measured) -> int | None:
-    if a.matrix is None or b.matrix is None:
-        return None
-    return len(pair_images(a.matrix.images, b.matrix.images)[0])
-
-
 def _conclude(
     difference: float, p_value: float, kinds: tuple[ScoreKind, ScoreKind], *, rising: bool
 ) -> tuple[Literal["A", "B"] | None, str]:
@@ -244,12 +207,9 @@ def _conclude(
     below, above = ("above", "below") if rising else ("below", "above")
     if not decides(ahead, behind):
         if (ahead, behind) == ("exact", "upper bound"):
-            return None, (
-                f"nothing follows: {loser}'s bound lies {above} {winner}'s exact value, and a bound may hide a better "
-                "model"
-            )
-        a, b = kinds
-        return None, f"nothing follows: {_an(a)} and {_an(b)} have no order"
+            hides = "a bound may hide a better model"
+            return None, f"nothing follows: {loser}'s bound lies {above} {winner}'s exact value, and {hides}"
+        return None, f"nothing follows: {_an(kinds[0])} and {_an(kinds[1])} have no order"
     if ahead == "upper bound" and behind == "exact":
         return winner, f"{winner}'s bound lies {below} {loser}'s exact value: {winner} is better"
     if ahead == behind == "upper bound":
@@ -262,24 +222,15 @@ def _an(kind: ScoreKind) -> str:
 
 
 def _rests_on(basis: Basis, num_images: int | None, seeds: tuple[int, int]) -> str:
-    trainings = _seeds(seeds)
+    a, b = (f"{number} seed{'' if number == 1 else 's'}" for number in seeds)
+    trainings = f"{a} each" if a == b else f"{a} of A and {seeds[1]} of B"
     if basis == "resampling":
-        return (
-            f"{trainings}, and the standard errors of the figures, taken as independent: "
-            "the interval does not cover training"
-        )
+        errors = "the standard errors of the figures, taken as independent"
+        return f"{trainings}, and {errors}: the interval does not cover training"
     if num_images is None:
         return f"{trainings}, and no scores per image: the interval covers training, and not the choice of test images"
-    images = f"{num_images:,} images in common, {trainings}"
-    if basis == "images":
-        return f"{images}: the interval does not cover training"
-    return f"{images}: the interval covers training and the choice of test images"
-
-
-def _seeds(seeds: tuple[int, int]) -> str:
-    if seeds[0] == seeds[1]:
-        return f"{seeds[0]} seed{'' if seeds[0] == 1 else 's'} each"
-    return f"{seeds[0]} seed{'' if seeds[0] == 1 else 's'} of A and {seeds[1]} of B"
+    covers = "does not cover training" if basis == "images" else "covers training and the choice of test images"
+    return f"{num_images:,} images in common, {trainings}: the interval {covers}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.boards.statistics import MIRRORED, Floats, ScoreMatrix, deviation, mean, pair_images
+from harness.boards.statistics import Floats, Integers, Measured, ScoreMatrix, deviation, mean, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.record import RunRecord, ScoreRecord
 from harness.support.numbers import ten_digits
 
-Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+Arrays = tuple[Floats, Integers]
 PerImage = Mapping[str, Arrays]
 """By a score's ``per_image`` name: (N,) scores and (N,) digests of the images."""
+
+_MIRRORED: dict[ScoreKind, ScoreKind] = {"upper bound": "lower bound", "lower bound": "upper bound"}
 
 
 @dataclass(frozen=True)
@@ -47,35 +48,18 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A figure as the tests take it: lower is better. See ``harness.boards.ranking.Ranked``."""
-
-    values: Floats
-    matrix: ScoreMatrix | None
-    error: float | None
-    kind: ScoreKind
-
-
-@dataclass(frozen=True)
 class Figure:
     """What the seeds of a row scored by one metric: those that have a score, and no other.
 
     What is computed over seeds and images is rounded to ten significant digits: every machine gives the same.
-
-    Attributes:
-        where: row, metric and dataset, for messages.
-        records, scores: one for each seed.
-        unit: of the values.
-        factor: what turns recorded values into that unit.
-        arrays: the scores per image and the images, where every seed has them; else empty.
     """
 
-    where: str
-    records: tuple[RunRecord, ...]
+    where: str  # row, metric and dataset, for messages
+    records: tuple[RunRecord, ...]  # one for each seed
     scores: tuple[ScoreRecord, ...]
-    unit: str
-    factor: float = 1.0
-    arrays: tuple[Arrays, ...] = field(default=(), repr=False, compare=False)
+    unit: str  # of the values
+    factor: float = 1.0  # what turns recorded values into that unit
+    per_image: PerImage = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def metric(self) -> str:
@@ -97,11 +81,6 @@ class Figure:
     def values(self) -> Floats:
         """(S,) float64, one for each seed."""
         return np.array([score.value for score in self.scores], dtype=np.float64) * self.factor
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Whose the values are."""
-        return tuple(record.spec.seed for record in self.records)
 
     @cached_property
     def mean(self) -> float:
@@ -127,14 +106,12 @@ class Figure:
         The part of the samples falls with the number of seeds; that of the reference, which seeds share, does not. A
         metric that does not tell the parts apart gets none of that benefit.
         """
-        number = len(self.scores)
+        names = ("standard_error_samples", "standard_error_reference")
+        if len(self.scores) > 1 and all({*names} <= score.details.keys() for score in self.scores):
+            samples, reference = (_mean_square([score.details[name] for score in self.scores]) for name in names)
+            return self.factor * math.sqrt(samples / len(self.scores) + reference)
         stated = [score.standard_error for score in self.scores if score.standard_error is not None]
-        if number > 1:
-            names = ("standard_error_samples", "standard_error_reference")
-            if all(set(names) <= score.details.keys() for score in self.scores):
-                samples, reference = (_mean_square([score.details[name] for score in self.scores]) for name in names)
-                return self.factor * math.sqrt(samples / number + reference)
-        return self.factor * math.sqrt(_mean_square(stated)) if len(stated) == number else None
+        return self.factor * math.sqrt(_mean_square(stated)) if len(stated) == len(self.scores) else None
 
     @property
     def matrix(self) -> ScoreMatrix | None:
@@ -143,10 +120,10 @@ class Figure:
         Raises:
             ValueError: a score per image is not finite.
         """
-        if not self.arrays:
-            return None
+        names = [score.per_image for score in self.scores]
+        arrays = [self.per_image[name] for name in names if name is not None and name in self.per_image]
         try:
-            return _matrix(self.arrays, self.factor)
+            return _matrix(arrays, self.factor) if len(arrays) == len(names) else None
         except ValueError as error:
             raise ValueError(f"{self.where}: {error}") from error
 
@@ -175,9 +152,12 @@ class Figure:
             return len(self.values)
         if suffix == "_protocol":
             return Group.of(self.scores[0]).words
-        if suffix in ("_q25", "_q75"):
-            return _quartile(self.scores[0], suffix[1:])
-        return self.detail(suffix[1:])
+        if suffix not in ("_q25", "_q75"):
+            return self.detail(suffix[1:])
+        # that of the batch size that was the best, where several were measured
+        details, batch = self.scores[0].details, self.scores[0].protocol.get("batch size")
+        names = (f"batch_{batch}{suffix}", suffix[1:], f"{suffix[1:]}_seconds")
+        return next((details[name] for name in names if name in details), None)
 
     def measured(self) -> Measured:
         """Returns what the tests take, with the signs that make lower better."""
@@ -185,7 +165,7 @@ class Figure:
         if not self.higher_is_better:
             return Measured(self.values, matrix, self.error, self.kind)
         turned = None if matrix is None else ScoreMatrix(-matrix.values, matrix.images)
-        return Measured(-self.values, turned, self.error, MIRRORED[self.kind])
+        return Measured(-self.values, turned, self.error, _MIRRORED.get(self.kind, self.kind))
 
     def in_unit(self, unit: str, factor: float) -> Figure:
         """Returns the same figure in another unit, of which ``factor`` are one of this."""
@@ -194,16 +174,8 @@ class Figure:
 
 def figure_of(where: str, scores: Sequence[tuple[RunRecord, ScoreRecord]], per_image: PerImage) -> Figure:
     """Returns the figure of at least one seed's scores."""
-    names = [score.per_image for _, score in scores]
-    found = [per_image[name] for name in names if name is not None and name in per_image]
-    arrays = tuple(found) if len(found) == len(names) else ()
-    return Figure(
-        f"{where}, {scores[0][1].metric}",
-        tuple(record for record, _ in scores),
-        tuple(score for _, score in scores),
-        scores[0][1].unit,
-        arrays=arrays,
-    )
+    records, scored = zip(*scores, strict=True)
+    return Figure(f"{where}, {scored[0].metric}", records, scored, scored[0].unit, per_image=per_image)
 
 
 def _matrix(arrays: Sequence[Arrays], factor: float) -> ScoreMatrix | None:
@@ -222,7 +194,7 @@ def _matrix(arrays: Sequence[Arrays], factor: float) -> ScoreMatrix | None:
 
 
 @lru_cache(maxsize=16)
-def _order(images: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _order(images: bytes) -> tuple[Integers, Integers]:
     """The order of the digests, and the digests in it: rows of one dataset share their images."""
     digests = np.frombuffer(images, dtype=np.int64)
     order = np.argsort(digests, kind="stable")
@@ -234,12 +206,6 @@ def mean_of(values: Sequence[float], factor: float = 1.0) -> float:
     if factor == 1.0 and all(value == values[0] for value in values):
         return values[0]
     return ten_digits(mean(values) * factor)
-
-
-def _quartile(score: ScoreRecord, name: str) -> float | None:
-    """A quartile of a speed: that of the batch size that was the best, where several were measured."""
-    names = (f"batch_{score.protocol.get('batch size')}_{name}", name, f"{name}_seconds")
-    return next((score.details[known] for known in names if known in score.details), None)
 
 
 def _mean_square(values: Sequence[float]) -> float:

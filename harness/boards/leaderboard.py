@@ -10,11 +10,10 @@ from typing import Any, Self
 
 import pandas as pd
 
-from harness.boards.columns import Rows
 from harness.boards.engine import Engine
 from harness.boards.figures import PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
-from harness.boards.rows import rows_of
+from harness.boards.rows import Rows, rows_of
 from harness.boards.table import Table
 from harness.discovery.distributions import OWN, describe_error
 from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
@@ -61,9 +60,9 @@ class Leaderboard:
         items = rows_of(records, suite, per_image=per_image, published=published)
         metrics = suite.metrics if suite is not None else items[0].metrics if items else ()
         self.rows = Rows.of(items, metrics)
-        self._plugins = plugins
-        self._engine = lru_cache(maxsize=None)(self._make_engine)
-        self._tables = lru_cache(maxsize=None)(self._make_tables)
+        self._given = plugins
+        self._engine = lru_cache(maxsize=None)(lambda board: Engine(self.board(board), self.rows))
+        self._tables = lru_cache(maxsize=None)(lambda board, dataset: self._engine(board).tables(dataset))
 
     @classmethod
     def read(
@@ -95,26 +94,22 @@ class Leaderboard:
     @cached_property
     def boards(self) -> tuple[str, ...]:
         """The boards that the metrics have something to say on, in the order in which the metrics name them."""
-        found = {name: None for metric in self.rows.metrics if (name := self.rows.board_of(metric))}
-        names = [*self._registered, *(name for name in found if name not in self._registered)]
+        order = self.rows.metrics
+        found = dict.fromkeys(name for metric in order if (name := self.rows.board_of(metric)))
         places = {}
-        for name in names:
+        for name in dict.fromkeys([*(entry.name for entry in self._plugins.entries("board")), *found]):
             try:
                 with self.blaming(name):
                     metrics = self.board(name).metrics(self.rows)
             except BrokenBoard:  # said when the board is made; one that no metric names is not missed
-                metrics = [metric for metric in self.rows.metrics if self.rows.board_of(metric) == name]
+                metrics = [metric for metric in order if self.rows.board_of(metric) == name]
             if metrics:
-                places[name] = min(self.rows.metrics.index(metric) for metric in metrics)
+                places[name] = min(map(order.index, metrics))
         return tuple(sorted(places, key=lambda name: (places[name], name not in found, name)))
 
     @cached_property
-    def _registered(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self._manager.entries("board"))
-
-    @cached_property
-    def _manager(self) -> PluginManager:
-        return plugin_manager() if self._plugins is None else self._plugins
+    def _plugins(self) -> PluginManager:
+        return plugin_manager() if self._given is None else self._given
 
     def board(self, name: str) -> Board:
         """Returns the board of a name: the one that is registered, else one of the default engine.
@@ -124,15 +119,15 @@ class Leaderboard:
             NameConflict: two plugins register it.
             ValueError: its code is not there.
         """
-        made: Any = self._manager.load("board", name)() if self._manager.has("board", name) else Board()
+        made: Any = self._plugins.load("board", name)() if self._plugins.has("board", name) else Board()
         if not isinstance(made, Board):
-            raise BrokenBoard(f"board {name!r} of {self._plugin(name)}: {made!r:.80} is not a harness.Board")
+            raise BrokenBoard(f"board {name!r} of {self._source(name)}: {made!r:.80} is not a harness.Board")
         made.name = name
         return made
 
-    def _plugin(self, name: str) -> str | None:
+    def _source(self, name: str) -> str | None:
         """The plugin that a board comes from; None for one that comes with the harness, or of the default engine."""
-        found = self._manager.provider("board", name) if self._manager.has("board", name) else None
+        found = self._plugins.provider("board", name) if self._plugins.has("board", name) else None
         return None if found is None or found.distribution == OWN else found.source
 
     @contextmanager
@@ -149,8 +144,7 @@ class Leaderboard:
         except NameConflict as error:
             raise BrokenBoard(str(error)) from error
         except Exception as error:
-            plugin = self._plugin(name)
-            if plugin is None:
+            if (plugin := self._source(name)) is None:
                 raise
             raise BrokenBoard(f"board {name!r} of {plugin}: {' '.join(describe_error(error).split())}") from error
 
@@ -176,20 +170,11 @@ class Leaderboard:
             ValueError: no such board or dataset; a figure that cannot be used.
         """
         tables = self.tables(board, dataset)
-        columns = {column.key + suffix: kind for column in tables[0].columns for suffix, kind in column.parts.items()}
-        lines: list[list[Any]] = [
-            [
-                cell.part(suffix) if (cell := line.cells.get(column.key)) is not None else None
-                for column in table.columns
-                for suffix in column.parts
-            ]
+        parts = [(column.key, suffix, kind) for column in tables[0].columns for suffix, kind in column.parts.items()]
+        lines = [
+            {key + suffix: cell.part(suffix) for key, suffix, _ in parts if (cell := line.cells.get(key)) is not None}
             for table in tables
             for line in table.lines
         ]
+        columns = {key + suffix: kind for key, suffix, kind in parts}
         return pd.DataFrame(lines, columns=list(columns), dtype="object").astype(columns)
-
-    def _make_engine(self, board: str) -> Engine:
-        return Engine(self.board(board), self.rows)
-
-    def _make_tables(self, board: str, dataset: str) -> list[Table]:
-        return self._engine(board).tables(dataset)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.boards.comparison import NotComparable, Side
+from harness.boards.comparison import NotComparable
 from harness.boards.figures import PerImage
-from harness.boards.rows import BoardRow, rows_of
+from harness.boards.row import BoardRow
+from harness.boards.rows import rows_of
+from harness.records.archive import Archive
 from harness.records.record import RunRecord
+from harness.suites.suite import Suite
 from harness.support.names import did_you_mean
 
 
@@ -18,26 +21,26 @@ class NotFound(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows are looked for: a suite's archive, an archive, or the store.
-
-    Attributes:
-        name: as messages say it.
-        rows: those of its board.
-        records: those of all its runs.
-        per_image: scores per image by their names in the records.
-    """
+    """Where rows are looked for: a suite's archive, an archive, or the store, by the name that messages say."""
 
     name: str
-    rows: tuple[BoardRow, ...]
-    records: tuple[RunRecord, ...]
+    rows: Sequence[BoardRow]
+    records: Sequence[RunRecord]
     per_image: PerImage = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, archive: Archive, suite: Suite | None = None) -> Source:
+        """Returns the rows of an archive, as the suite has them if there is one."""
+        rows = rows_of(archive.records, suite, per_image=archive.per_image)
+        return cls(name, [row for row in rows if row.records], archive.records, archive.per_image)
 
 
 @dataclass(frozen=True)
-class _Match:
-    source: Source
-    label: str
-    rows: Mapping[str, BoardRow]  # by dataset
+class Side:
+    """One of the two: a row, and where it was found. A single run is a row whose label is the run's name."""
+
+    row: BoardRow
+    source: str
 
 
 def find_pair(
@@ -53,94 +56,62 @@ def find_pair(
         NotComparable: the two share no dataset.
     """
     found_a, found_b = _find(a, sources_a, dataset), _find(b, sources_b, dataset)
-    common = [name for name in _sources_of(found_a) if name in _sources_of(found_b)]
+    common = {side.source for side in found_a} & {side.source for side in found_b}
     if len(common) == 1:
-        found_a = [match for match in found_a if match.source.name in common]
-        found_b = [match for match in found_b if match.source.name in common]
-    match_a, match_b = _only(a, found_a), _only(b, found_b)
-    datasets = [name for name in match_a.rows if name in match_b.rows]
-    if not datasets:
-        raise NotComparable(
-            f"{a!r} is scored on {', '.join(map(repr, match_a.rows))}, {b!r} on {', '.join(map(repr, match_b.rows))}: "
-            "different data do not compare"
-        )
-    return [(_side(match_a, name), _side(match_b, name)) for name in datasets]
+        found_a, found_b = ([side for side in found if side.source in common] for found in (found_a, found_b))
+    of_a, of_b = _only(a, found_a), _only(b, found_b)
+    if pairs := [(side, of_b[name]) for name, side in of_a.items() if name in of_b]:
+        return pairs
+    datasets_a, datasets_b = (", ".join(map(repr, sides)) for sides in (of_a, of_b))
+    raise NotComparable(f"{a!r} is scored on {datasets_a}, {b!r} on {datasets_b}: different data do not compare")
 
 
-def _side(match: _Match, dataset: str) -> Side:
-    return Side(match.rows[dataset], match.source.name)
-
-
-def _sources_of(matches: Iterable[_Match]) -> list[str]:
-    return list(dict.fromkeys(match.source.name for match in matches))
-
-
-def _only(name: str, matches: Sequence[_Match]) -> _Match:
-    if len(matches) == 1:
-        return matches[0]
-    labels = list(dict.fromkeys(match.label for match in matches))
-    sources = _sources_of(matches)
+def _only(name: str, sides: Sequence[Side]) -> dict[str, Side]:
+    """The one row, on each of its datasets."""
+    labels = list(dict.fromkeys(side.row.label for side in sides))
     if len(labels) > 1:
-        kind = "runs" if all(_is_run(match) for match in matches) else "rows"
+        are_runs = all(any(record.run == side.row.label for record in side.row.records) for side in sides)
         shown = ", ".join(map(repr, labels[:6])) + (", ..." if len(labels) > 6 else "")
-        raise NotFound(f"{name!r} may be any of {len(labels)} {kind}: {shown}")
-    raise NotFound(f"{name!r} is in {' and in '.join(sources)}: choose with --suite or --dataset")
+        raise NotFound(f"{name!r} may be any of {len(labels)} {'runs' if are_runs else 'rows'}: {shown}")
+    sources = dict.fromkeys(side.source for side in sides)
+    if len(sources) > 1:
+        raise NotFound(f"{name!r} is in {' and in '.join(sources)}: choose with --suite or --dataset")
+    return {side.row.dataset: side for side in sides}
 
 
-def _is_run(match: _Match) -> bool:
-    return any(record.run == match.label for row in match.rows.values() for record in row.records)
-
-
-def _find(name: str, sources: Sequence[Source], dataset: str | None) -> list[_Match]:
-    """The matches of the first way of reading a name that finds any."""
+def _find(name: str, sources: Sequence[Source], dataset: str | None) -> list[Side]:
+    """The rows of the first way of reading a name that finds any."""
     if not name:
         raise NotFound("a name is empty: name a run, a row's label or a model")
+    rows = [Side(row, source.name) for source in sources for row in source.rows]
     ways = (
-        [*_runs(sources, lambda run: run == name), *_rows(sources, lambda row: row.label == name)],
-        _rows(sources, lambda row: row.model == name),
-        [*_runs(sources, lambda run: run.startswith(name)), *_rows(sources, lambda row: row.label.startswith(name))],
+        [*_runs(sources, lambda run: run == name), *(side for side in rows if side.row.label == name)],
+        [side for side in rows if side.row.model == name],
+        [
+            *_runs(sources, lambda run: run.startswith(name)),
+            *(side for side in rows if side.row.label.startswith(name)),
+        ],
     )
-    for matches in ways:
-        if dataset is not None and matches:
-            datasets = {own for match in matches for own in match.rows}
-            if dataset not in datasets:
-                raise NotFound(f"{name!r} is not scored on {dataset!r}{did_you_mean(dataset, datasets)}")
-            return [
-                _Match(match.source, match.label, {dataset: match.rows[dataset]})
-                for match in matches
-                if dataset in match.rows
-            ]
-        if matches:
-            return matches
-    known = {text for source in sources for row in source.rows for text in (row.label, row.model)}
+    found = next((sides for sides in ways if sides), [])
+    if found:
+        datasets = {side.row.dataset for side in found}
+        if dataset is not None and dataset not in datasets:
+            raise NotFound(f"{name!r} is not scored on {dataset!r}{did_you_mean(dataset, datasets)}")
+        return [side for side in found if dataset in (None, side.row.dataset)]
+    known = {text for side in rows for text in (side.row.label, side.row.model)}
     known |= {record.run for source in sources for record in source.records}
     where = ", ".join(source.name for source in sources) or "no archive and no store"
     hint = did_you_mean(name, known) if known else ""
-    raise NotFound(f"no run, row or model {name!r} in {where}{_shorten(hint)}")
+    hint = hint if len(hint) <= 300 else f"{hint[:300].rpartition(',')[0]}, ...)"
+    raise NotFound(f"no run, row or model {name!r} in {where}{hint}")
 
 
-def _shorten(hint: str, limit: int = 300) -> str:
-    return hint if len(hint) <= limit else f"{hint[:limit].rpartition(',')[0]}, ...)"
-
-
-def _rows(sources: Sequence[Source], wanted: Callable[[BoardRow], bool]) -> list[_Match]:
-    matches = []
-    for source in sources:
-        by_label: dict[str, dict[str, BoardRow]] = {}
-        for row in source.rows:
-            if wanted(row):
-                by_label.setdefault(row.label, {})[row.dataset] = row
-        matches += [_Match(source, label, rows) for label, rows in by_label.items()]
-    return matches
-
-
-def _runs(sources: Sequence[Source], wanted: Callable[[str], bool]) -> list[_Match]:
+def _runs(sources: Sequence[Source], is_wanted: Callable[[str], bool]) -> list[Side]:
     """Single runs as rows; one that several sources hold is taken from the first."""
-    matches: dict[tuple[str, str], _Match] = {}
+    found: dict[tuple[str, str], Side] = {}
     for source in sources:
         for record in source.records:
-            if wanted(record.run):
+            if is_wanted(record.run) and (record.run, record.key) not in found:
                 [row] = rows_of([record], per_image=source.per_image)
-                row = replace(row, label=record.run)
-                matches.setdefault((record.run, record.key), _Match(source, record.run, {row.dataset: row}))
-    return list(matches.values())
+                found[record.run, record.key] = Side(replace(row, label=record.run), source.name)
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""The one engine of tests: whether two figures differ, for one pair or for all pairs of a column at once.
+"""The one engine of tests: whether two figures differ, for one pair or for all pairs of a column; and ranks from that.
 
 Where both figures have scores per image, seeds are nested in models and crossed with paired images. With
 v1 = s_A^2 / S_A and v2 = s_B^2 / S_B from the seeds' means and v3 = s_img^2 / N from the images' differences of means
@@ -14,58 +14,115 @@ both hold the error of the reference images that all rows share, so that z is to
 With *unequal* numbers of few seeds Welch's test is not safe: one model split into 2 and 5 seeds would separate in 6 %
 of repetitions, because the smaller group's s^2 is often small by chance. So the same test with the seeds' variance
 pooled over both models, v = s_p^2 (1/S_A + 1/S_B) on S_A + S_B - 2 degrees of freedom, is made as well, and the larger
-p-value stands. Two groups of seeds of one model have one variance: there the pooled test keeps its level, and so does
-the larger p-value. (Different models of very different spread, the wider one with fewer seeds, may still separate in 6
-to 9 %: give them equal numbers of seeds.)
+p-value stands: of two groups of seeds of one model it keeps its level. (Different models of very different spread, the
+wider one with fewer seeds, may still separate in 6 to 9 %: give them equal numbers of seeds.)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
-from harness.boards.statistics import ROUNDING, Basis, Comparison, Floats, Integers, ScoreMatrix, deviation, pair_images
+from harness.boards.statistics import ALPHA, ROUNDING, Floats, Integers, Measured, decides, deviation, pair_images
+from harness.support import numbers
 
-_CHUNK = 256  # rows whose products with all others are taken at once
+Basis = Literal["seeds x images", "seeds", "images", "resampling"]
+
+_CHUNK = 64  # rows that are tested against all others at once
 _CANCELLED = 1e-4  # of |a|^2 + |b|^2: above it, the product keeps twelve of sixteen digits
+_REVERSED = "another training might reverse the result"
+_SAYS: dict[Basis, str] = {
+    "seeds x images": "seeds x images",
+    "seeds": "seeds alone: there are no scores per image",
+    "images": f"images alone: a model with one seed, of which {_REVERSED}",
+    "resampling": f"resampling alone: a row with one seed, whose training variance is unseen, so that {_REVERSED}",
+}
 
 
-class Scored(Protocol):
-    """What is tested; see ``harness.boards.figures.Figure``. Lower is better."""
+@dataclass(frozen=True)
+class Comparison:
+    """Whether two models differ: the first one's mean minus the second's, over the images that both scored.
+
+    ``degrees_of_freedom`` are infinite where nothing varies, and for a normal test; the p-value is two-sided, the
+    interval has 95 %; ``basis`` is what the test generalises to.
+    """
+
+    difference: float
+    standard_error: float
+    degrees_of_freedom: float
+    p_value: float
+    interval: tuple[float, float]
+    basis: Basis
+
+
+@dataclass(frozen=True)
+class RankInterval:
+    """The ranks that a model may have: both ends included, 1 is best. Ties are not transitive, so print both ends."""
+
+    best: int
+    worst: int
+
+    def __str__(self) -> str:
+        return numbers.interval(self.best, self.worst)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Rank intervals in the order of the figures, and what the ``num_pairs`` tests between them rest on."""
+
+    intervals: tuple[RankInterval, ...] = ()
+    bases: tuple[Basis, ...] = ()
+    num_pairs: int = 0
+    untested: int = 0
 
     @property
-    def values(self) -> Floats:
-        """(S,) float64, one figure for each seed."""
+    def basis(self) -> str:
+        """The bases as one value for a table, empty without a test."""
+        return "; ".join(self.bases)
 
     @property
-    def matrix(self) -> ScoreMatrix | None:
-        """The scores per image, where every seed has them."""
+    def sentence(self) -> str:
+        """What the ranks rest on."""
+        if not self.num_pairs and not self.untested:
+            return "A single row is ranked: there is nothing to test."
+        bases = "; or on ".join(_SAYS[basis] for basis in self.bases) or "nothing"
+        untested = f" {self.untested} pairs could not be tested and count as not told apart." if self.untested else ""
+        pairs = "pair" if self.num_pairs == 1 else "pairs"
+        return f"Ranks at alpha = {ALPHA:g}, Holm over {self.num_pairs} {pairs}. The tests rest on {bases}.{untested}"
 
-    @property
-    def error(self) -> float | None:
-        """The standard error of the mean over seeds by resampling; None if unknown."""
+
+def rank(figures: Sequence[Measured]) -> Ranks:
+    """Ranks K figures of one quantity: from 1 + the number proven better to K - the number proven worse.
+
+    Holm's (1979) method over all pairs keeps the chance of any false claim on the board at ``ALPHA``. A pair that
+    cannot be tested is not told apart.
+    """
+    tests, number = compare_pairs(figures, alpha=ALPHA), len(figures)
+    kinds = np.array([figure.kind for figure in figures], dtype=object)
+    claimed = tests.rejected(ALPHA)
+    lower, higher = tests.lower[claimed], tests.higher[claimed]
+    proven = decides(kinds[lower], kinds[higher])
+    won, lost = (np.bincount(places[proven], minlength=number).tolist() for places in (lower, higher))
+    intervals = tuple(RankInterval(1 + lost[k], number - won[k]) for k in range(number))
+    bases = tuple(basis for basis in get_args(Basis) if basis in tests.bases)
+    return Ranks(intervals, bases, tests.num_tested, number * (number - 1) // 2 - tests.num_tested)
 
 
 @dataclass(frozen=True)
 class PairTests:
-    """The tests of all pairs of K figures.
+    """The tests of all pairs of K figures, and those P of which the p-value is at most ``alpha``."""
 
-    Attributes:
-        lower, higher: (P,) int64, the pairs of which the p-value is at most ``alpha``: which has the lower mean.
-        p_values: (P,) float64, theirs, not adjusted.
-        num_tested: of how many pairs there is a test.
-        bases: what the tests generalise to, each once.
-    """
-
-    lower: Integers
-    higher: Integers
-    p_values: Floats
-    num_tested: int
+    lower: Integers  # (P,) which of a pair has the lower mean
+    higher: Integers  # (P,)
+    p_values: Floats  # (P,) not adjusted
+    num_tested: int  # of how many pairs there is a test
     bases: frozenset[Basis]
 
     def rejected(self, alpha: float) -> Integers:
@@ -79,8 +136,45 @@ class PairTests:
         return order[: len(order) if allowed.all() else int(np.argmin(allowed))]
 
 
-@dataclass(frozen=True)
-class _Rows:
+def compare(a: Measured, b: Measured) -> Comparison | None:
+    """Tests whether two figures differ: a less b. None where they share fewer than two images, or nothing varies."""
+    for places_a, places_b, rows_a, rows_b in _blocks([a, b]):
+        if len({*places_a, *places_b}) == 1:
+            continue  # one row with itself: the two share no set of images
+        tested = _test(_part(rows_a, slice(1)), _part(rows_b, slice(-1, None)))
+        difference, variance, freedom, p_value = (float(array[0, 0]) for array in tested[:4])
+        if not math.isnan(p_value):
+            difference, error = difference if places_a[0] == 0 else -difference, math.sqrt(variance)
+            quantile = special.ndtri(0.975) if math.isinf(freedom) else special.stdtrit(freedom, 0.975)
+            interval = (difference - float(quantile) * error, difference + float(quantile) * error)
+            basis = tested.bases[0 if tested.crossed[0, 0] else 1]
+            return Comparison(difference, error, freedom, p_value, interval, basis)
+    return None
+
+
+def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:
+    """Tests every pair of K figures; p-values above ``alpha`` are not kept."""
+    lower, higher, kept = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    num_tested, bases = 0, set[Basis]()
+    for places_a, places_b, rows_a, rows_b in _blocks(figures):
+        is_triangle = rows_a is rows_b
+        for start in range(0, len(places_a), _CHUNK):
+            some, others = slice(start, start + _CHUNK), slice(start if is_triangle else 0, None)
+            tested = _test(_part(rows_a, some), _part(rows_b, others))
+            a, b = np.broadcast_arrays(places_a[some, None], places_b[others])
+            is_tested = ~np.isnan(tested.p_values) & ((a < b) | (not is_triangle))
+            num_tested += int(is_tested.sum())
+            where = (is_tested & tested.crossed, is_tested & ~tested.crossed)
+            bases |= {basis for basis, found in zip(tested.bases, where, strict=True) if found.any()}
+            claimed = is_tested & (tested.p_values <= alpha) & (tested.difference != 0)
+            is_lower = tested.difference[claimed] < 0
+            lower.append(np.where(is_lower, a[claimed], b[claimed]))
+            higher.append(np.where(is_lower, b[claimed], a[claimed]))
+            kept.append(tested.p_values[claimed])
+    return PairTests(np.concatenate(lower), np.concatenate(higher), np.concatenate(kept), num_tested, frozenset(bases))
+
+
+class _Rows(NamedTuple):
     """K rows on one set of images; or without images."""
 
     number: Integers  # (K,) of seeds
@@ -88,121 +182,47 @@ class _Rows:
     deviation: Floats  # (K,) of the seeds' means, zero for one seed
     largest: Floats  # (K,) of the absolute scores
     error: Floats  # (K,) by resampling; NaN if unknown
-    size: Floats  # (K,) of the squared norm of ``means``
     means: Floats | None = None  # (K, N) of the images over seeds, less the row's mean
 
-    def __getitem__(self, part: slice) -> _Rows:
-        means = None if self.means is None else self.means[part]
-        spread = self.mean[part], self.deviation[part], self.largest[part]
-        return _Rows(self.number[part], *spread, self.error[part], self.size[part], means)
+
+def _part(rows: _Rows, part: slice | tuple[slice, None]) -> _Rows:
+    arrays: Iterator[Any] = (array[part] for array in rows if array is not None)
+    return _Rows(*arrays)
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """(K,) arrays: one row against K others. The p-value is NaN where there is no test."""
-
-    difference: Floats
-    variance: Floats
-    freedom: Floats
-    p_values: Floats
-    bases: dict[Basis, Integers]  # where each holds
-
-
-def compare(a: Scored, b: Scored) -> Comparison | None:
-    """Tests whether two figures differ: a less b. None where they share fewer than two images, or nothing varies."""
-    for places, _, first, second, same in _blocks([a, b]):
-        if same and len(places) == 1:
-            continue  # each with itself: they share no set of images
-        tested = _test(first[:1], second[1:] if same else second)
-        p_value = float(tested.p_values[0])
-        if not math.isnan(p_value):
-            sign = 1 if places[0] == 0 else -1
-            difference, freedom = sign * float(tested.difference[0]), float(tested.freedom[0])
-            error = math.sqrt(float(tested.variance[0]))
-            quantile = special.ndtri(0.975) if math.isinf(freedom) else special.stdtrit(freedom, 0.975)
-            margin = float(quantile) * error
-            [basis] = [name for name, found in tested.bases.items() if len(found)]
-            return Comparison(difference, error, freedom, p_value, (difference - margin, difference + margin), basis)
-    return None
-
-
-def compare_pairs(figures: Sequence[Scored], *, alpha: float) -> PairTests:
-    """Tests every pair of K figures.
-
-    Args:
-        figures: K, lower is better.
-        alpha: p-values above it are not kept.
-    """
-    lower, higher, kept = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    num_tested, bases = 0, set[Basis]()
-    for places_a, places_b, rows_a, rows_b, same in _blocks(figures):
-        for k, place in enumerate(places_a):
-            rest, products = slice(k + 1 if same else 0, None), None
-            if rows_a.means is not None and rows_b.means is not None:
-                if k % _CHUNK == 0:
-                    chunk = rows_a.means[k : k + _CHUNK] @ rows_b.means.T
-                products = chunk[k % _CHUNK, rest]
-            tested, others = _test(rows_a[k : k + 1], rows_b[rest], products), places_b[rest]
-            is_tested = ~np.isnan(tested.p_values)
-            num_tested += int(is_tested.sum())
-            bases |= {basis for basis, of_it in tested.bases.items() if bool(is_tested[of_it].any())}
-            [claimed] = np.nonzero((tested.p_values <= alpha) & (tested.difference != 0))  # NaN is not
-            is_lower, others = tested.difference[claimed] < 0, others[claimed]
-            lower.append(np.where(is_lower, place, others))
-            higher.append(np.where(is_lower, others, place))
-            kept.append(tested.p_values[claimed])
-    return PairTests(np.concatenate(lower), np.concatenate(higher), np.concatenate(kept), num_tested, frozenset(bases))
-
-
-def _blocks(figures: Sequence[Scored]) -> Iterator[tuple[Integers, Integers, _Rows, _Rows, bool]]:
-    """Splits all pairs into rectangles of rows that share their images, and triangles; True for a triangle."""
-    groups: dict[bytes, list[int]] = {}
-    bare: list[int] = []
+def _blocks(figures: Sequence[Measured]) -> Iterator[tuple[Integers, Integers, _Rows, _Rows]]:
+    """Splits all pairs into rectangles of rows that share their images, and triangles, whose sides are one object."""
+    sets: dict[bytes, list[int]] = {}
     for place, figure in enumerate(figures):
-        if figure.matrix is None:
-            bare.append(place)
-        else:
-            groups.setdefault(figure.matrix.images.tobytes(), []).append(place)
-    sets = list(groups.values())
-    for index, places in enumerate(sets):
-        some = [figures[place] for place in places]
-        if len(_images(some[0])) > 1:
-            rows = _of_images(some)
-            yield np.array(places), np.array(places), rows, rows, True
-        for others in sets[index + 1 :]:
-            beside = [figures[place] for place in others]
-            columns = pair_images(_images(some[0]), _images(beside[0]))
-            if len(columns[0]) > 1:
-                first, second = _of_images(some, columns[0]), _of_images(beside, columns[1])
-                yield np.array(places), np.array(others), first, second, False
+        sets.setdefault(b"" if figure.matrix is None else figure.matrix.images.tobytes(), []).append(place)
+    bare = sets.pop(b"", [])
+    for a, b in combinations_with_replacement(sets, 2):
+        first, second = np.frombuffer(a, np.int64), np.frombuffer(b, np.int64)
+        columns = (np.arange(len(first)),) * 2 if a is b else pair_images(first, second)
+        if len(columns[0]) > 1:
+            rows = _of_images([figures[place] for place in sets[a]], columns[0])
+            others = rows if a is b else _of_images([figures[place] for place in sets[b]], columns[1])
+            yield np.array(sets[a]), np.array(sets[b]), rows, others
     if bare:
         rows = _of_seeds([figures[place] for place in bare])
-        yield np.array(bare), np.array(bare), rows, rows, True
-        others = [place for places in sets for place in places]
-        if others:
-            yield np.array(bare), np.array(others), rows, _of_seeds([figures[place] for place in others]), False
+        yield np.array(bare), np.array(bare), rows, rows
+        if scored := [place for some in sets.values() for place in some]:
+            yield np.array(bare), np.array(scored), rows, _of_seeds([figures[place] for place in scored])
 
 
-def _images(figure: Scored) -> Integers:
-    assert figure.matrix is not None
-    return figure.matrix.images
-
-
-def _of_images(figures: Sequence[Scored], columns: Integers | None = None) -> _Rows:
+def _of_images(figures: Sequence[Measured], columns: Integers) -> _Rows:
     """Rows by their scores per image; ``columns`` chooses images and their order."""
-    matrices = [figure.matrix.values for figure in figures if figure.matrix is not None]
-    values = [scores if columns is None else scores[:, columns] for scores in matrices]
-    largest = np.array([max(scores.max(), -scores.min()) for scores in values])
-    means = np.stack([scores.mean(axis=0) for scores in values])
+    matrices = [np.take(figure.matrix.values, columns, axis=1) for figure in figures if figure.matrix is not None]
+    means = np.stack([scores.mean(axis=0) for scores in matrices])
     means -= means.mean(axis=1, keepdims=True)
-    size = np.einsum("kn,kn->k", means, means)
-    return replace(_of_values([scores.mean(axis=1) for scores in values]), largest=largest, size=size, means=means)
+    largest = np.array([np.abs(scores).max() for scores in matrices])
+    return _of_values([scores.mean(axis=1) for scores in matrices])._replace(largest=largest, means=means)
 
 
-def _of_seeds(figures: Sequence[Scored]) -> _Rows:
+def _of_seeds(figures: Sequence[Measured]) -> _Rows:
     """Rows by one figure for each seed."""
     errors = np.array([math.nan if figure.error is None else figure.error for figure in figures])
-    return replace(_of_values([figure.values for figure in figures]), error=errors)
+    return _of_values([figure.values for figure in figures])._replace(error=errors)
 
 
 def _of_values(values: Sequence[Floats]) -> _Rows:
@@ -212,13 +232,24 @@ def _of_values(values: Sequence[Floats]) -> _Rows:
         deviation=np.array([deviation(of_row) if len(of_row) > 1 else 0.0 for of_row in values]),
         largest=np.array([np.abs(of_row).max() for of_row in values]),
         error=np.full(len(values), math.nan),
-        size=np.zeros(len(values)),
     )
 
 
-def _test(a: _Rows, b: _Rows, products: Floats | None = None) -> _Tested:
-    """Tests one row against K others; ``products`` are (K,) those of the row's means with theirs, where known."""
-    rounding = ROUNDING * np.maximum(a.largest, b.largest)  # (K,), as all below
+class _Tested(NamedTuple):
+    """(A, B) arrays: each of A rows against each of B. The p-value is NaN where there is no test."""
+
+    difference: Floats
+    variance: Floats
+    freedom: Floats
+    p_values: Floats
+    crossed: npt.NDArray[np.bool_]  # whether both have several seeds
+    bases: tuple[Basis, Basis]  # where they have, and where not
+
+
+def _test(a: _Rows, b: _Rows) -> _Tested:
+    """Tests each of A rows against each of B."""
+    a = _part(a, (slice(None), None))  # (A, 1), against (B,)
+    rounding = ROUNDING * np.maximum(a.largest, b.largest)  # (A, B), as all below
     difference = a.mean - b.mean
     number_a, number_b = np.broadcast_arrays(a.number, b.number)
     crossed = (number_a > 1) & (number_b > 1)
@@ -228,58 +259,56 @@ def _test(a: _Rows, b: _Rows, products: Floats | None = None) -> _Tested:
     parts = [(from_a, np.maximum(number_a - 1, 1)), (from_b, np.maximum(number_b - 1, 1))]
     others: list[tuple[Floats, Integers]] = []
     if a.means is not None and b.means is not None:
-        num_images = a.means.shape[1]
-        variances = _squared_distances(
-            a.means[0], b.means, a.size + b.size, b.means @ a.means[0] if products is None else products
-        ) / (num_images - 1)
+        num_images = b.means.shape[1]
+        variances = _squared_distances(a.means[:, 0], b.means) / (num_images - 1)
         of_images = np.where(variances <= rounding * rounding, 0.0, variances / num_images)
-        others = [(of_images, np.full(len(difference), num_images - 1))]
-    variance, freedom, p_values = _student(difference, [*parts, *others], rounding)
-    [unequal] = np.nonzero((number_a != number_b) & (from_a > 0) & (from_b > 0))
-    if len(unequal):
-        num_a, num_b = number_a[unequal], number_b[unequal]
-        free = num_a + num_b - 2
-        squares = from_a[unequal] * num_a * (num_a - 1) + from_b[unequal] * num_b * (num_b - 1)
-        pooled = [(squares / free * (1 / num_a + 1 / num_b), free), *((v[unequal], f[unequal]) for v, f in others)]
-        together = _student(difference[unequal], pooled, rounding[unequal])
-        larger = together[2] > p_values[unequal]
-        for array, of_pooled in zip((variance, freedom, p_values), together, strict=True):
-            array[unequal] = np.where(larger, of_pooled, array[unequal])
-    [with_seeds], [without] = np.nonzero(crossed), np.nonzero(~crossed)
+        others = [(of_images, np.full_like(number_a, num_images - 1))]
+    found = _student(difference, [*parts, *others], rounding)
+    unequal = (number_a != number_b) & (from_a > 0) & (from_b > 0)
+    if unequal.any():
+        free = np.maximum(number_a + number_b - 2, 1)
+        squares = from_a * number_a * (number_a - 1) + from_b * number_b * (number_b - 1)
+        pooled = squares / free * (1 / number_a + 1 / number_b)
+        together = _student(difference, [(pooled, free), *others], rounding)
+        larger = unequal & (together[2] > found[2])
+        found = _where(larger, together, found)
     if others:
-        return _Tested(difference, variance, freedom, p_values, {"seeds x images": with_seeds, "images": without})
+        return _Tested(difference, *found, crossed, ("seeds x images", "images"))
     of_errors = np.square(a.error) + np.square(b.error)
     with np.errstate(divide="ignore", invalid="ignore"):
         normal = special.erfc(np.abs(difference) / np.sqrt(of_errors) / math.sqrt(2))
     normal[(difference == 0) & (of_errors == 0)] = 1.0
-    return _Tested(
-        difference,
-        np.where(crossed, variance, of_errors),
-        np.where(crossed, freedom, math.inf),
-        np.where(crossed, p_values, normal),
-        {"seeds": with_seeds, "resampling": without},
-    )
+    found = _where(crossed, found, (of_errors, np.full_like(normal, math.inf), normal))
+    return _Tested(difference, *found, crossed, ("seeds", "resampling"))
 
 
-def _squared_distances(row: Floats, others: Floats, sizes: Floats, products: Floats) -> Floats:
-    """(K,): |row - other|^2 = size - 2 row other for (K, N) others; where that would cancel, in full."""
-    squares = sizes - 2 * products
-    [near] = np.nonzero(squares < _CANCELLED * sizes)
-    differences = others[near] - row
-    squares[near] = np.einsum("kn,kn->k", differences, differences)
+def _squared_distances(rows: Floats, others: Floats) -> Floats:
+    """(A, B): |row - other|^2 for (A, N) and (B, N): by their products; where that would cancel, in full."""
+    sizes = np.einsum("an,an->a", rows, rows)[:, None] + np.einsum("bn,bn->b", others, others)
+    squares = sizes - 2 * rows @ others.T
+    near = squares < _CANCELLED * sizes
+    for row in np.flatnonzero(near.any(axis=1)):
+        differences = others[near[row]] - rows[row]
+        squares[row, near[row]] = np.einsum("kn,kn->k", differences, differences)
     return np.asarray(squares, dtype=np.float64)
 
 
-def _student(
-    difference: Floats, parts: Sequence[tuple[Floats, Integers]], rounding: Floats
-) -> tuple[Floats, Floats, Floats]:
+_Student = tuple[Floats, Floats, Floats]  # variance, degrees of freedom, p-values
+
+
+def _student(difference: Floats, parts: Sequence[tuple[Floats, Integers]], rounding: Floats) -> _Student:
     """Variance, Satterthwaite's degrees of freedom and two-sided p-values of Student's t over (variance, freedom)."""
     variance = sum((part for part, _ in parts), np.zeros_like(difference))
     p_values = np.where(np.abs(difference) <= rounding, 1.0, 0.0)
     freedom = np.full_like(difference, math.inf)
-    [varies] = np.nonzero(variance > 0)
+    varies = variance > 0
     total = variance[varies]
     # In fractions of the whole, so that tiny variances do not underflow when they are squared.
     freedom[varies] = 1 / sum((part[varies] / total) ** 2 / free[varies] for part, free in parts)
     p_values[varies] = 2 * special.stdtr(freedom[varies], -np.abs(difference[varies]) / np.sqrt(total))
+    return variance, freedom, p_values
+
+
+def _where(condition: npt.NDArray[np.bool_], first: _Student, second: _Student) -> _Student:
+    variance, freedom, p_values = (np.where(condition, *both) for both in zip(first, second, strict=True))
     return variance, freedom, p_values

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.interface.spec import ScoreKind
 
-Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
 Tag = Literal["P", "C", "2", "L", "?"]
 
 PUBLISHED_FILE = "published.toml"
@@ -31,53 +30,21 @@ TAGS: Mapping[Tag, str] = {
 }
 
 NUM_DIMENSIONS: Mapping[str, int] = {
-    "mnist": 784,
-    "mnist-static": 784,
-    "mnist-dynamic": 784,
-    "fashion-mnist": 784,
-    "cifar10": 3072,
-    "imagenet32": 3072,
-    "imagenet64": 12288,
-    "celeba": 12288,
+    **dict.fromkeys(("mnist", "mnist-static", "mnist-dynamic", "fashion-mnist"), 784),
+    **dict.fromkeys(("cifar10", "imagenet32"), 3072),
+    **dict.fromkeys(("imagenet64", "celeba"), 12288),
 }
-
-_HIGHER_IS_BETTER = {"inception-score"}
-
-
-def identity(printed: float, num_dimensions: int) -> float:
-    """Leaves what is printed as it is."""
-    return printed
-
-
-def negate(printed: float, num_dimensions: int) -> float:
-    """Converts a log-likelihood, or a lower bound on one, to a negative log-likelihood or an upper bound on one."""
-    return -printed
-
-
-def nats_in_unit_interval_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
-    """Converts log p of dequantized 8-bit data scaled to [0, 1], in nats an image: 8 - printed / (D ln 2)."""
-    return 8 - printed / (num_dimensions * math.log(2))
-
-
-def nats_in_symmetric_interval_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
-    """Converts log p of dequantized 8-bit data scaled to [-1, 1], in nats an image: 7 - printed / (D ln 2)."""
-    return 7 - printed / (num_dimensions * math.log(2))
-
-
-def bits_per_cifar10_pixel_to_bits_per_dim(printed: float, num_dimensions: int) -> float:
-    """Converts log p of unit-variance data, in bits a three-channel pixel: log2(64.15) - printed / 3.
-
-    64.15 is the standard deviation of CIFAR-10's pixels (Sohl-Dickstein et al. 2015, arXiv 1503.03585, and its code).
-    """
-    return math.log2(64.15) - printed / 3
-
-
-CONVERSIONS: Mapping[str, Callable[[float, int], float]] = {
-    "identity": identity,
-    "negate": negate,
-    "nats-in-unit-interval-to-bits-per-dim": nats_in_unit_interval_to_bits_per_dim,
-    "nats-in-symmetric-interval-to-bits-per-dim": nats_in_symmetric_interval_to_bits_per_dim,
-    "bits-per-cifar10-pixel-to-bits-per-dim": bits_per_cifar10_pixel_to_bits_per_dim,
+CONVERSIONS: Mapping[str, Callable[[float, int], float]] = {  # of what is printed, and the number of dimensions D
+    "identity": lambda printed, _: printed,
+    # a log-likelihood, or a lower bound on one
+    "negate": lambda printed, _: -printed,
+    # log p of dequantized 8-bit data scaled to [0, 1], in nats an image
+    "nats-in-unit-interval-to-bits-per-dim": lambda printed, size: 8 - printed / (size * math.log(2)),
+    # the same, scaled to [-1, 1]
+    "nats-in-symmetric-interval-to-bits-per-dim": lambda printed, size: 7 - printed / (size * math.log(2)),
+    # log p of unit-variance data, in bits a three-channel pixel; 64.15 is the standard deviation of CIFAR-10's pixels
+    # (Sohl-Dickstein et al. 2015, arXiv 1503.03585, and its code)
+    "bits-per-cifar10-pixel-to-bits-per-dim": lambda printed, _: math.log2(64.15) - printed / 3,
 }
 
 
@@ -164,8 +131,7 @@ def load_published(path: Path) -> dict[str, PublishedFigure]:
     """Reads ``published.toml``: {slug: figure}, in the file's order.
 
     Raises:
-        ValueError: no TOML, or a figure with an unknown key, an unknown tag, a missing field, or a value that its
-            conversion does not give; the message names the file, every such figure and field.
+        ValueError: no TOML, or figures that are wrong; the message names the file, every such figure and field.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -196,14 +162,9 @@ def _explain(location: tuple[int | str, ...], message: str, given: Any) -> str:
 
 @dataclass(frozen=True)
 class MeasuredFigure:
-    """Our row, as far as a verdict needs it.
+    """Our row, as far as a verdict needs it: ``value`` is the mean over seeds, ``hyperparameters`` include defaults.
 
-    Attributes:
-        model, dataset, metric, split, kind: as in our records.
-        value: the mean over seeds, in the metric's unit.
-        standard_deviation: over seeds, None for one seed.
-        hyperparameters: all of them, defaults included.
-        epochs: how long we trained, None where a closed form has no epochs.
+    ``standard_deviation`` is None for one seed, ``epochs`` where a closed form has none.
     """
 
     model: str
@@ -221,7 +182,7 @@ class MeasuredFigure:
 class Verdict:
     """What became of a published figure here, and why."""
 
-    judgement: Judgement
+    judgement: Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
     reason: str
 
 
@@ -233,8 +194,7 @@ def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
     of the same images, so that most of it cancels.
     """
     theirs = published.standard_deviation if published.over == "trainings" else None
-    spread = math.hypot(ours.standard_deviation or 0.0, theirs or 0.0)
-    return max(published.half_digit, 2 * spread)
+    return max(published.half_digit, 2 * math.hypot(ours.standard_deviation or 0.0, theirs or 0.0))
 
 
 def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
@@ -246,26 +206,25 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
     - ``under-trained``: ours is worse, and trained for fewer epochs than the published row.
     - ``not reproduced``: ours is worse otherwise; the reason says so where the published training length is unknown.
     """
-    difference = _difference(ours, published)
-    if difference is not None:
+    if difference := _difference(ours, published):
         return Verdict("not comparable", difference)
-    judgement, reason = _judge(ours, published)
-    return Verdict(judgement, reason if published.verified else f"{reason}; the published figure is unverified")
+    found = _judge(ours, published)
+    return found if published.verified else replace(found, reason=f"{found.reason}; the published figure is unverified")
 
 
 def _difference(ours: MeasuredFigure, published: PublishedFigure) -> str | None:
     if published.split is None and published.metric != "inception-score":
         return "the source does not say which split"
-    for field in ("model", "dataset", "metric", "split", "kind"):
-        mine, theirs = getattr(ours, field), getattr(published, field)
+    for name in ("model", "dataset", "metric", "split", "kind"):
+        mine, theirs = getattr(ours, name), getattr(published, name)
         if theirs is not None and mine != theirs:
-            return f"{field}: ours is {mine}, the published one {theirs}"
-    mine = ours.hyperparameters or {}
+            return f"{name}: ours is {mine}, the published one {theirs}"
+    stated = ours.hyperparameters or {}
     for name, value in published.hyperparameters.items():
-        if name not in mine:
+        if name not in stated:
             return f"hyperparameter {name}: ours does not state it, the published one is {value}"
-        if _plain(mine[name]) != _plain(value):
-            return f"hyperparameter {name}: ours is {_plain(mine[name])}, the published one {_plain(value)}"
+        if (mine := _plain(stated[name])) != (theirs := _plain(value)):
+            return f"hyperparameter {name}: ours is {mine}, the published one {theirs}"
     return None
 
 
@@ -274,21 +233,22 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _judge(ours: MeasuredFigure, published: PublishedFigure) -> tuple[Judgement, str]:
-    sign = -1 if published.metric in _HIGHER_IS_BETTER else 1
-    allowed, worse = tolerance(ours, published), sign * (ours.value - published.value)
+def _judge(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
+    allowed, worse = tolerance(ours, published), ours.value - published.value
+    if published.metric == "inception-score":  # of which more is better
+        worse = -worse
     digits = f"{ours.value:.4g} against {published.value:g}"
     # The printed digits are decimal, ours binary: a difference of exactly half a digit must not fail by rounding.
+    if worse < -allowed:
+        better = f"better than published by {-worse:.2g}, beyond the tolerance of {allowed:.2g}"
+        return Verdict("reproduced", f"{digits}: {better}")
     if worse <= allowed * (1 + 1e-9) + 1e-12:
-        if worse < -allowed:
-            return (
-                "reproduced",
-                f"{digits}: better than published by {-worse:.2g}, beyond the tolerance of {allowed:.2g}",
-            )
-        return "reproduced", f"{digits}: within the tolerance of {allowed:.2g}"
+        return Verdict("reproduced", f"{digits}: within the tolerance of {allowed:.2g}")
     reason = f"{digits}: worse by {worse:.2g}, tolerance {allowed:.2g}"
-    if ours.epochs is not None and published.epochs is None:
-        return "not reproduced", f"{reason}; published training length unknown"
-    if ours.epochs is not None and published.epochs is not None and ours.epochs < published.epochs * (1 - 1e-6):
-        return "under-trained", f"{reason}; {ours.epochs:g} epochs against {published.epochs:g}"
-    return "not reproduced", reason
+    if ours.epochs is None:
+        return Verdict("not reproduced", reason)
+    if published.epochs is None:
+        return Verdict("not reproduced", f"{reason}; published training length unknown")
+    if ours.epochs < published.epochs * (1 - 1e-6):
+        return Verdict("under-trained", f"{reason}; {ours.epochs:g} epochs against {published.epochs:g}")
+    return Verdict("not reproduced", reason)

@@ -1,177 +1,170 @@
-"""From records to the rows of a board: which runs make a row, what they scored, and what went wrong."""
+"""From records to the rows of a suite, and the columns that follow from what their metrics say."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
-from harness.boards.audits import RowAudit, audit_of
-from harness.boards.figures import Figure, Group, PerImage, figure_of, mean_of
-from harness.boards.likelihood import best_likelihood, nats_per_bit_per_dim, verdict_of
-from harness.boards.problems import Cause, Problem, causes_of
-from harness.boards.published import PublishedFigure, Verdict
-from harness.records.record import RunRecord, ScoreRecord, identity_of
-from harness.records.selection import VALID_PREFIX, best_configuration
-from harness.suites.suite import Role, Suite, SuiteModel
+from harness.boards.figures import Figure, Group, PerImage
+from harness.boards.published import PublishedFigure
+from harness.boards.row import BoardRow, Problem, problems_of
+from harness.boards.table import Table
+from harness.interface.board import Column, Style
+from harness.records.record import RunRecord, ScoreRecord, identity_of, known_board
+from harness.records.selection import best_configuration
+from harness.suites.suite import Suite, SuiteModel
 
-Published = Mapping[str, PublishedFigure]
+_STYLES: dict[str, Style] = {
+    "parameters": "count", "FLOPs": "scaled", "s": "seconds", "bytes": "bytes", "images/s": "significant",
+}  # fmt: skip
+_SAY_THEIR_UNIT = ("count", "scaled", "seconds", "bytes")
 
 
 @dataclass(frozen=True)
-class BoardRow:
-    """One model on one dataset.
+class Rows(Sequence[BoardRow]):
+    """The rows of a suite, or of one of its datasets.
 
     Attributes:
-        label: as the board prints it.
-        dataset, model: registered names.
-        seeds: those that were asked for.
-        records: those of the configuration that was chosen, in the order of ``seeds``; runs that are missing are not
-            in it. Empty where no configuration of a grid could be chosen.
+        items: dataset by dataset.
         metrics: those of the suite, in its order.
-        configurations: how many were tried.
-        grid_problem: what is wrong with the grid, or None.
-        role: ``reference`` for a floor or a ceiling, which is shown and not ranked; else ``model``.
-        published: the figure to stand beside, or None.
-        per_image: scores per image by their names in the records.
+        facts: for each metric a score that says its board, header, unit and direction; none where nothing was scored.
     """
 
-    label: str
-    dataset: str
-    model: str
-    seeds: tuple[int, ...]
-    records: tuple[RunRecord, ...]
-    metrics: tuple[str, ...] = ()
-    configurations: int = 1
-    grid_problem: Problem | None = None
-    role: Role = "model"
-    published: PublishedFigure | None = None
-    per_image: PerImage = field(default_factory=dict, repr=False, compare=False)
+    items: tuple[BoardRow, ...]
+    metrics: tuple[str, ...]
+    facts: Mapping[str, ScoreRecord]
+
+    @classmethod
+    def of(cls, items: Sequence[BoardRow], metrics: Sequence[str]) -> Rows:
+        """Makes the rows of a suite; the facts come from their records."""
+        facts: dict[str, ScoreRecord] = {}
+        for score in (score for row in items for record in row.records for score in record.scores.values()):
+            if score.metric not in facts or facts[score.metric].status != "done":
+                facts[score.metric] = score
+        return cls(tuple(items), tuple(metrics), facts)
+
+    @overload
+    def __getitem__(self, index: int) -> BoardRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> BoardRow | Rows:
+        return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[BoardRow]:
+        return iter(self.items)
+
+    def on(self, dataset: str) -> Rows:
+        """Returns the rows of one dataset."""
+        return replace(self, items=tuple(row for row in self.items if row.dataset == dataset))
 
     @property
-    def has_finished(self) -> bool:
-        """Whether a run has all that was asked of it."""
-        return any(record.status == "done" for record in self.records)
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets in order."""
+        return tuple(dict.fromkeys(row.dataset for row in self.items))
 
-    def scores(self, metric: str) -> list[tuple[RunRecord, ScoreRecord]]:
-        """Returns the figures of one metric on the test split, one for each seed that has it."""
-        return self._scores.get(metric, [])
+    def board_of(self, metric: str) -> str | None:
+        """Returns the board of a metric: what its scores say; of a built-in metric without scores, by its name."""
+        return self.facts[metric].board if metric in self.facts else known_board(metric)
 
-    @cached_property
-    def _scores(self) -> dict[str, list[tuple[RunRecord, ScoreRecord]]]:
-        found: dict[str, list[tuple[RunRecord, ScoreRecord]]] = {}
-        for record in self.records:
-            for name, score in sorted(record.scores.items()):
-                if score.status == "done" and score.value is not None and not name.startswith(VALID_PREFIX):
-                    found.setdefault(score.metric, []).append((record, score))
-        return found
+    def column(self, metric: str, **changes: Any) -> Column:
+        """Returns the column of a metric, whatever the protocol of a figure; ``changes`` are fields of ``Column``."""
+        facts = self.facts.get(metric)
+        header, unit, is_up = (
+            (metric, "", None) if facts is None else (facts.header, facts.unit, facts.higher_is_better)
+        )
+        style = _STYLES.get(unit, "figure")
+        spreads = ("_q25", "_q75") if facts is not None and facts.stage == "speed" else ("_sd", "_se")
+        made = Column(
+            metric.replace("-", "_"), header, "" if style in _SAY_THEIR_UNIT else unit, is_up, style,
+            parts=dict.fromkeys(("", *spreads), "float64"), figure=_figure(metric),
+        )  # fmt: skip
+        return replace(made, **changes)
 
-    def figure(self, metric: str) -> Figure | None:
-        """Returns what the seeds scored by a metric; None if no seed has a score."""
-        if metric not in self._figures:
-            scores = self.scores(metric)
-            where = f"{self.label!r} on {self.dataset!r}"
-            self._figures[metric] = figure_of(where, scores, self.per_image) if scores else None
-        return self._figures[metric]
+    def columns_by_protocol(
+        self,
+        metrics: Sequence[str],
+        *,
+        head: Callable[[Group, str], str] = lambda group, header: header,
+        parts: Mapping[str, str] | None = None,
+    ) -> list[Column]:
+        """Returns one column for each metric and protocol found: figures whose protocol differs never share one.
 
-    @cached_property
-    def _figures(self) -> dict[str, Figure | None]:
-        return {}
+        A second protocol of a metric has the key ``metric__2``, counted over all datasets.
 
-    def by_protocol(self, metric: str) -> dict[Group, Figure]:
-        """Returns what the seeds scored by a metric, apart by protocol."""
-        if metric not in self._groups:
-            found: dict[Group, list[tuple[RunRecord, ScoreRecord]]] = {}
-            for record, score in self.scores(metric):
-                found.setdefault(Group.of(score), []).append((record, score))
-            where = f"{self.label!r} on {self.dataset!r}"
-            self._groups[metric] = {group: figure_of(where, scores, self.per_image) for group, scores in found.items()}
-        return self._groups[metric]
+        Args:
+            metrics: in the order of the columns.
+            head: makes the header of a group, given that of its metric; what else sets columns apart is added.
+            parts: further columns of CSV and their types, see ``Column.parts``.
+        """
+        sizes = self._sizes(metrics)
+        found = dict.fromkeys(
+            group for of_dataset in sizes for group in sorted(of_dataset, key=lambda it: (of_dataset[it], it.protocol))
+        )
+        groups = sorted(found, key=lambda group: metrics.index(group.metric))
+        headers = _headers({group: head(group, self.facts[group.metric].header) for group in groups}, sizes)
+        counted, columns = dict.fromkeys(metrics, 0), []
+        for group in groups:
+            counted[group.metric] += 1
+            made = self.column(group.metric, header=headers[group], figure=_figure(group))
+            key = made.key + (f"__{counted[group.metric]}" if counted[group.metric] > 1 else "")
+            kinds = {**made.parts, "_seeds": "Int64", **(parts or {}), "_protocol": "string"}
+            columns.append(replace(made, key=key, parts=kinds))
+        return columns
 
-    @cached_property
-    def _groups(self) -> dict[str, dict[Group, Figure]]:
-        return {}
+    def first_column(self, columns: Sequence[Column]) -> Column | None:
+        """Returns the column to rank by: of the first metric that has figures, that of most models' rows."""
+        for is_model in (True, False):
+            rows = [row for row in self.items if (row.role == "model") == is_model]
+            found: list[tuple[str, int, Column]] = []
+            for column in columns:
+                figures = (
+                    [] if column.figure is None else [it for row in rows if (it := column.figure(row)) is not None]
+                )
+                if figures:
+                    found.append((figures[0].metric, len(figures), column))
+            if found:
+                return max((item for item in found if item[0] == found[0][0]), key=lambda item: item[1])[2]
+        return None
 
-    @cached_property
-    def likelihood(self) -> Figure | None:
-        """In nats: the exact value if there is one, else the lowest of the bounds that most seeds have."""
-        return best_likelihood(self)
+    @staticmethod
+    def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
+        """Returns a table of printed cells, see ``Table.of_texts``."""
+        return Table.of_texts(headers, rows, numeric=numeric)
 
-    @property
-    def bits_per_dim(self) -> Figure | None:
-        """The likelihood in bits a dimension."""
-        figure = None if self.likelihood is None else self.figure(self.likelihood.metric)
-        return None if figure is None else figure.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self))
+    def _sizes(self, metrics: Sequence[str]) -> list[dict[Group, list[int]]]:
+        """Of each dataset, less how many rows have a figure of a group: models, and references."""
+        sizes: list[dict[Group, list[int]]] = []
+        for dataset in self.datasets:
+            sizes.append({})
+            for row in self.on(dataset):
+                for group in (group for metric in metrics for group in row.by_protocol(metric)):
+                    sizes[-1].setdefault(group, [0, 0])[row.role != "model"] -= 1
+        return sizes
 
-    @cached_property
-    def verdict(self) -> Verdict | None:
-        """What became of the published figure; None without one, or without a figure of ours."""
-        if self.published is None or self.likelihood is None:
-            return None
-        return verdict_of(self, self.likelihood, self.published)
 
-    @cached_property
-    def training(self) -> dict[str, Any]:
-        """How the row was trained, means over seeds, and the size of the model."""
-        fits = [record.fit for record in self.records if record.fit is not None]
-        budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in self.records)
-        means = {
-            f"fit_{name}": mean_of([float(getattr(fit, name)) for fit in fits]) if fits else None
-            for name in ("epochs", "steps", "seconds")
-        }
-        return {
-            "parameters_sampling": self.first("parameters-sampling"),
-            "parameters_training": self.first("parameters-training"),
-            "budget": "; ".join(budgets),
-            **means,
-            "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
-            "configurations_tried": max(
-                [self.configurations, *(record.configurations_tried for record in self.records)]
-            ),
-        }
+def _headers(bases: Mapping[Group, str], groups: Iterable[Iterable[Group]]) -> dict[Group, str]:
+    """Adds what sets columns of one header apart, where a dataset has several of them."""
+    words: dict[Group, dict[str, None]] = {group: {} for group in bases}
+    for found in groups:
+        for group in found:
+            alike = [other for other in found if bases[other] == bases[group]]
+            protocols = [dict(other.protocol) for other in alike]
+            for key in sorted({key for protocol in protocols for key in protocol}):
+                if len({protocol.get(key) for protocol in protocols}) > 1:
+                    words[group][f"{key} {dict(group.protocol).get(key, 'not stated')}"] = None
+            if len({other.metric for other in alike}) > 1:
+                words[group][group.metric] = None
+    return {group: ", ".join([bases[group], *words[group]]) for group in bases}
 
-    @cached_property
-    def audit(self) -> RowAudit:
-        """What the audits of its runs say."""
-        return audit_of(self.records)
 
-    def first(self, metric: str) -> float | None:
-        """Returns a figure that does not depend on the seed, such as a number of parameters."""
-        scores = self.scores(metric)
-        return scores[0][1].value if scores else None
-
-    def on_machine(self, fingerprint: str) -> BoardRow:
-        """Returns the row with the speeds of one machine alone, each of the first seed that has it."""
-        records, measured = [], set[str]()
-        for record in self.records:
-            speeds = {name: score for name, score in record.scores.items() if score.stage == "speed"}
-            kept = {
-                name: score
-                for name, score in speeds.items()
-                if score.fingerprint == fingerprint and score.metric not in measured
-            }
-            measured |= {score.metric for score in kept.values() if score.status == "done"}
-            others = {name: score for name, score in record.scores.items() if name not in speeds}
-            records.append(record.model_copy(update={"scores": {**others, **kept}}))
-        return replace(self, records=tuple(records))
-
-    def problems(self, metrics: Sequence[str]) -> list[Problem]:
-        """Returns what went wrong in the training or with one of ``metrics``; equal problems of seeds are one."""
-        by_seed: dict[int, list[Cause]] = {}
-        records = {record.spec.seed: record for record in self.records}
-        if self.records or self.grid_problem is None:
-            # What one seed has, all should have, but for speeds: those are measured with the first seed alone.
-            scored = [metric for metric in metrics if any(score.stage != "speed" for _, score in self.scores(metric))]
-            by_seed = {seed: causes_of(records.get(seed), metrics, scored) for seed in self.seeds}
-        merged: dict[Cause, list[int]] = {}
-        for seed, problems in by_seed.items():
-            for problem in problems:
-                merged.setdefault(problem, []).append(seed)
-        found = [Problem(tuple(seeds), *problem) for problem, seeds in merged.items()]
-        return found if self.grid_problem is None else [*found, self.grid_problem]
+def _figure(of: str | Group) -> Callable[[BoardRow], Figure | None]:
+    return lambda row: row.figure(of)
 
 
 def rows_of(
@@ -179,7 +172,7 @@ def rows_of(
     suite: Suite | None = None,
     *,
     per_image: PerImage | None = None,
-    published: Published | None = None,
+    published: Mapping[str, PublishedFigure] | None = None,
 ) -> list[BoardRow]:
     """Returns the rows, dataset by dataset, in the suite's order, or by name without one.
 
@@ -194,39 +187,23 @@ def rows_of(
             raise ValueError(
                 f"{twin.run!r} and {record.run!r} are one run, before and after a change; only one can be shown"
             )
-    scores: PerImage = {} if per_image is None else per_image
+    scores: PerImage = {} if per_image is None else per_image  # which may be read when it is asked for
     if suite is None:
         return _rows_alone(list(by_identity.values()), scores)
-    return _rows_of_suite(by_identity, suite, scores, published)
-
-
-def _rows_of_suite(
-    records: Mapping[str, RunRecord], suite: Suite, per_image: PerImage, published: Published | None
-) -> list[BoardRow]:
     rows = []
     for row in suite.rows():
-        configurations = [[records.get(identity_of(spec)) for spec in specs] for specs in row.configurations]
+        configurations = [[by_identity.get(identity_of(spec)) for spec in specs] for specs in row.configurations]
         best = best_configuration(configurations)
         chosen = () if best is None else tuple(record for record in configurations[best] if record is not None)
-        rows.append(
-            BoardRow(
-                row.label,
-                row.dataset,
-                row.model,
-                tuple(spec.seed for spec in row.configurations[0]),
-                chosen,
-                suite.metrics,
-                len(configurations),
-                _grid_problem(configurations) if len(configurations) > 1 else None,
-                row.role,
-                _published(row.label, row.published, published),
-                per_image,
-            )
-        )
+        seeds = tuple(spec.seed for spec in row.configurations[0])
+        problem = _grid_problem(configurations) if len(configurations) > 1 else None
+        theirs = _published(row.label, row.published, published)
+        asked = (row.label, row.dataset, row.model, seeds, chosen, suite.metrics, len(configurations))
+        rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 
 
-def _published(label: str, slug: str | None, published: Published | None) -> PublishedFigure | None:
+def _published(label: str, slug: str | None, published: Mapping[str, PublishedFigure] | None) -> PublishedFigure | None:
     if slug is None or published is None:
         return None
     if slug not in published:
@@ -243,15 +220,12 @@ def _grid_problem(configurations: Sequence[Sequence[RunRecord | None]]) -> Probl
     if not unfit:
         return None
     runs = [record for records in unfit for record in records]
-    reasons = [reason for record in runs for reason in causes_of(record, _valid_scores(record))]
-    status, reason, _ = reasons[0] if reasons else ("not run", "no score on the validation split", None)
+    scored = [[] if run is None else sorted(score.metric for score in run.scores.values()) for run in runs]
+    problems = [problem for run, metrics in zip(runs, scored, strict=True) for problem in problems_of(run, metrics)]
+    first = problems[0] if problems else Problem("not run", "no score on the validation split")
     share = f"{len(unfit)} of {len(configurations)} configurations could not be chosen from"
     seeds = tuple(sorted({record.spec.seed for record in runs if record is not None}))
-    return Problem(seeds, status, f"{share}: {reason}")
-
-
-def _valid_scores(record: RunRecord | None) -> list[str]:
-    return [] if record is None else sorted(score.metric for score in record.scores.values())
+    return Problem(first.status, f"{share}: {first.reason}", None, seeds)
 
 
 def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[BoardRow]:
@@ -259,7 +233,7 @@ def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[Board
     asked |= {score.metric for record in records for score in record.scores.values()}
     metrics = tuple(sorted(asked, key=_natural))
     groups: dict[str, list[RunRecord]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.spec.seed):
         spec = record.spec
         same = [
             spec.dataset, spec.model, spec.hyperparameters, spec.budget, spec.precision, spec.threads, spec.checkpoint
@@ -267,10 +241,8 @@ def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[Board
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
     rows = []
     for _, group in sorted(groups.items()):
-        group.sort(key=lambda record: record.spec.seed)
-        spec = group[0].spec
+        spec, seeds = group[0].spec, tuple(record.spec.seed for record in group)
         label = SuiteModel(name=spec.model, hyperparameters=spec.hyperparameters).row_label
-        seeds = tuple(record.spec.seed for record in group)
         rows.append(BoardRow(label, spec.dataset, spec.model, seeds, tuple(group), metrics, per_image=per_image))
     return _tell_apart(rows)
 
@@ -280,20 +252,18 @@ def _natural(metric: str) -> tuple[str, int]:
     return (head, int(number)) if number.isdigit() else (metric, 0)
 
 
-def _tell_apart(rows: list[BoardRow]) -> list[BoardRow]:
+def _tell_apart(rows: Sequence[BoardRow]) -> list[BoardRow]:
     """Adds to labels that stand twice on a dataset what sets them apart."""
-    differences: tuple[Callable[[BoardRow], str], ...] = (
-        lambda row: row.records[0].spec.budget or "own budget",
-        lambda row: row.records[0].spec.precision,
-        lambda row: f"{row.records[0].spec.threads} threads",
-        lambda row: row.records[0].spec.checkpoint or "trained",
-    )
-    groups: dict[tuple[str, str], list[BoardRow]] = {}
-    for row in rows:
-        groups.setdefault((row.dataset, row.label), []).append(row)
-    told: list[BoardRow] = []
-    for row in rows:
-        twins = groups[row.dataset, row.label]
-        notes = [difference(row) for difference in differences if len({difference(twin) for twin in twins}) > 1]
-        told.append(replace(row, label=f"{row.label}, {', '.join(notes)}" if notes else row.label))
+    specs = [row.records[0].spec for row in rows]
+    facts = [
+        (it.budget or "own budget", it.precision, f"{it.threads} threads", it.checkpoint or "trained") for it in specs
+    ]
+    twins: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for row, said in zip(rows, facts, strict=True):
+        twins.setdefault((row.dataset, row.label), []).append(said)
+    told = []
+    for row, said in zip(rows, facts, strict=True):
+        of_all = zip(*twins[row.dataset, row.label], strict=True)
+        notes = [fact for fact, others in zip(said, of_all, strict=True) if len({*others}) > 1]
+        told.append(replace(row, label=", ".join([row.label, *notes])))
     return told

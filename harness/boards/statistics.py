@@ -9,60 +9,54 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from harness.interface.spec import ScoreKind
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Basis = Literal["seeds x images", "seeds", "images", "resampling"]
 
 ALPHA = 0.05
 
 # Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
 ROUNDING = 1e-12
 
-MIRRORED: dict[ScoreKind, ScoreKind] = {
-    "exact": "exact", "estimate": "estimate", "upper bound": "lower bound", "lower bound": "upper bound",
-}  # fmt: skip
-"""What a kind is of the negated quantity."""
-
 
 @dataclass(frozen=True)
 class ScoreMatrix:
-    """One model's scores, an image a column and a training a row.
+    """One model's scores, an image a column and a training a row."""
 
-    Attributes:
-        values: (S, N) float64; the mean over draws where the data are random.
-        images: (N,) int64, the digest of each image's content. Copies of one image share a digest.
-    """
-
-    values: Floats
-    images: Integers
+    values: Floats  # (S, N) float64; the mean over draws where the data are random
+    images: Integers  # (N,) int64, the digest of each image's content; copies of one image share a digest
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2 or self.values.size == 0 or self.values.dtype != np.float64:
-            raise ValueError(f"values must be (S, N) float64, not {self.values.shape} {self.values.dtype}")
-        if self.images.shape != self.values.shape[1:] or self.images.dtype != np.int64:
-            raise ValueError(
-                f"images must be ({self.values.shape[1]},) int64, not {self.images.shape} {self.images.dtype}"
-            )
-        if not np.isfinite(self.values).all():
-            seed, image = np.argwhere(~np.isfinite(self.values))[0]
-            raise ValueError(
-                f"the score of seed {seed}, image {image} is {self.values[seed, image]}, which is not finite"
-            )
+        values, images = self.values, self.images
+        if values.ndim != 2 or values.size == 0 or values.dtype != np.float64:
+            raise ValueError(f"values must be (S, N) float64, not {values.shape} {values.dtype}")
+        if images.shape != values.shape[1:] or images.dtype != np.int64:
+            raise ValueError(f"images must be ({values.shape[1]},) int64, not {images.shape} {images.dtype}")
+        if not np.isfinite(values).all():
+            seed, image = np.argwhere(~np.isfinite(values))[0]
+            raise ValueError(f"the score of seed {seed}, image {image} is {values[seed, image]}, which is not finite")
 
     @property
     def standard_error(self) -> float | None:
         """Over images, of the images' means over seeds; None for one image."""
-        num_images = self.values.shape[1]
-        if num_images == 1:
-            return None
-        return deviation(self.values.mean(axis=0)) / math.sqrt(num_images)
+        num_images = len(self.images)
+        return None if num_images == 1 else deviation(self.values.mean(axis=0)) / math.sqrt(num_images)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure as the tests take it: lower is better."""
+
+    values: Floats  # (S,) one for each seed
+    matrix: ScoreMatrix | None  # the scores per image, where every seed has them
+    error: float | None  # the standard error of the mean over seeds by resampling, where it is known
+    kind: ScoreKind
 
 
 def mean(values: Sequence[float] | Floats) -> float:
@@ -77,76 +71,23 @@ def deviation(values: Floats) -> float:
 
 
 def pair_images(first: Integers, second: Integers) -> tuple[Integers, Integers]:
-    """Pairs images by content; copies of one image are paired in order of occurrence, what is left over is dropped.
+    """Pairs images by content: two (P,) int64 arrays of positions in (N,) and (M,) int64 digests.
 
-    Args:
-        first, second: (N,) and (M,) int64 digests.
-
-    Returns:
-        Two (P,) int64 arrays of positions: ``first[p] == second[q]`` for every pair (p, q).
+    Copies of one image are paired in order of occurrence, what is left over is dropped.
     """
-    digests = np.concatenate([first, second])
-    occurrences = np.concatenate([_occurrences(first), _occurrences(second)])
-    order = np.lexsort((occurrences, digests))  # stable: of two equal keys, the one of ``first`` comes first
-    digests, occurrences = digests[order], occurrences[order]
-    equal = (digests[1:] == digests[:-1]) & (occurrences[1:] == occurrences[:-1])
-    return order[:-1][equal], order[1:][equal] - len(first)
-
-
-def _occurrences(digests: Integers) -> Integers:
-    """(N,) int64: how many equal digests stand before each."""
-    order = np.argsort(digests, kind="stable")
-    positions = np.arange(len(digests))
-    starts = np.r_[True, digests[order][1:] != digests[order][:-1]]
-    counts = np.empty_like(positions)
-    counts[order] = positions - np.maximum.accumulate(np.where(starts, positions, 0))
-    return counts
+    sides = [pd.DataFrame({"image": images, "place": np.arange(len(images))}) for images in (first, second)]
+    sides = [side.assign(copy=side.groupby("image").cumcount()) for side in sides]
+    pairs = sides[0].merge(sides[1], on=["image", "copy"])
+    return pairs["place_x"].to_numpy(), pairs["place_y"].to_numpy()
 
 
 def decides(lower: npt.ArrayLike, higher: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Tells for pairs whether a significantly lower figure is proven better, where lower is better.
+    """Tells for pairs of kinds whether a significantly lower figure is proven better, where lower is better.
 
     - Equal kinds compare by value: exact values, bounds as the promises that they are, estimates as estimates.
     - An upper bound below an exact value is better, for its true value is lower still.
     - An exact value below an upper bound proves nothing: the bound may hide a better model.
     - Any other mixture is left unordered.
-
-    Args:
-        lower, higher: the kinds of the figures, such as ``"exact"``; arrays of them, or one each.
     """
     low, high = np.asarray(lower, dtype=object), np.asarray(higher, dtype=object)
     return np.asarray((low == high) | ((low == "upper bound") & (high == "exact")), dtype=bool)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Whether two models differ.
-
-    Attributes:
-        difference: the first model's mean minus the second's, over the images that both scored.
-        standard_error: of the difference; 0 where nothing varies.
-        degrees_of_freedom: of Student's t; infinite where nothing varies, and for a normal test.
-        p_value: two-sided, of no difference.
-        interval: 95 % confidence interval of the difference.
-        basis: what the test generalises to. ``images``: a model had a single seed, and another training might
-            reverse the result. ``seeds``: there are no values per image. ``resampling``: neither; the figures' own
-            standard errors.
-    """
-
-    difference: float
-    standard_error: float
-    degrees_of_freedom: float
-    p_value: float
-    interval: tuple[float, float]
-    basis: Basis
-
-
-@dataclass(frozen=True)
-class RankInterval:
-    """The ranks that a model may have: both ends included, 1 is best. Ties are not transitive, so print both ends."""
-
-    best: int
-    worst: int
-
-    def __str__(self) -> str:
-        return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"

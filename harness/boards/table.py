@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from harness.boards.problems import Problem
-from harness.boards.ranking import Ranks
-from harness.boards.rows import BoardRow
-from harness.boards.statistics import RankInterval
+from harness.boards.pair_tests import RankInterval, Ranks
+from harness.boards.row import BoardRow, Problem
 from harness.interface.board import Cell, Column
 
 Place = Literal["ranked", "unranked", "audit failed", "reference", "missing"]
-_TEXT = {"": "string"}
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,11 @@ class Table:
     @classmethod
     def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
         """Returns a table of printed cells; ``numeric`` names the columns that are aligned right."""
-        columns = [Column(name, name, style="count" if name in numeric else "text", parts=_TEXT) for name in headers]
-        lines = [
-            Line({header: Cell(text, text=text) for header, text in zip(headers, row, strict=True)}) for row in rows
+        columns = [
+            Column(name, name, style="count" if name in numeric else "text", parts={"": "string"}) for name in headers
         ]
-        return cls(tuple(columns), tuple(lines))
+        lines = [{name: Cell(text, text=text) for name, text in zip(headers, row, strict=True)} for row in rows]
+        return cls(tuple(columns), tuple(map(Line, lines)))
 
     @property
     def models(self) -> tuple[Line, ...]:

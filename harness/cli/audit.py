@@ -1,4 +1,4 @@
-"""``harness audit MODEL``: every check on one model, with what it rests on and what is likely wrong."""
+"""``harness audit MODEL``: every check on one model; or with ``--code N``, test images coded by a trained one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import difflib
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table
+from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table, read_suite
 
 if TYPE_CHECKING:
+    from harness.auditing.coding import Receipt
     from harness.auditing.subject import Subject
     from harness.cli.context import Context
-    from harness.interface.metric import Origin
+    from harness.interface.dataset import Dataset
     from harness.interface.model import Model
     from harness.interface.spec import ImageSpec
     from harness.records.record import RunRecord
     from harness.records.verdict import AuditReport, CheckResult
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
+_SEED = 0  # of which images are coded
+_SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
 
 
 def audit(
@@ -65,9 +70,7 @@ def audit(
     if model is None:
         raise ValueError("name a model to audit: a registered one, a file.py:Class, or a run; --list names the checks")
     if code is not None:
-        from harness.cli import coding
-
-        coding.code(
+        code_images(
             options, model, code, output=code_file, suite=suite, weights=weights, dataset=dataset, changes=changes,
             device=device, json=json,
         )  # fmt: skip
@@ -101,8 +104,10 @@ def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
     """Returns what is to be audited, and the arguments that say so again."""
+    from harness.auditing.spaces import describe
     from harness.auditing.subject import Subject
     from harness.discovery.loading import origin_of
+    from harness.interface.model import Unsupported
 
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
@@ -119,20 +124,13 @@ def _asked(
         full = options.dataset(record.spec.dataset, record.run).spec
         words += ["--dataset", record.spec.dataset]
     if full is not None:
-        _check_it_takes(origin, full)
+        try:
+            origin.construct(full)
+        except Unsupported as reason:
+            raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
+        except (RuntimeError, TypeError, AttributeError, LookupError):
+            pass  # defects: the audit names them
     return Subject(name, origin.construct, origin.changed, full), words
-
-
-def _check_it_takes(origin: Origin, full: ImageSpec) -> None:
-    from harness.auditing.spaces import describe
-    from harness.interface.model import Unsupported
-
-    try:
-        origin.construct(full)
-    except Unsupported as reason:
-        raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
-    except (RuntimeError, TypeError, AttributeError, LookupError):
-        pass  # defects: the audit names them
 
 
 def _find(options: Context, model: str) -> tuple[type[Model], str, RunRecord | None]:
@@ -164,8 +162,6 @@ def _size(text: str) -> ImageSpec:
 
 # --- what is said ---
 
-_SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
-
 
 def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
@@ -181,7 +177,16 @@ def _print(report: AuditReport, words: Sequence[str]) -> None:
     notes = [f"  {result.check}: {note}" for result in report.checks for note in result.notes]
     if notes:
         echo("\n".join(["\nnotes", *notes]))
-    echo(f"\n{verdict_line(report)}")
+    verdicts = [result.verdict for result in report.checks]
+    made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable')} do not apply"
+    if report.failed:
+        made = f"failed {', '.join(result.check for result in report.failed)}; {made}"
+    why = {
+        "not enumerated": "; not enumerated: it takes no sample space that can be",
+        "no likelihood": "; it promises no likelihood",
+    }.get(report.standing, "")
+    sign = "✗" if report.failed else "✓"
+    echo(f"\n{sign} {report.model}: {made}{why} ({report.seconds:.1f} s, seed {report.seed})")
 
 
 def _cells(result: CheckResult) -> list[str]:
@@ -191,15 +196,135 @@ def _cells(result: CheckResult) -> list[str]:
     return [f"{result.statistic:.3g}", f"{relation} {result.threshold:.1g}", result.smallest_defect, result.where]
 
 
-def verdict_line(report: AuditReport) -> str:
-    """Returns the verdict on a model in a line."""
-    counts = [result.verdict for result in report.checks]
-    made = f"{counts.count('pass')} checks passed, {counts.count('not applicable')} do not apply"
-    if report.failed:
-        made = f"failed {', '.join(result.check for result in report.failed)}; {made}"
-    why = {
-        "not enumerated": "; not enumerated: it takes no sample space that can be",
-        "no likelihood": "; it promises no likelihood",
-    }
-    sign = "✗" if report.failed else "✓"
-    return f"{sign} {report.model}: {made}{why.get(report.standing, '')} ({report.seconds:.1f} s, seed {report.seed})"
+# --- images coded by a trained model ---
+
+
+def code_images(
+    options: Context,
+    model: str,
+    number: int,
+    *,
+    output: str | None = None,
+    suite: str | None = None,
+    weights: str | None = None,
+    dataset: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``.
+
+    Raises:
+        ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
+    """
+    import torch
+
+    from harness.auditing import coding
+    from harness.running.loading import load_model
+    from harness.support.files import write_atomically
+
+    if weights is not None:
+        name, trained, data = _from_file(options, model, weights, dataset, changes, device)
+    elif changes:
+        raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
+    else:
+        record = _find_trained(options, model, suite, dataset)
+        name, trained = record.run, load_model(record, options.settings(device=device))
+        data = options.dataset(record.spec.dataset, record.run)
+    images = data.test.draw(0).images
+    # a seeded choice without replacement, in the order of the split: its first images may be of one class
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values
+    receipt, content = coding.code_images(trained, images[chosen], progress=_tell)
+    if output is not None:
+        write_atomically(Path(output), content)
+    if json:
+        derived = {key: getattr(receipt, key) for key in ("bits_per_image", "nats_per_image", "overhead", "holds")}
+        print_json({**asdict(receipt), **derived, "model": name, "dataset": data.name, "file": output})
+    else:
+        echo("\n".join(_receipt_in_words(receipt, name, data, output)))
+    if not receipt.holds:
+        raise typer.Exit(1)
+
+
+def _find_trained(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
+    """Returns the one trained run that is meant."""
+    from harness.records.selection import VALID_PREFIX
+
+    store, folder = options.artifacts.store, options.artifacts.folder
+    referred = None if suite is None else store.references().get(read_suite(suite).name, set())
+    records = [
+        record
+        for record in store.records()
+        if (referred is None or record.run in referred) and dataset in (None, record.spec.dataset)
+    ]
+    found = (
+        [record for record in records if record.run == name]
+        or [record for record in records if record.spec.model == name]
+        or [record for record in records if record.run.startswith(name)]
+    )
+    trained = [record for record in found if folder(record.run).fit() is not None]
+    # of a grid, the configuration that was chosen is the one that has test scores
+    chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
+    if not trained:
+        raise ValueError(
+            f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
+            "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
+        )
+    if len(trained) > 1 and len(chosen) != 1:
+        names = ", ".join(record.run for record in trained[:5])
+        raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")
+    return trained[0] if len(trained) == 1 else chosen[0]
+
+
+def _from_file(
+    options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
+) -> tuple[str, Model, Dataset]:
+    from harness.discovery.hyperparameters import resolve
+    from harness.discovery.loading import load_model_class
+    from harness.support.checkpoint import load_weights
+    from harness.support.environment import choose_device
+    from harness.support.randomness import isolated_rng
+
+    if dataset is None:
+        raise ValueError("--weights needs --dataset, whose test images are coded")
+    model_class, data, where = load_model_class(options.plugins, model), options.dataset(dataset), choose_device(device)
+    with isolated_rng(_SEED, where):
+        trained = model_class(data.spec, **resolve(model_class, dict(map(parse_setting, changes)))).to(where)
+    load_weights(Path(weights), trained)
+    return f"{model} with {weights}", trained, data
+
+
+def _tell(stage: str, fraction: float) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"\r{stage} {fraction:4.0%}" + "\n" * (stage == "decode" and fraction >= 1), nl=False, err=True)
+
+
+def _receipt_in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:
+    from harness.auditing.coding import HEADER_BYTES, TOLERANCE
+
+    kept = "" if output is None else f", kept in {output}"
+    back = "returns the same images" if receipt.decoded_equal else "DOES NOT return the images"
+    lines = [
+        f"{receipt.num_images:,} test images of {data.name}, coded by {name}",
+        f"file      {receipt.num_bytes:,} bytes{kept}: {receipt.bits_per_image:.2f} bits an image",
+        f"          {receipt.nats_per_image:.3f} nats an image, {HEADER_BYTES} bytes of header included",
+        f"log_prob  {receipt.nll:.3f} nats an image: the file is {receipt.overhead:+.2%}",
+        f"decoding  {back}; {receipt.encode_seconds:.1f} s to encode, {receipt.decode_seconds:.1f} s to decode",
+    ]
+    as_long = "as long as the likelihood says"
+    if receipt.is_upper_bound:
+        as_long = "in the range that the likelihood allows"
+        lines.append(
+            f"          each image is coded by the best of several orders: the size is an upper bound, by up to "
+            f"{receipt.bound_slack:.2f} nats"
+        )
+    if not receipt.decoded_equal:
+        verdict = "✗ the conditionals differ from call to call: nothing that is coded by them can be decoded"
+    elif not receipt.holds:
+        verdict = (
+            f"✗ the conditionals, as they are before an entry is known, give {receipt.conditional_nats:.3f} nats an "
+            f"image, and log_prob {receipt.nll:.3f}: log_prob is not that of these conditionals, or they see the future"
+        )
+    else:
+        verdict = f"✓ but for its header, the file is {as_long}, to {TOLERANCE:.0%}"
+    return [*lines, verdict]

@@ -48,8 +48,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     """Returns the schemas by the names of their files."""
     from harness.boards.published import PublishedFigure
     from harness.profiling.profile import GenerationProfile
-    from harness.suites.schema import schema_of, schema_of_tables
     from harness.suites.suite import Suite
+    from harness.suites.toml import schema_of, schema_of_tables
 
     return {
         "suite.schema.json": schema_of(Suite),

@@ -29,7 +29,7 @@ def sample(
     """Draw images from a trained model and write them as a PNG grid."""
     import torch
 
-    from harness.interface.image_grid import save_grid
+    from harness.interface.figure import save_grid
     from harness.running.loading import load_model
     from harness.support.names import did_you_mean
 

@@ -60,44 +60,31 @@ def _parts(settings: str) -> list[str]:
 
 
 def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> Profiled:
-    """Returns the model that a row names.
-
-    Args:
-        options: the global ones.
-        row: names a model or a run.
-        device: where a run's model is loaded.
-        folder: what a name such as ``my_model.py:KDE`` is relative to.
+    """Returns the model that a row names, a run's on ``device``; names of files are relative to ``folder``.
 
     Raises:
         ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
     """
+    from harness.boards.rows import rows_of
     from harness.discovery.hyperparameters import as_json, resolve
     from harness.discovery.loading import load_model_class, model_code, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
-
-    if row.run is not None:
-        return _trained(options, row, row.run, device)
-    plugins, name = options.plugins.at(folder), str(row.name)
-    model_class = load_model_class(plugins, name)
-    resolve(model_class, row.hyperparameters)
-
-    def make(spec: ImageSpec) -> Model:
-        model = model_class(spec, **resolve(model_class, row.hyperparameters))
-        return with_samplers(plugins, model, everyones=True)
-
-    return Profiled(
-        row.row_label, name, make, as_json(row.hyperparameters), model_code(plugins, name),
-        sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
-    )  # fmt: skip
-
-
-def _trained(options: Context, row: ProfiledRow, run: str, device: str) -> Profiled:
-    from harness.boards.rows import rows_of
-    from harness.discovery.loading import model_code, sampler_codes
-    from harness.profiling.generation import Profiled
     from harness.running.loading import load_model
 
-    record = options.find_run(run)
+    if row.run is None:
+        plugins, name = options.plugins.at(folder), str(row.name)
+        model_class = load_model_class(plugins, name)
+        resolve(model_class, row.hyperparameters)
+
+        def make(spec: ImageSpec) -> Model:
+            model = model_class(spec, **resolve(model_class, row.hyperparameters))
+            return with_samplers(plugins, model, everyones=True)
+
+        return Profiled(
+            row.row_label, name, make, as_json(row.hyperparameters), model_code(plugins, name),
+            sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
+        )  # fmt: skip
+    record = options.find_run(row.run)
     name = record.spec.model
     if row.name not in (None, name):
         raise ValueError(f"run {record.run!r} is of the model {name!r}, not {row.name!r}")

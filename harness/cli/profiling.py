@@ -46,7 +46,7 @@ def generation(
     rounds: int = typer.Option(None, "--rounds", min=1, help="How often each sampler is timed; 5."),
     threads: int = typer.Option(None, "--threads", min=1, help="Threads; 1."),
     device: str = typer.Option(None, "--device", help="cpu, cuda, ...; auto takes the accelerator if any."),
-    budget: float = typer.Option(
+    budget_seconds: float = typer.Option(
         None, "--budget-seconds", min=0.0, help="How long one sampler may take at one size and batch size; 30."
     ),
     seed: int = typer.Option(None, "--seed", min=0, help="Of weights that are not trained, and of the noise; 0."),
@@ -59,23 +59,19 @@ def generation(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Time every sampler of every model at every size and batch size, each with its certificate."""
-    options: Context = context.obj
-    given: dict[str, Any] = {
-        "sizes": sizes or None, "batch_sizes": batch_sizes or None, "samplers": samplers or None, "baseline": baseline,
-        "channels": channels, "levels": levels, "rounds": rounds, "threads": threads, "device": device,
-        "budget_seconds": budget, "seed": seed,
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
-    profile, folder, stem = _profile(options, models or [], suite, given)
-    folder = Path(output) if output else folder
     from harness.profiling.files import write_profile
     from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements, write_measurements
+    from harness.profiling.profile import GenerationProfile
 
+    settings = [name for name in GenerationProfile.model_fields if name in context.params and name != "models"]
+    given = {name: value for name in settings if (value := context.params[name]) not in (None, [], ())}
+    profile, folder, stem = _profile(context.obj, models or [], suite, given)
+    folder = Path(output) if output else folder
     file, interrupted = folder / MEASUREMENTS_FILE, False
     current: list[Measurement] = []
     try:
         code_folder = suite_path(suite).parent if suite else Path()
-        current = _measure(options, profile, file, code_folder, again=again, quiet=json)
+        current = _measure(context.obj, profile, file, code_folder, again=again, quiet=json)
     except KeyboardInterrupt:
         interrupted = True
     found = read_measurements(file)
@@ -84,13 +80,12 @@ def generation(
             raise KeyboardInterrupt
         return
     write_measurements(file, found)
-    machines, files = _render(profile, found, stem, f" {suite_path(suite).stem}" if suite else "")
+    machines, files = _render(profile, found, stem, named=bool(suite))
     written = write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
     else:
-        for tables in machines:
-            _print_tables(tables)
+        _print_tables(machines)
         echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *(path.name for path in written)])}")
     if interrupted:
         echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
@@ -113,35 +108,30 @@ def report(
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
 ) -> None:  # fmt: skip
     """Make the tables and the plot of a profile again from its measurements."""
+    from harness.profiling import measurement
     from harness.profiling.files import check_profile, write_profile
-    from harness.profiling.measurement import (
-        MEASUREMENTS_FILE,
-        merge_measurements,
-        read_measurements,
-        write_measurements,
-    )
     from harness.profiling.profile import GenerationProfile
 
-    folder, profile, stem, named = Path(target), None, STEM, ""
+    folder, profile, stem = Path(target), None, STEM
     if not folder.is_dir():
-        folder, stem = suite_path(target).with_suffix(""), suite_path(target).stem
-        profile, named = GenerationProfile.read(suite_path(target)), f" {stem}"
+        path = suite_path(target)
+        folder, stem, profile = path.with_suffix(""), path.stem, GenerationProfile.read(path)
         if baseline is not None:
-            raise ValueError(f"--baseline goes with a folder: {suite_path(target)} names its own")
-    file = folder / MEASUREMENTS_FILE
+            raise ValueError(f"--baseline goes with a folder: {path} names its own")
+    file = folder / measurement.MEASUREMENTS_FILE
     if not file.exists():
-        raise ValueError(f"{folder} has no {MEASUREMENTS_FILE}: 'harness profile generation' measures it")
-    found = read_measurements(file)
+        raise ValueError(f"{folder} has no {file.name}: 'harness profile generation' measures it")
+    found = measurement.read_measurements(file)
     if others:
         if check:
             raise ValueError("--check writes nothing, so that nothing can be added")
-        paths = [Path(other) / MEASUREMENTS_FILE if Path(other).is_dir() else Path(other) for other in others]
+        paths = [Path(other) / file.name if Path(other).is_dir() else Path(other) for other in others]
         if missing := [path for path in paths if not path.is_file()]:
             raise ValueError(f"there are no measurements at {missing[0]}")
-        found = merge_measurements([found, *map(read_measurements, paths)])
-        write_measurements(file, found)
-    machines, files = _render(profile, found, stem, named, baseline=baseline)
-    gives = f"what {MEASUREMENTS_FILE} gives"
+        found = measurement.merge_measurements([found, *map(measurement.read_measurements, paths)])
+        measurement.write_measurements(file, found)
+    machines, files = _render(profile, found, stem, named=profile is not None, baseline=baseline)
+    gives = f"what {file.name} gives"
     if not check:
         for written in write_profile(files, folder):
             echo(str(written))
@@ -170,13 +160,11 @@ def trace(
     output: str = typer.Option("trace.json", "-o", "--output", help="The file: .json or .json.gz."),
 ) -> None:
     """Write a trace in Chrome's format, for chrome://tracing or ui.perfetto.dev, and print the costliest operators."""
-    import torch
-
     from harness.cli.profiled import profiled, row_of
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
     from harness.profiling.trace import record_trace
-    from harness.support.environment import choose_device
+    from harness.support.environment import choose_device, on_threads
 
     options: Context = context.obj
     if what not in _WHAT:
@@ -185,16 +173,13 @@ def trace(
         raise ValueError("--sampler goes with --what sampling")
     if not output.endswith((".json", ".json.gz")):
         raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
-    where, before = choose_device(device), torch.get_num_threads()
-    chosen = profiled(options, row_of(options, model), device, Path())
-    torch.set_num_threads(threads)
-    try:
-        made = chosen.make(chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)).to(where).eval()
+    where, chosen = choose_device(device), profiled(options, row_of(options, model), device, Path())
+    spec = chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)
+    with on_threads(threads):
+        made = chosen.make(spec).to(where).eval()
         top = record_trace(
             made, what, Path(output), sampler=sampler, batch_size=batch_size, steps=steps  # type: ignore[arg-type]
         )  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
     print_table(["operator", "calls", "own time", "share"], [list(line) for line in top])
     echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
 
@@ -205,7 +190,7 @@ def _profile(
     """Returns the profile, its folder, and what its files are called."""
     from harness.cli.profiled import row_of
     from harness.profiling.profile import GenerationProfile
-    from harness.support.digest import digest_of
+    from harness.support.names import digest_of
 
     if suite is not None:
         if models:
@@ -233,13 +218,13 @@ def _measure(
 
     device = choose_device(profile.device)
     rows = [profiled(options, row, profile.device, folder) for row in profile.models]
-    known = [] if again else read_measurements(file)
 
     def keep(measurement: Measurement) -> None:
         append_measurement(file, measurement)
         if not quiet:
             echo(outcome_line(measurement), err=True)
 
+    known = [] if again else read_measurements(file)
     run = GenerationRun(profile, rows, device, known=known, on_measurement=keep)
     run.check()
     run.run()
@@ -250,25 +235,26 @@ def _measure(
     return [*run.kept, *run.made]
 
 
-def _print_tables(tables: MachineTables) -> None:
-    """Prints a machine's tables; fewer columns than on the page."""
+def _print_tables(machines: list[MachineTables]) -> None:
+    """Prints each machine's tables; fewer columns than on the page."""
     from harness.profiling.page import machine_section
     from harness.report.grid import grid_of
 
-    section = machine_section(tables)
-    echo(f"\n{section.lead}")
-    for part in section.subsections:
-        echo(f"\n{part.title}")
-        if part.table is not None:
-            grid = grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
-            print_table(grid.headers, grid.rows)
-        for line in filter(None, [part.lead, *part.notes]):
-            echo(line)
+    for section in map(machine_section, machines):
+        echo(f"\n{section.lead}")
+        for part in section.subsections:
+            echo(f"\n{part.title}")
+            if part.table is not None:
+                grid = grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
+                print_table(grid.headers, grid.rows)
+            for line in filter(None, [part.lead, *part.notes]):
+                echo(line)
 
 
 def _render(
-    profile: GenerationProfile | None, found: list[Measurement], stem: str, named: str, *, baseline: str | None = None
+    profile: GenerationProfile | None, found: list[Measurement], stem: str, *, named: bool, baseline: str | None = None
 ) -> tuple[list[MachineTables], dict[str, bytes]]:
+    """Returns the tables and the files; of a profile that is ``named``, the command that makes them names it."""
     from harness.profiling.files import render_profile
     from harness.profiling.tables import tables_of
 
@@ -279,4 +265,5 @@ def _render(
             own = [item.label for item in found if row.run and item.run and item.run.startswith(row.run)]
             labels |= dict.fromkeys(own if row.label is None and own else [row.row_label])
     machines = tables_of(found, labels=list(labels), baseline=baseline)
-    return machines, render_profile(title, machines, stem=stem, command=f"harness profile report{named}")
+    command = f"harness profile report {stem}" if named else "harness profile report"
+    return machines, render_profile(title, machines, stem=stem, command=command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 from functools import lru_cache
@@ -13,23 +14,18 @@ UNKNOWN = "(unknown distribution)"
 
 def installed() -> tuple[list[importlib.metadata.EntryPoint], list[tuple[str, Exception]]]:
     """Returns the entry points of the group ``harness``, and whose cannot be read, with what went wrong."""
-    try:
-        return list(importlib.metadata.entry_points(group=GROUP)), []
-    except Exception:  # one malformed file, of any distribution, fails the whole look-up: go through them one by one
-        pass
-    points: list[importlib.metadata.EntryPoint] = []
-    unreadable: list[tuple[str, Exception]] = []
-    seen = set[str]()
+    points, unreadable, seen = list[importlib.metadata.EntryPoint](), list[tuple[str, Exception]](), set[str]()
     for distribution in importlib.metadata.distributions():
-        name = name_of(distribution)
-        if name in seen and name != UNKNOWN:
+        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
             continue
-        seen.add(name)
+        name, _ = name_and_version(distribution)
+        if name in seen:
+            continue
+        seen |= {name} - {UNKNOWN}
         try:
             points += distribution.entry_points.select(group=GROUP)
-        except Exception as error:
-            if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
-                unreadable.append((name, error))
+        except Exception as error:  # one malformed file takes no other down
+            unreadable.append((name, error))
     return points, unreadable
 
 
@@ -58,21 +54,14 @@ def _required(distribution: str) -> set[str]:
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name is not None}
 
 
-def name_of(distribution: importlib.metadata.Distribution | None) -> str:
-    """Returns a distribution's name, whatever is wrong with its metadata."""
-    return _field(distribution, "Name") or UNKNOWN
-
-
-def version_of(distribution: importlib.metadata.Distribution | None) -> str:
-    """Returns a distribution's version, or nothing."""
-    return _field(distribution, "Version")
-
-
-def _field(distribution: importlib.metadata.Distribution | None, name: str) -> str:
-    try:
-        return (distribution.metadata[name] if distribution is not None else "") or ""
-    except Exception:  # some versions of importlib.metadata raise where others return None
-        return ""
+def name_and_version(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    """Returns both, whatever is wrong with the metadata: the version may be empty, the name say that it is unknown."""
+    found = {"Name": "", "Version": ""}
+    for field in found:
+        # some versions of importlib.metadata raise where others return None
+        with contextlib.suppress(Exception):
+            found[field] = (distribution.metadata[field] if distribution is not None else "") or ""
+    return found["Name"] or UNKNOWN, found["Version"]
 
 
 def describe_error(error: BaseException) -> str:

@@ -19,11 +19,7 @@ class HyperparameterError(ValueError):
 
 
 def parameters_of(model: type) -> dict[str, inspect.Parameter]:
-    """Returns the keyword-only parameters of a model's constructor.
-
-    Raises:
-        HyperparameterError: the constructor is not ``(self, spec, *, name: type = default, ...)``.
-    """
+    """Returns a constructor's keyword-only parameters, if it is ``(self, spec, *, name: type = default, ...)``."""
     found = dict(inspect.signature(model).parameters)
     found.pop("spec", None)
     for name, parameter in found.items():
@@ -38,28 +34,20 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns all hyperparameters of a model as its constructor takes them: ``given``, checked, over the defaults.
 
     Types are checked strictly ("5" is no integer, 1.5 is none either), except that a list stands for a tuple.
-
-    Raises:
-        HyperparameterError: an unknown name (with the nearest known ones), or a value of the wrong type.
     """
     known = parameters_of(model)
-    for name in given:
+    resolved = {name: parameter.default for name, parameter in known.items()}
+    for name, value in given.items():
         if name not in known:
             raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
-    resolved = {}
-    for name, parameter in known.items():
-        if name not in given:
-            resolved[name] = parameter.default
-            continue
         try:
-            resolved[name] = TypeAdapter(_type_of(model, parameter)).validate_json(
-                json.dumps(given[name], allow_nan=False), strict=True
-            )
+            wanted = TypeAdapter(_type_of(model, known[name]))
+            resolved[name] = wanted.validate_json(json.dumps(value, allow_nan=False), strict=True)
         except (ValidationError, TypeError, ValueError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            wanted = inspect.formatannotation(parameter.annotation).strip("'")
+            kind = inspect.formatannotation(known[name].annotation).strip("'")
             raise HyperparameterError(
-                f"{model.__name__}: hyperparameter {name} = {given[name]!r} is not a {wanted}: {reason}"
+                f"{model.__name__}: hyperparameter {name} = {value!r} is not a {kind}: {reason}"
             ) from error
     return resolved
 
@@ -78,6 +66,5 @@ def _type_of(model: type, parameter: inspect.Parameter) -> Any:
 
 def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns hyperparameters as JSON holds them (tuples become lists)."""
-    content = json.loads(json.dumps(dict(hyperparameters)))
-    assert isinstance(content, dict)
+    content: dict[str, Any] = json.loads(json.dumps(dict(hyperparameters)))
     return content

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
-from harness.discovery.code_entry import CodeEntry
 from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import loaded_target
+from harness.discovery.targets import CodeEntry, loaded_target
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -20,19 +19,14 @@ from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
-from harness.support.digest import digest_of
-from harness.support.names import BOARD_NAME
+from harness.support.names import BOARD_NAME, digest_of
 from harness.support.randomness import derive_seed
 
 M = TypeVar("M", bound=Model)
 
 
 def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
-    """Loads a dataset by its name as a suite writes it.
-
-    Raises:
-        ValueError, OSError: an unknown name, files that are missing or wrong, or whatever else its code raises.
-    """
+    """Loads a dataset by its name as a suite writes it; whatever goes wrong is a ValueError or an OSError."""
     entry, arguments = plugins.find("dataset", name)
     load = entry.load()
     try:
@@ -91,10 +85,7 @@ def sampler_codes(plugins: PluginManager, name: str) -> dict[str, str]:
 def with_samplers(plugins: PluginManager, model: M, *, everyones: bool = False) -> M:
     """Gives a model the samplers registered for its class; they are imported when they are used.
 
-    Args:
-        plugins: what is installed.
-        model: of a class that may be registered under several names, or under none.
-        everyones: those of other plugins too, which the model has no part in: its audit leaves them out.
+    With ``everyones``, those of other plugins too, which the model has no part in: its audit leaves them out.
     """
     own, others = dict[str, Sampler](), dict[str, Sampler]()
     for entry in plugins.entries("model"):
@@ -120,26 +111,13 @@ def build_model(
     torch.manual_seed(derive_seed(spec.seed, "initialisation"))
     model = model_class(data.spec, **resolve(model_class, spec.hyperparameters))
     with_samplers(plugins, model, everyones=everyones_samplers)
-    if spec.precision == "float64":
-        model = model.double()
-    return model.to(device)
+    return (model.double() if spec.precision == "float64" else model).to(device)
 
 
 def origin_of(
     plugins: PluginManager, model_class: type[Model], name: str, hyperparameters: Mapping[str, Any], code: str = ""
 ) -> Origin:
-    """Returns how a model's class is made into a model.
-
-    Args:
-        plugins: what is installed.
-        model_class: the class.
-        name: what it is called: its registered name, where it has one.
-        hyperparameters: what differs from its defaults.
-        code: the digest of its code, and of that of its samplers.
-
-    Raises:
-        HyperparameterError: a wrong hyperparameter.
-    """
+    """Returns how a model's class is made into a model; ``hyperparameters`` are what differs from its defaults."""
     defaults, chosen = (as_json(resolve(model_class, given)) for given in ({}, hyperparameters))
     return Origin(
         name,

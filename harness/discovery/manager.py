@@ -11,44 +11,24 @@ import importlib.metadata
 import os
 import re
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pluggy
 
-from harness.discovery.code_entry import CodeEntry, says_where
-from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_of, shared_packages, version_of
-from harness.discovery.targets import missing_target
-from harness.interface import hooks as hookspecs
-from harness.interface.entries import (
-    BoardEntry,
-    DatasetEntry,
-    Entry,
-    ExecutorEntry,
-    FigureEntry,
-    MetricEntry,
-    ModelEntry,
-    SamplerEntry,
-)
+from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_and_version, shared_packages
+from harness.discovery.targets import CodeEntry, missing_target, says_where
+from harness.interface import entries, hooks
+from harness.interface.entries import Entry, SamplerEntry
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
 Kind = Literal["dataset", "model", "metric", "sampler", "board", "figure", "executor"]
-BY_FILE: tuple[Kind, ...] = ("dataset", "model")  # what a suite can name by where its code is
-_ENTRY_TYPES: dict[Kind, type[Entry]] = {
-    "dataset": DatasetEntry,
-    "model": ModelEntry,
-    "metric": MetricEntry,
-    "sampler": SamplerEntry,
-    "board": BoardEntry,
-    "figure": FigureEntry,
-    "executor": ExecutorEntry,
-}
-KINDS: tuple[Kind, ...] = tuple(_ENTRY_TYPES)
-
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_BY_FILE = ("dataset", "model")  # what a suite can name by where its code is
 _BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
 
 
@@ -91,63 +71,51 @@ class PluginInfo:
         return f"{self.distribution} {self.version}".strip()
 
 
-@dataclass(frozen=True)
-class _Registered:
-    entry: Entry
-    plugin: PluginInfo
+Claim = tuple[Entry, PluginInfo]
 
 
 class PluginManager:
-    """Finds the installed plugins and keeps what they register.
+    """Finds what is installed, ``entry_points`` or all that there are, and keeps what it registers.
 
-    Args:
-        entry_points: what is installed; the default asks ``importlib.metadata``.
-        blocked: names of plugins that are not imported, besides those in ``HARNESS_DISABLE_PLUGINS``.
-        built_in: modules of the core that register through the same hooks.
+    Plugins named in ``blocked``, or in ``HARNESS_DISABLE_PLUGINS``, are not imported.
     """
 
     def __init__(
-        self,
-        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
-        *,
-        blocked: Iterable[str] = (),
-        built_in: Sequence[str] = _BUILT_IN,
+        self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, *, blocked: Iterable[str] = ()
     ) -> None:
         self.plugins: list[PluginInfo] = []
         self.code_folder = Path()
         self._blocked = {*blocked, *filter(None, os.environ.get(BLOCK_VARIABLE, "").replace(",", " ").split())}
-        self._names: dict[Kind, dict[str, list[_Registered]]] = {kind: {} for kind in _ENTRY_TYPES}
-        self._disputed: dict[Kind, set[str]] = {kind: set() for kind in _ENTRY_TYPES}
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
-        for module in built_in:
-            info = PluginInfo(module.rpartition(".")[2], OWN, _own_version(), module)
+        self._names: dict[Kind, dict[str, list[Claim]]] = {kind: {} for kind in KINDS}
+        self._disputed = set[tuple[Kind, str]]()
+        self._manager = pluggy.PluginManager(hooks.PROJECT)
+        self._manager.add_hookspecs(hooks)
+        _, version = name_and_version(next(iter(importlib.metadata.distributions(name=OWN)), None))
+        for module in _BUILT_IN:
+            self.plugins.append(info := PluginInfo(module.rpartition(".")[2], OWN, version, module))
             self._add(info, importlib.metadata.EntryPoint(info.name, module, GROUP))
         points, unreadable = (entry_points, []) if entry_points is not None else installed()
         for name, error in unreadable:
             problem = Problem(f"entry_points.txt cannot be read: {describe_error(error)}")
             self.plugins.append(PluginInfo(name, name, "", "", problems=[problem]))
-        for point in sorted(points, key=lambda point: (point.name, name_of(point.dist))):
+        for point in sorted(points, key=lambda point: (point.name, name_and_version(point.dist)[0])):
             self._discover(point)
-        for kind in _ENTRY_TYPES:
+        for kind in KINDS:
             self._collect(kind)
             self._find_conflicts(kind)
 
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
-        info = PluginInfo(point.name, name_of(point.dist), version_of(point.dist), point.value)
+        info = PluginInfo(point.name, *name_and_version(point.dist), point.value, blocked=point.name in self._blocked)
         twin = next((other for other in self.plugins if other.name == info.name), None)
         if twin is not None and (twin.distribution, twin.value) == (info.distribution, info.value):
             return  # the same entry point, found twice on the path
-        if point.name not in self._blocked and twin is None:
-            self._add(info, point)
-            return
-        info.blocked = point.name in self._blocked
+        self.plugins.append(info)
         if twin is not None and not info.blocked:
             info.report(f"plugin name {info.name!r} is taken by {twin.source}; uninstall one of the two, or block it")
-        self.plugins.append(info)
+        elif not info.blocked:
+            self._add(info, point)
 
     def _add(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
-        self.plugins.append(info)
         try:
             plugin = point.load()
         except (Exception, SystemExit) as error:
@@ -164,7 +132,6 @@ class PluginManager:
             if not self._manager.get_hookcallers(plugin):
                 info.report(f"{point.value!r} has no hook: is @harness.hookimpl missing?")
         except pluggy.PluginValidationError as error:
-            # pluggy leaves the plugin half registered, and its bad hook would fail every later check
             self._forget(plugin)
             info.report(_explain_validation(str(error)))
         except (Exception, SystemExit) as error:
@@ -172,6 +139,7 @@ class PluginManager:
             info.report("registration failed", error)
 
     def _forget(self, plugin: object) -> None:
+        """Removes what pluggy leaves half registered; its bad hook would fail every later check."""
         if self._manager.is_registered(plugin):
             self._manager.unregister(plugin)
         for name, caller in list(vars(self._manager.hook).items()):
@@ -179,10 +147,10 @@ class PluginManager:
                 delattr(self._manager.hook, name)
 
     def _collect(self, kind: Kind) -> None:
-        hook = getattr(self._manager.hook, f"register_{kind}s")
-        for implementation in sorted(hook.get_hookimpls(), key=lambda item: str(item.plugin_name)):
+        where, wanted = f"register_{kind}s()", getattr(entries, f"{kind.capitalize()}Entry")
+        implementations = getattr(self._manager.hook, f"register_{kind}s").get_hookimpls()
+        for implementation in sorted(implementations, key=lambda item: str(item.plugin_name)):
             info = next(info for info in self.plugins if info.name == implementation.plugin_name and not info.blocked)
-            where = f"register_{kind}s()"
             try:
                 answer = implementation.function()
                 if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
@@ -193,44 +161,42 @@ class PluginManager:
             if not isinstance(answer, list):
                 info.report(f"{where} returned {answer!r:.80}, not a list of {kind} entries")
                 continue
-            wanted = _ENTRY_TYPES[kind]
             for entry in answer:
                 if isinstance(entry, wanted):
                     info.entries.append(entry)
-                    self._names[kind].setdefault(entry.full_name, []).append(_Registered(entry, info))
+                    self._names[kind].setdefault(entry.full_name, []).append((entry, info))
                 else:
                     info.report(f"{where} returned {entry!r:.80}, which is not a harness.{wanted.__name__}")
 
-    def _claims(self, kind: Kind, name: str) -> list[_Registered]:
+    def _claims(self, kind: Kind, name: str) -> list[Claim]:
         """Returns all that a name as a suite writes it could mean."""
         groups = self._names[kind].values()
-        return [item for group in groups if any(one.entry.match(name) is not None for one in group) for item in group]
+        meant = [group for group in groups if any(entry.match(name) is not None for entry, _ in group)]
+        return [claim for group in meant for claim in group]
 
     def _find_conflicts(self, kind: Kind) -> None:
         for name, found in sorted(self._names[kind].items()):
             claims = found if len(found) > 1 else self._claims(kind, name)
             if len(claims) > 1:
-                self._disputed[kind].add(name)
-                for info in {id(claim.plugin): claim.plugin for claim in claims}.values():
+                self._disputed.add((kind, name))
+                for info in {id(info): info for _, info in claims}.values():
                     info.report(f"{kind} {name!r} is registered by {_sources(claims)}")
 
     def check_targets(self) -> None:
         """Adds a problem for every target whose code is not there; reads sources, imports nothing."""
         for info in self.plugins:
             known = {problem.message for problem in info.problems}
-            missing = {missing_target(entry) or self._missing_model(entry) for entry in info.entries}
+            missing, models = {missing_target(entry) for entry in info.entries}, self._names["model"]
+            for entry in info.entries:
+                if isinstance(entry, SamplerEntry) and entry.model not in models:
+                    missing.add(f"sampler {entry.name!r}: no model {entry.model!r}{did_you_mean(entry.model, models)}")
             for message in sorted(filter(None, missing - known)):
                 info.report(message)
 
-    def _missing_model(self, entry: Entry) -> str | None:
-        if not isinstance(entry, SamplerEntry) or entry.model in self._names["model"]:
-            return None
-        return f"sampler {entry.name!r}: no model {entry.model!r}{did_you_mean(entry.model, self._names['model'])}"
-
     def entries(self, kind: Kind) -> list[Entry]:
         """Returns the usable entries of one kind, by name; names that two plugins claim are left out."""
-        disputed = self._disputed[kind]
-        return [found[0].entry for name, found in sorted(self._names[kind].items()) if name not in disputed]
+        names = sorted(self._names[kind].items())
+        return [claims[0][0] for name, claims in names if (kind, name) not in self._disputed]
 
     def at(self, folder: Path) -> PluginManager:
         """Returns the same plugins; names such as ``my_model.py:KDE`` are of files in ``folder``."""
@@ -240,7 +206,7 @@ class PluginManager:
 
     def has(self, kind: Kind, name: str) -> bool:
         """Tells whether a name is registered, or says where its code is."""
-        return bool(self._claims(kind, name)) or (kind in BY_FILE and says_where(name))
+        return bool(self._claims(kind, name)) or (kind in _BY_FILE and says_where(name))
 
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
@@ -256,8 +222,9 @@ class PluginManager:
         if len(claims) > 1:
             raise NameConflict(f"{kind} {name!r} is registered by {_sources(claims)}; uninstall or block one of them")
         if claims:
-            return claims[0].entry, claims[0].entry.match(name) or {}
-        if says_where(name) and kind in BY_FILE:
+            entry = claims[0][0]
+            return entry, entry.match(name) or {}
+        if says_where(name) and kind in _BY_FILE:
             return CodeEntry(name, name, folder=self.code_folder), {}
         if name.endswith(".py"):
             raise UnknownName(f"{kind} {name!r} is a file: say what in it is meant, {name}:NAME")
@@ -270,40 +237,26 @@ class PluginManager:
 
     def provider(self, kind: Kind, name: str) -> PluginInfo:
         """Returns the plugin that registers a name."""
-        entry, _ = self.find(kind, name)
-        return self.provider_of(kind, entry)
+        return self.provider_of(kind, self.find(kind, name)[0])
 
     def provider_of(self, kind: Kind, entry: Entry) -> PluginInfo:
         """Returns the plugin that registers an entry; code that nobody registers stands for itself."""
         if isinstance(entry, CodeEntry):
             return PluginInfo(entry.where, entry.where, "", entry.name, entries=[entry])
-        return self._names[kind][entry.full_name][0].plugin
+        return self._names[kind][entry.full_name][0][1]
 
     def samplers(self, model: str) -> tuple[list[SamplerEntry], list[SamplerEntry]]:
-        """Returns the samplers registered for a model: by the model's own plugin, in its order, and by others.
-
-        Raises:
-            UnknownName, NameConflict: see ``find``.
-        """
+        """Returns the samplers registered for a model: by the model's own plugin, in its order, and by others."""
         entry, _ = self.find("model", model)
         if isinstance(entry, CodeEntry):  # perhaps the code of a registered model
             code = (entry.module, entry.attribute)
-            known = [item for item in self.entries("model") if (item.module, item.attribute) == code]
-            if not known:
-                return [], []
-            entry = known[0]
-        own = [item for item in self.provider_of("model", entry).entries if isinstance(item, SamplerEntry)]
-        own = [item for item in own if item.model == entry.name]
+            entry = next((item for item in self.entries("model") if (item.module, item.attribute) == code), entry)
+        own = _samplers_of(entry.name, self.provider_of("model", entry).entries)
         names = {item.name for item in own}
-        usable = [item for item in self.entries("sampler") if isinstance(item, SamplerEntry)]
-        return own, [item for item in usable if item.model == entry.name and item.name not in names]
+        return own, [item for item in _samplers_of(entry.name, self.entries("sampler")) if item.name not in names]
 
     def packages(self) -> frozenset[str]:
-        """Returns the top-level packages whose source belongs to a plugin.
-
-        They are those that entries and entry points name, and those of the distributions that a plugin requires and
-        that themselves require the harness: layers that several plugins share.
-        """
+        """Returns the top-level packages whose source is a plugin's: named by it, or layers that plugins share."""
         tops = {entry.module.partition(".")[0] for info in self.plugins for entry in info.entries}
         for info in self.plugins:
             if info.entries and info.distribution != OWN:
@@ -341,19 +294,14 @@ def plugin_manager(blocked: tuple[str, ...] = ()) -> PluginManager:
 
 def _explain_validation(message: str) -> str:
     line = " ".join(message.split())
-    if "unknown hook" in line:
-        name = line.split("unknown hook ", 1)[1].split("'")[1]
-        hooks = [hook for hook in vars(hookspecs) if hook.startswith(("register_", "run_"))]
-        return f"unknown hook {name!r}{did_you_mean(name, hooks)}"
-    return line
+    found = re.search(r"unknown hook '(\w+)'", line)
+    known = [hook for hook in vars(hooks) if hook.startswith(("register_", "run_"))]
+    return line if found is None else f"unknown hook {found[1]!r}{did_you_mean(found[1], known)}"
 
 
-def _sources(claims: Iterable[_Registered]) -> str:
-    return " and ".join(f"{claim.plugin.source} (plugin {claim.plugin.name!r})" for claim in claims)
+def _samplers_of(model: str, items: Iterable[Entry]) -> list[SamplerEntry]:
+    return [item for item in items if isinstance(item, SamplerEntry) and item.model == model]
 
 
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version(OWN)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def _sources(claims: Iterable[Claim]) -> str:
+    return " and ".join(f"{info.source} (plugin {info.name!r})" for _, info in claims)

@@ -1,25 +1,37 @@
-"""Where the code behind a module or a target is, found without importing it."""
+"""Where code is: that of a target, found without importing it, and what a suite names by its place.
+
+``my_model.py:KDE`` names what there is no package for yet. The file is imported as a module of its own, and may import
+its neighbours, as ``python my_model.py`` could. It is imported again once it, or a neighbour, has changed: who tries a
+model from a notebook edits the file and runs it again.
+"""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
-import pkgutil
+import re
 import sys
-from collections.abc import Iterable
-from importlib.machinery import ModuleSpec
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from harness.interface.entries import Entry
+from harness.discovery.distributions import describe_error
+from harness.interface.entries import Entry, EntryError
+from harness.support.names import did_you_mean
+
+_PLACE = re.compile(r"([^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
+_CHANGED = "__harness_changed__"
+_came_along = set[str]()  # modules that files imported from beside them
 
 
 def source_file(module: str) -> Path | None:
     """Returns the Python file of a module, or None: no such module, or one that is no Python file."""
     spec = _find(module)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    path = Path(spec.origin)
-    return path if path.exists() else None
+    path = None if spec is None or spec.origin is None else Path(spec.origin)
+    return path if path is not None and path.suffix == ".py" and path.exists() else None
 
 
 def loaded_target(entry: Entry) -> object:
@@ -33,48 +45,27 @@ def missing_target(entry: Entry) -> str | None:
     """Returns what is wrong with an entry's target, as far as its source tells; None where nothing is."""
     if not isinstance(entry.target, str):
         return None
-    loaded = sys.modules.get(entry.module)
+    who, loaded = f"{entry.kind} {entry.name!r}", sys.modules.get(entry.module)
     if loaded is not None:
         found = hasattr(loaded, entry.attribute)
     elif _find(entry.module) is None:
-        return f"{entry.kind} {entry.name!r}: there is no module {entry.module!r}"
+        return f"{who}: there is no module {entry.module!r}"
     else:
         source = source_file(entry.module)
         found = source is None or _binds(source, entry.attribute)
-    return (
-        None if found else f"{entry.kind} {entry.name!r}: module {entry.module!r} has no attribute {entry.attribute!r}"
-    )
+    return None if found else f"{who}: module {entry.module!r} has no attribute {entry.attribute!r}"
 
 
 def _find(module: str) -> ModuleSpec | None:
+    """Finds a module where ``find_spec`` of a dotted name would import its parents."""
     top, *rest = module.split(".")
     try:
-        # find_spec of a dotted name would import its parents, so only the top level goes through it
-        loaded = sys.modules.get(top)
-        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(top)
-        name = top
-        for part in rest:
-            if spec is None:
-                return None
-            name = f"{name}.{part}"
-            spec = _find_in(name, spec.submodule_search_locations or [])
+        spec = sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
+        for part in rest:  # by this part alone: of a dotted name, PathFinder asks for the imported parent
+            spec = None if spec is None else PathFinder.find_spec(part, spec.submodule_search_locations or [])
     except (ImportError, AttributeError, ValueError):
         return None
     return spec
-
-
-def _find_in(name: str, folders: Iterable[str]) -> ModuleSpec | None:
-    """Finds a module in its package's folders; ``PathFinder`` would ask for the imported parent of a namespace."""
-    portions = list[str]()
-    for folder in folders:
-        finder = pkgutil.get_importer(folder)
-        spec = None if finder is None else finder.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            return spec
-        portions += (spec and spec.submodule_search_locations) or []
-    namespace = ModuleSpec(name, None, is_package=True)
-    namespace.submodule_search_locations = portions
-    return namespace if portions else None
 
 
 def _binds(source: Path, name: str) -> bool:
@@ -92,3 +83,104 @@ def _binds(source: Path, name: str) -> bool:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     return bool(bound & {name, "*", "__getattr__"})
+
+
+def says_where(name: str) -> bool:
+    """Tells whether a name says where its code is: ``path/file.py:Attribute`` or ``package.module:Attribute``."""
+    return _PLACE.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class CodeEntry(Entry):
+    """What a name that says where its code is stands for, relative to ``folder``; no such file is an EntryError."""
+
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.file is not None and not self.file.is_file():
+            raise EntryError(f"{self.name!r}: there is no file {self.folder / self.where}")
+
+    @property
+    def where(self) -> str:
+        """The file or module, as it is written."""
+        return self.name.rpartition(":")[0]
+
+    @property
+    def file(self) -> Path | None:
+        """The file; None for a module."""
+        return (self.folder / self.where).resolve() if self.where.endswith(".py") else None
+
+    @property
+    def module(self) -> str:
+        """The name of the module; that of a file is made up, for a file may be called as a module that is needed."""
+        return self.where if self.file is None else "file_" + re.sub(r"\W", "_", self.where.removesuffix(".py"))
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """What may be imported from the folder: the file's neighbours."""
+        return frozenset() if self.file is None else _importable(self.file.parent)
+
+    def load(self) -> Any:
+        """Imports and returns what is named; what cannot be imported, or is not there, is an EntryError."""
+        try:
+            module = self._import()
+        except (Exception, SystemExit) as error:  # somebody's first draft: anything can happen
+            raise EntryError(f"{self.name!r}: {self.where} cannot be imported: {describe_error(error)}") from error
+        attribute = self.name.rpartition(":")[2]
+        if not hasattr(module, attribute):
+            own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+            hint = did_you_mean(attribute, own) if own else ""
+            raise EntryError(f"{self.name!r}: {self.where} has no {attribute!r}{hint}")
+        return getattr(module, attribute)
+
+    def _import(self) -> ModuleType:
+        file = self.file
+        if file is None:
+            _look_first_in(self.folder.resolve())  # a package is looked for here first
+            return importlib.import_module(self.where)
+        known = sys.modules.get(self.module)
+        if known is not None and known.__file__ == str(file) and vars(known)[_CHANGED] == _last_changed(file):
+            return known
+        for name in _came_along:
+            sys.modules.pop(name, None)
+        _came_along.clear()
+        _look_first_in(file.parent)
+        before = set(sys.modules)
+        spec = importlib.util.spec_from_file_location(self.module, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[self.module] = module  # dataclasses and annotations are looked up there
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[self.module]
+            raise
+        finally:
+            _came_along.update(_imported_from(file.parent).keys() - before)
+        vars(module)[_CHANGED] = _last_changed(file)
+        return module
+
+
+def _look_first_in(folder: Path) -> None:
+    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
+    importlib.invalidate_caches()
+
+
+def _importable(folder: Path) -> frozenset[str]:
+    """Returns the names of the modules and packages in a folder, but for the harness's own."""
+    packages = {file.parent.name for file in folder.glob("*/__init__.py")}
+    return frozenset({*packages, *(file.stem for file in folder.glob("*.py"))} - {"harness"})
+
+
+def _imported_from(folder: Path) -> dict[str, Path]:
+    """Returns the imported modules of a folder, and their files."""
+    own, loaded = _importable(folder), list(sys.modules.items())
+    files = {name: vars(module).get("__file__") for name, module in loaded if name.partition(".")[0] in own}
+    return {name: Path(file) for name, file in files.items() if file and Path(file).is_relative_to(folder)}
+
+
+def _last_changed(file: Path) -> dict[Path, int]:
+    """Returns when a file and its imported neighbours were last changed, in nanoseconds."""
+    files = [file, *_imported_from(file.parent).values()]
+    return {path: path.stat().st_mtime_ns for path in files if path.exists()}

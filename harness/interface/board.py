@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from harness.interface.spec import ScoreKind
 
 if TYPE_CHECKING:
-    from harness.boards.columns import Rows
     from harness.boards.figures import Figure
-    from harness.boards.rows import BoardRow
+    from harness.boards.row import BoardRow
+    from harness.boards.rows import Rows
     from harness.boards.table import Table
 
 Style = Literal["figure", "text", "count", "significant", "seconds", "bytes", "scaled", "percent"]
@@ -23,11 +23,9 @@ class Cell:
 
     Attributes:
         value: a number, or a text; None where there is none.
-        sd: standard deviation over seeds.
-        se: standard error over test images, or by resampling.
+        sd, se: standard deviation over seeds; standard error over test images, or by resampling.
         kind: what the value is of the quantity that the column names.
-        text: what is printed instead of the value, if anything.
-        note: what is printed behind the value.
+        text, note: what is printed instead of the value, and behind it, if anything.
         more: further values by the suffix of their column in CSV, such as ``_q25``.
     """
 
@@ -55,16 +53,15 @@ class Column:
 
     Attributes:
         key: its name in CSV and pandas.
-        header: how it is headed in print; empty for a column that stands in CSV and pandas alone.
-        unit: printed behind the header.
+        header, unit: how it is headed in print; no header for a column that stands in CSV and pandas alone.
         higher_is_better: which way is up; None where neither is. Decides the arrow, and the order.
         style: how values are printed; a ``figure`` has its sign, and its spread behind ``±`` and in brackets.
-        decimals: the least and the most decimals of a ``figure``; between them, two digits of a middling spread.
-        scale: what a ``figure`` is printed times.
-        parts: the columns of CSV and their types, by the suffix that is put behind ``key``. One that is no part of a
-            cell is the mean over seeds of the detail of that name.
+        decimals, scale: of a ``figure``: the least and the most decimals, and between them two digits of a middling
+            spread; what it is printed times.
+        parts: the types of the columns of CSV, by the suffix that is put behind ``key``. One that is no part of a cell
+            is the mean over seeds of the detail of that name.
         figure: what a row's seeds scored, on which ranks rest; None for a column that nothing can be ranked by.
-        cell: makes a row's cell; by default that of ``figure``. It may give None, for no cell.
+        cell: makes a row's cell, or None; by default that of ``figure``.
         required: whether a row stands on the board only if it has a cell in such a column.
     """
 
@@ -109,8 +106,7 @@ class Board:
     registers is made so. A subclass says more.
 
     Class attributes:
-        name: what ``Metric.board`` calls it, and how its files are named.
-        title: in a heading; by default the name.
+        name, title: what ``Metric.board`` and its files call it, and a heading, by default the same.
         reading: how to read it; an empty line parts paragraphs.
         also: the boards whose metrics stand on this one too.
         is_ranked: whether rows have rank intervals; without, they are sorted alone.

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
+import urllib.error
+import urllib.parse
+import urllib.request
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from harness.support.download import DownloadFailed, Progress, download
 from harness.support.files import write_atomically
 
 VARIABLE = "HARNESS_DATA"
+Progress = Callable[[int, int | None], None]
+_SCHEMES = ("https", "http", "file")
+_MAX_BYTES = 1 << 33
 _REMEDY = "delete it, so that it is downloaded again, or replace it with an intact copy"
 
 
@@ -76,11 +83,7 @@ class RemoteFile:
         return self.path + ".gz" if gzipped else self.path
 
     def unpack(self, packed: bytes, name: str) -> bytes:
-        """Returns the content of a file called ``name`` (a path or an address), verified.
-
-        Raises:
-            DataCorrupt: it is no gzip file though its name says so, or the content has another digest.
-        """
+        """Returns the content of a file called ``name`` (a path or an address), verified, or raises ``DataCorrupt``."""
         try:
             content = packed if self.stored_path(name) == self.path else gzip.decompress(packed)
         except (OSError, EOFError, zlib.error) as error:
@@ -89,21 +92,60 @@ class RemoteFile:
         return content
 
     def verify(self, content: bytes, name: str) -> None:
-        """Checks unpacked content against the digests.
-
-        Raises:
-            DataCorrupt: neither digest is the expected one.
-        """
-        found = hashlib.sha256(content).hexdigest()
-        if found == self.sha256 or (self.canonical is not None and self.canonical.accepts(content)):
+        """Raises ``DataCorrupt`` for unpacked content that has neither of the expected digests."""
+        found, canonical = hashlib.sha256(content).hexdigest(), self.canonical
+        if found == self.sha256 or (canonical is not None and canonical.accepts(content)):
             return
-        expected = [] if self.sha256 is None else [self.sha256]
-        if self.canonical is not None:
-            expected.append(f"{self.canonical.sha256} over {self.canonical.description}")
+        expected = [self.sha256, None if canonical is None else f"{canonical.sha256} over {canonical.description}"]
         raise DataCorrupt(
             f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
-            f"expected {' or '.join(expected)}: {_REMEDY}"
+            f"expected {' or '.join(filter(None, expected))}: {_REMEDY}"
         )
+
+
+class DownloadFailed(OSError):
+    """A download that did not succeed; the message says why in one line."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within the web alone: a server may not point at this machine's files, nor from TLS to none."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in (("https",) if req.type == "https" else ("https", "http")):
+            raise urllib.error.URLError(f"the server redirects from {req.type}: to {scheme}:, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(url: str, *, timeout_seconds: float, progress: Progress | None = None) -> bytes:
+    """Returns the content at an address, held in memory until it is complete: one that is killed leaves nothing behind.
+
+    It fails without a connection, at an HTTP error, a redirect to anything but the web, silence beyond the timeout,
+    fewer bytes than announced, or more than 8 GiB. ``progress`` is told the bytes done and, if known, of how many.
+    """
+    content = bytearray()
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "genharness"})
+        if request.type not in _SCHEMES:
+            raise DownloadFailed(f"{request.type}: addresses are not downloaded from, only {', '.join(_SCHEMES)}")
+        with urllib.request.build_opener(_Redirects).open(request, timeout=timeout_seconds) as response:
+            announced = response.headers.get("Content-Length")
+            total = int(announced) if announced is not None and announced.isdecimal() else None
+            while chunk := response.read(1 << 18):
+                content += chunk
+                if len(content) > _MAX_BYTES:
+                    raise DownloadFailed(f"more than {_MAX_BYTES} bytes")
+                if progress is not None:
+                    progress(len(content), total)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # One line whatever the library says; URLError hides the cause in `reason`.
+        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        raise DownloadFailed(reason) from error
+    if total is not None and len(content) != total:
+        raise DownloadFailed(f"the connection broke off after {len(content)} of {total} bytes")
+    return bytes(content)
 
 
 def cache_folder() -> Path:
@@ -141,8 +183,7 @@ class DataFolder:
     ) -> DataFolder:
         """Returns the folder named by ``path`` (``--data``), else by ``HARNESS_DATA``, else the user's cache folder.
 
-        Raises:
-            ValueError: the name is of something else than a folder.
+        Something else than a folder is a ValueError.
         """
         named = path or os.environ.get(VARIABLE) or cache_folder()
         return cls(Path(named), offline=offline, progress=progress)
@@ -193,13 +234,14 @@ class DataFolder:
         )
 
     def _store(self, name: str, packed: bytes) -> None:
-        try:
-            write_atomically(self.path / name, packed)
-        except OSError:
-            try:  # the data folder may be shared and read-only: the user's cache then takes the file
-                write_atomically(self.fallback / name, packed)
+        reason: OSError | None = None
+        for folder in (self.path, self.fallback):  # the data folder may be shared and read-only
+            try:
+                write_atomically(folder / name, packed)
+                return
             except OSError as error:
-                raise DataUnavailable(
-                    f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
-                    f"({error.strerror}): name a writable folder with --data or {VARIABLE}"
-                ) from error
+                reason = error
+        raise DataUnavailable(
+            f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
+            f"({reason and reason.strerror}): name a writable folder with --data or {VARIABLE}"
+        ) from reason

@@ -56,9 +56,9 @@ class Split:
     def digest(self) -> str:
         """Returns the SHA-256 of shapes and content, in hexadecimal."""
         sha = hashlib.sha256(repr((tuple(self.images.shape), self.num_draws)).encode())
-        sha.update(self.images.cpu().contiguous().numpy().data)
-        if self.labels is not None:
-            sha.update(self.labels.cpu().contiguous().numpy().data)
+        for tensor in (self.images, self.labels):
+            if tensor is not None:
+                sha.update(tensor.cpu().contiguous().numpy().data)
         return sha.hexdigest()
 
     def image_digests(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -97,8 +97,7 @@ class Dataset:
     Attributes:
         name: as in a suite: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three datasets.
         spec: the sample space.
-        train: the split to learn from.
-        valid: the split on which choices are made.
+        train, valid: the splits to learn from, and on which choices are made.
         test: the split that is scored, the official one where there is one.
         split_protocol: one sentence on where the splits come from.
     """
@@ -148,11 +147,7 @@ class KnownDistribution(ABC):
 
 @dataclass(frozen=True)
 class KnownDataset(Dataset):
-    """A dataset whose images were drawn from a known distribution.
-
-    Attributes:
-        distribution: what they were drawn from, independently.
-    """
+    """A dataset whose images were drawn, independently, from a known distribution."""
 
     distribution: KnownDistribution = field(kw_only=True)
 
@@ -169,14 +164,7 @@ class KnownDataset(Dataset):
     def draw(
         cls, name: str, distribution: KnownDistribution, *, sizes: tuple[int, int, int], seed: int
     ) -> KnownDataset:
-        """Draws the three splits of a dataset.
-
-        Args:
-            name: of the dataset.
-            distribution: what to draw from.
-            sizes: numbers of training, validation and test images.
-            seed: the same gives the same images.
-        """
+        """Draws the splits of a dataset; ``sizes`` are the numbers of training, validation and test images."""
         generator = torch.Generator().manual_seed(seed)
         train, valid, test = (Split(distribution.sample(size, generator)) for size in sizes)
         protocol = (

@@ -1,12 +1,19 @@
-"""What a figure is made of: a model, with everything that a picture of it may need."""
+"""What a figure is made of: a model, with everything that a picture of it may need; and images in a grid."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from harness.interface.dataset import Dataset
 from harness.interface.model import Model
+from harness.interface.spec import ImageSpec
 
 if TYPE_CHECKING:
     from harness.records.record import RunRecord
@@ -29,3 +36,40 @@ class ShownModel:
     data: Dataset
     seed: int = 0
     record: RunRecord | None = None
+
+
+def image_grid(
+    images: Tensor, spec: ImageSpec, *, columns: int | None = None, gap: int = 1, scale: int = 1
+) -> Image.Image:
+    """Lays images out in a grid.
+
+    Args:
+        images: (N, C, H, W) uint8, values in {0, ..., levels - 1}; one channel, or three for colour.
+        spec: the sample space, for the number of levels.
+        columns: images in each row; about the square root of N by default.
+        gap: pixels between images.
+        scale: each pixel becomes scale x scale pixels.
+
+    Raises:
+        ValueError: neither one channel nor three, or no images.
+    """
+    if len(images) == 0 or spec.channels not in (1, 3):
+        raise ValueError(
+            f"a grid needs images of 1 or 3 channels, not {len(images)} images of {spec.channels} channels"
+        )
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    pixels = np.rint(images.cpu().numpy().astype(np.float64) * (255 / (spec.levels - 1))).astype(np.uint8)
+    pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
+    cells = np.pad(pixels, ((0, -len(pixels) % columns), (0, 0), (gap, 0), (gap, 0)), constant_values=96)
+    count, channels, height, width = cells.shape
+    sheet = cells.reshape(count // columns, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    sheet = sheet.reshape(count // columns * height, columns * width, channels)
+    sheet = np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=96)
+    return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
+
+
+def save_grid(path: Path, images: Tensor, spec: ImageSpec) -> None:
+    """Writes a grid of images as PNG, small images magnified to about 56 pixels a side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scale = max(1, 56 // max(spec.height, spec.width))
+    image_grid(images, spec, scale=scale, gap=scale).save(path, format="PNG")

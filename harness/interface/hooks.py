@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from harness.interface.entries import (
-    BoardEntry,
-    DatasetEntry,
-    ExecutorEntry,
-    FigureEntry,
-    MetricEntry,
-    ModelEntry,
-    SamplerEntry,
-)
+from harness.interface import entries
 
 if TYPE_CHECKING:
     from harness.interface.spec import RunSpec
@@ -38,37 +30,37 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_datasets() -> Sequence[DatasetEntry]:  # type: ignore[empty-body]
+def register_datasets() -> Sequence[entries.DatasetEntry]:  # type: ignore[empty-body]
     """Returns the datasets that this plugin adds."""
 
 
 @hookspec
-def register_models() -> Sequence[ModelEntry]:  # type: ignore[empty-body]
+def register_models() -> Sequence[entries.ModelEntry]:  # type: ignore[empty-body]
     """Returns the models that this plugin adds."""
 
 
 @hookspec
-def register_metrics() -> Sequence[MetricEntry]:  # type: ignore[empty-body]
+def register_metrics() -> Sequence[entries.MetricEntry]:  # type: ignore[empty-body]
     """Returns the metrics that this plugin adds."""
 
 
 @hookspec
-def register_samplers() -> Sequence[SamplerEntry]:  # type: ignore[empty-body]
+def register_samplers() -> Sequence[entries.SamplerEntry]:  # type: ignore[empty-body]
     """Returns the samplers that this plugin adds, for its own models or those of others."""
 
 
 @hookspec
-def register_boards() -> Sequence[BoardEntry]:  # type: ignore[empty-body]
+def register_boards() -> Sequence[entries.BoardEntry]:  # type: ignore[empty-body]
     """Returns the boards that this plugin adds. A board that nobody registers is made by the default engine."""
 
 
 @hookspec
-def register_figures() -> Sequence[FigureEntry]:  # type: ignore[empty-body]
+def register_figures() -> Sequence[entries.FigureEntry]:  # type: ignore[empty-body]
     """Returns the figures that this plugin adds: pictures of trained models, or of records."""
 
 
 @hookspec
-def register_executors() -> Sequence[ExecutorEntry]:  # type: ignore[empty-body]
+def register_executors() -> Sequence[entries.ExecutorEntry]:  # type: ignore[empty-body]
     """Returns the executors that this plugin adds: where and how the child processes of a suite run."""
 
 

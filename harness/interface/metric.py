@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28
 
-_SAYS_NON_FINITE = re.compile(
-    # torch.bernoulli speaks of the range of p_in when it is given NaN
-    r"\bnans?\b|\binfs?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0",
-    re.IGNORECASE,
-)
+# torch.bernoulli speaks of the range of p_in when it is given NaN
+_SAYS_NON_FINITE = re.compile(r"\b(nan|inf)s?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0", re.IGNORECASE)
 
 
 class NonFiniteScore(ValueError):
@@ -65,15 +62,14 @@ class Metric(ABC):
 
     Class attributes:
         name: as a suite writes it; a metric of a family, such as ``iwae-5000``, sets it when it is made.
-        board: the name of the board that its column stands on; ``""`` for none. A name that no plugin registers is a
-            board of its own, made by the default engine.
+        board: the board that its column stands on; ``""`` for none; the default engine makes one that nobody registers.
         header: how the column is headed; by default the name in words.
         unit: what ``Score.value`` counts.
         higher_is_better: which way is up.
         requires: the capability that a model must derive from; others are recorded as skipped.
         version: part of the cache key: change it whenever a figure would change.
-        stage: ``quality`` and ``cost`` figures do not depend on the hardware; ``speed`` figures do, are measured
-            alone on the machine, for the first seed only.
+        stage: ``quality`` and ``cost`` do not depend on the hardware; ``speed`` does, and is measured alone on the
+            machine, for the first seed only.
         can_choose: whether the configurations of a grid may be compared by it.
     """
 
@@ -117,8 +113,7 @@ class FeatureNetwork(ABC):
     Attributes:
         name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
         num_features: D.
-        digest: names the map: networks of one digest give the same features. SHA-256 of the weights, in hexadecimal,
-            or ``none`` where there are none.
+        digest: names the map, for one digest gives the same features: the weights' SHA-256, ``none`` without weights.
     """
 
     name: str
@@ -135,11 +130,8 @@ class FeatureNetwork(ABC):
 
     def protocol(self) -> dict[str, str]:
         """Returns what makes two figures with this network comparable."""
-        return {
-            "features": f"{self.name}, {self.num_features} dimensions",
-            "network digest": self.digest[:16],
-            "resize": "none",
-        }
+        features = f"{self.name}, {self.num_features} dimensions"
+        return {"features": features, "network digest": self.digest[:16], "resize": "none"}
 
 
 class Evaluation:
@@ -148,11 +140,10 @@ class Evaluation:
     Metrics that share an evaluation share its samples, and the features of samples and reference.
 
     Args:
-        model: the trained model.
-        data: its dataset.
-        split: which split is scored, ``test`` or ``valid``.
+        model, data: the trained model and its dataset.
+        split: which split is scored; then an attribute, the ``Split``, and ``split_name``.
         fit: what is known of the training.
-        seed: the run's seed; every computation derives its own from it.
+        seed: the run's; every computation derives its own from it.
         batch_size: images at a time.
         feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
         load_dataset: loads another dataset by its name, for feature networks that learn from one.
@@ -190,8 +181,7 @@ class Evaluation:
         """Returns (num_samples, C, H, W) uint8 on the CPU: the model's own draws, the same for every metric.
 
         They are drawn once, ``SAMPLE_BATCH`` at a time, each batch under a seed of its own: fewer samples are the
-        first of more. A model with a true attribute ``draws_jointly``, whose draws depend on one another as those
-        without replacement do, is called once for all of them.
+        first of more. A model that ``draws_jointly`` is called once for all of them.
 
         Raises:
             DegenerateSamples: all samples are the same image, or the model's output is NaN or infinite.
@@ -221,7 +211,7 @@ class Evaluation:
         return check_samples(images, num_samples, self.model)
 
     def features(self, network: FeatureNetwork, images: Tensor, key: str) -> Tensor:
-        """Returns a network's features of images, computed once for each key.
+        """Returns a network's (N, num_features) floating-point features of images, on the CPU, computed once for a key.
 
         At most ``FEATURE_CACHE_BYTES`` are kept, the latest; what is not kept is computed again.
 
@@ -230,21 +220,16 @@ class Evaluation:
             images: (N, C, H, W) uint8 of the model's spec.
             key: names the images, such as ``samples 10000``; the same key must mean the same images.
 
-        Returns:
-            (N, num_features) floating-point, on the CPU.
-
         Raises:
             NonFiniteScore: a feature is NaN or infinite.
             ValueError: the network returned another shape.
         """
-        where = (network.digest, key)
+        where, expected = (network.digest, key), (len(images), network.num_features)
         if where in self._features:
             return self._features[where]
         found = network(images, self.data.spec).cpu()
-        if found.shape != (len(images), network.num_features):
-            raise ValueError(
-                f"{network.name}: expected ({len(images)}, {network.num_features}) features, got {tuple(found.shape)}"
-            )
+        if found.shape != expected:
+            raise ValueError(f"{network.name}: expected {expected} features, got {tuple(found.shape)}")
         if not bool(torch.isfinite(found).all()):
             raise NonFiniteScore(f"{network.name}: the features of {key} are not all finite")
         self._features[where] = found
@@ -259,40 +244,33 @@ class Evaluation:
         return self._networks[name]
 
     def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
-        """Applies a function to the whole split.
+        """Returns a function of the whole split, (num_draws, N) float64 on the CPU; one row unless data are random.
 
         Args:
             function: maps (B, C, H, W) uint8 on the model's device to (B,).
             purpose: names the stream of random numbers, so that no metric depends on another having run.
             batch_size: images at a time, where the function needs fewer than the evaluation's.
 
-        Returns:
-            (num_draws, N) float64 on the CPU; one row unless the data are random.
-
         Raises:
             NonFiniteScore: an image's score is NaN or infinite; the message names the first such image.
             ValueError: the function returned another shape.
         """
-        size = batch_size or self.batch_size
+
+        def scored(batch: Tensor) -> Tensor:
+            values = function(batch.to(self.device))
+            if values.shape != (len(batch),):
+                raise ValueError(f"{purpose}: expected {len(batch)} values, one an image, got {tuple(values.shape)}")
+            return values.double().cpu()
+
         rows = []
         with torch.no_grad(), isolated_rng(derive_seed(self.seed, self.split_name, purpose), self.device):
             for draw in range(self.split.num_draws):
-                images = self.split.draw(draw).images
-                parts = []
-                for batch in torch.split(images, size):
-                    values = function(batch.to(self.device))
-                    if values.shape != (len(batch),):
-                        raise ValueError(
-                            f"{purpose}: expected {len(batch)} values, one an image, got {tuple(values.shape)}"
-                        )
-                    parts.append(values.double().cpu())
-                row = torch.cat(parts)
-                bad = (~torch.isfinite(row)).nonzero().flatten()
-                if len(bad):
-                    raise NonFiniteScore(
-                        f"{purpose}: {len(bad)} of {len(row)} images score {row[bad[0]].item()}, "
-                        f"the first is image {int(bad[0])}"
-                    )
+                batches = torch.split(self.split.draw(draw).images, batch_size or self.batch_size)
+                row = torch.cat([scored(batch) for batch in batches])
+                if len(bad := (~torch.isfinite(row)).nonzero().flatten()):
+                    first = int(bad[0])
+                    told = f"{len(bad)} of {len(row)} images score {row[first].item()}, the first is image {first}"
+                    raise NonFiniteScore(f"{purpose}: {told}")
                 rows.append(row)
         return torch.stack(rows)
 

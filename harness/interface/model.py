@@ -44,6 +44,7 @@ class Model(nn.Module, ABC):
     default_budget: ClassVar[str] = "20 epochs"
     draws_jointly: ClassVar[bool] = False
     _registered: tuple[Mapping[str, Sampler], Mapping[str, Sampler]] = ({}, {})
+    _anchor: Tensor
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
@@ -53,16 +54,12 @@ class Model(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
-        anchor = self._anchor
-        assert isinstance(anchor, Tensor)
-        return anchor.device
+        return self._anchor.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the model's parameters."""
-        anchor = self._anchor
-        assert isinstance(anchor, Tensor)
-        return anchor.dtype
+        return self._anchor.dtype
 
     @abstractmethod
     def fit(self, data: Dataset, trainer: Trainer) -> None:
@@ -75,8 +72,8 @@ class Model(nn.Module, ABC):
     def samplers(self) -> Mapping[str, BoundSampler]:
         """Returns the ways to draw from this distribution by name, the default first.
 
-        They are what the class brings, and what plugins registered for it (``harness.SamplerEntry``), which a model has
-        that a run, ``harness.load`` or ``harness.with_samplers`` gave.
+        They are the class's own and, where a run, ``harness.load`` or ``harness.with_samplers`` gave the model, those
+        that plugins registered for it (``harness.SamplerEntry``).
         """
         own, others = self._bound()
         return {"default": self._default, **own, **others}
@@ -157,9 +154,8 @@ class Invertible(ImportanceWeighted):
 
         log w = log_prior(z) + log |det dz/dx| - log q(x | image).
 
-    E[exp w] is the density's mass on the image's cell, x in [image, image + 1). Where the map reaches beyond
-    [0, levels), the mass there belongs to no image: samples out there are clamped to the nearest level, and so
-    log w bounds log p(image) from below for images at the edges.
+    E[exp w] is the density's mass on the image's cell, x in [image, image + 1). What the map puts beyond [0, levels)
+    belongs to no image: such samples are clamped, and log w bounds log p(image) from below for images at the edges.
     """
 
     def dequantize(self, images: Tensor) -> tuple[Tensor, Tensor]:

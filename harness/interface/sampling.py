@@ -66,7 +66,7 @@ class Sampler(Protocol):
         mask: Tensor | None = None,
         trace: SamplingTrace | None = None,
     ) -> Tensor:
-        """Draws images.
+        """Draws (N, C, H, W) uint8 on the model's device.
 
         Args:
             model: the trained model, of the class that the sampler is registered for; it is not changed.
@@ -77,9 +77,6 @@ class Sampler(Protocol):
                 clamped. That is exact conditioning where every known pixel comes before the unknown ones.
             mask: where pixels are known; goes with ``known``.
             trace: counts network evaluations where given.
-
-        Returns:
-            (N, C, H, W) uint8 on the model's device.
 
         Raises:
             Unsupported: it cannot draw from this model, or cannot clamp; the message says why.
@@ -105,11 +102,7 @@ class BoundSampler(Protocol):
 
 
 def clamp_known(images: Tensor, known: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Returns ``images`` with the entries of ``known`` where ``mask`` is True.
-
-    Raises:
-        ValueError: one of ``known`` and ``mask`` without the other.
-    """
+    """Returns ``images`` with the entries of ``known`` where ``mask`` is True; one without the other: ValueError."""
     if (known is None) != (mask is None):
         raise ValueError("known pixels need a mask, and a mask needs known pixels")
     if known is None or mask is None:
@@ -128,19 +121,14 @@ def raster_sample(
     mask: Tensor | None = None,
     trace: SamplingTrace | None = None,
 ) -> Tensor:
-    """Draws images by one full evaluation of the network a generation step: slow, and right for any such model.
+    """Draws (N, C, H, W) uint8 by one full evaluation of the network a generation step: slow, and always right.
 
     Args:
         conditional_logits: maps (N, C, H, W) uint8 and an ordering to (N, levels, C, H, W).
         generation_steps: maps an ordering to (C, H, W) int64, the step at which each entry is drawn.
         spec: the sample space.
         noise: the randomness; image i is drawn by ordering ``noise.ordering[i]``.
-        known: the values of pixels to clamp, see ``Sampler``.
-        mask: which pixels these are.
-        trace: counts network evaluations where given.
-
-    Returns:
-        (N, C, H, W) uint8.
+        known, mask, trace: see ``Sampler``.
     """
     num_samples, device = len(noise.gumbel), noise.gumbel.device
     images = clamp_known(torch.zeros(num_samples, *spec.shape, dtype=torch.uint8, device=device), known, mask)

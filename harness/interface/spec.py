@@ -25,9 +25,7 @@ class ImageSpec:
     """The sample space {0, ..., levels-1}^(channels, height, width).
 
     Attributes:
-        channels: C, 1 for grey images.
-        height: H.
-        width: W; the number of dimensions D is C * H * W.
+        channels, height, width: C (1 for grey images), H and W; the number of dimensions D is C * H * W.
         levels: 2 binary, 17 digits, 256 8-bit; at most 256.
         num_classes: how many classes the labels name, None without labels.
     """
@@ -65,11 +63,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Reads ``"20 epochs"``, ``"10000 steps"`` or ``"60 minutes"``.
-
-        Raises:
-            ValueError: anything else, or an amount that is not positive, or a fraction of a step.
-        """
+        """Reads ``"20 epochs"``, ``"10000 steps"`` or ``"60 minutes"``; anything else is a ValueError."""
         found = _BUDGET.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise ValueError(f"budget {text!r} is not of the form '20 epochs', '10000 steps' or '60 minutes'")
@@ -84,11 +78,7 @@ class Budget:
         return f"{Decimal(repr(self.amount)).normalize():f} {self.unit}"
 
     def num_steps(self, steps_an_epoch: int) -> int:
-        """Returns the number of steps for a loop of ``steps_an_epoch`` batches in each epoch.
-
-        Raises:
-            ValueError: a budget in minutes, which a calibration has to turn into steps first.
-        """
+        """Returns the number of steps for a loop of so many batches in each epoch; for minutes, a ValueError."""
         if self.unit == "minutes":
             raise ValueError("a budget in minutes has to be calibrated into steps first")
         steps = self.amount if self.unit == "steps" else self.amount * steps_an_epoch
@@ -103,7 +93,6 @@ def _is_relative(name: str) -> str:
 
 CodeName = Annotated[str, AfterValidator(_is_relative)]
 """A registered name, or where the code is: ``my_model.py:KDE``."""
-
 
 BudgetText = Annotated[
     str,

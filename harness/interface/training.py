@@ -76,12 +76,10 @@ class FitSummary:
     """What came out of a training.
 
     Attributes:
-        steps: the number of batches trained on.
-        epochs: the number of passes over the training split.
+        steps, epochs: the number of batches trained on, and of passes over the training split.
         seconds: time spent in ``fit``, over all resumptions, in seconds.
         checkpoint: ``best-on-valid`` or ``last``.
-        valid_score: the best validation score where the model validates (lower is better), else None.
-        valid_step: the step at which it was reached.
+        valid_score, valid_step: the best validation score (lower is better), and when; None without validation.
     """
 
     steps: int
@@ -94,14 +92,9 @@ class FitSummary:
 
 @dataclass(frozen=True)
 class _Loop:
-    """One loop over batches.
+    """One loop over batches from step ``start`` on; earlier ones did ``epochs``.
 
-    Attributes:
-        start: the step at which it began.
-        steps_an_epoch: batches in each epoch.
-        epochs: what earlier loops did, in epochs.
-        before: what they spent of the budget, in steps of this loop.
-        total: the whole budget, in steps of this loop.
+    ``before`` is what those spent of the budget, ``total`` all of it, both in steps of this loop.
     """
 
     start: int
@@ -136,8 +129,7 @@ class Trainer:
     """The loop, the budget, and everything that has to survive a crash.
 
     Args:
-        model: the model that is trained; its parameters and buffers are saved.
-        data: its dataset; ``data.valid`` is what ``validate`` scores.
+        model, data: what is trained, its parameters and buffers saved; and on what: ``validate`` scores ``data.valid``.
         budget: in epochs or steps (minutes are turned into steps before).
         seed: of batch order and random data.
         precision: ``float32``, ``float64``, or ``bfloat16`` by autocast.

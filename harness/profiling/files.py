@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.profiling.measurement import Measurement
-from harness.profiling.page import profile_page
+from harness.profiling.page import READING, machine_section
 from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv
-from harness.report.markdown import to_markdown
+from harness.report.markdown import Document, to_markdown
 from harness.support.files import write_atomically
 from harness.support.numbers import ten_digits
 
+_INTRODUCTION = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
 _ALWAYS = (
     "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
     "batch_size", "sampler", "status",
@@ -48,7 +50,7 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
         values |= {"rounds": len(item.seconds), "latency_seconds": tables.latency_of(item)}
         if (scaling := tables.scaling_of(item)) is not None:
             law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
-            values |= zip(_SCALING, (law.exponent, law.low, law.high, sizes), strict=True)
+            values |= zip(_SCALING, (law.exponent, law.exponent_low, law.exponent_high, sizes), strict=True)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -58,7 +60,9 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
     ``stem`` is that of the files' names; ``command`` makes them again, and stands in the page's first line.
     """
     plot = draw_plot(title, machines)
-    page = profile_page(title, machines, [] if plot is None else [f"{stem}.svg"])
+    pictures = [] if plot is None else [f"{stem}.svg"]
+    sections = tuple(machine_section(tables, () if number else pictures) for number, tables in enumerate(machines))
+    page = Document(title, (_INTRODUCTION,), sections, READING)
     rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
     files = {
         f"{stem}.md": to_markdown(page, origin=f"measurements by `{command}`").encode(),
@@ -77,14 +81,12 @@ def write_profile(files: dict[str, bytes], folder: Path) -> list[Path]:
 
 
 def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
-    """Returns the names of files that are missing or not what the measurements give; nothing is written.
+    """Returns the names of files that are missing or not what the measurements give; of drawings, by their mark alone.
 
-    Of an SVG and a PNG it is asked that they were drawn from the plot's Vega-Lite: their own bytes vary with the
-    version of the library that draws them.
+    A drawing's own bytes vary with the version of the library that draws it.
     """
     specs = [(folder / name, content) for name, content in files.items() if name.endswith(SPEC_ENDING)]
-    drawings = [path.name for file, content in specs for path in check_drawings(file, content)]
-    return differing_files(files, folder) + drawings
+    return differing_files(files, folder) + [path.name for spec in specs for path in check_drawings(*spec)]
 
 
 def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
@@ -101,19 +103,10 @@ def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
 
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "label": scaling.label, "sampler": scaling.sampler, "batch_size": scaling.batch_size,
-        "sizes": list(scaling.sizes), "seconds_exponent": scaling.seconds.exponent,
-        "seconds_exponent_low": scaling.seconds.low, "seconds_exponent_high": scaling.seconds.high,
-    }  # fmt: skip
-    if (depth := scaling.depth) is not None:
-        values["depth"] = {
-            "exponent": depth.power.exponent, "exponent_low": depth.power.low, "exponent_high": depth.power.high,
-            "power_error": depth.power.relative_error, "intercept": depth.logarithmic.intercept,
-            "slope_per_doubling": depth.logarithmic.slope, "logarithmic_error": depth.logarithmic.relative_error,
-            "nearer": depth.nearer,
-        }  # fmt: skip
-    return values
+    values = asdict(scaling)
+    seconds, depth = values.pop("seconds"), values.pop("depth")
+    del seconds["power_error"]
+    return values | {f"seconds_{name}": value for name, value in seconds.items()} | ({"depth": depth} if depth else {})
 
 
 def _advantage_values(advantage: Advantage) -> dict[str, Any]:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.utils.benchmark import timer
 
-from harness.interface.model import Model, Unsupported
+from harness.interface.model import Autoregressive, Model
 from harness.interface.spec import ImageSpec
-from harness.profiling.contest import Contest, Entrant
-from harness.profiling.measurement import RASTER, Measurement, foresee
+from harness.profiling.contest import ForwardPass, SamplerCall, run_rounds
+from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
-from harness.support.digest import digest_of
-from harness.support.environment import describe_environment, fingerprint, hardware
+from harness.support.environment import describe_environment, fingerprint, hardware, on_threads
+from harness.support.names import digest_of
 from harness.support.randomness import derive_seed, isolated_rng
 
 NUM_CLASSES = 10  # for models that need labels
@@ -27,15 +27,11 @@ NUM_CLASSES = 10  # for models that need labels
 
 @dataclass(frozen=True)
 class Profiled:
-    """A model to profile.
+    """A model to profile; of a trained one with its ``run``, that run's figures, and ``spec``, its one sample space.
 
-    Attributes:
-        label, model: as tables print it, and its registered name.
-        make: constructs it for a sample space, trained where ``spec`` is given; raises Unsupported or ValueError.
-        hyperparameters: what differs from its defaults.
-        code, sampler_codes: digests of its code, and of the samplers that plugins registered for it, by name.
-        spec, run, bits_per_dim, likelihood_kind: of a trained model, its one space, and whose weights it has.
-        samplers, sizes: other than the profile's.
+    ``make`` constructs it for a sample space, or raises Unsupported or ValueError. ``code`` and ``sampler_codes`` are
+    digests, the latter of the samplers that plugins registered for it. ``samplers`` and ``sizes`` are other than the
+    profile's.
     """
 
     label: str
@@ -53,15 +49,9 @@ class Profiled:
 
 
 class GenerationRun:
-    """One measuring of a profile.
+    """One measuring of a profile; of the measurements that are ``known``, those that need not be repeated are ``kept``.
 
-    Args:
-        profile: what to measure.
-        models: its rows.
-        device: where.
-        known: measurements that need not be repeated; ``kept`` are those that were not.
-        on_measurement: is given each measurement as soon as it is made.
-        clock: gives seconds, once the accelerator is done.
+    ``on_measurement`` is given each measurement as soon as it is made.
     """
 
     def __init__(
@@ -81,12 +71,7 @@ class GenerationRun:
         self.made: list[Measurement] = []
 
     def check(self) -> None:
-        """Finds what no model of the profile can do before anything is measured.
-
-        Raises:
-            ValueError: a sampler that no model has, or a model that can do none of the sizes; the message says which
-                there are, or why.
-        """
+        """Raises ValueError for a sampler that no model has, or a model of no size, before anything is measured."""
         have: dict[str, set[str]] = {model.label: set() for model in self.models}
         reasons: dict[str, str] = {}
         for spec, models in self._spaces():
@@ -95,32 +80,25 @@ class GenerationRun:
                     have[model.label].update(self._build(model, spec).samplers())
                 except ValueError as error:
                     reasons.setdefault(model.label, str(error))
-        for model in self.models:
-            if not have[model.label]:
-                raise ValueError(f"{model.label}: {reasons[model.label]}")
-            _require(model.samplers, have[model.label], f"{model.label} has no", "it has")
-        _require(self.profile.samplers, set().union(*have.values()), "no model here has a", "there are")
+        for label, names in have.items():
+            if not names:
+                raise ValueError(f"{label}: {reasons[label]}")
+        wanted = [(model.samplers, have[model.label], f"{model.label} has no", "it has") for model in self.models]
+        wanted.append((self.profile.samplers, set().union(*have.values()), "no model here has a", "there are"))
+        for samplers, names, who, words in wanted:
+            if missing := [name for name in samplers or () if name not in names]:
+                raise ValueError(f"{who} sampler {missing[0]!r}, {words}: {', '.join(sorted(names))}")
 
     def run(self) -> None:
-        """Measures what is not known yet, sizes and batch sizes from small to large.
-
-        Raises:
-            KeyboardInterrupt: what was measured until then has been handed over.
-        """
-        before, threads = torch.get_num_threads(), self.profile.threads
-        torch.set_num_threads(threads)
-        try:
-            # what was typed is left out: it may hold folders of this machine, and measurements are published
+        """Measures what is not known yet, from small to large; hands over what it has when it is interrupted."""
+        with on_threads(threads := self.profile.threads):
             environment = describe_environment(self.device, threads)
-            self._machine = {
-                "fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads),
-                "environment": {name: value for name, value in environment.items() if name != "command"},
-            }  # fmt: skip
+            environment.pop("command", None)  # it may hold folders of this machine, and measurements are published
+            machine = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
+            self._machine = {**machine, "environment": environment}
             self._gemm = gemm_peak(self.device)
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
-        finally:
-            torch.set_num_threads(before)
 
     def _build(self, model: Profiled, spec: ImageSpec) -> Model:
         with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
@@ -131,7 +109,7 @@ class GenerationRun:
         profile = self.profile
         wanted: dict[tuple[int, ...], tuple[ImageSpec, list[Profiled]]] = {}
         for model in self.models:
-            sizes = sorted(model.sizes or profile.sizes)
+            sizes = model.sizes or profile.sizes
             specs = [ImageSpec(profile.channels, n, n, profile.levels, NUM_CLASSES) for n in sizes]
             for spec in [model.spec] if model.spec is not None else specs:
                 key = (spec.height * spec.width, *spec.shape, spec.levels)
@@ -152,11 +130,11 @@ class GenerationRun:
             self._measure_batch(built, batch_size)
 
     def _measure_batch(self, built: Sequence[tuple[Profiled, Model]], batch_size: int) -> None:
-        contest = Contest(batch_size, self.profile, self.clock)
-        entered: list[tuple[dict[str, Any], Entrant]] = []
+        profile, entered = self.profile, list[tuple[dict[str, Any], SamplerCall]]()
         for profiled, model in built:
+            forward = ForwardPass(model, batch_size, profile.seed) if isinstance(model, Autoregressive) else None
             names = list(model.samplers())
-            for name in profiled.samplers or self.profile.samplers or names:
+            for name in profiled.samplers or profile.samplers or names:
                 asked = self._asked(profiled, model.spec, batch_size, name)
                 if self._is_known(asked):
                     continue
@@ -165,13 +143,17 @@ class GenerationRun:
                 elif (late := self._too_long(asked)) is not None:
                     self._skip(asked, late)
                 else:
-                    entered.append((asked, contest.enter(model, name)))
+                    entered.append((asked, SamplerCall(model, name, batch_size, profile, forward)))
+        calls = [call for _, call in entered]
+        contenders = [*dict.fromkeys(call.forward for call in calls if call.forward is not None), *calls]
         try:
-            contest.run()
+            run_rounds(contenders, rounds=profile.rounds, budget_seconds=profile.budget_seconds, clock=self.clock)
+            for call in calls:
+                call.finish()
         finally:
-            for asked, entrant in entered:
-                if entrant.contender.seconds or entrant.contender.problem is not None:
-                    self._hand_over(asked, **self._outcome(entrant))
+            for asked, call in entered:
+                if call.seconds or call.problem is not None:
+                    self._hand_over(asked, **call.outcome(self._gemm))
 
     def _asked(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
         """What a measurement says whatever comes out: what was asked for, of whom and where."""
@@ -199,10 +181,8 @@ class GenerationRun:
 
     def _too_long(self, asked: dict[str, Any]) -> str | None:
         """Foresees what a call would take, where that is more than twice the budget; a naive raster is extrapolated."""
-        same = ("label", "sampler", "fingerprint", "channels", "levels")
-        measured = [
-            item for item in self.found.values() if item.shown and all(getattr(item, n) == asked[n] for n in same)
-        ]
+        same = {name: asked[name] for name in ("label", "sampler", "fingerprint", "channels", "levels")}
+        measured = [item for item in self.found.values() if item.shown and same.items() <= vars(item).items()]
         expected, near = foresee(measured, asked["height"] * asked["width"], asked["batch_size"])
         budget = self.profile.budget_seconds
         if asked["sampler"] == RASTER or near is None or expected <= 2 * budget:
@@ -220,30 +200,11 @@ class GenerationRun:
         self.found[measurement.cell] = measurement
         self.on_measurement(measurement)
 
-    def _outcome(self, entrant: Entrant) -> dict[str, Any]:
-        """What a measurement says of an entrant: its figures, or why there are none."""
-        contender, certificate = entrant.contender, entrant.certificate
-        if isinstance(contender.problem, Unsupported):
-            return {"status": "skipped", "reason": str(contender.problem)}
-        if contender.problem is not None:
-            return {"status": "failed", "reason": f"{type(contender.problem).__name__}: {contender.problem}"}
-        if certificate.status == "fails":
-            reason = str(contender.certificate)
-            return {"status": "failed certificate", "reason": reason, "certificate": certificate}
-        timed, total = contender.part or (None, None)
-        return {
-            "default": entrant.is_default, "complete": contender.complete, "seconds": tuple(contender.seconds),
-            "calls": contender.calls, "warmed_up": contender.warmed_up, "extrapolated_from": timed,
-            "full_passes": total, "forward_flops": entrant.forward_flops,
-            "forward_seconds": () if entrant.forward is None else tuple(entrant.forward.seconds),
-            "gemm_flops_per_second": self._gemm, "network_evaluations": contender.network_evaluations,
-            "sequential_depth": contender.sequential_depth, "peak_memory_bytes": entrant.peak_memory_bytes,
-            "memory_cut_off": entrant.memory_cut_off, "certificate": certificate,
-            "precision": str(entrant.model.dtype).removeprefix("torch."),
-        }  # fmt: skip
 
-
-def _require(wanted: Iterable[str] | None, there: set[str], who: str, words: str) -> None:
-    for name in wanted or ():
-        if name not in there:
-            raise ValueError(f"{who} sampler {name!r}, {words}: {', '.join(sorted(there))}")
+def foresee(measured: Sequence[Measurement], pixels: int, batch_size: int) -> tuple[float, Measurement | None]:
+    """Foresees the seconds of a call, proportional to pixels and images, from the nearest smaller measurement."""
+    smaller = [item for item in measured if item.pixels <= pixels and item.batch_size <= batch_size]
+    if not smaller:
+        return 0.0, None
+    near = max(smaller, key=lambda item: (item.batch_size, item.pixels))
+    return near.median_seconds * (pixels / near.pixels) * (batch_size / near.batch_size), near

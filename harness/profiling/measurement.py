@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -41,22 +41,19 @@ class Measurement(BaseModel):
     Attributes:
         cell: digest of what was asked for, the machine included; of two measurements of one cell the later counts.
         key: digest of the cell, the model's code and how it was measured.
-        label, model, hyperparameters, weights, run: the row. ``weights`` are those of a run, or as initialised.
-        channels, height, width, levels: the sample space.
-        batch_size: images of one call; ``sampler``: its name; ``default``: whether it is the model's default.
-        status, reason: why there is no figure, where there is none.
-        complete: False where it was interrupted between rounds.
-        seconds: of one call, one value for each round.
-        calls: how many calls were timed together in each round.
-        warmed_up: False where the first call took so long that it is the measurement.
+        label, model, hyperparameters, weights, run, default: the row. ``weights`` are those of a run, or as
+            initialised; ``default`` says whether the sampler is the model's default.
+        channels, height, width, levels, batch_size: the sample space, and images of one call.
+        status, reason: why there is no figure, where there is none. ``complete`` is False where it was interrupted.
+        seconds: of one call, one value for each round, in which ``calls`` calls were timed together. ``warmed_up`` is
+            False where the first call took so long that it is the measurement.
         extrapolated_from, full_passes: of a raster that was not drawn to its end: so many of so many full passes were
             timed, and ``seconds`` are for all of them.
-        forward_seconds: of one pass of ``conditional_logits`` on as many images, one value for each round;
-            ``forward_flops``: of that pass.
+        forward_seconds, forward_flops: of one pass of ``conditional_logits`` on as many images; seconds for each round.
         gemm_flops_per_second: the machine's measured peak, float32.
         network_evaluations, sequential_depth: of one call, means over the calls.
         peak_memory_bytes: the model's own and what a call allocates; ``memory_cut_off``: it was not watched to its end.
-        certificate: of the images that were timed; ``bits_per_dim``, ``likelihood_kind``: of the run.
+        bits_per_dim, likelihood_kind: of the run.
         fingerprint, hardware: the machine; figures of two fingerprints do not compare.
     """
 
@@ -114,12 +111,12 @@ class Measurement(BaseModel):
 
     @property
     def setting(self) -> tuple[int, ...]:
-        """Channels, height, width, levels and batch size: what two samplers share to be compared."""
+        """What two samplers share to be compared."""
         return (self.channels, self.height, self.width, self.levels, self.batch_size)
 
     @property
     def median_seconds(self) -> float:
-        """The median over rounds of the seconds of one call; this and what follows have ten significant digits."""
+        """Of one call, over rounds; this and what follows have ten significant digits."""
         return ten_digits(median(self.seconds))
 
     @property
@@ -135,12 +132,12 @@ class Measurement(BaseModel):
 
     @property
     def forward_median_seconds(self) -> float | None:
-        """The median over rounds of the seconds of one forward pass of as many images."""
+        """Of one forward pass of as many images, over rounds."""
         return ten_digits(median(self.forward_seconds)) if self.forward_seconds else None
 
     @property
     def forward_ratio(self) -> float | None:
-        """Seconds of a call over those of one forward pass of as many images, timed in the same rounds."""
+        """Seconds of a call over those of the forward pass, timed in the same rounds."""
         forward = self.forward_median_seconds
         return None if forward is None else ten_digits(self.median_seconds / forward)
 
@@ -158,10 +155,8 @@ class Measurement(BaseModel):
 def read_measurements(path: Path) -> list[Measurement]:
     """Reads a file of measurements; of each cell the last, in the order in which the cells first appear.
 
-    A last line that was cut off, as when the machine went down while it was written, is left out.
-
-    Raises:
-        ValueError: another line that is not a measurement; the message names the file and the line.
+    A last line that was cut off, as when the machine went down while it was written, is left out; another line that is
+    no measurement is a ValueError that names it.
     """
     if not path.exists():
         return []
@@ -204,19 +199,6 @@ def merge_measurements(files: Iterable[Iterable[Measurement]]) -> list[Measureme
         if item.cell not in found or found[item.cell].created <= item.created:
             found[item.cell] = item
     return list(found.values())
-
-
-def foresee(measured: Sequence[Measurement], pixels: int, batch_size: int) -> tuple[float, Measurement | None]:
-    """Foresees the seconds of a call, proportional to pixels and images, from the nearest smaller measurement.
-
-    Returns:
-        the seconds, and the measurement that they rest on; 0 and None where there is none.
-    """
-    smaller = [item for item in measured if item.pixels <= pixels and item.batch_size <= batch_size]
-    if not smaller:
-        return 0.0, None
-    near = max(smaller, key=lambda item: (item.batch_size, item.pixels))
-    return near.median_seconds * (pixels / near.pixels) * (batch_size / near.batch_size), near
 
 
 def _line(measurement: Measurement) -> bytes:

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from harness.boards.table import Table
 from harness.profiling.measurement import Measurement
-from harness.profiling.scaling import Growth, PowerLaw
-from harness.profiling.tables import MachineTables
-from harness.report.markdown import Document, Picture, Section
+from harness.profiling.tables import Advantage, Growth, MachineTables, PowerLaw, Scaling
+from harness.report.markdown import Picture, Section
 from harness.support.numbers import KIND_SIGNS, NOTHING, fixed, memory, seconds, short, significant
 
 _READING = """
 seconds: of one call that draws the whole batch, the median over rounds and the quartiles in brackets. In each round
-every sampler of that size and batch size is timed in turn, with the same noise.
-
+  every sampler of that size and batch size is timed in turn, with the same noise.
 latency: seconds until a single image is there, from batch size 1.
-
 of a forward pass: seconds over those of one pass of the model's own network on as many images, in the same rounds.
-Drawing each entry once, with nothing computed twice, needs the arithmetic of one such pass.
-
-of the GEMM peak: operations of that one pass over seconds, as a part of the fastest float32 matrix product that
-this machine was measured to make with as many threads.
-
+  Drawing each entry once, with nothing computed twice, needs the arithmetic of one such pass.
+of the GEMM peak: operations of that one pass over seconds, as a part of the fastest float32 matrix product that this
+  machine was measured to make with as many threads.
 depth: network evaluations that had to wait for one another; evaluations: all of them, of whatever part of the
-network.
-
-growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; two sizes
-give no interval.
-
-certificate: with the same noise, one forward pass confirms that every entry of every image that was timed is the
-one that naive sampling would have drawn; entries whose two best values are within 0.00001 nats of each other may
-differ by rounding and are counted. A sampler that fails is not shown. The naive raster is the definition.
-
+  network.
+growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; two sizes give
+  no interval.
+certificate: with the same noise, one forward pass confirms that every entry of every image that was timed is the one
+  that naive sampling would have drawn; entries whose two best values are within 0.00001 nats of each other may differ
+  by rounding and are counted. A sampler that fails is not shown. The naive raster is the definition.
 extrapolated: a naive raster that exceeds the time allowed is timed for its first full passes, and multiplied.
-
-weights: as initialised, unless a run is named. The time of a fixed-point iteration depends on them, that of the
-other samplers does not.
+weights: as initialised, unless a run is named. The time of a fixed-point iteration depends on them, that of the other
+  samplers does not.
 """
-READING = tuple(" ".join(part.split()) for part in _READING.split("\n\n"))
+READING = tuple(" ".join(part.split()) for part in re.split(r"\n(?=\S)", _READING.strip()))
+_LAW = "seconds ~ pixels^b, b"
 _ADVANTAGE_NOTES = (
     "The advantage over cached is the one to quote: neither computes anything twice.",
     "The advantage over naive also holds what caching alone gives.",
@@ -46,29 +40,22 @@ _ADVANTAGE_NOTES = (
 )
 
 
-def profile_page(title: str, machines: Sequence[MachineTables], pictures: Sequence[str]) -> Document:
-    """Returns the tables for people, one part for each machine; ``pictures`` are names of files beside the page."""
-    introduction = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
-    sections = tuple(machine_section(tables, pictures if number == 0 else ()) for number, tables in enumerate(machines))
-    return Document(title, (introduction,), sections, READING)
-
-
 def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:
     """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
-    parts = []
+    parts, groups = [], dict[tuple[int, ...], list[Measurement]]()
     if tables.advantages:
-        over = _advantage_table(tables)
+        over = _table(map(_advantage_cells, tables.advantages), "model", "sampler", "size")
         parts.append(Section("Advantage over the baseline", headline(tables), over, notes=_ADVANTAGE_NOTES))
-    for setting in dict.fromkeys(item.setting for item in tables.measurements):
-        items = [item for item in tables.measurements if item.setting == setting]
-        shown = [speed_cells(tables, item) for item in items if item.shown]
+    for item in tables.measurements:
+        groups.setdefault(item.setting, []).append(item)
+    for (channels, height, width, levels, batch_size), items in groups.items():
+        table = _table((speed_cells(tables, item) for item in items if item.shown), "model", "sampler", "certificate")
         notes = tuple(f"{item.label}, {item.sampler}: {item.status}: {item.reason}" for item in items if not item.shown)
-        channels, height, width, levels, batch_size = setting
         title = f"{height}x{width}x{channels}, {levels} levels, batch {batch_size}"
-        table = Table.of_texts(_SPEED_COLUMNS, shown, numeric=_SPEED_COLUMNS[2:12]) if shown else None
         parts.append(Section(title, "", table, notes))
     if tables.scalings:
-        parts.append(Section("Growth with the number of pixels", "", _growth_table(tables)))
+        growth = _table(map(_growth_cells, tables.scalings), "model", "sampler", "sizes", _LAW, "depth")
+        parts.append(Section("Growth with the number of pixels", "", growth))
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     shown_pictures = tuple(Picture("seconds of a call against pixels", name) for name in pictures)
     return Section(tables.hardware, lead, None, (), tuple(parts), shown_pictures)
@@ -76,7 +63,7 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
 
 def outcome_line(item: Measurement) -> str:
     """Returns a measurement in a line, for progress."""
-    what = f"{item.label}, {item.sampler}, {item.height}x{item.width}, batch {item.batch_size}"
+    what = f"{item.label}, {item.sampler}, {_size(item)}, batch {item.batch_size}"
     if not item.shown:
         return f"{what}: {item.status}: {item.reason}"
     how = "" if item.extrapolated_from is None else f", extrapolated from {item.extrapolated_from} passes"
@@ -85,99 +72,89 @@ def outcome_line(item: Measurement) -> str:
 
 def headline(tables: MachineTables) -> str:
     """Returns the advantage over the cached baseline at the largest setting, of trained models if any are."""
-    usable = [
-        (item, found.cached, found.over_cached, found.over_naive)
-        for found in tables.advantages
-        if found.cached is not None and found.over_cached is not None and (item := found.measurement)
-    ]
-    if not usable:
+
+    def weight(found: Advantage) -> tuple[Any, ...]:
+        item = found.measurement
+        return (item.weights == "trained", item.pixels, item.batch_size, item.default, found.over_cached)
+
+    found = max((found for found in tables.advantages if found.cached is not None), key=weight, default=None)
+    if found is None or found.cached is None or found.over_cached is None:
         return ""
-    item, cached, over_cached, over_naive = max(
-        usable,
-        key=lambda row: (row[0].weights == "trained", row[0].pixels, row[0].batch_size, row[0].default, row[2]),
-    )
+    item, cached = found.measurement, found.cached
     text = (
-        f"At {item.height}x{item.width}, batch {item.batch_size}, {item.label} ({item.sampler}) draws "
-        f"{_times(over_cached)} as fast as {cached.label} ({cached.sampler})"
+        f"At {_size(item)}, batch {item.batch_size}, {item.label} ({item.sampler}) draws "
+        f"{_times(found.over_cached)} as fast as {cached.label} ({cached.sampler})"
     )
-    if over_naive is not None:
-        text += f", and {_times(over_naive)} as fast as its naive raster"
+    if found.over_naive is not None:
+        text += f", and {_times(found.over_naive)} as fast as its naive raster"
     if item.bits_per_dim is not None and cached.bits_per_dim is not None:
         text += f"; it needs {_bits(item)} bits a dimension, {cached.label} {_bits(cached)}"
     return text + "."
 
 
-def _advantage_table(tables: MachineTables) -> Table:
-    columns = (
-        "model", "sampler", "size", "batch", "seconds an image", "over cached", "over naive", "depth", "bits/dim",
-        "baseline's bits/dim",
-    )  # fmt: skip
-    rows = [
-        (
-            item.label, item.sampler, f"{item.height}x{item.width}", str(item.batch_size),
-            seconds(item.median_seconds / item.batch_size), _cell(found.over_cached, _times),
-            _cell(found.over_naive, _times), _cell(item.sequential_depth, number), _bits(item),
-            _bits(found.cached or found.naive),
-        )
-        for found in tables.advantages
-        if (item := found.measurement)
-    ]  # fmt: skip
-    return Table.of_texts(columns, rows, numeric=columns[3:])
+def _table(rows: Iterable[dict[str, str]], *texts: str) -> Table | None:
+    """Cells by the headers of their columns, which are aligned right but for those of ``texts``; None without a row."""
+    lines = list(rows)
+    headers = list(lines[0]) if lines else []
+    numeric = [header for header in headers if header not in texts]
+    return Table.of_texts(headers, [list(line.values()) for line in lines], numeric=numeric) if lines else None
 
 
-_SPEED_COLUMNS = (
-    "model", "sampler", "seconds (quartiles)", "images/s", "latency", "of a forward pass", "depth", "evaluations",
-    "peak memory", "of the GEMM peak", "growth", "bits/dim", "certificate",
-)  # fmt: skip
+def _advantage_cells(found: Advantage) -> dict[str, str]:
+    item = found.measurement
+    return {
+        "model": item.label, "sampler": item.sampler, "size": _size(item), "batch": str(item.batch_size),
+        "seconds an image": seconds(item.median_seconds / item.batch_size),
+        "over cached": _cell(found.over_cached, _times), "over naive": _cell(found.over_naive, _times),
+        "depth": _cell(item.sequential_depth, number), "bits/dim": _bits(item),
+        "baseline's bits/dim": _bits(found.cached or found.naive),
+    }  # fmt: skip
 
 
-def speed_cells(tables: MachineTables, item: Measurement) -> list[str]:
+def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
     """Returns the cells of a measurement that has a figure."""
     scaling = tables.scaling_of(item)
-    low, high = map(seconds, item.quartiles_seconds)
-    taken = f"{seconds(item.median_seconds)} ({f'{low} – {high}' if len(item.seconds) > 1 else 'one round'})"
+    spread = " – ".join(map(seconds, item.quartiles_seconds)) if len(item.seconds) > 1 else "one round"
+    taken = f"{seconds(item.median_seconds)} ({spread})"
     if item.extrapolated_from is not None:
         taken += f", extrapolated from {item.extrapolated_from} of {item.full_passes} passes"
     if not item.complete:
         taken += f", interrupted after {len(item.seconds)} rounds"
-    return [
-        item.label, item.sampler, taken, significant(item.images_per_second), _cell(tables.latency_of(item), seconds),
-        _cell(item.forward_ratio, _times), _cell(item.sequential_depth, number),
-        _cell(item.network_evaluations, number),
-        ("≥ " if item.memory_cut_off else "") + _cell(item.peak_memory_bytes, memory),
-        _cell(item.gemm_fraction, lambda part: f"{100 * part:.2g} %"),
-        NOTHING if scaling is None else exponent(scaling.seconds), _bits(item), _certificate(item),
-    ]  # fmt: skip
+    return {
+        "model": item.label, "sampler": item.sampler, "seconds (quartiles)": taken,
+        "images/s": significant(item.images_per_second), "latency": _cell(tables.latency_of(item), seconds),
+        "of a forward pass": _cell(item.forward_ratio, _times), "depth": _cell(item.sequential_depth, number),
+        "evaluations": _cell(item.network_evaluations, number),
+        "peak memory": ("≥ " if item.memory_cut_off else "") + _cell(item.peak_memory_bytes, memory),
+        "of the GEMM peak": _cell(item.gemm_fraction, lambda part: f"{100 * part:.2g} %"),
+        "growth": _cell(scaling and scaling.seconds, exponent), "bits/dim": _bits(item),
+        "certificate": _certificate(item),
+    }  # fmt: skip
 
 
-def _growth_table(tables: MachineTables) -> Table:
-    columns = ("model", "sampler", "batch", "sizes", "seconds ~ pixels^b, b", "depth")
-    rows = [
-        (
-            found.label, found.sampler, str(found.batch_size), " ".join(map(str, found.sizes)),
-            exponent(found.seconds), NOTHING if found.depth is None else depth_law(found.depth),
-        )
-        for found in tables.scalings
-    ]  # fmt: skip
-    return Table.of_texts(columns, rows, numeric=("batch",))
+def _growth_cells(found: Scaling) -> dict[str, str]:
+    return {
+        "model": found.label, "sampler": found.sampler, "batch": str(found.batch_size),
+        "sizes": " ".join(map(str, found.sizes)), _LAW: exponent(found.seconds), "depth": _cell(found.depth, depth_law),
+    }  # fmt: skip
 
 
 def exponent(law: PowerLaw) -> str:
     """An exponent with its interval."""
-    if law.low is None or law.high is None:
+    if law.exponent_low is None or law.exponent_high is None:
         return f"{fixed(law.exponent, 2)} (two sizes)"
-    return f"{fixed(law.exponent, 2)} [{fixed(law.low, 2)}, {fixed(law.high, 2)}]"
+    return f"{fixed(law.exponent, 2)} [{fixed(law.exponent_low, 2)}, {fixed(law.exponent_high, 2)}]"
 
 
-def depth_law(growth: Growth) -> str:
+def depth_law(law: Growth) -> str:
     """How a depth grows: by the nearer law, or by both where they cannot be told apart."""
-    line = growth.logarithmic
-    log = f"{short(line.slope)} log2(pixels) {'-' if line.intercept < 0 else '+'} {short(abs(line.intercept))}"
-    power = f"pixels^{exponent(growth.power)}"
-    if growth.nearer is None:
-        return f"{power} or {log}"
-    text, law = (log, line) if growth.nearer == "logarithmic" else (power, growth.power)
-    return f"{text}, within {100 * law.relative_error:.2g} %"
+    sign, intercept = "-" if law.intercept < 0 else "+", short(abs(law.intercept))
+    logarithm = f"{short(law.slope_per_doubling)} log2(pixels) {sign} {intercept}"
+    power = f"pixels^{exponent(law)}"
+    if law.nearer is None:
+        return f"{power} or {logarithm}"
+    text, error = (power, law.power_error) if law.nearer == "power" else (logarithm, law.logarithmic_error)
+    return f"{text}, within {100 * error:.2g} %"
 
 
 def number(value: float) -> str:
@@ -185,7 +162,11 @@ def number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:,.1f}"
 
 
-def _cell(value: float | None, printed: Callable[[float], str]) -> str:
+def _size(item: Measurement) -> str:
+    return f"{item.height}x{item.width}"
+
+
+def _cell(value: Any, printed: Callable[[Any], str]) -> str:
     return NOTHING if value is None else printed(value)
 
 
@@ -203,9 +184,9 @@ def _bits(item: Measurement | None) -> str:
 def _certificate(item: Measurement) -> str:
     """What the certificate says, in a few words."""
     found = item.certificate
-    if found is None or found.status == "does not apply":
-        return NOTHING if found is None else found.status
-    if found.status == "by definition":
-        return "is the definition"
+    if found is None:
+        return NOTHING
+    if found.status != "holds":
+        return "is the definition" if found.status == "by definition" else found.status
     rounding = f", {found.within_rounding} within rounding" if found.within_rounding else ""
     return f"holds: {found.entries:,} entries{rounding}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     import altair
 
 _Limits = tuple[tuple[float, float], tuple[float, float]]
-_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
-_SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
+_DASHES: list[Any] = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
+_SHAPES: list[Any] = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
 _GREY = "#7a7a7a"
 _SECONDS = "datum.value < 1e-3 ? datum.value * 1e6 + ' µs' : datum.value < 1 ? datum.value * 1e3 + ' ms'"
 _SECONDS += " : format(datum.value, ',') + ' s'"
@@ -29,64 +28,53 @@ _READING = (
 
 
 def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatChart | None:
-    """Draws all machines' measurements; None where there is no figure.
-
-    Colours are models, marks and dashes are samplers.
-    """
+    """Draws all machines' measurements, colours for models, marks and dashes for samplers; None without a figure."""
     import altair as alt
 
-    everything = [item for tables in machines for item in tables.measurements if item.shown]
+    shown = [(tables, [item for item in tables.measurements if item.shown]) for tables in machines]
+    everything = [item for _, own in shown for item in own]
     if not everything:
         return None
-    labels, samplers = (
-        list(dict.fromkeys(getattr(item, name) for item in everything)) for name in ("label", "sampler")
-    )
-    dashes, shapes = (
-        alt.Scale(domain=samplers, range=list(itertools.islice(itertools.cycle(marks), len(samplers))))
-        for marks in (_DASHES, _SHAPES)
-    )
-    looks = {
-        "color": alt.Color("model:N", title="model", scale=alt.Scale(domain=labels)),
-        "fill": alt.Fill("model:N", title="model", scale=alt.Scale(domain=labels)),
-        "strokeDash": alt.StrokeDash("sampler:N", title="sampler", scale=dashes),
-        "shape": alt.Shape("sampler:N", title="sampler", scale=shapes),
-    }
-    rows = []
-    for tables in machines:
-        own = [item for item in tables.measurements if item.shown]
+    labels = list(dict.fromkeys(item.label for item in everything))
+    samplers = list(dict.fromkeys(item.sampler for item in everything))
+    count = len(samplers)
+    dashes, shapes = (alt.Scale(domain=samplers, range=(marks * count)[:count]) for marks in (_DASHES, _SHAPES))
+    looks = [
+        alt.Color("model:N", title="model", scale=alt.Scale(domain=labels)),
+        alt.Fill("model:N", title="model", scale=alt.Scale(domain=labels)),
+        alt.StrokeDash("sampler:N", title="sampler", scale=dashes),
+        alt.Shape("sampler:N", title="sampler", scale=shapes),
+    ]
+    rows, sizes = [], sorted({item.batch_size for item in everything})
+    for tables, own in shown:
         if own:
             left, right = _limits([item.pixels for item in own])
             limits = (left, 1.6 * right), _limits([item.median_seconds for item in own])
-            panels = [
-                _panel(tables, [item for item in own if item.batch_size == size], size, limits, looks)
-                for size in sorted({item.batch_size for item in everything})
-            ]
+            panels = [_panel(tables, [item for item in own if item.batch_size == n], n, limits, looks) for n in sizes]
             heading = alt.TitleParams(tables.hardware, fontSize=13)
             rows.append(alt.hconcat(*panels, spacing=30).properties(title=heading))
     return alt.vconcat(*rows).properties(title=alt.TitleParams(title, subtitle=list(_READING), offset=12))
 
 
 def _panel(
-    tables: MachineTables, items: Sequence[Measurement], batch_size: int, limits: _Limits, looks: dict[str, Any]
+    tables: MachineTables, items: Sequence[Measurement], batch_size: int, limits: _Limits, looks: Sequence[Any]
 ) -> altair.LayerChart | altair.FacetChart:
     import altair as alt
 
     sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(items, key=lambda item: item.pixels)}
     powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
     by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
-    by_power = alt.Axis(values=powers, labelExpr=_SECONDS)
     across, up = (alt.Scale(type="log", domain=domain, nice=False) for domain in limits)
     x = alt.X("pixels:Q", title="pixels", scale=across, axis=by_size)
-    y = alt.Y("seconds:Q", title="time of a call", scale=up, axis=by_power)
-    color = looks["color"]
+    y = alt.Y("seconds:Q", title="time of a call", scale=up, axis=alt.Axis(values=powers, labelExpr=_SECONDS))
+    color, fill, dash, shape = looks
     tips = [alt.Tooltip(f"{name}:N") for name in ("model", "sampler", "size", "time", "growth", "certificate")]
     points = alt.Chart({"values": [_point(tables, item) for item in items]}).encode(x=x, tooltip=tips)
-    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=looks["shape"])
-    lines = points.mark_line(strokeWidth=1.6).encode(y=y, color=color, strokeDash=looks["strokeDash"], detail="space:N")
+    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.4).encode(y=y, color=color, shape=shape)
     measured = alt.layer(
-        lines,
+        points.mark_line(strokeWidth=1.6).encode(y=y, color=color, strokeDash=dash, detail="space:N"),
         points.mark_rule(strokeWidth=1.6).encode(y=alt.Y("low:Q"), y2="high:Q", color=color),
-        marks.transform_filter("!datum.extrapolated").encode(fill=looks["fill"]),
+        marks.transform_filter("!datum.extrapolated").encode(fill=fill),
         marks.transform_filter("datum.extrapolated").encode(fill=alt.value("#ffffff")),
     )
     ends = alt.Chart({"values": _ends(tables, items, limits[1])}).encode(x=x, y=y, color=color)
@@ -109,15 +97,14 @@ def _point(tables: MachineTables, item: Measurement) -> dict[str, object]:
 
 def _ends(tables: MachineTables, items: Sequence[Measurement], limits: tuple[float, float]) -> list[dict[str, Any]]:
     """The exponents, each at the end of its line, or above another one that is in its place."""
-    found: list[dict[str, Any]] = []
-    taken: dict[int, float] = {}
+    found, taken = [], dict[int, float]()
     for item in sorted(items, key=lambda item: item.median_seconds):
         scaling = tables.scaling_of(item)
         if scaling is not None and item.height == max(scaling.sizes):
             place = max(item.median_seconds, taken.get(item.pixels, 0.0) * (limits[1] / limits[0]) ** 0.04)
             taken[item.pixels] = place
-            text = fixed(scaling.seconds.exponent, 2)
-            found += [{"model": item.label, "pixels": item.pixels, "seconds": ten_digits(place), "exponent": text}]
+            end = {"pixels": item.pixels, "seconds": ten_digits(place), "exponent": fixed(scaling.seconds.exponent, 2)}
+            found.append({"model": item.label, **end})
     return found
 
 

@@ -1,16 +1,51 @@
-"""From measurements to tables: one set for each machine, with laws of growth and the comparison with a baseline."""
+"""From measurements to tables: one set for each machine, with laws of growth and the comparison with a baseline.
+
+A power law cost = c pixels^b is a line in the logarithms, fitted by least squares; its exponent's interval is that of
+the slope of a regression line, b +/- t(0.975, n - 2) s / sqrt(sum (x - mean x)^2) (Student's t).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
 
 from harness.profiling.measurement import RASTER, Measurement
-from harness.profiling.scaling import SMALLEST_SIZE, Growth, PowerLaw, fit_growth, fit_power_law
 from harness.support.numbers import ten_digits
 
 CACHED = "cached"
+SMALLEST_SIZE = 16
+_DECIMALS = 9  # of what is fitted: an exponent of 1 has ten digits then, and what is zero but for rounding is zero
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """cost = c pixels^exponent, with the exponent's 95 % interval, which two sizes do not give.
+
+    An error is the root mean square of log cost - log fit.
+    """
+
+    exponent: float
+    exponent_low: float | None
+    exponent_high: float | None
+    power_error: float
+
+
+@dataclass(frozen=True)
+class Growth(PowerLaw):
+    """Beside it, cost = intercept + slope log2(pixels); which is nearer, None where there are too few sizes to tell."""
+
+    intercept: float
+    slope_per_doubling: float
+    logarithmic_error: float
+    nearer: Literal["power", "logarithmic"] | None
 
 
 @dataclass(frozen=True)
@@ -30,38 +65,20 @@ class Advantage:
     """A measurement of another model beside those of the baseline at the same size and batch size.
 
     ``cached`` is the baseline's sampler that computes each activation once, or its default where it has none of that
-    name; ``naive`` its full pass for each step. ``over_`` them is their seconds over the measurement's.
+    name; ``naive`` its full pass for each step. ``over_`` them is their seconds over the measurement's: the first is
+    the headline, in the second is also what caching alone gives.
     """
 
     measurement: Measurement
     cached: Measurement | None
     naive: Measurement | None
-
-    @property
-    def over_cached(self) -> float | None:
-        """The headline."""
-        return self._over(self.cached)
-
-    @property
-    def over_naive(self) -> float | None:
-        """What caching alone gives is in it."""
-        return self._over(self.naive)
-
-    def _over(self, other: Measurement | None) -> float | None:
-        return None if other is None else ten_digits(other.median_seconds / self.measurement.median_seconds)
+    over_cached: float | None
+    over_naive: float | None
 
 
 @dataclass(frozen=True)
 class MachineTables:
-    """All that was measured on one machine.
-
-    Attributes:
-        fingerprint, hardware: the machine.
-        measurements: in order.
-        scalings: of what was measured at two sizes or more.
-        advantages: of the other models over the baseline.
-        baseline: its label; None where none was named.
-    """
+    """All that was measured on one machine, in order, and what it gives; ``baseline`` is a label, if one was named."""
 
     fingerprint: str
     hardware: str
@@ -73,17 +90,13 @@ class MachineTables:
     def scaling_of(self, item: Measurement) -> Scaling | None:
         """Returns the scaling that a measurement is a point of."""
         series = (item.label, item.sampler, item.batch_size)
-        return next(
-            (found for found in self.scalings if (found.label, found.sampler, found.batch_size) == series), None
-        )
+        return next((one for one in self.scalings if (one.label, one.sampler, one.batch_size) == series), None)
 
     def latency_of(self, item: Measurement) -> float | None:
         """Returns the seconds until a single image is drawn: those of the same sampler and size at batch size 1."""
-        wanted = (item.label, item.sampler, item.height, item.width, 1)
-        for other in self.measurements:
-            if other.shown and (other.label, other.sampler, other.height, other.width, other.batch_size) == wanted:
-                return other.median_seconds
-        return None
+        single = [other for other in self.measurements if other.shown and other.batch_size == 1]
+        same = operator.attrgetter("label", "sampler", "height", "width")
+        return next((other.median_seconds for other in single if same(other) == same(item)), None)
 
 
 def tables_of(
@@ -91,10 +104,8 @@ def tables_of(
 ) -> list[MachineTables]:
     """Parts measurements by machine, and makes the tables of each; figures of two machines never meet.
 
-    Args:
-        measurements: of any machines.
-        labels: the order of the rows, and the only ones that are taken; all of them where it is empty.
-        baseline: a label, or a model's name.
+    ``labels`` are the order of the rows, and the only ones that are taken; all of them where it is empty. ``baseline``
+    is a label, or a model's name.
     """
     order = {label: number for number, label in enumerate(labels)}
 
@@ -102,38 +113,35 @@ def tables_of(
         return (item.pixels, item.batch_size, order.get(item.label, 0), item.label, not item.default, item.sampler)
 
     machines: dict[str, list[Measurement]] = {}
-    for item in measurements:
+    for item in sorted(measurements, key=place):
         if not order or item.label in order:
             machines.setdefault(item.fingerprint, []).append(item)
     found = []
-    for fingerprint in sorted(machines, key=lambda name: (machines[name][0].hardware, name)):
-        own = sorted(machines[fingerprint], key=place)
+    for own in sorted(machines.values(), key=lambda own: (own[0].hardware, own[0].fingerprint)):
         named = next((item.label for item in own if baseline in (item.label, item.model)), None)
         advantages = () if baseline is None else tuple(_advantages([item for item in own if item.shown], baseline))
-        found.append(MachineTables(fingerprint, own[0].hardware, tuple(own), tuple(_scalings(own)), advantages, named))
+        machine, scalings = (own[0].fingerprint, own[0].hardware), tuple(_scalings(own))
+        found.append(MachineTables(*machine, tuple(own), scalings, advantages, named))
     return found
 
 
-def _scalings(measurements: Sequence[Measurement]) -> list[Scaling]:
+def _scalings(measurements: Sequence[Measurement]) -> Iterator[Scaling]:
     series: dict[tuple[str, str, int, int, int], list[Measurement]] = {}
     for item in measurements:
         if item.shown and item.height == item.width >= SMALLEST_SIZE:
             key = (item.label, item.sampler, item.batch_size, item.channels, item.levels)
             series.setdefault(key, []).append(item)
-    found = []
     for (label, sampler, batch_size, *_), points in series.items():
         pixels = [float(item.pixels) for item in points]
         law = fit_power_law(pixels, [item.median_seconds for item in points])
         if law is not None:
             depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
             depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
-            found.append(Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth))
-    return found
+            yield Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth)
 
 
-def _advantages(shown: Sequence[Measurement], baseline: str) -> list[Advantage]:
+def _advantages(shown: Sequence[Measurement], baseline: str) -> Iterator[Advantage]:
     rows = [item for item in shown if baseline in (item.label, item.model)]
-    found = []
     for item in shown:
         if item.model in {row.model for row in rows} or (item.sampler == RASTER and not item.default):
             continue
@@ -144,5 +152,64 @@ def _advantages(shown: Sequence[Measurement], baseline: str) -> list[Advantage]:
         if beside:
             own = {row.sampler: row for row in reversed(beside) if row.label == beside[0].label}
             default = next((row for row in own.values() if row.default and row.sampler != RASTER), None)
-            found.append(Advantage(item, own.get(CACHED, default), own.get(RASTER)))
-    return found
+            cached, naive = own.get(CACHED, default), own.get(RASTER)
+            yield Advantage(item, cached, naive, _over(cached, item), _over(naive, item))
+
+
+def _over(other: Measurement | None, item: Measurement) -> float | None:
+    return None if other is None else ten_digits(other.median_seconds / item.median_seconds)
+
+
+def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw | None:
+    """Fits a power law; None below two different numbers of pixels; ValueError for what is not positive."""
+    x, y = (np.log(values) for values in _checked(pixels, costs))
+    if len(set(x.tolist())) < 2:
+        return None
+    slope, intercept = _line(x, y)
+    residuals = y - intercept - slope * x
+    low = high = None
+    freedom = len(x) - 2
+    if freedom > 0:
+        deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
+        reach = float(stats.t.ppf(0.975, freedom)) * deviation
+        low, high = _rounded(slope - reach), _rounded(slope + reach)
+    return PowerLaw(_rounded(slope), low, high, _root_mean_square(residuals))
+
+
+def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None:
+    """Fits a power law and a logarithm; None below two different numbers of pixels."""
+    power = fit_power_law(pixels, costs)
+    if power is None:
+        return None
+    x, y = _checked(pixels, costs)
+    slope, intercept = _line(np.log2(x), y)
+    fitted = intercept + slope * np.log2(x)
+    error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
+    nearer: Literal["power", "logarithmic"] | None = None
+    if len(x) > 2 and error != power.power_error:
+        nearer = "logarithmic" if error < power.power_error else "power"
+    return Growth(
+        **asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope), logarithmic_error=error,
+        nearer=nearer,
+    )  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    return ten_digits(round(value, _DECIMALS))
+
+
+def _root_mean_square(values: _Floats) -> float:
+    return _rounded(math.sqrt(float(np.square(values).mean())))
+
+
+def _line(x: _Floats, y: _Floats) -> tuple[float, float]:
+    centred = x - x.mean()
+    slope = float(centred @ (y - y.mean()) / (centred @ centred))
+    return slope, float(y.mean() - slope * x.mean())
+
+
+def _checked(pixels: Sequence[float], costs: Sequence[float]) -> tuple[_Floats, _Floats]:
+    x, y = np.asarray(pixels, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if (x <= 0).any() or (y <= 0).any():
+        raise ValueError("a law of growth is fitted to positive numbers alone")
+    return x, y

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,11 +84,6 @@ class StepTimes:
     images: tuple[float, ...]
     steps: int
 
-    @property
-    def images_per_second(self) -> tuple[float, ...]:
-        """The throughput of each block."""
-        return tuple(images / seconds for images, seconds in zip(self.images, self.seconds, strict=True))
-
 
 def time_calls(call: Callable[[], object], *, max_seconds: float = 0.25, clock: Clock = timer) -> Timing:
     """Times a call for about ``max_seconds``, after one call of warm-up and one to see how long it takes.
@@ -131,16 +127,15 @@ def sweep_batch_sizes(
     for size in sorted(batch_sizes):
         if dropped:
             dropped[size] = "a smaller one was left out"
-            continue
-        if timings and (expected := _extrapolate(timings, size)) > total_seconds - (clock() - began):
+        elif timings and (expected := _extrapolate(timings, size)) > total_seconds - (clock() - began):
             dropped[size] = f"a call would take about {expected:.2g} s"
-            continue
-        try:
-            timings[size] = time_calls(lambda size=size: call(size), max_seconds=point_seconds, clock=clock)  # type: ignore[misc]
-        except torch.OutOfMemoryError:
-            if not timings:
-                raise
-            dropped[size] = "out of memory"
+        else:
+            try:
+                timings[size] = time_calls(partial(call, size), max_seconds=point_seconds, clock=clock)
+            except torch.OutOfMemoryError:
+                if not timings:
+                    raise
+                dropped[size] = "out of memory"
     return Sweep(timings, dropped)
 
 
@@ -198,17 +193,10 @@ def step_seconds(
 ) -> StepTimes:
     """Times the steps of a model's own ``fit`` on a copy of it, without validation, after one step of warm-up.
 
-    What is timed is the first loop over batches, at the start of the schedules; the global random numbers are left as
-    they were. On an accelerator a block of steps is timed at a time, so that waiting for it does not slow it down.
-
-    Args:
-        model: what trains, as a copy.
-        data: on what.
-        max_steps: how many steps after the first are timed at most.
-        max_seconds: for how long steps are timed at most; at least one is.
-        seed: of batch order, random data and the model's own random numbers.
-        precision: of the training.
-        clock: gives seconds, once the accelerator is done.
+    What is timed is the first loop over batches, at the start of the schedules, for ``max_steps`` steps after the first
+    and ``max_seconds`` at most, but one at least. The global random numbers are left as they were; ``seed`` is that of
+    batch order, random data and the model's own. On an accelerator a block of steps is timed at a time, so that waiting
+    for it does not slow it down. ``clock`` gives seconds, once the accelerator is done.
 
     Raises:
         Unsupported: ``fit`` takes fewer than two steps, as a closed form does.

@@ -6,6 +6,7 @@ import gzip
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,18 +27,10 @@ _TOP = 12
 def record_trace(
     model: Model, what: What, file: Path, *, sampler: str | None = None, batch_size: int = 16, steps: int = 3
 ) -> list[tuple[str, str, str, str]]:
-    """Watches a model at work after a warm-up, and writes the trace.
+    """Watches a model at work after a warm-up, and writes the trace to a ``.json`` or a ``.json.gz``.
 
-    Args:
-        model: on its device; ``fit`` trains a copy.
-        what: ``fit``, on random images; ``scoring`` of random images; or ``sampling``.
-        file: ``.json``, or ``.json.gz``.
-        sampler: its name; the default one where None.
-        batch_size: images to score or to draw.
-        steps: of fit.
-
-    Returns:
-        the operators that took the most time themselves: name, calls, own time and its share of all.
+    ``fit`` trains a copy for ``steps`` on random images; ``scoring`` is of ``batch_size`` random images. Returns the
+    operators that took the most time themselves: name, calls, own time and its share of all.
 
     Raises:
         ValueError: a sampler that the model does not have.
@@ -60,25 +53,21 @@ def record_trace(
         for event in watched.key_averages()
     }
     total = sum(microseconds for microseconds, _ in own.values()) or 1.0
-    ordered = sorted(own.items(), key=lambda item: -item[1][0])[:_TOP]
     return [
         (name, f"{count:,}", f"{microseconds / 1e3:.3f} ms", f"{100 * microseconds / total:.1f} %")
-        for name, (microseconds, count) in ordered
+        for name, (microseconds, count) in sorted(own.items(), key=lambda item: -item[1][0])[:_TOP]
     ]
 
 
 def _call(model: Model, what: What, sampler: str | None, batch_size: int, steps: int) -> Callable[[], object]:
     if what == "fit":
-        data = random_data(model)
-        return lambda: step_seconds(model, data, max_steps=steps, max_seconds=math.inf)
+        return partial(step_seconds, model, random_data(model), max_steps=steps, max_seconds=math.inf)
     if what == "scoring":
-        score = scorer(model)[1]
-        images = _random_images(model, batch_size).to(model.device)
-        return lambda: score(images)
+        return partial(scorer(model)[1], _random_images(model, batch_size).to(model.device))
     samplers, name = model.samplers(), sampler or default_sampler(model)
     if name not in samplers:
         raise ValueError(f"{type(model).__name__} has no sampler {name!r}, it has: {', '.join(samplers)}")
-    return lambda: samplers[name](batch_size)
+    return partial(samplers[name], batch_size)
 
 
 def random_data(model: Model) -> Dataset:

@@ -12,8 +12,8 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,16 +54,44 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True)
 class Archive:
-    """Records, and scores per image.
+    """Records, in the order of the suite's rows, then seeds; and scores per image, which are loaded when asked for.
 
-    Attributes:
-        records: in the order of the suite's rows, then seeds.
-        per_image: by a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images.
-            Loaded when asked for.
+    By a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images.
     """
 
     records: tuple[RunRecord, ...]
     per_image: Mapping[str, PerImage]
+
+
+class LoadedArrays(Mapping[str, PerImage]):
+    """Arrays that are loaded when they are asked for."""
+
+    def __init__(self, names: Iterable[str], load: Callable[[str], PerImage]) -> None:
+        self._names, self._load = dict.fromkeys(names), load
+
+    def __getitem__(self, name: str) -> PerImage:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._load(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # the inherited one loads the arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class ReadableArrays(LoadedArrays):
+    """The same, but what cannot be loaded is not there."""
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and bool(self[name])
+        except (KeyError, ValueError):
+            return False
 
 
 def collect(
@@ -71,29 +99,18 @@ def collect(
 ) -> Archive:
     """Returns the results of a suite, of all configurations of its grids, whatever their status is.
 
-    Scores per image are loaded when asked for; an ``ArchiveError`` then says which are not in the run's folder.
-
-    Args:
-        suite: says which runs.
-        artifacts: where runs and store live.
-        current_keys: by identity, the key that its run has today.
-        stale_scores: ``run/score`` names of figures that an older version of a metric computed.
+    ``current_keys`` are those that runs have today, by identity; ``stale_scores`` the ``run/score`` names of figures
+    that an older version of a metric computed. Scores per image that are lost are an ``ArchiveError`` when asked for.
 
     Raises:
         StaleRecords: the only record of a run has another key than today's, or one of its scores is stale.
     """
     specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
     identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
-    found: dict[str, dict[str, RunRecord]] = {}
-    for record in artifacts.store.records(identities=identities):
-        found.setdefault(record.identity, {})[record.key] = record
-    records, stale = [], []
-    for identity in identities:
-        candidates = found.get(identity, {})
-        if current_keys.get(identity) in candidates:
-            records.append(candidates[current_keys[identity]])
-        else:
-            stale += [record.run for record in candidates.values()]
+    stored = artifacts.store.records(identities=identities)
+    current = {record.identity: record for record in stored if record.key == current_keys.get(record.identity)}
+    records = [current[identity] for identity in identities if identity in current]
+    stale = [record.run for record in stored if record.identity not in current]
     kept = {f"{record.run}/{name}" for record in records for name in record.scores}
     stale += sorted(kept & set(stale_scores))
     if stale:
@@ -101,13 +118,31 @@ def collect(
             f"code, data or metrics have changed since: {', '.join(stale)}; "
             f"`harness run {suite.name or 'SUITE'} --redo-stale` does them again"
         )
-    sources: dict[str, Path] = {}
-    for record in records:
-        for name, score in record.scores.items():
-            if score.per_image is not None:
-                sources[score.per_image] = artifacts.folder(record.run).per_image_file(name)
-    load = _from_runs(sources, artifacts.store.array)
-    return Archive(tuple(without_paths(record) for record in records), LoadedArrays(sorted(sources), load))
+    arrays = LoadedArrays(sorted(_references(records)), lambda name: _of_run(artifacts, name))
+    return Archive(tuple(map(without_paths, records)), arrays)
+
+
+def collect_all(artifacts: Artifacts) -> Archive:
+    """Returns all that an artifact folder's store has, old and new; lost scores per image are left out."""
+    records = artifacts.store.records()
+    return Archive(tuple(records), ReadableArrays(_references(records), lambda name: _of_run(artifacts, name)))
+
+
+def _references(records: Iterable[RunRecord]) -> list[str]:
+    scores = [score for record in records for score in record.scores.values()]
+    return [score.per_image for score in scores if score.per_image is not None]
+
+
+def _of_run(artifacts: Artifacts, reference: str) -> PerImage:
+    """Scores per image from their run's own folder, else from a store that keeps them."""
+    run, _, name = reference.partition("/")
+    file = artifacts.folder(run).per_image_file(name)
+    try:
+        elsewhere = None if file.exists() else artifacts.store.array(reference)
+        arrays = load_file(file) if elsewhere is None else load_bytes(elsewhere)
+        return _pair(arrays["per_image"], arrays["images"], reference)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ArchiveError(f"{file}: no scores of {reference!r}: {_one_line(error)}") from error
 
 
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
@@ -178,58 +213,23 @@ def _no_garbage() -> Iterator[None]:
 
 
 def _parse(line: bytes, where: str) -> RunRecord:
-    try:
+    with suppress(ValidationError):  # what follows is slower, says what is wrong, and takes lone surrogates
         record = RunRecord.model_validate_json(line)
         if record.version == RECORD_VERSION:
             return record
-    except ValidationError:
-        pass  # what follows is slower, says what is wrong, and takes the lone surrogates that JSON may hold
     try:
         content = json.loads(line.decode("utf-8"))
+        version = content.get("version") if isinstance(content, dict) else None
+        if version == RECORD_VERSION:
+            return RunRecord.model_validate(content)
+        problem = f"a record of version {version!r}; this genharness reads version {RECORD_VERSION}"
     except UnicodeDecodeError as error:
-        raise ArchiveError(f"{where}: cannot be read: {_one_line(error)}") from error
-    except ValueError as error:
-        raise ArchiveError(f"{where}: not JSON: {error}") from error
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != RECORD_VERSION:
-        raise ArchiveError(f"{where}: a record of version {version!r}; this genharness reads version {RECORD_VERSION}")
-    try:
-        return RunRecord.model_validate(content)
+        problem = f"cannot be read: {_one_line(error)}"
     except ValidationError as error:
-        raise ArchiveError(f"{where}: not a record: {first_problem(error)}") from error
-
-
-class LoadedArrays(Mapping[str, PerImage]):
-    """Arrays that are loaded when they are asked for."""
-
-    def __init__(self, names: Sequence[str], load: Callable[[str], PerImage]) -> None:
-        self._names, self._load = dict.fromkeys(names), load
-
-    def __getitem__(self, name: str) -> PerImage:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._load(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names  # the inherited one loads the arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _from_runs(sources: Mapping[str, Path], stored: Callable[[str], bytes | None]) -> Callable[[str], PerImage]:
-    def load(reference: str) -> PerImage:
-        elsewhere = None if sources[reference].exists() else stored(reference)
-        try:
-            arrays = load_file(sources[reference]) if elsewhere is None else load_bytes(elsewhere)
-            return _pair(arrays["per_image"], arrays["images"], reference)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise ArchiveError(f"{sources[reference]}: no scores of {reference!r}: {_one_line(error)}") from error
-
-    return load
+        problem = f"not a record: {first_problem(error)}"
+    except ValueError as error:
+        problem = f"not JSON: {error}"
+    raise ArchiveError(f"{where}: {problem}")
 
 
 def _open_per_image(file: Path) -> Mapping[str, PerImage]:
@@ -291,23 +291,20 @@ def without_paths(record: RunRecord) -> RunRecord:
     if isinstance(environment.get("command"), str):
         words = environment["command"].split()
         environment["command"] = " ".join(re.sub(r"[^\s=]*[/\\](?=[^/\\])", "", word.rstrip("/\\")) for word in words)
+    scores = {
+        name: score.model_copy(update={"failure": _failure_without_paths(score.failure)})
+        for name, score in record.scores.items()
+    }
+    failure, reason = _failure_without_paths(record.failure), record.reason and shorten_paths(record.reason)
     return record.model_copy(
-        update={
-            "environment": environment,
-            "failure": _failure_without_paths(record.failure),
-            "reason": None if record.reason is None else shorten_paths(record.reason),
-            "scores": {
-                name: score.model_copy(update={"failure": _failure_without_paths(score.failure)})
-                for name, score in record.scores.items()
-            },
-        }
+        update={"environment": environment, "failure": failure, "reason": reason, "scores": scores}
     )
 
 
 def _failure_without_paths(failure: Failure | None) -> Failure | None:
     if failure is None:
         return None
-    traceback = None if failure.traceback is None else shorten_paths(failure.traceback)
+    traceback = failure.traceback and shorten_paths(failure.traceback)
     return failure.model_copy(update={"message": shorten_paths(failure.message), "traceback": traceback})
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,6 @@ from harness.records.untrusted import MERGED_FROM, UntrustedArchive
 from harness.suites.suite import Suite
 
 Preference = Literal["ours", "theirs", "newest"]
-Origin = tuple[str, str]  # the SHA-256 of the archive's records.jsonl, its name
 
 # Two machines sum in different orders: float32 figures agree to this share of their size.
 VALUE_TOLERANCE = 1e-6
@@ -45,16 +45,10 @@ class MergeConflicts(ValueError):
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge gives, and what it did; runs by name.
+    """All records in the order of the suite, and what was done; runs by name.
 
-    Attributes:
-        archive: all records, in the order of the suite.
-        added: runs that were not there.
-        joined: runs that were there, and now have more, such as the speeds of another machine.
-        identical: how many of the others' records were there already.
-        left_out: runs that the suite does not list.
-        resolved: conflicts that a preference decided.
-        changed: whether anything is to be written.
+    Runs that were there and have more now are ``joined``; ``identical`` counts records of others that were there
+    already; the suite does not list those ``left_out``; of the conflicts ``resolved`` a preference decided.
     """
 
     archive: Archive
@@ -66,22 +60,20 @@ class Merged:
     changed: bool
 
 
-@dataclass(frozen=True)
-class _Score:
-    """A figure, the archive that its scores per image are in, and its origins; None among them: one's own."""
+Origins = frozenset[tuple[str, str]]
+"""The archives that hold a piece alike: the SHA-256 of their ``records.jsonl``, and their names. None: one's own."""
 
+
+class _Figure(NamedTuple):
     score: ScoreRecord
-    per_image: Mapping[str, PerImage] = field(compare=False)
-    origins: frozenset[Origin | None] = field(compare=False)
+    arrays: Mapping[str, PerImage]  # of the archive that it is from
+    origins: Origins
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run in pieces: the training, which is a record without figures, and the figures."""
-
-    training: RunRecord
-    origins: frozenset[Origin | None]
-    scores: Mapping[str, _Score]
+class _Run(NamedTuple):
+    training: RunRecord  # whose own scores do not count
+    origins: Origins
+    figures: Mapping[str, _Figure]
 
 
 class _Conflict(Exception):
@@ -91,22 +83,18 @@ class _Conflict(Exception):
 def merge(
     suite: Suite, ours: Archive, others: Sequence[UntrustedArchive], *, prefer: Preference | None = None
 ) -> Merged:
-    """Merges others' records into one's own.
+    """Merges others' records into one's own archive, which may be empty.
 
-    Args:
-        suite: says which runs belong together, and their order.
-        ours: the suite's archive, which may be empty.
-        others: those of other machines, checked by ``harness.records.untrusted.read_untrusted``.
-        prefer: decides conflicts run by run: for what is there already (for the earlier of two others), for what comes,
-            or for what was written last.
+    ``prefer`` decides conflicts run by run: for what is there already (for the earlier of two others), for what comes,
+    or for what was written last.
 
     Raises:
         MergeConflicts: one run in two versions, or two figures for it, and no preference.
     """
     identities = [identity_of(spec) for row in suite.rows() for specs in row.configurations for spec in specs]
     order = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
-    runs = {record.identity: _pieces(record, ours.per_image, None) for record in ours.records}
-    before = {identity: run.training.run for identity, run in runs.items()}
+    runs = {record.identity: _pieces(record, ours.per_image) for record in ours.records}
+    before = frozenset(runs)
     joined, left_out, conflicts, identical = set[str](), set[str](), list[str](), 0
     for other in others:
         for record in other.archive.records:
@@ -114,35 +102,30 @@ def merge(
                 left_out.add(record.run)
                 continue
             theirs = _pieces(record, other.archive.per_image, (other.digest, other.name))
-            found = runs.get(record.identity)
-            if found is None:
-                runs[record.identity] = theirs
+            found = runs.setdefault(record.identity, theirs)
+            if found is theirs:
                 continue
             result, problems = _join(found, theirs)
             conflicts += [f"{record.run} in {other.name!r}: {problem}" for problem in problems]
             if problems:
-                result = _prefer(found, theirs, prefer or "ours")
+                result = _prefer(found, theirs, prefer)
             same = _content(result) == _content(found)
             identical += same
             if not same and record.identity in before:
                 joined.add(result.training.run)
             runs[record.identity] = result
-    conflicts += _name_conflicts(runs.values())
-    if conflicts and prefer is None:
-        raise MergeConflicts(conflicts)
+    names = Counter(run.training.run for run in runs.values())
+    twins = [f"{name}: two different runs have this name" for name, number in names.items() if number > 1]
+    conflicts += twins
+    if twins or (conflicts and prefer is None):
+        raise MergeConflicts(twins if prefer else conflicts)
     kept = sorted(runs, key=lambda identity: (order.get(identity, len(order)), runs[identity].training.run))
     records = tuple(_record(runs[identity]) for identity in kept)
-    if len({record.run for record in records}) < len(records):
-        raise MergeConflicts(_name_conflicts(runs.values()))
-    arrays = {
-        score.score.per_image: score.per_image
-        for run in runs.values()
-        for score in run.scores.values()
-        if score.score.per_image is not None
-    }
+    figures = [figure for run in runs.values() for figure in run.figures.values()]
+    arrays = {figure.score.per_image: figure.arrays for figure in figures if figure.score.per_image is not None}
     return Merged(
-        Archive(records, LoadedArrays(list(arrays), lambda name: arrays[name][name])),
-        tuple(sorted(runs[identity].training.run for identity in runs.keys() - before.keys())),
+        Archive(records, LoadedArrays(arrays, lambda name: arrays[name][name])),
+        tuple(sorted(runs[identity].training.run for identity in runs.keys() - before)),
         tuple(sorted(joined)),
         identical,
         tuple(sorted(left_out)),
@@ -151,47 +134,40 @@ def merge(
     )
 
 
-def _pieces(record: RunRecord, per_image: Mapping[str, PerImage], origin: Origin | None) -> _Run:
-    came_from: dict[str, set[Origin | None]] = {}
-    environment = dict(record.environment)
+def _pieces(record: RunRecord, arrays: Mapping[str, PerImage], *origin: tuple[str, str]) -> _Run:
+    environment, came_from = dict(record.environment), dict[str, set[tuple[str, str]]]()
     for digest, entry in environment.pop(MERGED_FROM, {}).items():
         for piece in entry["what"]:
             came_from.setdefault(piece, set()).add((digest, entry["name"]))
-
-    def origins(piece: str) -> frozenset[Origin | None]:
-        return frozenset(came_from.get(piece, {origin}))
-
-    scores = {name: _Score(score, per_image, origins(name)) for name, score in record.scores.items()}
-    training = record.model_copy(update={"scores": {}, "environment": environment})
-    return _Run(training, origins(_TRAINING), scores)
+    origins = {piece: frozenset(came_from.get(piece, origin)) for piece in (_TRAINING, *record.scores)}
+    figures = {name: _Figure(score, arrays, origins[name]) for name, score in record.scores.items()}
+    return _Run(record.model_copy(update={"environment": environment}), origins[_TRAINING], figures)
 
 
 def _record(run: _Run) -> RunRecord:
-    pieces = {_TRAINING: run.origins, **{name: piece.origins for name, piece in run.scores.items()}}
     merged_from: dict[str, dict[str, Any]] = {}
+    pieces = {_TRAINING: run.origins, **{name: figure.origins for name, figure in run.figures.items()}}
     for piece, origins in sorted(pieces.items()):
-        for origin in sorted(origin for origin in origins if origin is not None and None not in origins):
-            merged_from.setdefault(origin[0], {"name": origin[1], "what": []})["what"].append(piece)
-    environment = dict(run.training.environment)
-    if merged_from:
-        environment[MERGED_FROM] = merged_from
-    scores = {name: piece.score for name, piece in run.scores.items()}
-    trained = run.training.fit is not None and run.training.failure is None
+        for digest, name in sorted(origins):
+            merged_from.setdefault(digest, {"name": name, "what": []})["what"].append(piece)
+    environment = {**run.training.environment, **({MERGED_FROM: merged_from} if merged_from else {})}
+    scores = {name: figure.score for name, figure in run.figures.items()}
+    trained = _outcome(run.training) == "trained"
     status = status_of_scores(scores.values()) if trained else run.training.status
     return run.training.model_copy(update={"scores": scores, "environment": environment, "status": status})
 
 
 def _content(run: _Run) -> Any:
     """What a run says, whoever says it."""
-    return _training_content(run.training), {name: _canonical(piece.score) for name, piece in run.scores.items()}
+    return _training_content(run.training), {name: _canonical(figure.score) for name, figure in run.figures.items()}
 
 
 def _training_content(training: RunRecord) -> str:
     """The training, whenever and by whatever command its record was written."""
-    fit = None if training.fit is None else training.fit.model_dump(mode="json")
-    failure = None if training.failure is None else training.failure.model_dump(mode="json")
+    content = training.model_dump(mode="json", include={"fit", "failure"})
     environment = {name: value for name, value in training.environment.items() if name != "command"}
-    return json.dumps([training.key, _outcome(training), fit, failure, environment], sort_keys=True, default=str)
+    known = [training.key, _outcome(training), content["fit"], content["failure"], environment]
+    return json.dumps(known, sort_keys=True, default=str)
 
 
 def _canonical(score: ScoreRecord) -> str:
@@ -199,68 +175,50 @@ def _canonical(score: ScoreRecord) -> str:
 
 
 def _outcome(training: RunRecord) -> str:
-    if training.fit is not None and training.failure is None:
-        return "trained"
-    return training.status
+    return "trained" if training.fit is not None and training.failure is None else training.status
 
 
 def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
     """Returns the two as one, and why they cannot be."""
-    if ours.training.key != theirs.training.key:
-        return ours, [_other_version(ours.training, theirs.training)]
-    problems: list[str] = []
+    a, b = ours.training, theirs.training
     try:
-        training, origins = _join_training(ours, theirs)
+        source, origins = _join_trainings(ours, theirs)
     except _Conflict as conflict:
         return ours, [str(conflict)]
-    fits = (ours.training.fit, theirs.training.fit)
-    same_weights = fits[0] is None or fits[1] is None or fits[0].weights_sha256 == fits[1].weights_sha256
-    scores: dict[str, _Score] = {}
-    for name in sorted(ours.scores.keys() | theirs.scores.keys()):
-        a, b = ours.scores.get(name), theirs.scores.get(name)
+    same_weights = a.fit is None or b.fit is None or a.fit.weights_sha256 == b.fit.weights_sha256
+    figures, problems = dict[str, _Figure](), list[str]()
+    for name in sorted(ours.figures.keys() | theirs.figures.keys()):
+        sides = [run.figures[name] for run in (ours, theirs) if name in run.figures]
         try:
-            if a is not None and b is not None:
-                scores[name] = _join_scores(name, a, b)
-            else:
-                known, who = (a, "ours") if a is not None else (b, "theirs")
-                assert known is not None
-                if not same_weights and known.score.stage == "quality" and known.score.status == "done":
-                    raise _Conflict(f"{name} is known of {who} alone, and the two trainings ended in different weights")
-                scores[name] = known
+            kept = _join_figures(name, *sides) if len(sides) == 2 else sides[0]
+            if len(sides) == 1 and not same_weights and kept.score.stage == "quality" and kept.score.status == "done":
+                who = "ours" if name in ours.figures else "theirs"
+                raise _Conflict(f"{name} is known of {who} alone, and the two trainings ended in different weights")
         except _Conflict as conflict:
             problems.append(str(conflict))
-    # A duration belongs to its training.
-    source = ours if training is ours.training else theirs
-    for name in [name for name, piece in scores.items() if _is_duration(piece.score)]:
-        scores[name] = source.scores.get(name, scores[name])
-    return _Run(training, origins, scores), problems
+        else:  # a duration belongs to its training
+            figures[name] = source.figures.get(name, kept) if _is_duration(kept.score) else kept
+    return _Run(source.training, origins, figures), problems
 
 
-def _other_version(ours: RunRecord, theirs: RunRecord) -> str:
-    names = ("code", "dataset_digest", "hyperparameters", "provider")
-    differing = [name for name in names if getattr(ours, name) != getattr(theirs, name)]
-    return (
-        f"the same run of other code or data (different: {', '.join(differing) or 'budget or checkpoint'}): "
-        f"ours is {ours.run!r} of {ours.created or 'unknown date'}, theirs of {theirs.created or 'unknown date'}"
-    )
-
-
-def _join_training(ours: _Run, theirs: _Run) -> tuple[RunRecord, frozenset[Origin | None]]:
+def _join_trainings(ours: _Run, theirs: _Run) -> tuple[_Run, Origins]:
+    """Returns the run whose training is kept, and the origins of that."""
     a, b = ours.training, theirs.training
+    if a.key != b.key:
+        names = ("code", "dataset_digest", "hyperparameters", "provider")
+        differing = [name for name in names if getattr(a, name) != getattr(b, name)]
+        raise _Conflict(
+            f"the same run of other code or data (different: {', '.join(differing) or 'budget or checkpoint'}): "
+            f"ours is {a.run!r} of {a.created or 'unknown date'}, theirs of {b.created or 'unknown date'}"
+        )
     if _training_content(a) == _training_content(b):
-        kept = max((a, b), key=lambda record: (None in ours.origins and record is a, record.created, record.run))
-        return (a if kept is a else b), _together(ours.origins, theirs.origins)
-    outcomes = (_outcome(a), _outcome(b))
-    unfinished = [outcome in _UNFINISHED for outcome in outcomes]
-    if unfinished[0] != unfinished[1]:
-        return (b, theirs.origins) if unfinished[0] else (a, ours.origins)
-    if outcomes[0] != outcomes[1] and not unfinished[0]:
+        kept = max(ours, theirs, key=lambda run: (not run.origins, run.training.created, run.training.run))
+        return kept, _together(ours.origins, theirs.origins)
+    ended = [run for run in (ours, theirs) if _outcome(run.training) not in _UNFINISHED]
+    if len(ended) == 2 and _outcome(a) != _outcome(b):
         raise _Conflict(f"ours is {_said(a)}, theirs {_said(b)}")
-    first = min(
-        ((ours, 0), (theirs, 1)),
-        key=lambda item: (None not in item[0].origins, _training_content(item[0].training), item[1]),
-    )[0]
-    return first.training, first.origins
+    kept = min(ended or (ours, theirs), key=lambda run: (bool(run.origins), _training_content(run.training)))
+    return kept, kept.origins
 
 
 def _said(training: RunRecord) -> str:
@@ -272,40 +230,44 @@ def _is_duration(score: ScoreRecord) -> bool:
     return score.stage == "cost" and score.unit == "s"
 
 
-def _join_scores(name: str, a: _Score, b: _Score) -> _Score:
-    if a.score.status == b.score.status == "done":
-        if a.score.stage != b.score.stage:
-            raise _Conflict(f"{name} is a {a.score.stage} figure of ours, a {b.score.stage} figure of theirs")
-        if a.score.key != b.score.key and a.score.stage != "speed":
-            raise _Conflict(f"{name} was measured by different versions of the metric: {_both(a.score, b.score)}")
-        if a.score.stage != "speed" and not _is_duration(a.score):
-            _check_agreement(name, a, b)
-    elif (a.score.status == "done" or b.score.status == "done") and a.score.status != b.score.status:
-        done, other = (a, b) if a.score.status == "done" else (b, a)
-        if other.score.status in _UNFINISHED or done.score.stage == "speed":
-            return done
-        raise _Conflict(f"{name} is {a.score.status} for us, {b.score.status} for them")
-    elif (a.score.status in _UNFINISHED) != (b.score.status in _UNFINISHED):
-        return b if a.score.status in _UNFINISHED else a
-    if _canonical(a.score) == _canonical(b.score):
-        return replace(a if None in a.origins else b, origins=_together(a.origins, b.origins))
-    return min((a, b), key=_precedence)
-
-
-def _together(a: frozenset[Origin | None], b: frozenset[Origin | None]) -> frozenset[Origin | None]:
-    return frozenset({None}) if None in a | b else a | b
-
-
-def _precedence(piece: _Score) -> tuple[bool, float, str]:
-    """One's own first; of other machines' speeds the better one, for what disturbs a measurement makes it worse."""
-    value = piece.score.value
-    speed = piece.score.stage == "speed" and value is not None
-    badness = 0.0 if not speed or value is None else -value if piece.score.higher_is_better else value
-    return None not in piece.origins, badness, _canonical(piece.score)
-
-
-def _check_agreement(name: str, a: _Score, b: _Score) -> None:
+def _join_figures(name: str, a: _Figure, b: _Figure) -> _Figure:
     ours, theirs = a.score, b.score
+    done = [figure for figure in (a, b) if figure.score.status == "done"]
+    ended = [figure for figure in (a, b) if figure.score.status not in _UNFINISHED]
+    if len(done) == 2:
+        _check_agreement(name, a, b)
+    elif len(done) == 1:
+        if len(ended) == 2 and done[0].score.stage != "speed":
+            raise _Conflict(f"{name} is {ours.status} for us, {theirs.status} for them")
+        return done[0]
+    elif len(ended) == 1:
+        return ended[0]
+    if _canonical(ours) == _canonical(theirs):
+        return (b if a.origins else a)._replace(origins=_together(a.origins, b.origins))
+    return min(a, b, key=_precedence)
+
+
+def _together(a: Origins, b: Origins) -> Origins:
+    return a | b if a and b else frozenset()
+
+
+def _precedence(figure: _Figure) -> tuple[bool, float, str]:
+    """One's own first; of other machines' speeds the better one, for what disturbs a measurement makes it worse."""
+    score = figure.score
+    value = score.value if score.stage == "speed" and score.value is not None else 0.0
+    return bool(figure.origins), -value if score.higher_is_better else value, _canonical(score)
+
+
+def _check_agreement(name: str, a: _Figure, b: _Figure) -> None:
+    ours, theirs = a.score, b.score
+    if ours.stage != theirs.stage:
+        raise _Conflict(f"{name} is a {ours.stage} figure of ours, a {theirs.stage} figure of theirs")
+    if ours.stage == "speed":
+        return
+    if ours.key != theirs.key:
+        raise _Conflict(f"{name} was measured by different versions of the metric: {_both(ours, theirs)}")
+    if _is_duration(ours):
+        return
     for what in ("kind", "unit", "num_images"):
         if getattr(ours, what) != getattr(theirs, what):
             raise _Conflict(f"{name}: {what} is {getattr(ours, what)!r} for us, {getattr(theirs, what)!r} for them")
@@ -315,7 +277,7 @@ def _check_agreement(name: str, a: _Score, b: _Score) -> None:
         raise _Conflict(f"{name} differs: {_both(ours, theirs)}")
     if ours.per_image is None or theirs.per_image is None:
         return
-    (scores_a, images_a), (scores_b, images_b) = a.per_image[ours.per_image], b.per_image[theirs.per_image]
+    (scores_a, images_a), (scores_b, images_b) = a.arrays[ours.per_image], b.arrays[theirs.per_image]
     if not np.array_equal(images_a, images_b):
         raise _Conflict(f"{name}: the two are of different test images, or of another order")
     differing = ~np.isclose(scores_a, scores_b, rtol=IMAGE_TOLERANCE, atol=IMAGE_TOLERANCE)
@@ -332,18 +294,11 @@ def _both(ours: ScoreRecord, theirs: ScoreRecord) -> str:
     return f"ours is {a}, theirs {b}"
 
 
-def _prefer(ours: _Run, theirs: _Run, prefer: Preference) -> _Run:
+def _prefer(ours: _Run, theirs: _Run, prefer: Preference | None) -> _Run:
     """Takes one run whole; the other's speeds come along where it is the same code."""
     later = prefer == "theirs" or (prefer == "newest" and theirs.training.created > ours.training.created)
     chosen, other = (theirs, ours) if later else (ours, theirs)
     if chosen.training.key != other.training.key:
         return chosen
-    speeds = {name: piece for name, piece in other.scores.items() if piece.score.stage == "speed"}
-    return _Run(chosen.training, chosen.origins, {**speeds, **chosen.scores})
-
-
-def _name_conflicts(runs: Iterable[_Run]) -> list[str]:
-    by_name: dict[str, set[str]] = {}
-    for run in runs:
-        by_name.setdefault(run.training.run, set()).add(run.training.identity)
-    return [f"{name}: two different runs have this name" for name, found in by_name.items() if len(found) > 1]
+    speeds = {name: figure for name, figure in other.figures.items() if figure.score.stage == "speed"}
+    return chosen._replace(figures={**speeds, **chosen.figures})

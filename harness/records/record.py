@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind
-from harness.records.completion import OTHER, completed
-from harness.support.digest import digest_of
-from harness.support.names import BOARD_NAME
+from harness.support.names import BOARD_NAME, digest_of, heading
 
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
@@ -19,6 +19,42 @@ FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
 RECORD_VERSION = 1
+OTHER = "other"  # the board of a metric that says none
+
+# Board and header of the metrics that records name which were written before metrics said theirs. No header: the name.
+_METRICS = (
+    ("nll", "likelihood", "NLL"),
+    ("entropy-gap", "likelihood", "Gap to the entropy"),
+    ("bits-per-dim", "likelihood", ""),
+    ("negative-elbo|bits-per-dim-bound", "bounds", "Negative ELBO"),
+    (r"iwae-(\d+)", "bounds", r"IWAE, K = \1"),
+    ("active-units", "bounds", ""),
+    ("fid(-.+)?", "sample-quality", "FID"),
+    ("kid(-.+)?", "sample-quality", "KID"),
+    ("parameters-training", "cost", "Parameters trained"),
+    ("flops-(scoring|sampling)", "cost", r"FLOPs \1"),
+    ("fit-seconds", "cost", "Training time"),
+    (r"parameters-\w+|flops-\w+", "cost", ""),
+    ("training-throughput", "throughput", "Training"),
+    ("scoring-throughput", "throughput", "Scoring"),
+    ("sampling-throughput", "throughput", "Sampling"),
+    ("sampling-latency", "throughput", "Latency"),
+    (r"\w+-throughput|peak-memory", "throughput", ""),
+    ("audit", "", ""),
+)
+
+
+@lru_cache(maxsize=1024)
+def _known(metric: str) -> tuple[str | None, str]:
+    for pattern, board, header in _METRICS:
+        if found := re.fullmatch(pattern, metric):
+            return board, found.expand(header) or heading(metric)
+    return None, heading(metric)
+
+
+def known_board(metric: str) -> str | None:
+    """Returns the board of a built-in metric by its name; None for any other metric."""
+    return _known(metric)[0]
 
 
 class _Value(BaseModel):
@@ -33,9 +69,7 @@ class Failure(_Value):
         status: ``failed``: an exception; ``killed``: by a signal, or gone before its work was done; ``out-of-memory``:
             over the limit, or the allocator said so; ``timed-out``; ``diverged``: a loss that was not finite;
             ``degenerate``: samples that cannot be scored.
-        type: the exception's type, ``Died`` where there is none, ``Unsupported`` for what a model cannot do.
-        message: in one line.
-        traceback: of the exception.
+        type: the exception's, ``Died`` where there is none, ``Unsupported`` for what a model cannot do.
         signal: that ended the process, such as ``SIGKILL``.
         stack: the Python stack that ``faulthandler`` wrote when the process crashed, or was about to be killed.
         log: the last lines of the log, where there is no traceback.
@@ -107,7 +141,11 @@ class ScoreRecord(_Value):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, fields: Any) -> Any:
-        return completed(fields) if isinstance(fields, dict) else fields
+        metric = fields.get("metric") if isinstance(fields, dict) else None
+        if not isinstance(metric, str):
+            return fields
+        board, header = _known(metric)
+        return {"board": OTHER if board is None else board, "header": header, **fields}
 
 
 class RunRecord(_Value):

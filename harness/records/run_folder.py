@@ -20,14 +20,14 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.interface.executor import LOG_FILE
 from harness.records.record import (
@@ -45,6 +45,11 @@ from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug
 
 _T = TypeVar("_T")
+
+
+class _Finished(BaseModel):
+    fit: FitRecord
+    environment: dict[str, Any]
 
 
 class NewerRecord(ValueError):
@@ -95,28 +100,6 @@ class RunFolder:
         """Returns where its per-image scores are kept."""
         return self.score_file(name).with_suffix(".safetensors")
 
-    def begin(self, record: RunRecord) -> None:
-        """Writes what the run is."""
-        self._write("run.json", record.model_dump(mode="json"))
-
-    def description(self) -> RunRecord | None:
-        """Returns what ``begin`` wrote, or None."""
-        return self._parsed("run.json", RunRecord.model_validate)
-
-    def write_code_folder(self, folder: Path) -> None:
-        """Notes what names such as ``my_model.py:KDE`` are relative to; no record says where that is."""
-        self._write("code.json", {"folder": os.path.relpath(folder, self.path)})
-
-    def code_folder(self) -> Path:
-        """Returns what ``write_code_folder`` noted, or the working folder."""
-        found = self._parsed("code.json", lambda content: self.path / content["folder"])
-        return Path() if found is None else found.resolve()
-
-    def fit(self) -> FitRecord | None:
-        """Returns the training's result once it is complete, None before."""
-        found = self._finished_fit()
-        return None if found is None else found[0]
-
     @property
     def state(self) -> Path:
         """The trainer's state."""
@@ -126,9 +109,30 @@ class RunFolder:
         """Whether a training can go on from a saved state."""
         return safetensors_problem(self.state) is None
 
-    def _finished_fit(self) -> tuple[FitRecord, dict[str, Any]] | None:
-        found = self._parsed("fit.json", _fit_and_environment)
-        return None if found is None or safetensors_problem(self.weights) is not None else found
+    def begin(self, record: RunRecord) -> None:
+        """Writes what the run is."""
+        self._write("run.json", record)
+
+    def description(self) -> RunRecord | None:
+        """Returns what ``begin`` wrote, or None."""
+        return self._read("run.json", RunRecord)
+
+    def write_code_folder(self, folder: Path) -> None:
+        """Notes what names such as ``my_model.py:KDE`` are relative to; no record says where that is."""
+        self._write("code.json", {"folder": os.path.relpath(folder, self.path)})
+
+    def code_folder(self) -> Path:
+        """Returns what ``write_code_folder`` noted, or the working folder."""
+        found = self._read("code.json", dict[str, str]) or {}
+        return (self.path / found["folder"]).resolve() if "folder" in found else Path()
+
+    def fit(self) -> FitRecord | None:
+        """Returns the training's result once it is complete, None before."""
+        found = self._finished_fit()
+        return None if found is None else found.fit
+
+    def _finished_fit(self) -> _Finished | None:
+        return self._read("fit.json", _Finished) if safetensors_problem(self.weights) is None else None
 
     def write_fit(self, fit: FitRecord, environment: Mapping[str, Any]) -> None:
         """Marks the training as complete; the weights are there already."""
@@ -136,38 +140,32 @@ class RunFolder:
 
     def score(self, name: str) -> ScoreRecord | None:
         """Returns a score, or None."""
-        return self._parsed_score(f"scores/{slug(name)}.json")
-
-    def _parsed_score(self, name: str) -> ScoreRecord | None:
-        score = self._parsed(name, ScoreRecord.model_validate)
-        if score is None or score.per_image is None:
-            return score
-        return score if safetensors_problem((self.path / name).with_suffix(".safetensors")) is None else None
+        score = self._read(f"scores/{slug(name)}.json", ScoreRecord)
+        if score is not None and score.per_image is not None and safetensors_problem(self.per_image_file(name)):
+            return None
+        return score
 
     def write_score(self, name: str, score: ScoreRecord) -> None:
         """Writes a score; its per-image file is there already."""
-        self._write(f"scores/{slug(name)}.json", score.model_dump(mode="json"))
+        self._write(f"scores/{slug(name)}.json", score)
 
     def failure(self) -> Failure | None:
         """Returns what stopped the run, or None."""
-        return self._parsed("failure.json", Failure.model_validate)
+        return self._read("failure.json", Failure)
 
     def write_failure(self, failure: Failure) -> None:
         """Notes what stopped the run."""
-        self._write("failure.json", failure.model_dump(mode="json"))
+        self._write("failure.json", failure)
 
     def forget_failures(self) -> None:
         """Removes what failed, so that it is tried again; what a model cannot do stays."""
-        scores = (self.path / "scores").glob("*.json")
-        self.forget(failure=True, scores=[file.stem for file in scores])
+        self.forget(failure=True, scores=self._scored())
 
     def forget(self, *, failure: bool = False, temporary_failure: bool = False, scores: Iterable[str] = ()) -> None:
-        """Removes results that are to be had again.
+        """Removes results that are to be had again, but for what the model cannot do.
 
-        Args:
-            failure: what stopped the run, unless it is something that the model cannot do.
-            temporary_failure: what stopped the run, if somebody ended it from outside.
-            scores: of these, the ones that failed.
+        That is ``failure``, what stopped the run; or ``temporary_failure``, if somebody ended it from outside; and of
+        the ``scores`` those that failed.
         """
         found = self.failure()
         wanted = found is not None and (failure or (temporary_failure and found.is_temporary))
@@ -181,26 +179,19 @@ class RunFolder:
     def damage(self) -> dict[Path, str]:
         """Returns what cannot be used, and why: files that are cut off, or are not what they should be."""
         found: dict[Path, str] = {}
-        parsers: dict[str, Callable[[dict[str, Any]], object]] = {
-            "run.json": RunRecord.model_validate,
-            "fit.json": _fit_and_environment,
-            "failure.json": Failure.model_validate,
-        }
-        scores = [f"scores/{file.name}" for file in sorted((self.path / "scores").glob("*.json"))]
         whole = [self.weights] if (self.path / "fit.json").exists() else []
         whole += [self.state] if self.state.exists() else []
-        for name in (*parsers, *scores):
+        kinds: dict[str, type[BaseModel]] = {"run.json": RunRecord, "fit.json": _Finished, "failure.json": Failure}
+        kinds |= {f"scores/{name}.json": ScoreRecord for name in self._scored()}
+        for name, kind in kinds.items():
             try:
-                content = self._parse(name, parsers.get(name, ScoreRecord.model_validate))
+                content = self._checked(name, kind)
             except ValueError as error:
                 found[self.path / name] = str(error)
                 continue
             if isinstance(content, ScoreRecord) and content.per_image is not None:
                 whole.append((self.path / name).with_suffix(".safetensors"))
-        for file in whole:
-            if (problem := safetensors_problem(file)) is not None:
-                found[file] = problem
-        return found
+        return found | {file: problem for file in whole if (problem := safetensors_problem(file)) is not None}
 
     def set_damage_aside(self) -> None:
         """Renames what cannot be used to ``NAME.damaged``: it is done again, and can still be looked at."""
@@ -218,31 +209,27 @@ class RunFolder:
 
     def progress(self) -> dict[str, Any]:
         """Returns what ``write_progress`` said last."""
-        return self._parsed("progress.json", dict) or {}
+        return self._read("progress.json", dict[str, Any]) or {}
 
     def collect(self) -> RunRecord:
         """Returns the record that the folder's files add up to."""
         record = self.description()
         if record is None:
             raise FileNotFoundError(f"{self.path}: no run.json: not the folder of a run")
-        fit, failure = self._finished_fit(), self.failure()
-        scores = {}
-        for file in sorted((self.path / "scores").glob("*.json")):
-            found = self._parsed_score(f"scores/{file.name}")
-            if found is not None:
-                scores[file.stem] = found
+        finished, failure = self._finished_fit(), self.failure()
+        scores = {name: score for name in self._scored() if (score := self.score(name)) is not None}
         status: RunStatus = "pending"
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
-        elif fit is not None:
+        elif finished is not None:
             status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
         return record.model_copy(
             update={
                 "status": status,
-                "fit": None if fit is None else fit[0],
-                "environment": {} if fit is None else fit[1],
+                "fit": None if finished is None else finished.fit,
+                "environment": {} if finished is None else finished.environment,
                 "scores": scores,
                 "failure": failure,
                 "reason": failure.message if failure is not None and status == "skipped" else None,
@@ -250,19 +237,23 @@ class RunFolder:
             }
         )
 
-    def _write(self, name: str, content: Any) -> None:
-        write_atomically(self.path / name, json.dumps(content, indent=1, sort_keys=True).encode())
+    def _scored(self) -> list[str]:
+        return sorted(file.stem for file in (self.path / "scores").glob("*.json"))
 
-    def _parsed(self, name: str, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+    def _write(self, name: str, content: BaseModel | dict[str, Any]) -> None:
+        values = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
+        write_atomically(self.path / name, json.dumps(values, indent=1, sort_keys=True).encode())
+
+    def _read(self, name: str, kind: type[_T]) -> _T | None:
         """Returns what a file holds, None if it is not there or cannot be used."""
         try:
-            return self._parse(name, parse)
+            return self._checked(name, kind)
         except NewerRecord:
             raise
         except ValueError:
             return None
 
-    def _parse(self, name: str, parse: Callable[[dict[str, Any]], _T]) -> _T | None:
+    def _checked(self, name: str, kind: type[_T]) -> _T | None:
         """Returns what a file holds, None if it is not there.
 
         Raises:
@@ -274,20 +265,13 @@ class RunFolder:
             return None
         except ValueError as error:
             raise ValueError("it is not JSON") from error
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        version = content.get("version")
+        if isinstance(version, int) and version > RECORD_VERSION:
+            which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
+            raise NewerRecord(f"{self.path / name} is a record {which}")
         try:
-            if not isinstance(content, dict):
-                raise TypeError("it is no JSON object")
-            if content.get("version", RECORD_VERSION) > RECORD_VERSION:
-                raise NewerRecord(
-                    f"{self.path / name} is a record of version {content['version']}, this genharness knows "
-                    f"{RECORD_VERSION}: update genharness"
-                )
-            return parse(content)
+            return TypeAdapter(kind).validate_python(content)
         except ValidationError as error:
             raise ValueError(first_problem(error)) from error
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
-
-
-def _fit_and_environment(content: dict[str, Any]) -> tuple[FitRecord, dict[str, Any]]:
-    return FitRecord.model_validate(content["fit"]), dict(content["environment"])

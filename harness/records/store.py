@@ -5,9 +5,7 @@ Every method either does all that it says or nothing, and raises one error, ``St
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import sqlite3
 import time
 import warnings
@@ -17,31 +15,24 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlalchemy.dialects import postgresql, sqlite
 
 from harness.records.record import RunRecord, first_problem
 from harness.records.store_faults import StoreError, explain, may_succeed_at_once
-from harness.records.store_schema import SCHEMA_VERSION, migrate, per_image, runs, suite_runs, version_of
+from harness.records.store_schema import SCHEMA_VERSION, insert, migrate, per_image, runs, suite_runs, version_of
 from harness.support.limits import seconds_of_variable
-from harness.support.redaction import redact, secrets_of, without
+from harness.support.names import redact, secrets_of, without
 
 __all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
 
 _T = TypeVar("_T")
-_INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
 
 
 class Store:
     """The records of an artifact folder, or of a lab.
 
-    Args:
-        url: a database URL: ``sqlite:///FILE``, ``postgresql://USER:PASSWORD@HOST/DATABASE``.
-        keeps_arrays: whether scores per image are kept as well, for readers that do not have the runs' folders.
-
-    Attributes:
-        name: the URL, without passwords, for messages.
-        keeps_arrays: as given.
+    ``url`` is such as ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``; messages call the store by
+    ``name``, the URL without passwords. Where ``keeps_arrays``, it has scores per image as well, for readers that do
+    not have the runs' folders.
 
     Raises:
         StoreError: the database cannot be opened, or has a newer schema than this version knows.
@@ -51,23 +42,20 @@ class Store:
         self.keeps_arrays = keeps_arrays
         self._secrets = secrets_of(url)
         try:
-            self._timeout = seconds_of_variable(
+            self.timeout_seconds = seconds_of_variable(
                 "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
             )
         except ValueError as error:
             raise StoreError(str(error)) from None
-        self.name = without(_name_of(url), self._secrets)
+        self.name = without("(malformed URL)" if _parsed(url) is None else redact(url), self._secrets)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", sa.exc.SAWarning)  # such as of an option that would be ignored
-                self._engine = self._create_engine(url)
+            self._engine = self._create_engine(url)
+            if self._attempt(version_of, write=False) != SCHEMA_VERSION:
+                self._attempt(migrate)  # else nothing is locked: any number can open it while one writes
         except (sa.exc.SQLAlchemyError, sa.exc.SAWarning, ImportError, TypeError, ValueError) as error:
-            raise self._opening_fault(error) from None
-        try:
-            self._open()
-        except (sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
-            self.close()
-            raise self._opening_fault(error) from None
+            if "_engine" in vars(self):
+                self.close()
+            raise self._fault(f"cannot open the store {self.name}", error) from None
 
     @classmethod
     def in_folder(cls, folder: Path) -> Store:
@@ -81,27 +69,20 @@ class Store:
     def put(self, record: RunRecord, arrays: Mapping[str, bytes] | None = None) -> None:
         """Inserts a record, or replaces the one of the same run.
 
-        Args:
-            record: the record.
-            arrays: scores per image, as safetensors files, by the names that the record gives them; ignored by a store
-                that does not keep them.
+        ``arrays`` are scores per image, as safetensors files, by the names that the record gives them; a store that
+        does not keep them ignores them.
         """
-        values = {
-            "run": record.run,
-            "key": record.key,
-            "identity": record.identity,
-            "model": record.spec.model,
-            "dataset": record.spec.dataset,
-            "seed": record.spec.seed,
-            "status": record.status,
+        row = {
+            **record.model_dump(include={"run", "key", "identity", "status"}),
+            **record.spec.model_dump(include={"model", "dataset", "seed"}),
             "record": record.model_dump_json(),
         }
         kept = sorted((arrays or {}).items()) if self.keeps_arrays else []
 
         def write(connection: sa.Connection) -> None:
-            self._upsert(connection, runs, values)
+            insert(connection, runs, row, replace=True)
             for reference, data in kept:
-                self._upsert(connection, per_image, {"reference": reference, "run": record.run, "data": data})
+                insert(connection, per_image, {"reference": reference, "run": record.run, "data": data}, replace=True)
 
         self.transact(write)
 
@@ -119,28 +100,23 @@ class Store:
     def records(self, *, identities: Iterable[str] | None = None) -> list[RunRecord]:
         """Returns all records, or those of some identities, by run."""
         query = sa.select(runs.c.run, runs.c.record)
-        wanted = None if identities is None else sorted(set(identities))
+        queries = [query]
+        if identities is not None:
+            wanted = sorted(set(identities))  # asked for in parts: no database takes any number of parameters
+            parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
+            queries = [query.where(runs.c.identity.in_(part)) for part in parts]
 
         def read(connection: sa.Connection) -> list[tuple[str, str]]:
-            queries = [query]
-            if wanted is not None:
-                parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
-                queries = [query.where(runs.c.identity.in_(part)) for part in parts]
-            return [(run, text) for part in queries for run, text in connection.execute(part)]
+            return [(run, text) for query in queries for run, text in connection.execute(query)]
 
         # not ordered by the database: every server has its own idea of the alphabet
         return [self._parse(run, text) for run, text in sorted(self.transact(read, write=False))]
 
     def delete(self, names: Iterable[str]) -> None:
         """Removes records, their scores per image, and what refers to them."""
-        wanted = sorted(set(names))
-
-        def write(connection: sa.Connection) -> None:
-            for run in wanted:
-                for table in (runs, suite_runs, per_image):
-                    connection.execute(table.delete().where(table.c.run == run))
-
-        self.transact(write)
+        tables = (runs, suite_runs, per_image)
+        deletions = [table.delete().where(table.c.run == run) for run in sorted(set(names)) for table in tables]
+        self.transact(lambda connection: [connection.execute(deletion) for deletion in deletions])
 
     def refer(self, suite: str, names: Iterable[str]) -> None:
         """Notes that a suite refers to some runs, besides those that it referred to before."""
@@ -148,7 +124,7 @@ class Store:
 
         def write(connection: sa.Connection) -> None:
             for row in rows:
-                self.insert_new(connection, suite_runs, row)
+                insert(connection, suite_runs, row)
 
         self.transact(write)
 
@@ -164,11 +140,6 @@ class Store:
             found.setdefault(suite, set()).add(run)
         return found
 
-    @property
-    def timeout_seconds(self) -> float:
-        """For how long one call waits for a database that is locked or does not answer."""
-        return self._timeout
-
     def close(self) -> None:
         """Closes the connections."""
         self._engine.dispose()
@@ -176,59 +147,37 @@ class Store:
     def transact(self, work: Callable[[sa.Connection], _T], *, write: bool = True) -> _T:
         """Does some work in one transaction; if the connection breaks, once more on a fresh one.
 
-        Args:
-            work: what to do, such that doing it twice is doing it once: a commit whose answer is lost is done again.
-            write: whether it changes anything.
+        So doing it twice has to be doing it once: a commit whose answer is lost is done again. ``write`` says whether
+        it changes anything.
 
         Raises:
             StoreError: it could not be done.
         """
-        for is_last in (False, True):
-            try:
-                with self._engine.connect() as connection:
-                    connection = connection.execution_options(harness_write=write)
-                    with connection.begin():
-                        return work(connection)
-            except sa.exc.SQLAlchemyError as error:
-                if may_succeed_at_once(error) and not is_last:
-                    continue
-                text, transient = explain(error, timeout=self._timeout, secrets=self._secrets)
-                # not "from error": its text, which a traceback would show, may have the password
-                raise StoreError(f"the store {self.name}: {text}", transient=transient) from None
-        raise AssertionError("unreachable")
+        try:
+            return self._attempt(work, write=write)
+        except sa.exc.SQLAlchemyError as error:
+            # not "from error": its text, which a traceback would show, may have the password
+            raise self._fault(f"the store {self.name}", error) from None
 
-    def insert_new(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-        """Inserts a row unless its primary key is there, also if another process inserts it at this moment."""
-        if insert := _INSERTS.get(self._engine.dialect.name):
-            connection.execute(insert(table).values(**values).on_conflict_do_nothing())
-            return
-        key = [column == values[column.name] for column in table.primary_key]
-        if connection.execute(sa.select(sa.literal(1)).select_from(table).where(*key)).first() is None:
-            connection.execute(table.insert().values(**values))
+    def _attempt(self, work: Callable[[sa.Connection], _T], *, write: bool = True, again: bool = True) -> _T:
+        try:
+            with self._engine.connect().execution_options(harness_write=write) as connection, connection.begin():
+                return work(connection)
+        except sa.exc.SQLAlchemyError as error:
+            if not (again and may_succeed_at_once(error)):
+                raise
+        return self._attempt(work, write=write, again=False)
 
-    def _upsert(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-        key = list(table.primary_key)
-        if insert := _INSERTS.get(self._engine.dialect.name):
-            statement = insert(table).values(**values)
-            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=dict(values)))
-        else:
-            connection.execute(table.delete().where(*[column == values[column.name] for column in key]))
-            connection.execute(table.insert().values(**values))
+    def _fault(self, where: str, error: Exception) -> StoreError:
+        text, transient = explain(error, timeout=self.timeout_seconds, secrets=self._secrets)
+        return StoreError(f"{where}: {text}", transient=transient)
 
     def _parse(self, run: str, text: str) -> RunRecord:
         try:
             return RunRecord.model_validate_json(text)
         except ValidationError as error:
-            raise StoreError(
-                f"the store {self.name}: the record of {run} cannot be read: {first_problem(error)}"
-            ) from None
-
-    def _opening_fault(self, error: Exception) -> StoreError:
-        if isinstance(error, StoreError):
-            text, transient = str(error).removeprefix(f"the store {self.name}: "), error.transient
-        else:
-            text, transient = explain(error, timeout=self._timeout, secrets=self._secrets)
-        return StoreError(f"cannot open the store {self.name}: {text}", transient=transient)
+            problem = first_problem(error)
+            raise StoreError(f"the store {self.name}: the record of {run} cannot be read: {problem}") from None
 
     def _create_engine(self, text: str) -> sa.Engine:
         url = sa.make_url(text)
@@ -240,7 +189,9 @@ class Store:
         if url.drivername == "postgresql+psycopg":
             options |= {"pool_pre_ping": True, "connect_args": self._server_options(url)}
             url = url.difference_update_query(["password", "sslpassword"])
-        engine = sa.create_engine(url, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", sa.exc.SAWarning)  # such as of an option that would be ignored
+            engine = sa.create_engine(url, **options)
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", self._prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
@@ -249,7 +200,7 @@ class Store:
         return engine
 
     def _server_options(self, url: sa.URL) -> dict[str, Any]:
-        seconds = max(2, math.ceil(self._timeout))
+        seconds = max(2, math.ceil(self.timeout_seconds))
         # a server that is gone without a word is noticed within the timeout, too
         defaults = {"connect_timeout": seconds, "tcp_user_timeout": seconds * 1000, "application_name": "genharness"}
         options: dict[str, Any] = {name: value for name, value in defaults.items() if name not in url.query}
@@ -257,7 +208,7 @@ class Store:
         return options | {name: url.query[name] for name in ("password", "sslpassword") if name in url.query}
 
     def _prepare_server(self, connection: Any, _: Any) -> None:
-        milliseconds = max(1, round(self._timeout * 1000))
+        milliseconds = max(1, round(self.timeout_seconds * 1000))
         connection.autocommit = True
         with connection.cursor() as cursor:
             # nobody waits for ever for a process that was suspended in the middle of a transaction
@@ -267,8 +218,8 @@ class Store:
 
     def _prepare_sqlite(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin as _begin_sqlite says, for tables and migrations too
-        connection.execute(f"PRAGMA busy_timeout={max(1, round(self._timeout * 1000))}")
-        deadline = time.monotonic() + self._timeout
+        connection.execute(f"PRAGMA busy_timeout={max(1, round(self.timeout_seconds * 1000))}")
+        deadline = time.monotonic() + self.timeout_seconds
         while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -279,68 +230,25 @@ class Store:
                 time.sleep(0.01)
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    def _open(self) -> None:
-        found = self.transact(version_of, write=False)
-        _refuse_newer(found)
-        if found != SCHEMA_VERSION:  # else nothing is locked: any number can open it while one writes
-            self.transact(self._migrate)
-
-    def _migrate(self, connection: sa.Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        found = version_of(connection)  # again, now that nobody else can migrate
-        _refuse_newer(found)
-        if found == SCHEMA_VERSION:
-            return
-        if found is not None and connection.dialect.name == "sqlite":
-            _back_up(connection, found)
-        migrate(connection, found)
-
 
 def store_file(folder: Path) -> Path:
     """Returns where the store of an artifact folder lies if no URL is given."""
     return (folder / "store.sqlite").resolve()
 
 
-def _name_of(url: str) -> str:
-    try:
-        sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return "(malformed URL)"
-    return redact(url)
-
-
-def _refuse_newer(found: int | None) -> None:
-    if found is not None and found > SCHEMA_VERSION:
-        raise StoreError(f"the store has schema {found}, this version knows {SCHEMA_VERSION}: update genharness")
-
-
 def is_store_of(url: str, folder: Path) -> bool:
     """Tells whether a database URL names the file that an artifact folder has anyway."""
-    try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
+    parsed = _parsed(url)
+    if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.query:
         return False
-    is_file = parsed.get_backend_name() == "sqlite" and bool(parsed.database) and not parsed.query
-    return is_file and Path(str(parsed.database)).resolve() == store_file(folder)
+    return Path(parsed.database).resolve() == store_file(folder)
 
 
-def _back_up(connection: sa.Connection, version: int) -> None:
-    """Copies an SQLite file, which this process has locked for writing, beside it, whole or not at all."""
-    file = connection.exec_driver_sql("PRAGMA database_list").one()[2]
-    if not file:
-        return
-    target = Path(f"{file}.v{version}-backup")
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+def _parsed(url: str) -> sa.URL | None:
     try:
-        # a second connection: what this one has locked can be read there, and has no half of a migration in it
-        with contextlib.closing(sqlite3.connect(file)) as source, contextlib.closing(sqlite3.connect(part)) as copy:
-            source.backup(copy)
-        part.replace(target)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"no backup could be made before its migration: {target}: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

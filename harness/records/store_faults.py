@@ -7,7 +7,7 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from harness.support.redaction import without
+from harness.support.names import without
 
 # The server's own codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _ONCE_MORE = {"40001", "40P01"}  # serialization failure, deadlock: the same statement succeeds
@@ -17,13 +17,21 @@ _NEEDS_SOMEBODY = re.compile(
     r"authentication failed|does not exist|no password supplied|pg_hba|permission denied|not permitted to log in"
     r"|invalid (?:connection|port|integer|sslmode)|does not support SSL|root certificate|certificate verify failed"
 )
+_LOCKED = " by another process for more than {:g} s (HARNESS_STORE_TIMEOUT)"
+_SQLITE = (
+    ("SQLITE_BUSY", _LOCKED, True),
+    ("SQLITE_LOCKED", _LOCKED, True),
+    ("SQLITE_FULL", ": make room where the store lies", True),
+    ("SQLITE_READONLY", ": this user may not write to the file or its folder", False),
+    ("SQLITE_CANTOPEN", ": is its folder there, and may this user write to it?", False),
+    ("SQLITE_CORRUPT", ": the file is damaged; moved away, it is made anew from the runs' folders", False),
+)
 
 
 class StoreError(ValueError):
     """A store that cannot be opened, read or written.
 
-    Attributes:
-        transient: it is locked, full or out of reach, so that the same may succeed later; not damaged or refused.
+    ``transient``: it is locked, full or out of reach, so that the same may succeed later; not damaged or refused.
     """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
@@ -57,16 +65,9 @@ def explain(error: Exception, *, timeout: float, secrets: list[str]) -> tuple[st
 
 def _explain_sqlite(error: sqlite3.Error, text: str, timeout: float) -> tuple[str, bool]:
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"{text} by another process for more than {timeout:g} s (HARNESS_STORE_TIMEOUT)", True
-    if name == "SQLITE_FULL":
-        return f"{text}: make room where the store lies", True
-    if name.startswith("SQLITE_READONLY"):
-        return f"{text}: this user may not write to the file or its folder", False
-    if name.startswith("SQLITE_CANTOPEN"):
-        return f"{text}: is its folder there, and may this user write to it?", False
-    if name.startswith("SQLITE_CORRUPT"):
-        return f"{text}: the file is damaged; moved away, it is made anew from the runs' folders", False
+    for code, advice, transient in _SQLITE:
+        if name.startswith(code):
+            return text + advice.format(timeout), transient
     return text, name.startswith("SQLITE_IOERR")
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,7 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 @dataclass(frozen=True)
 class UntrustedArchive:
-    """Somebody else's records.
-
-    Attributes:
-        name: of its folder; ``archive`` where that is no plain name.
-        digest: the SHA-256 of its ``records.jsonl``, in hexadecimal.
-        archive: what is in it, checked.
-    """
+    """Somebody else's records, checked; the name of their folder, and the SHA-256 of their ``records.jsonl`` in hex."""
 
     name: str
     digest: str
@@ -64,16 +59,12 @@ def read_untrusted(path: Path) -> UntrustedArchive:
         archive = read_archive(folder)
     except RecursionError as error:
         raise ArchiveError(f"{file}: not a record: nested too deeply") from error
-    named: set[str] = set()
     for record in archive.records:
-        _check_record(record, f"{file}: {record.run!r}")
-        named |= {score.per_image for score in record.scores.values() if score.per_image is not None}
-    unknown = sorted(archive.per_image.keys() - named)
-    if unknown:
+        for place, problem in _problems(record, archive):
+            raise ArchiveError(f"{file}: {record.run!r}{place}: {problem}")
+    scores = [score for record in archive.records for score in record.scores.values()]
+    if unknown := sorted(archive.per_image.keys() - {score.per_image for score in scores}):
         raise ArchiveError(f"{folder / PER_IMAGE_FILE}: {unknown[0]!r} belongs to no record")
-    for record in archive.records:
-        for name, score in record.scores.items():
-            _check_scores(archive, score, f"{file}: {record.run!r}, {name!r}")
     name = folder.resolve().name
     return UntrustedArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
 
@@ -86,23 +77,46 @@ def _check_size(file: Path, limit: int) -> None:
         raise ArchiveError(f"{file}: {size:,} bytes; no more than {limit:,} are read")
 
 
-def _check_record(record: RunRecord, where: str) -> None:
+def _problems(record: RunRecord, archive: Archive) -> Iterator[tuple[str, str]]:
+    """Yields what no export writes: where in the record, and what it is. What follows one is not safe to look at."""
     if not is_plain_name(record.run):
-        raise ArchiveError(f"{where}: a run's name has at most 200 letters, digits, '@', '.', '_', '-', and no path")
+        yield "", "a run's name has at most 200 letters, digits, '@', '.', '_', '-', and no path"
     if record.identity != identity_of(record.spec):
-        raise ArchiveError(f"{where}: its identity is not that of its spec: it was made by another version, or edited")
+        yield "", "its identity is not that of its spec: it was made by another version, or edited"
     for name in ("key", "code", "dataset_digest"):
         if not _SHA256.fullmatch(getattr(record, name)):
-            raise ArchiveError(f"{where}: {name} {getattr(record, name)[:80]!r} is no SHA-256 in hexadecimal")
+            yield "", f"{name} {getattr(record, name)[:80]!r} is no SHA-256 in hexadecimal"
     try:
         json.dumps(record.model_dump(), allow_nan=False)  # in JSON mode NaN would become null
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{where}: it holds a number that is not finite, or is nested too deeply") from error
-    merged = record.environment.get(MERGED_FROM, {})
-    if not _is_provenance(merged):
-        raise ArchiveError(f"{where}: environment.{MERGED_FROM} is not what a merge writes")
+    except (ValueError, RecursionError):
+        yield "", "it holds a number that is not finite, or is nested too deeply"
+    if not _is_provenance(record.environment.get(MERGED_FROM, {})):
+        yield "", f"environment.{MERGED_FROM} is not what a merge writes"
     for name, score in record.scores.items():
-        _check_score(record, name, score, f"{where}, {name!r}")
+        yield from ((f", {name!r}", problem) for problem in _problems_of_score(f"{record.run}/{name}", score, archive))
+
+
+def _problems_of_score(reference: str, score: ScoreRecord, archive: Archive) -> Iterator[str]:
+    if not _METRIC.fullmatch(score.metric) or len(score.metric) > 100:
+        yield f"{score.metric[:80]!r} is no metric's name"
+    names = [score.metric, f"{VALID_PREFIX}{score.metric}"]
+    if score.stage == "speed":
+        if not _FINGERPRINT.fullmatch(score.fingerprint):
+            yield "a speed without the fingerprint of its machine"
+        names = [f"{score.metric}@{score.fingerprint}"]
+    if reference.partition("/")[2] not in names:
+        yield f"a figure of {score.metric!r} belongs under the name {names[0]!r}"
+    if score.status == "done" and score.value is None:
+        yield "done, and without a value"
+    if score.per_image is None:
+        return
+    if score.per_image != reference:
+        yield f"its scores per image are those of {score.per_image[:200]!r}"
+    values, _ = archive.per_image[score.per_image]
+    if score.num_images is not None and score.num_images != len(values):
+        yield f"{len(values)} scores per image, the record says {score.num_images}"
+    if not np.isfinite(values).all() or not math.isfinite(float(values.sum())):
+        yield "a score per image is not finite"
 
 
 def _is_provenance(value: Any) -> bool:
@@ -116,30 +130,3 @@ def _is_provenance(value: Any) -> bool:
         and all(isinstance(item, str) for item in entry["what"])
         for digest, entry in value.items()
     )
-
-
-def _check_score(record: RunRecord, name: str, score: ScoreRecord, where: str) -> None:
-    if not _METRIC.fullmatch(score.metric) or len(score.metric) > 100:
-        raise ArchiveError(f"{where}: {score.metric[:80]!r} is no metric's name")
-    if score.stage == "speed":
-        if not _FINGERPRINT.fullmatch(score.fingerprint):
-            raise ArchiveError(f"{where}: a speed without the fingerprint of its machine")
-        expected = [f"{score.metric}@{score.fingerprint}"]
-    else:
-        expected = [score.metric, f"{VALID_PREFIX}{score.metric}"]
-    if name not in expected:
-        raise ArchiveError(f"{where}: a figure of {score.metric!r} belongs under the name {expected[0]!r}")
-    if score.per_image is not None and score.per_image != f"{record.run}/{name}":
-        raise ArchiveError(f"{where}: its scores per image are those of {score.per_image[:200]!r}")
-    if score.status == "done" and score.value is None:
-        raise ArchiveError(f"{where}: done, and without a value")
-
-
-def _check_scores(archive: Archive, score: ScoreRecord, where: str) -> None:
-    if score.per_image is None:
-        return
-    values, _ = archive.per_image[score.per_image]
-    if score.num_images is not None and score.num_images != len(values):
-        raise ArchiveError(f"{where}: {len(values)} scores per image, the record says {score.num_images}")
-    if not np.isfinite(values).all() or not math.isfinite(float(values.sum())):
-        raise ArchiveError(f"{where}: a score per image is not finite")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from harness.boards.audits import audit_failures, audit_notes
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.published import TAGS
-from harness.boards.rows import BoardRow
+from harness.boards.row import BoardRow
 from harness.boards.statistics import ALPHA
-from harness.boards.table import Line, Table
+from harness.boards.table import Table
 from harness.interface.board import Board
 from harness.report.markdown import Document, Section
 from harness.report.pictures import pictures_of
@@ -60,22 +60,21 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
     parts = [_table_section(board, table) for table in tables if table.rows]
-    further = [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
-    found = pictures_of(leaderboard.rows, dataset, pictures) if board.has_pictures else ()
-    if found:
+    below = [*_missing(board, rows, tables)]
+    below += [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
+    if board.has_pictures and (found := pictures_of(leaderboard.rows, dataset, pictures)):
         words = "The first samples of each row, in the order drawn; none is chosen."
-        further.append(Section("Samples", words, None, pictures=found))
-    missing = _missing(board, rows, [line for table in tables for line in table.lines])
+        below.append(Section("Samples", words, None, pictures=found))
     if not parts:
-        return Section(dataset, "No row has a figure yet.", None, (), (*missing, *further))
+        return Section(dataset, "No row has a figure yet.", None, (), tuple(below))
     lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
     protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
     data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
-    if len(parts) == 1 and not parts[0].title:
-        [only] = parts
-        below = (*only.subsections, *missing, *further)
-        return replace(only, title=dataset, lead=lead, subsections=below, folded={**only.folded, **data})
-    return Section(dataset, lead, None, (), (*parts, *missing, *further), folded=data)
+    if len(parts) > 1 or parts[0].title:
+        return Section(dataset, lead, None, (), (*parts, *below), folded=data)
+    [only] = parts
+    folded = {**only.folded, **data}
+    return replace(only, title=dataset, lead=lead, subsections=(*only.subsections, *below), folded=folded)
 
 
 def _table_section(board: Board, table: Table) -> Section:
@@ -99,11 +98,11 @@ def _protocols(table: Table) -> list[str]:
             if figure is not None and figure.protocol:
                 found.setdefault((figure.metric, figure.protocol), []).append(row.label)
     metrics = [metric for metric, _ in found]
-    merged: dict[tuple[str, str], list[str]] = {}
+    merged: dict[str, list[str]] = {}
     for (metric, words), labels in found.items():
         whose = "" if metrics.count(metric) == 1 else f" ({'; '.join(labels)})"
-        merged.setdefault((words, whose), []).append(metric)
-    return [f"{', '.join(names)}: {words}{whose}." for (words, whose), names in merged.items()]
+        merged.setdefault(f"{words}{whose}", []).append(metric)
+    return [f"{', '.join(names)}: {words}." for words, names in merged.items()]
 
 
 def _sizes(rows: Iterable[BoardRow]) -> str:
@@ -119,9 +118,9 @@ def _sizes(rows: Iterable[BoardRow]) -> str:
     return " ".join(sentences)
 
 
-def _missing(board: Board, rows: Iterable[BoardRow], lines: Iterable[Line]) -> tuple[Section, ...]:
+def _missing(board: Board, rows: Iterable[BoardRow], tables: Sequence[Table]) -> list[Section]:
     """The rows without a figure, or without that of some seeds, and why; and which the metrics do not apply to."""
-    found = {line.row.label: line for line in lines if line.row is not None}
+    found = {line.row.label: line for table in tables for line in table.lines if line.row is not None}
     listed = [(row.label, found[row.label]) for row in rows if row.label in found]
     said = [
         (label, ", ".join(map(str, problem.seeds)) or NOTHING, problem.status, problem.reason)
@@ -131,4 +130,4 @@ def _missing(board: Board, rows: Iterable[BoardRow], lines: Iterable[Line]) -> t
     others = [label for label, line in listed if line.place == "missing" and not line.problems]
     notes = (f"{board.nothing.capitalize()}: {'; '.join(others)}.",) if others else ()
     table = Table.of_texts(("Model", "Seeds", "Status", "Reason"), said) if said else None
-    return (Section("Missing", "", table, notes),) if said or notes else ()
+    return [Section("Missing", "", table, notes)] if said or notes else []

@@ -52,15 +52,10 @@ def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
 
     ``mark`` says what it shows, see ``stated_mark``.
     """
-    content = chart.to_dict()
-    if mark is not None:
-        content["usermeta"] = {_KEY: mark}
-    content["$schema"] = _SCHEMA
+    content = chart.to_dict() | {"$schema": _SCHEMA} | ({} if mark is None else {"usermeta": {_KEY: mark}})
     own = content.get("config", {})
-    content["config"] = own | {
-        name: {**value, **own.get(name, {})} if isinstance(value, dict) else own.get(name, value)
-        for name, value in _THEME.items()
-    }
+    styled = {name: {**value, **own.get(name, {})} for name, value in _THEME.items() if isinstance(value, dict)}
+    content["config"] = {**_THEME, **own, **styled}
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
@@ -92,10 +87,9 @@ def to_html(spec: bytes) -> bytes:
 def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draws ``NAME.vl.json`` as ``NAME.svg`` and so on beside it, and returns these files."""
     spec, writers = spec_file.read_bytes(), {"svg": to_svg, "png": to_png, "html": to_html}
-    files = {name: _beside(spec_file, f".{name}") for name in formats}
-    for name, file in files.items():
-        write_atomically(file, writers[name](spec))
-    return list(files.values())
+    for name in formats:
+        write_atomically(_beside(spec_file, f".{name}"), writers[name](spec))
+    return [_beside(spec_file, f".{name}") for name in formats]
 
 
 def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -130,12 +124,12 @@ def differing(picture: Picture, stem: Path, mark: str) -> list[str]:
 def stated_mark(stem: Path) -> str | None:
     """What a picture that was written says that it shows; None where there is none, or somebody else's."""
     spec, image = _beside(stem, SPEC_ENDING), _beside(stem, ".png")
-    if spec.is_file():
-        try:
-            return str(json.loads(spec.read_bytes())["usermeta"][_KEY])
-        except (ValueError, KeyError, TypeError):
-            return None
-    return mark_of(image.read_bytes()) if image.is_file() else None
+    if not spec.is_file():
+        return mark_of(image.read_bytes()) if image.is_file() else None
+    try:
+        return str(json.loads(spec.read_bytes())["usermeta"][_KEY])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def remove_picture(stem: Path) -> list[Path]:

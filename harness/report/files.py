@@ -5,7 +5,6 @@ A board is made of records, and of the names of the sample grids that lie beside
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -23,8 +22,7 @@ from harness.support.files import write_atomically
 FORMATS = {"markdown": "md", "csv": "csv", "latex": "tex"}
 """The endings of files by format."""
 
-COMMITTED = ("markdown", "csv")
-
+_COMMITTED = (("markdown", "md"), ("csv", "csv"))
 # The wide forms are read as the others where texts are Chinese or Japanese.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -36,21 +34,17 @@ def to_csv(frames: Iterable[pd.DataFrame]) -> str:
     would run as a formula is preceded by an apostrophe.
     """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    for index, frame in enumerate(frames):
-        if index == 0:
-            writer.writerow(frame.columns)
-        writer.writerows(map(_csv_cell, line) for line in frame.itertuples(index=False, name=None))
+    for number, frame in enumerate(frames):
+        shown = frame.copy()
+        for name in frame.select_dtypes(["string", "object"]):
+            shown[name] = pd.Series([_csv_text(value) for value in frame[name]], frame.index, "object")
+        shown.to_csv(out, index=False, header=number == 0, lineterminator="\n")
     return out.getvalue()
 
 
-def _csv_cell(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    if isinstance(value, str):
-        text = " ".join(value.split())
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return repr(float(value)) if isinstance(value, float) else str(int(value))
+def _csv_text(value: Any) -> Any:
+    text = " ".join(value.split()) if isinstance(value, str) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
 
 
 def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
@@ -80,7 +74,7 @@ def render_boards(
     figures: Collection[str] = (),
     broken: dict[str, BrokenBoard] | None = None,
 ) -> dict[str, bytes]:
-    """Returns the files of all boards that the suite's metrics have something to say on, by name.
+    """Returns the files, by name, of all boards that the suite's metrics have something to say on.
 
     ``pictures`` are the names of the files in the folder ``samples`` beside the boards; ``figures`` the paths of those
     in the folder ``figures``, which have a page of their own. ``broken`` takes the boards whose plugins are broken, and
@@ -89,13 +83,13 @@ def render_boards(
     files: dict[str, bytes] = {}
     for board in leaderboard.boards:
         try:
-            texts = {name: render_board(leaderboard, board, name, pictures) for name in COMMITTED}
+            texts = [(ending, render_board(leaderboard, board, name, pictures)) for name, ending in _COMMITTED]
         except BrokenBoard as error:
             if broken is None:
                 raise
             broken[board] = error
         else:
-            files |= {f"{board}.{FORMATS[name]}": text.encode() for name, text in texts.items()}
+            files |= {f"{board}.{ending}": text.encode() for ending, text in texts}
     if figures:
         files["figures.md"] = to_markdown(figures_page(leaderboard.title, leaderboard.rows, figures)).encode()
     return files
@@ -133,9 +127,6 @@ def _render(leaderboard: Leaderboard, folder: Path, broken: dict[str, BrokenBoar
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:
     """Files of boards that are no longer there: pages that say that they are generated, and the tables beside them."""
-    found = []
-    for page in sorted(folder.glob("*.md")):
-        if page.name not in files and page.read_text(encoding="utf-8").startswith(GENERATED):
-            table = page.with_suffix(".csv")
-            found += [page.name, *([table.name] if table.exists() else [])]
-    return found
+    pages = [page for page in sorted(folder.glob("*.md")) if page.name not in files]
+    ours = [page for page in pages if page.read_text(encoding="utf-8").startswith(GENERATED)]
+    return [file.name for page in ours for file in (page, page.with_suffix(".csv")) if file.exists()]

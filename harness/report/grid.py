@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.boards.table import Line, Table
 from harness.interface.board import Cell, Column
@@ -17,10 +17,10 @@ _PLAIN: dict[str, Callable[[float], str]] = {
     "scaled": numbers.scaled, "percent": lambda value: f"{numbers.fixed(100 * value, 1)} %",
 }  # fmt: skip
 _SIGNS = {kind: sign for kind, sign in numbers.KIND_SIGNS.items() if kind.endswith("bound")}
+_ARROWS = {True: " ↑", False: " ↓", None: ""}  # which way is better
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """Printed cells: ``rows`` are as long as ``headers``; ``right`` says which columns are aligned right."""
 
     keys: tuple[str, ...]
@@ -41,11 +41,11 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
         and column.key not in without
         and (column.key == "rank" or any(_cell(line, column) is not None for line in lines))
     ]
-    decimals = {column.key: _decimals(column, table.whole or table.lines) for column in shown}
+    decimals = [_decimals(column, table.whole or table.lines) for column in shown]
     return Grid(
         tuple(column.key for column in shown),
-        tuple(column.title + _arrow(column) for column in shown),
-        tuple(tuple(_text(line, column, decimals[column.key]) for column in shown) for line in lines),
+        tuple(column.title + _ARROWS[column.higher_is_better] * (column.style == "figure") for column in shown),
+        tuple(tuple(map(_text, [line] * len(shown), shown, decimals)) for line in lines),
         tuple(column.style != "text" for column in shown),
     )
 
@@ -53,13 +53,6 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
 def _cell(line: Line, column: Column) -> Cell | None:
     cell = line.cells.get(column.key)
     return None if cell is None or cell.is_empty else cell
-
-
-def _arrow(column: Column) -> str:
-    """Which way is better, of a column of figures."""
-    if column.style != "figure" or column.higher_is_better is None:
-        return ""
-    return " ↑" if column.higher_is_better else " ↓"
 
 
 def _decimals(column: Column, lines: Sequence[Line]) -> int:
@@ -92,6 +85,5 @@ def _value(cell: Cell, column: Column, decimals: int) -> str:
         return _SIGNS.get(cell.kind or "", "") + numbers.with_spread(column.scale * cell.value, sd, se, decimals)
     show = _PLAIN.get(column.style, str)
     low, high = cell.more.get("_q25"), cell.more.get("_q75")
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return f"{show(cell.value)} ({show(low)}–{show(high)})"
-    return show(cell.value)
+    quartiles = f" ({show(low)}–{show(high)})" if low is not None and high is not None else ""
+    return show(cell.value) + quartiles

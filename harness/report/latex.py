@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.table import Table
 from harness.report.grid import grid_of
@@ -11,18 +9,29 @@ from harness.report.grid import grid_of
 _LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})
 """What a paper says in its text."""
 
-_SPECIAL = {
+_SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "≤": r"$\leq$",
     "≥": r"$\geq$", "≈": r"$\approx$", "×": r"$\times$", "✗": r"$\times$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
     "–": "--", "µ": r"\textmu{}", "…": r"\ldots{}", '"': r"\textquotedbl{}",
-}  # fmt: skip
-_ANY = re.compile("|".join(map(re.escape, _SPECIAL)))
+})  # fmt: skip
+_TABLE = r"""\begin{{table}}
+\centering
+\caption{{{caption}}}
+\label{{{label}}}
+\begin{{tabular}}{{{alignment}}}
+\toprule
+{header} \\
+\midrule
+{rows}
+\bottomrule
+\end{{tabular}}
+\end{{table}}"""
 
 
 def escape(text: str) -> str:
     """Returns a text on one line, in which nothing is a command."""
-    return _ANY.sub(lambda found: _SPECIAL[found[0]], " ".join(text.split()))
+    return " ".join(text.split()).translate(_SPECIAL)
 
 
 def to_latex(leaderboard: Leaderboard, board: str) -> str:
@@ -41,29 +50,17 @@ def to_latex(leaderboard: Leaderboard, board: str) -> str:
 def _table(table: Table, title: str, label: str) -> str:
     lines = [line for line in table.lines if line.place != "missing"]
     grid = grid_of(table, lines, without=_LEFT_OUT)
-    bold = next((index for index, key in enumerate(grid.keys) if table.by is not None and key == table.by.key), None)
     rows: list[str] = []
     for line, cells in zip(lines, grid.rows, strict=True):
         printed = [escape(cell) for cell in cells]
-        if bold is not None and line.rank is not None and line.rank.best == 1:
+        if table.by is not None and table.by.key in grid.keys and line.rank is not None and line.rank.best == 1:
+            bold = grid.keys.index(table.by.key)
             printed[bold] = rf"\textbf{{{printed[bold]}}}"
         if line.place == "reference" and len(rows) == len(table.models) > 0:
             rows.append(r"\midrule")
         rows.append(" & ".join(printed) + r" \\")
     sentence = f" {table.ranks.sentence} Bold: no row is proven better." if table.ranks.intervals else ""
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape(f'{title}.{sentence}')}}}",
-            rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in grid.right)}}}",
-            r"\toprule",
-            " & ".join(map(escape, grid.headers)) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
+    return _TABLE.format(
+        caption=escape(f"{title}.{sentence}"), label=label, rows="\n".join(rows),
+        header=" & ".join(map(escape, grid.headers)), alignment="".join("r" if right else "l" for right in grid.right),
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from harness.boards.rows import BoardRow
+from harness.boards.row import BoardRow
 from harness.records.record import RunRecord
 from harness.report.markdown import Document, Picture, Section
 from harness.support.names import slug

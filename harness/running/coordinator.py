@@ -17,8 +17,7 @@ from harness.running.planning import PlannedRow, Planner
 from harness.running.reporter import Reporter
 from harness.running.settings import Settings
 from harness.suites.suite import Row, Suite
-from harness.support.interrupts import Interrupts
-from harness.support.limits import Limits
+from harness.support.limits import Interrupts, Limits
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ from harness.running.leases import Leases
 from harness.running.planning import Planner
 from harness.running.reporter import Reporter
 from harness.running.scoring import failed_score
-from harness.support.devices import DeviceTokens
-from harness.support.interrupts import Interrupts
-from harness.support.limits import Limits
+from harness.support.environment import DeviceTokens
+from harness.support.limits import Interrupts, Limits
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0

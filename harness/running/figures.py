@@ -7,7 +7,6 @@ another training than the row's does not stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.boards.leaderboard import Leaderboard
-from harness.boards.rows import BoardRow
+from harness.boards.row import BoardRow
 from harness.discovery.loading import build_model, load_dataset, load_model_class
 from harness.discovery.manager import PluginManager
 from harness.interface import model as capabilities
@@ -29,6 +28,7 @@ from harness.records.record import RunRecord
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
 from harness.report.pictures import REAL, folder_of, picture_names, sampled_record
 from harness.support.checkpoint import load_weights
+from harness.support.environment import on_threads
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
@@ -163,7 +163,7 @@ class FigureMaker:
         if record.fit is not None and fit.weights_sha256 != record.fit.weights_sha256:
             raise ValueError(f"the weights of {run} in {self.artifacts.root} are of another training than its record")
         data = self.dataset(record.spec.dataset)
-        with isolated_rng(record.spec.seed, device), _threads(record.spec.threads):
+        with isolated_rng(record.spec.seed, device), on_threads(record.spec.threads):
             model = build_model(self.plugins, record.spec, data, device)
             load_weights(folder.weights, model)
             return target(ShownModel(row.label, model.eval(), data, record.spec.seed, record))
@@ -219,13 +219,3 @@ def _record_of(row: BoardRow) -> RunRecord:
     if record is None:
         raise ValueError("no seed has been trained")
     return record
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

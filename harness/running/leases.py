@@ -21,6 +21,7 @@ import psutil
 import sqlalchemy as sa
 
 from harness.records.store import Store, StoreError
+from harness.records.store_schema import insert
 from harness.records.store_schema import leases as _leases
 from harness.support.limits import seconds_of_variable
 
@@ -103,7 +104,7 @@ class Leases:
         def acquire(connection: sa.Connection) -> Holder | None:
             found = _find(connection, name)
             if found is None:
-                self._store.insert_new(connection, _leases, {"name": name, **vars(self._me)})
+                insert(connection, _leases, {"name": name, **vars(self._me)})
             elif self._may_take_over(name, found, now):
                 # exactly one of several observers finds what it has seen
                 seen = (_leases.c.name == name, _leases.c.owner == found.owner, _leases.c.beat == found.beat)

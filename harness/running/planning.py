@@ -31,9 +31,8 @@ from harness.running.inspection import PlannedRun, inspect
 from harness.running.settings import Settings
 from harness.suites.suite import Row
 from harness.support.checkpoint import load_weights
-from harness.support.digest import digest_of
 from harness.support.environment import choose_device, fingerprint
-from harness.support.names import slug
+from harness.support.names import digest_of, slug
 from harness.support.randomness import isolated_rng
 
 

@@ -73,14 +73,7 @@ class SuiteModel(BaseModel):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a board: one model on one dataset.
-
-    Attributes:
-        label, dataset, published: as in the suite.
-        model: the model's registered name.
-        configurations: for each combination of the grid, one spec a seed.
-        role: ``reference`` rows are not ranked.
-    """
+    """A row of a board: one model on one dataset; for each combination of the grid, one spec a seed."""
 
     label: str
     dataset: str
@@ -123,15 +116,15 @@ class Suite(BaseModel):
     name: SkipJsonSchema[str] = Field(default="", exclude=True)
     folder: SkipJsonSchema[Path] = Field(default=Path(), exclude=True)
 
-    @model_validator(mode="after")
-    def _limits_parse(self) -> Suite:
-        Limits.parse(self.time_limit, self.memory_limit)
-        return self
-
     @property
     def limits(self) -> Limits:
         """What a run may take."""
         return Limits.parse(self.time_limit, self.memory_limit)
+
+    @model_validator(mode="after")
+    def _limits_parse(self) -> Suite:
+        assert self.limits
+        return self
 
     @field_validator("datasets", "seeds", "metrics")
     @classmethod
@@ -143,11 +136,7 @@ class Suite(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Suite:
-        """Reads a suite from a TOML file; its name is the file's.
-
-        Raises:
-            SuiteError: a missing or malformed file, an unknown key, a wrong type, two rows of one label.
-        """
+        """Reads a suite from a TOML file; its name is the file's."""
         content = read_toml(path, "suite", SuiteError)
         return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"folder": path.parent})
 
@@ -158,102 +147,82 @@ class Suite(BaseModel):
             raise SuiteError(
                 f"{source} is a profile of generation speed: 'harness profile generation --suite {source}' measures it"
             )
-        for key in content:
-            if key in _NOT_IN_FILE:
-                raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")
+        for key in filter(_NOT_IN_FILE.__contains__, content):
+            raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")
         try:
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
             raise SuiteError(f"{source}: {_explain(error)}") from error
         labels = [model.row_label for model in suite.models]
-        for label in labels:
+        for model, label in zip(suite.models, labels, strict=True):
             if labels.count(label) > 1:
                 raise SuiteError(f"{source}: two rows are labelled {label!r}; give one of them a label of its own")
-        for model in suite.models:
             for dataset in model.datasets or ():
                 if dataset not in suite.datasets:
                     hint = did_you_mean(dataset, suite.datasets)
-                    raise SuiteError(
-                        f"{source}: {model.row_label!r} names the dataset {dataset!r}, the suite does not{hint}"
-                    )
+                    raise SuiteError(f"{source}: {label!r} names the dataset {dataset!r}, the suite does not{hint}")
         return suite
 
     def rows(self) -> list[Row]:
         """Returns the rows, dataset by dataset, in the order of the file."""
-        rows = []
-        for dataset in self.datasets:
-            for model in self.models:
-                if model.datasets is not None and dataset not in model.datasets:
-                    continue
-                configurations = tuple(
-                    tuple(self._spec(model, dataset, hyperparameters, seed) for seed in self.seeds)
-                    for hyperparameters in model.configurations()
-                )
-                rows.append(Row(model.row_label, dataset, model.name, model.published, configurations, model.role))
-        return rows
+        pairs = itertools.product(self.datasets, self.models)
+        return [self._row(model, dataset) for dataset, model in pairs if dataset in (model.datasets or self.datasets)]
 
-    def _spec(self, model: SuiteModel, dataset: str, hyperparameters: dict[str, Any], seed: int) -> RunSpec:
+    def _row(self, model: SuiteModel, dataset: str) -> Row:
         audited = self.audit and model.role == "model" and AUDIT not in self.metrics
-        return RunSpec(
+        spec = RunSpec(
             model=model.name,
             dataset=dataset,
             metrics=(*self.metrics, AUDIT) if audited else self.metrics,
-            hyperparameters=hyperparameters,
-            seed=seed,
             budget=model.budget or self.budget,
             precision=self.precision,
             threads=self.threads,
             checkpoint=self.checkpoint,
         )
+        configurations = tuple(
+            tuple(spec.model_copy(update={"hyperparameters": chosen, "seed": seed}) for seed in self.seeds)
+            for chosen in model.configurations()
+        )
+        return Row(model.row_label, dataset, model.name, model.published, configurations, model.role)
 
     def select(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Suite:
-        """Returns the suite with the models and datasets named by ``only`` (all, if it names none), and other seeds.
-
-        Raises:
-            SuiteError: a name that is neither a model, nor a label, nor a dataset of the suite.
-        """
-        models = [item for item in self.models if {item.name, item.row_label} & set(only)]
-        datasets = [item for item in self.datasets if item in only]
-        known = {name for item in self.models for name in (item.name, item.row_label)} | set(self.datasets)
+        """Returns the suite with the models and datasets named by ``only`` (all, if it names none), and other seeds."""
+        models = tuple(item for item in self.models if {item.name, item.row_label} & set(only))
+        datasets = tuple(item for item in self.datasets if item in only)
+        known = self._owners() | set(self.datasets)
         for name in only:
             if name not in known:
-                raise SuiteError(
-                    f"--only {name!r}: no such model, label or dataset in the suite{did_you_mean(name, known)}"
-                )
-        changes: dict[str, Any] = {"models": tuple(models) or self.models, "datasets": tuple(datasets) or self.datasets}
-        if seeds is not None:
-            for seed in seeds:
-                if not 0 <= seed < 2**31:
-                    raise SuiteError(f"seed {seed} is not in [0, 2**31)")
-            changes["seeds"] = tuple(dict.fromkeys(seeds))
+                hint = did_you_mean(name, known)
+                raise SuiteError(f"--only {name!r}: no such model, label or dataset in the suite{hint}")
+        for seed in seeds or ():
+            if not 0 <= seed < 2**31:
+                raise SuiteError(f"seed {seed} is not in [0, 2**31)")
+        chosen = self.seeds if seeds is None else tuple(dict.fromkeys(seeds))
+        changes = {"models": models or self.models, "datasets": datasets or self.datasets, "seeds": chosen}
         return self.model_copy(update=changes)
 
     def scoring(self, checkpoint: Path) -> Suite:
-        """Returns the suite with one row and one seed, whose weights come from ``checkpoint`` instead of training.
-
-        Raises:
-            SuiteError: the suite has more than one row.
-        """
+        """Returns the suite, of one row, with one seed, whose weights come from ``checkpoint`` instead of training."""
         rows = self.rows()
-        if len(rows) == 1 and len(rows[0].configurations) > 1:
-            raise SuiteError(
-                f"a checkpoint belongs to one configuration, {rows[0].label!r} has a grid of "
-                f"{len(rows[0].configurations)}: choose one of its values by --set"
-            )
         if len(rows) != 1:
             names = ", ".join(f"{row.label} on {row.dataset}" for row in rows[:4])
             raise SuiteError(
                 f"a checkpoint belongs to one row, this is {len(rows)} ({names}): name a model and a dataset by --only"
             )
+        if len(rows[0].configurations) > 1:
+            raise SuiteError(
+                f"a checkpoint belongs to one configuration, {rows[0].label!r} has a grid of "
+                f"{len(rows[0].configurations)}: choose one of its values by --set"
+            )
         return self.model_copy(update={"checkpoint": str(checkpoint.resolve()), "seeds": self.seeds[:1]})
+
+    def _owners(self) -> set[str]:
+        return {name for item in self.models for name in (item.name, item.row_label)}
 
     def override(self, settings: Iterable[str]) -> Suite:
         """Returns the suite with ``MODEL.HYPERPARAMETER=VALUE`` and ``KEY=VALUE`` (such as ``budget="2 epochs"``) set.
 
         Values are written as in TOML; a bare word is a string.
-
-        Raises:
-            SuiteError: another form, or a model or key that the suite does not have.
         """
         suite = self
         for setting in settings:
@@ -264,28 +233,27 @@ class Suite(BaseModel):
             owner, _, key = f"{label}{target}".strip().rpartition(".")
             if not separator or not key.strip():
                 raise SuiteError(f"--set {setting!r}: write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE")
-            value = toml_value(text.strip())
-            suite = suite._set(owner, key, value, setting)
+            suite = suite._set(owner, key, toml_value(text.strip()), f"--set {setting!r}")
         return suite
 
-    def _set(self, owner: str, key: str, value: Any, setting: str) -> Suite:
+    def _set(self, owner: str, key: str, value: Any, source: str) -> Suite:
         content = self.model_dump(mode="json")
         if not owner:
             known = [name for name in _keys(type(self)) if name != "models"]
             if key not in known:
-                raise SuiteError(f"--set {setting!r}: the suite has no key {key!r}{did_you_mean(key, known)}")
+                raise SuiteError(f"{source}: the suite has no key {key!r}{did_you_mean(key, known)}")
             content[key] = value
         else:
-            owners = {name for item in self.models for name in (item.row_label, item.name)}
-            if owner not in owners:
-                raise SuiteError(f"--set {setting!r}: no model {owner!r} in the suite{did_you_mean(owner, owners)}")
+            if owner not in self._owners():
+                hint = did_you_mean(owner, self._owners())
+                raise SuiteError(f"{source}: no model {owner!r} in the suite{hint}")
             for item, table in zip(self.models, content["models"], strict=True):
                 if owner in (item.name, item.row_label) and key == "budget":
                     table["budget"] = value
                 elif owner in (item.name, item.row_label):
                     table["hyperparameters"][key] = value
                     table["grid"].pop(key, None)
-        changed = type(self).parse(content, name=self.name, source=f"--set {setting!r}")
+        changed = self.parse(content, name=self.name, source=source)
         return changed.model_copy(update={"checkpoint": self.checkpoint, "folder": self.folder})
 
 
@@ -297,11 +265,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        known = _keys(Suite)
-        if first["loc"][0] == "models":
-            known = list(SuiteModel.model_fields)
-        return f"unknown key {where!r}{did_you_mean(key, known)}"
-    message = first["msg"].removeprefix("Value error, ")
+        known = list(SuiteModel.model_fields) if first["loc"][0] == "models" else _keys(Suite)
+        return f"unknown key {where!r}{did_you_mean(str(first['loc'][-1]), known)}"
     value = "" if first["type"] == "missing" else f" (it is {first['input']!r:.60})"
-    return f"{where}: {message}{value}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"

@@ -1,4 +1,8 @@
-"""Reading what users write in TOML: whole files, and single values on the command line."""
+"""What users write in TOML: whole files, single values on the command line, and the JSON schemas of the files.
+
+By its schema an editor completes, explains and checks a file; a first line such as ``#:schema ./suite.schema.json``
+says which is its own.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_DIALECT = "http://json-schema.org/draft-07/schema#"  # which every editor's TOML extension knows
 
 
 def read_toml(path: Path, what: str, error: type[ValueError]) -> dict[str, Any]:
-    """Returns the content of a file that is called by what it holds.
+    """Returns the content of a file that is called by what it holds; ``what`` that is, is for messages: ``suite``.
 
-    Args:
-        path: the file.
-        what: it holds, for messages: ``suite``.
-        error: is raised with a message that names the file.
-
-    Raises:
-        ValueError: of the given type: a missing or malformed file, or a name that is none.
+    A missing or malformed file, or a name that is none, is an ``error`` that names the file.
     """
     if not _NAME.fullmatch(path.stem):
         raise error(f"{what} name {path.stem!r} may hold only letters, digits, hyphens and underscores")
@@ -37,3 +40,38 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+class _TomlSchema(GenerateJsonSchema):
+    """TOML has no null: a key that may be None is one that may be left out. Titles only repeat the keys."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        if schema.get("default", ()) is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Returns the JSON schema of a TOML file that holds one ``model``."""
+    return {"$schema": _DIALECT, **model.model_json_schema(schema_generator=_TomlSchema)}
+
+
+def schema_of_tables(model: type[BaseModel], key: str) -> dict[str, Any]:
+    """Returns the JSON schema of a TOML file of tables, each one ``model`` whose field ``key`` is the table's name."""
+    table = model.model_json_schema(schema_generator=_TomlSchema)
+    definitions = table.pop("$defs", {})
+    name = table["properties"].pop(key)
+    table["required"].remove(key)
+    return {
+        "$schema": _DIALECT,
+        "type": "object",
+        "propertyNames": {"pattern": name["pattern"]},
+        "additionalProperties": table,
+        "$defs": definitions,
+    }

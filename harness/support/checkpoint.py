@@ -26,11 +26,9 @@ def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = f"{len(tensors)}:{name}"  # the number tells the keys 1 and "1" apart, and "a/b" from "b" in "a"
         order = _memory_order(value)
-        if order is not None:
-            tensors[name] = value.detach().cpu().permute(order).contiguous().clone()
-            return {"permuted": [name, order]}
-        tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"tensor": name}
+        value = value.detach().cpu()
+        tensors[name] = (value if order is None else value.permute(order)).contiguous().clone()
+        return {"tensor": name} if order is None else {"permuted": [name, order]}
     if isinstance(value, Mapping):
         return {"map": [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
@@ -58,12 +56,12 @@ def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         return tensors[content]
     if kind == "permuted":
         name, order = content
-        return tensors[name].permute([order.index(dimension) for dimension in range(len(order))])
+        return tensors[name].permute(sorted(range(len(order)), key=order.__getitem__))
     if kind == "map":
         return {key: _unpack(item, tensors) for key, item in content}
     if kind in ("list", "tuple"):
-        items = [_unpack(item, tensors) for item in content]
-        return items if kind == "list" else tuple(items)
+        items = (_unpack(item, tensors) for item in content)
+        return list(items) if kind == "list" else tuple(items)
     return content
 
 
@@ -75,17 +73,12 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what ``save_state`` wrote.
-
-    Raises:
-        CheckpointError: the file is truncated, or is not one of ours.
-    """
+    """Reads what ``save_state`` wrote; a file that is truncated, or not one of ours, is a CheckpointError."""
     tensors, metadata = read_tensors(path)
     try:
-        state = _unpack(json.loads(metadata["structure"]), tensors)
+        state: dict[str, Any] = _unpack(json.loads(metadata["structure"]), tensors)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error})") from error
-    assert isinstance(state, dict)
     return state
 
 
@@ -106,11 +99,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Returns the tensors of a safetensors file, and what its header says besides.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
+    """Returns the tensors of a safetensors file, and what its header says besides; CheckpointError: it has none."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

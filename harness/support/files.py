@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes ``content`` to ``path``, making its folder: other processes see the whole file or none.
 
-    Raises:
-        OSError: the folder cannot be made or written to. Nothing is left behind.
+    Raises OSError where that cannot be done, and leaves nothing behind then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -31,10 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def safetensors_problem(path: Path) -> str | None:
-    """Returns what is wrong with a safetensors file as a whole, None if it is as long as its header says.
-
-    Only the header is read: this finds what was cut off, not what was changed.
-    """
+    """Returns what is wrong with a safetensors file, None if it is as long as its header says; no more is read."""
     try:
         with safe_open(path, framework="numpy"):
             return None

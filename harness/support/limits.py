@@ -1,10 +1,14 @@
-"""Limits: what a run may take of the machine before it is ended."""
+"""What ends a run before it is done: its limits of time and memory, and Ctrl-C."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -41,15 +45,20 @@ class Limits:
 
     def or_else(self, other: Limits) -> Limits:
         """Returns these limits, and another's where these say nothing."""
-        said = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(other, **said)
+        return replace(other, **{name: value for name, value in vars(self).items() if value is not None})
+
+
+def _read(text: str, units: dict[str, int], what: str, right: str) -> float:
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or found[2] not in units or float(found[1]) <= 0:
+        raise ValueError(f"{what} {text!r} is not an amount such as {right}")
+    return float(found[1]) * units[found[2]]
 
 
 def seconds_of_variable(variable: str, default: float, meaning: str, *, most: float = math.inf) -> float:
     """Returns the positive number of seconds, below ``most``, that an environment variable holds, or a default.
 
-    Raises:
-        ValueError: it holds something else; the message has the meaning.
+    Of anything else, a ValueError says the ``meaning``.
     """
     text = os.environ.get(variable, str(default))
     try:
@@ -61,8 +70,31 @@ def seconds_of_variable(variable: str, default: float, meaning: str, *, most: fl
     return seconds
 
 
-def _read(text: str, units: dict[str, int], what: str, right: str) -> float:
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is None or found[2] not in units or float(found[1]) <= 0:
-        raise ValueError(f"{what} {text!r} is not an amount such as {right}")
-    return float(found[1]) * units[found[2]]
+class Interrupts:
+    """Ctrl-C: the first is a note, so that no start of a job and no write is cut in two; the second interrupts."""
+
+    def __init__(self) -> None:
+        self.noted = False
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Makes the first Ctrl-C a note; the second raises KeyboardInterrupt wherever the program is."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield  # only the main thread may set handlers; and who ignores Ctrl-C is left alone
+            return
+
+        def note(*_: object) -> None:
+            self.check()
+            self.noted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C was pressed."""
+        if self.noted:
+            raise KeyboardInterrupt

@@ -1,18 +1,34 @@
-"""What a name may be, what one that is not there may have meant, and how text from elsewhere is printed."""
+"""Names and texts: what a name may be, what one that is not there may have meant, the digest that a run is named by.
+
+And how text from elsewhere is printed: without what a terminal obeys, and without passwords.
+"""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MAX_LENGTH = 200
 BOARD_NAME = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*)?")  # of a metric; it names files, and none is no board
+HIDDEN = "***"
 
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9@._-]*[A-Za-z0-9@_])?")
 # Windows opens devices under these names, whatever follows the first dot.
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE | re.DOTALL)
+
+_KEYS = r"(?P<head>{before}(?:(?:ssl)?password|passwd|passphrase|pwd|oauth_client_secret)=)"
+_PASSWORDS = (
+    re.compile(_KEYS.format(before="[?&]") + "(?P<password>[^&]+)", re.IGNORECASE),
+    # An unescaped "@", "/" or "?" in a password is a mistake that must not show it: all up to the last "@" is hidden.
+    re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^/:]*:)(?P<password>.+)(?=@)", re.DOTALL),
+    re.compile(_KEYS.format(before=r"(?:^|\s)") + r"(?P<password>'(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE),
+)
 
 
 def is_plain_name(name: str) -> bool:
@@ -29,6 +45,12 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9@._-]+", "-", name).strip("-.") or "x"
 
 
+def heading(name: str) -> str:
+    """Returns a registered name in words, as it heads a column: ``ink-difference`` becomes ``Ink difference``."""
+    words = name.replace("-", " ")
+    return words[:1].upper() + words[1:]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
     names = sorted(set(known))
@@ -36,6 +58,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
     return f" (there are: {', '.join(names)})" if names else " (none is installed)"
+
+
+def digest_of(value: Any) -> str:
+    """Returns the SHA-256 of a JSON value in canonical form, in hexadecimal: what keys and fingerprints are made of."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def printable(text: str) -> str:
@@ -47,15 +75,35 @@ def printable(text: str) -> str:
 
 
 def _shown(character: str) -> str:
-    if character in "\n\t" or (character.isascii() and character.isprintable()):
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return character
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        code = ord(character)
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def heading(name: str) -> str:
-    """Returns a registered name in words, as it heads a column: ``ink-difference`` becomes ``Ink difference``."""
-    words = name.replace("-", " ")
-    return words[:1].upper() + words[1:]
+def redact(text: str) -> str:
+    """Returns a text, such as one argument of a command, with the passwords of the URL in it hidden."""
+    for pattern in _PASSWORDS:
+        text = pattern.sub(rf"\g<head>{HIDDEN}", text)
+    return text
+
+
+def secrets_of(url: str) -> list[str]:
+    """Returns the passwords in a URL, in all ways in which a library may spell them, the longest first."""
+    found = [match["password"] for pattern in _PASSWORDS for match in pattern.finditer(url)]
+    # a library that parts the URL at an unescaped delimiter quotes a piece of the password
+    pieces = [piece for secret in found for piece in re.split(r"[@/?:]", secret) if len(piece) > 1]
+    spelled = set()
+    for secret in (*found, *pieces):
+        for plain in (secret, unquote(secret), unquote_plus(secret)):
+            spelled |= {plain, quote(plain), quote(plain, safe=""), quote_plus(plain), repr(plain)[1:-1]}
+    return sorted(filter(None, spelled), key=lambda secret: (-len(secret), secret))
+
+
+def without(text: str, secrets: list[str]) -> str:
+    """Returns a text in which none of some passwords stands, nor any that a URL in it holds."""
+    text = redact(text)
+    for secret in secrets:
+        around = (r"(?<!\w)", r"(?!\w)") if len(secret) < 4 else ("", "")  # one of a letter or two is in every word
+        text = re.sub(re.escape(secret).join(around), HIDDEN, text)
+    return text

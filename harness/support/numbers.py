@@ -1,7 +1,7 @@
 """How numbers are printed, everywhere; and how those that are computed are rounded, so that every machine has the same.
 
-A processor's vector instructions decide in which order a sum is taken, and with it the last two or three of a number's
-seventeen digits. What was measured is written as it was recorded; what is computed from that is rounded first.
+In which order a sum is taken depends on the processor, and with it the last two or three of a number's seventeen
+digits. What was measured is written as it was recorded; what is computed from that is rounded first.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ KIND_SIGNS = {"exact": "", "upper bound": "≤ ", "lower bound": "≥ ", "estima
 
 
 def ten_digits(value: float) -> float:
-    """Returns a number rounded to ten significant digits; a zero is never negative.
-
-    It is rounded to thirteen digits before: a number that lies halfway between two results, but for the processor's
-    last bits, is halfway on every machine.
-    """
+    """Returns a number rounded to ten significant digits, after thirteen: what is halfway is so on every machine."""
     return float(f"{float(f'{value:.12e}'):.9e}") + 0.0
 
 
@@ -65,8 +61,8 @@ def count(value: float) -> str:
 
 def seconds(value: float) -> str:
     """A duration in the unit that suits it."""
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if value >= size * (1 if unit == "s" else 2 if size > 1 else 1):
+    for unit, size, least in (("h", 3600.0, 7200.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 1e-3)):
+        if value >= least:
             return f"{significant(value / size)} {unit}"
     return f"{significant(value * 1e6)} µs" if value > 0 else "0 s"
 

@@ -40,9 +40,8 @@ class TouchedStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class AllocationTally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operations return, for as long as they live; ``peak_bytes`` is the most at one time.
 
-    Storages that existed before (weights, inputs, caches) are not counted, and neither is scratch space that a kernel
-    takes and gives back within one operation.
-    After ``max_seconds``, ``TimeIsUp`` is raised inside the computation.
+    Storages that existed before (weights, inputs, caches) and a kernel's own scratch space are not counted. After
+    ``max_seconds``, ``TimeIsUp`` is raised inside the computation.
     """
 
     def __init__(self, *, max_seconds: float) -> None:
@@ -74,11 +73,9 @@ class AllocationTally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def unique_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Returns the tensors without repetitions of the same memory, as tied weights are."""
-    seen: dict[tuple[int, int, torch.Size], Tensor] = {}
+    seen: dict[tuple[int, torch.Size], Tensor] = {}
     for index, tensor in enumerate(tensors):
-        # empty tensors all have the pointer 0
-        key = (tensor.data_ptr() or -index - 1, tensor.numel(), tensor.shape)
-        seen.setdefault(key, tensor)
+        seen.setdefault((tensor.data_ptr() or -index - 1, tensor.shape), tensor)  # empty ones all have the pointer 0
     return list(seen.values())
 
 

@@ -17,19 +17,23 @@ plugin. All of ``harness`` but the command may be imported here, inside the func
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.testing.conformance import Conformance, DatasetConformance, MetricConformance
-from harness.testing.lab import Lab
-from harness.testing.models import ModelConformance
+from harness.testing.conformance import Conformance, DatasetConformance, MetricConformance, ModelConformance
 
 if TYPE_CHECKING:
+    from harness.boards.leaderboard import Leaderboard
     from harness.interface.dataset import Dataset
     from harness.interface.metric import Metric
+    from harness.records.record import RunRecord
+    from harness.running.settings import Settings
+    from harness.suites.suite import Suite
 
 __all__ = [
     "Conformance",
@@ -57,6 +61,77 @@ def registered_metric(name: str) -> Metric:
     from harness.discovery.manager import plugin_manager
 
     return load_metric(plugin_manager(), name)
+
+
+class Lab:
+    """Runs whole suites in a folder of its own, with real child processes, as ``harness run`` does.
+
+    Args:
+        root: the folder; it is made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._suite: Suite | None = None
+
+    def run(self, suite: str | Mapping[str, Any]) -> list[RunRecord]:
+        """Does what is missing of a suite, and returns the records of all its runs.
+
+        Args:
+            suite: the text of a TOML file, or its content as a mapping; without a title or seeds it gets them. A
+                training that fails is a record that says so, not an exception.
+
+        Raises:
+            ValueError: the suite cannot be used: an unknown name, a wrong hyperparameter, missing data.
+        """
+        from harness.running.coordinator import plan_suite, run_plan
+        from harness.suites.suite import Suite
+
+        content = tomllib.loads(suite) if isinstance(suite, str) else dict(suite)
+        self._suite = Suite.parse({"title": "lab", "seeds": [0], **content}, name="lab", source="harness_lab")
+        return run_plan(plan_suite(self._suite, self._settings)).records
+
+    def record(self, suite: str | Mapping[str, Any]) -> RunRecord:
+        """Runs a suite of one run, and returns its record.
+
+        Raises:
+            ValueError: the suite has several runs.
+        """
+        records = self.run(suite)
+        if len(records) != 1:
+            raise ValueError(f"the suite has {len(records)} runs, not one")
+        return records[0]
+
+    def board(self) -> Leaderboard:
+        """Returns the leaderboard of the suite that was run last.
+
+        Raises:
+            ValueError: none was.
+        """
+        from harness.boards.leaderboard import Leaderboard
+        from harness.records.archive import collect
+        from harness.running.coordinator import plan_suite
+
+        if self._suite is None:
+            raise ValueError("run a suite before you ask for its board")
+        planned = plan_suite(self._suite, self._settings).runs()
+        keys = {run.record.identity: run.record.key for run in planned}
+        archive = collect(self._suite, self._settings.artifacts, current_keys=keys)
+        return Leaderboard(archive.records, suite=self._suite, per_image=archive.per_image)
+
+    def close(self) -> None:
+        """Closes the store."""
+        settings = vars(self).get("_settings")
+        if settings is not None and "store" in vars(settings.artifacts):
+            settings.artifacts.store.close()
+
+    @cached_property
+    def _settings(self) -> Settings:
+        from harness.records.artifacts import Artifacts
+        from harness.running.settings import Settings
+
+        return Settings(Artifacts(self.root / "artifacts"), jobs=1, device="cpu", redo_stale=True)
 
 
 @pytest.fixture

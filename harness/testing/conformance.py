@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import json
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,17 +16,12 @@ from harness.support.names import did_you_mean
 
 if TYPE_CHECKING:
     from harness.interface.model import Model
+    from harness.interface.spec import ImageSpec
+    from harness.records.verdict import AuditReport, CheckResult
 
+_KEEP_TOGETHER = ("no", "loadscope", "loadfile")
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one test: its verdict, and why, in the words that its reader sees."""
-
-    verdict: Literal["pass", "fail", "not applicable"]
-    text: str = ""
-
-
-PASS = Outcome("pass")
+_reports: dict[tuple[str, int, frozenset[str]], AuditReport] = {}
 
 
 class Broken(Exception):
@@ -34,17 +30,6 @@ class Broken(Exception):
 
 class Inapplicable(Exception):
     """A promise that is not made; the message says why."""
-
-
-def outcome_of(promise: Callable[[], None]) -> Outcome:
-    """Calls a function that returns where a promise is kept, and raises ``Broken`` or ``Inapplicable``."""
-    try:
-        promise()
-    except Broken as error:
-        return Outcome("fail", str(error))
-    except Inapplicable as reason:
-        return Outcome("not applicable", str(reason))
-    return PASS
 
 
 class Conformance:
@@ -56,52 +41,66 @@ class Conformance:
     """
 
     __test__: ClassVar[bool] = False
-    _module: ClassVar[str]  # in it are ``PROMISES``: functions of what ``_arguments`` returns, by name
+    _noun: ClassVar[Literal["model", "dataset", "metric"]]  # the attribute that names what is tested
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__test__" not in vars(cls):
-            cls.__test__ = True  # only the suites themselves are no tests
+            cls.__test__ = cls.__module__ != __name__  # only the suites themselves are no tests
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Makes one test of every promise; pytest calls this when it collects the class."""
+        cls = type(self).__name__
+        if getattr(self, self._noun, None) is None:
+            raise pytest.Collector.CollectError(f'{cls} does not say what it tests: set {self._noun} = "name"')
         names = self._names()
-        _check_reasons(type(self), [name for group in names.values() for name in group])
+        known = [name for group in names.values() for name in group]
+        for name, reason in self.expected_failures.items():
+            wrong = ""
+            if name not in known:
+                wrong = f"there is no test {name!r}{did_you_mean(name, known)}"
+            elif not isinstance(reason, str) or not reason.strip():
+                wrong = f"{name!r} needs a reason, in words, not {reason!r}"
+            if wrong:
+                raise pytest.Collector.CollectError(f"{cls}.expected_failures: {wrong}")
         for argument, group in names.items():
             if argument in metafunc.fixturenames:
-                metafunc.parametrize(argument, list(group))
+                metafunc.parametrize(argument, group)
 
     def test_conforms(self, promise: str) -> None:
         """What is tested keeps a promise that a benchmark relies on."""
-        self._settle(promise, outcome_of(partial(self._promises()[promise], *self._arguments())))
+        self._settle(promise, partial(self._promises()[promise], self))
 
-    def _names(self) -> Mapping[str, Iterable[str]]:
+    def _names(self) -> dict[str, list[str]]:
         """Returns the names of the promises, by the name of the argument of the test that takes them."""
-        self._arguments()
         return {"promise": list(self._promises())}
 
-    def _promises(self) -> Mapping[str, Callable[..., None]]:
-        found: Mapping[str, Callable[..., None]] = importlib.import_module(f"harness.testing.{self._module}").PROMISES
+    def _promises(self) -> Mapping[str, Callable[[Conformance], None]]:
+        promises = importlib.import_module("harness.testing.promises")  # which imports torch
+        found: Mapping[str, Callable[[Conformance], None]] = promises.PROMISES[self._noun]
         return found
 
-    def _arguments(self) -> tuple[Any, ...]:
-        raise NotImplementedError
-
-    def _settle(self, name: str, outcome: Outcome) -> None:
+    def _settle(self, name: str, promise: Callable[[], None]) -> None:
+        """Calls what raises ``Broken`` or ``Inapplicable``, and makes a test's outcome of it."""
         __tracebackhide__ = True
         reason = self.expected_failures.get(name)
-        if outcome.verdict == "fail":
-            if reason is not None:
-                pytest.xfail(reason)
-            pytest.fail(outcome.text, pytrace=False)
+        found: Exception | None = None
+        try:
+            promise()
+        except (Broken, Inapplicable) as error:
+            found = error
+        if isinstance(found, Broken):
+            if reason is None:
+                pytest.fail(str(found), pytrace=False)
+            pytest.xfail(reason)
         if reason is not None:
-            does = "passes" if outcome.verdict == "pass" else f"does not apply: {outcome.text}"
+            does = "passes" if found is None else f"does not apply: {found}"
             pytest.fail(
                 f"{name} was expected to fail ({reason}), but {does}. Take it out of expected_failures", pytrace=False
             )
-        if outcome.verdict == "not applicable":
-            pytest.skip(outcome.text)
+        if found is not None:
+            pytest.skip(str(found))
 
 
 class DatasetConformance(Conformance):
@@ -115,13 +114,9 @@ class DatasetConformance(Conformance):
             draws from a distribution on few images.
     """
 
-    __test__: ClassVar[bool] = False
-    _module = "dataset_promises"
+    _noun = "dataset"
     dataset: ClassVar[str]
     folder: ClassVar[Path | None] = None
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return required(type(self), "dataset", '"name"'), self.folder
 
 
 class MetricConformance(Conformance):
@@ -134,35 +129,92 @@ class MetricConformance(Conformance):
         expected_failures: names of tests that fail by its nature, each with the reason.
     """
 
-    __test__: ClassVar[bool] = False
-    _module = "metric_promises"
+    _noun = "metric"
     metric: ClassVar[str]
     model: ClassVar[str | type[Model] | None] = None
 
-    def _arguments(self) -> tuple[Any, ...]:
-        return required(type(self), "metric", '"name"'), self.model
 
+class ModelConformance(Conformance):
+    """Tests a model: subclass it, and say which.
 
-def required(cls: type, attribute: str, example: str) -> Any:
-    """Returns a class attribute that a subclass has to set.
+    One test is made of every check of the audit (``test_audit[normalisation]``, ...), and one of everything that a
+    benchmark asks of a plugin (``test_conforms[resumes]``, ...). A model is audited once, in the checks that were
+    selected; under xdist, ``--dist loadfile`` or ``loadscope`` keeps that so.
 
-    Raises:
-        CollectError: it does not.
+    Class attributes:
+        model: its registered name, or its class.
+        hyperparameters: those that differ from the defaults: small ones make quick tests.
+        seed: of everything random.
+        benchmark: the sample space that counts as full size; None takes the first common one that the model supports.
+        expected_failures: names of tests that fail by the model's nature, each with the reason.
     """
-    value = getattr(cls, attribute, None)
-    if value is None:
-        raise pytest.Collector.CollectError(f"{cls.__name__} does not say what it tests: set {attribute} = {example}")
-    return value
+
+    _noun = "model"
+    model: ClassVar[str | type[Model]]
+    hyperparameters: ClassVar[Mapping[str, Any]] = {}
+    seed: ClassVar[int] = 0
+    benchmark: ClassVar[ImageSpec | None] = None
+
+    def test_audit(self, check: str, request: pytest.FixtureRequest) -> None:
+        """The model passes a check of the audit."""
+        self._settle(check, partial(self._audit, check, _selected(request, type(self))))
+
+    def _names(self) -> dict[str, list[str]]:
+        from harness.auditing.checks import CHECKS
+
+        return {**super()._names(), "check": [check.name for check in CHECKS]}
+
+    def _settle(self, name: str, promise: Callable[[], None]) -> None:
+        __tracebackhide__ = True
+        # a warning that pytest was asked to raise would look like a model that crashes: it is shown instead
+        with warnings.catch_warnings(action="default"):
+            super()._settle(name, promise)
+
+    def _audit(self, check: str, selected: frozenset[str]) -> None:
+        from harness.auditing.engine import audit
+        from harness.auditing.subject import Subject
+        from harness.testing.promises import maker
+
+        checks = selected | {check}
+        what = json.dumps([repr(self.model), dict(self.hyperparameters), repr(self.benchmark)], default=repr)
+        key = (what, self.seed, checks)
+        if key not in _reports:
+            name = self.model if isinstance(self.model, str) else self.model.__name__
+            make = maker(self.model, self.hyperparameters)
+            subject = Subject(name, make, dict(self.hyperparameters), self.benchmark)
+            _reports[key] = audit(subject, seed=self.seed, only=sorted(checks))
+        result = _reports[key].result(check)
+        if result.verdict == "not applicable":
+            raise Inapplicable(f"{result.check}: {result.meaning}")
+        if result.verdict == "fail":
+            raise Broken(_in_words(result, self._command(result)))
+
+    def _command(self, result: CheckResult) -> str:
+        name = self.model if isinstance(self.model, str) else f"{self.model.__module__}:{self.model.__qualname__}"
+        words = [f"harness audit {name} --checks {result.check} --seed {result.seed}"]
+        words += [f"--set '{key}={json.dumps(value)}'" for key, value in self.hyperparameters.items()]
+        if self.benchmark is not None:
+            size = (self.benchmark.height, self.benchmark.width, self.benchmark.channels, self.benchmark.levels)
+            words.append(f"--size {'x'.join(map(str, size))}")
+        return " ".join(words)
 
 
-def _check_reasons(cls: type[Conformance], known: Iterable[str]) -> None:
-    names = list(known)
-    for name, reason in cls.expected_failures.items():
-        if name not in names:
-            raise pytest.Collector.CollectError(
-                f"{cls.__name__}.expected_failures: there is no test {name!r}{did_you_mean(name, names)}"
-            )
-        if not isinstance(reason, str) or not reason.strip():
-            raise pytest.Collector.CollectError(
-                f"{cls.__name__}.expected_failures: {name!r} needs a reason, in words, not {reason!r}"
-            )
+def _selected(request: pytest.FixtureRequest, cls: type) -> frozenset[str]:
+    """Returns the checks of this class that this process is to run, so that they are made in one go."""
+    worker = getattr(request.config, "workerinput", None)
+    if worker is not None and worker.get("harness_dist") not in _KEEP_TOGETHER:
+        return frozenset()  # other workers do the others
+    calls = [getattr(item, "callspec", None) for item in request.session.items if getattr(item, "cls", None) is cls]
+    return frozenset(call.params["check"] for call in calls if call is not None and "check" in call.params)
+
+
+def _in_words(result: CheckResult, command: str) -> str:
+    lines = [f"{result.check}: {result.meaning}"]
+    if result.where:
+        lines.append(f"  where      {result.where}")
+    if result.statistic is not None and result.threshold is not None:
+        lines.append(f"  measured   {result.quantity}")
+        lines.append(f"  statistic  {result.statistic:.4g}, threshold {result.threshold:.2g}")
+    if len(result.failures) > 1:
+        lines += [f"  also       {failure}" for failure in result.failures if not failure.startswith(result.where)]
+    return "\n".join([*lines, f"  seed       {result.seed}", f"  again      {command}"])

@@ -11,9 +11,7 @@ import torch
 from torch import nn
 
 from harness import Autoregressive, ExactLikelihood, ImageSpec, Unsupported
-from harness.auditing.coding import HEADER_BYTES, CodingError, code_images, decode, encode
-from harness.auditing.coding.receipt import UNIT
-from harness.auditing.coding.walk import families
+from harness.auditing.coding import HEADER_BYTES, UNIT, CodingError, code_images, decode, encode, families
 
 pytest.importorskip("constriction", reason="constriction is not installed")
 
@@ -140,8 +138,8 @@ def test_the_entries_of_a_group_are_coded_with_a_posterior_over_members_that_has
 def test_one_image_and_one_batch_an_image_are_coded_as_well():
     model = Causal(BINARY)
     images = draw(model, 3)
-    assert torch.equal(decode(model, encode(model, images[:1])), images[:1])
-    assert torch.equal(decode(model, encode(model, images, batch_size=1)), images)
+    assert torch.equal(decode(model, encode(model, images[:1])[0]), images[:1])
+    assert torch.equal(decode(model, encode(model, images, batch_size=1)[0]), images)
 
 
 class Watched(Causal):
@@ -224,7 +222,7 @@ class Rounding(Causal):
 def test_a_decoder_that_rounds_otherwise_than_the_encoder_returns_the_same_images():
     model = Rounding(LEVELS, orders=(None, order(LEVELS, 3)), members_an_order=2)
     images = draw(model, 500)
-    assert torch.equal(decode(model, encode(model, images)), images)
+    assert torch.equal(decode(model, encode(model, images)[0]), images)
 
 
 def test_conditionals_that_are_nan_are_an_error_that_names_the_entry():
@@ -249,7 +247,7 @@ def test_a_model_without_conditionals_is_unsupported():
 @pytest.fixture(scope="module")
 def coded():
     model = Causal(BINARY)
-    return model, encode(model, draw(model, 50))
+    return model, encode(model, draw(model, 50))[0]
 
 
 def with_check(content):

@@ -10,8 +10,7 @@ import harness
 from harness import audit
 from harness.auditing.checks import CHECKS
 from harness.auditing.engine import ERROR_RATE
-from harness.auditing.laboratory import Laboratory
-from harness.auditing.weights import randomise
+from harness.auditing.laboratory import Laboratory, randomise
 
 
 class Table(harness.Autoregressive):

@@ -19,7 +19,7 @@ from harness.records.archive import Archive, read_archive, write_archive
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.files import write_boards
 from harness.suites.suite import Suite
-from harness.support.digest import digest_of
+from harness.support.names import digest_of
 
 COSTS = ("parameters-sampling", "parameters-training", "flops-scoring", "flops-sampling", "fit-seconds")
 SPEEDS = ("training-throughput", "scoring-throughput", "sampling-throughput", "sampling-latency", "peak-memory")

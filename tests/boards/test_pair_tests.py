@@ -9,9 +9,8 @@ import pytest
 from scipy import stats
 
 from harness.boards import pair_tests
-from harness.boards.pair_tests import PairTests, compare_pairs
-from harness.boards.ranking import rank
-from harness.boards.statistics import RankInterval, ScoreMatrix, decides, deviation, pair_images
+from harness.boards.pair_tests import PairTests, RankInterval, compare_pairs, rank
+from harness.boards.statistics import ScoreMatrix, decides, deviation, pair_images
 
 
 def scored(scores, *, kind="exact"):

@@ -15,7 +15,7 @@ from harness.cli import completion
 from harness.interface.spec import RunSpec
 from harness.records.record import RunRecord, identity_of
 from harness.records.store import Store
-from harness.support.digest import digest_of
+from harness.support.names import digest_of
 
 MAIN = "from harness.cli import main; import sys; sys.argv[0] = 'harness'; main()"
 

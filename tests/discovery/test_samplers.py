@@ -58,7 +58,7 @@ def command(capsys, monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(generation, "gemm_peak", lambda device: 1e9)
-    monkeypatch.setattr(contest.Contest, "_look_at", lambda self, entrant: None)
+    monkeypatch.setattr(contest.SamplerCall, "_look", lambda self: None)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["harness", *words])

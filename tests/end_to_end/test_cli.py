@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.interface import data_folder
-from harness.support.download import DownloadFailed
+from harness.interface.data_folder import DownloadFailed
 
 
 def suite_of(lab):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.discovery import code_entry
+from harness.discovery import targets
 from harness.discovery.loading import load_model_class
 from harness.discovery.manager import plugin_manager
 
@@ -64,7 +64,7 @@ def no_trace(monkeypatch):
     """Takes back what importing a file leaves in this process."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(code_entry, "_came_along", set())
+    monkeypatch.setattr(targets, "_came_along", set())
     yield
     for name in set(sys.modules) - before:
         if name.startswith(("file_", "odds", "beside")):

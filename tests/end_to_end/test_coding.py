@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from harness import Autoregressive
 from harness.auditing.coding import CodedFile, decode
-from harness.cli.coding import code
+from harness.cli.audit import code_images as code
 from harness.cli.context import Context
 from harness.running.loading import load_model
 

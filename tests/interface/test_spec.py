@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.interface.spec import Budget, ImageSpec, RunSpec
-from harness.support.digest import digest_of
+from harness.support.names import digest_of
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

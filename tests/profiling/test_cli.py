@@ -58,7 +58,7 @@ def harness(install_plugin, tmp_path, monkeypatch, capsys):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(generation, "gemm_peak", lambda device: 1e9)
-    monkeypatch.setattr(contest.Contest, "_look_at", lambda self, entrant: None)
+    monkeypatch.setattr(contest.SamplerCall, "_look", lambda self: None)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["harness", *words])

@@ -5,7 +5,7 @@ import torch
 
 from harness import Autoregressive, ImageSpec, Model, SamplingTrace, Unsupported
 from harness.profiling import contest, generation
-from harness.profiling.contest import Contender, first_steps, full_passes, passes_to_time, run_rounds
+from harness.profiling.contest import Contender, first_passes, full_passes, passes_to_time, run_rounds
 from harness.profiling.generation import GenerationRun, Profiled, foresee
 from harness.profiling.measurement import (
     append_measurement,
@@ -61,7 +61,7 @@ class Timed(Autoregressive):
 def clock(monkeypatch):
     monkeypatch.setattr(generation, "gemm_peak", lambda device: 1e9)
     monkeypatch.setattr(generation, "describe_environment", lambda device, threads: {})
-    monkeypatch.setattr(contest.Contest, "_look_at", lambda self, entrant: None)
+    monkeypatch.setattr(contest.SamplerCall, "_look", lambda self: None)
     return HandClock()
 
 
@@ -96,18 +96,25 @@ def by_sampler(found):
 # --- rounds ---
 
 
+class Waiting(Contender):
+    """Takes so many seconds of a clock, and says in which round."""
+
+    def __init__(self, clock, seconds, said=lambda number: None):
+        super().__init__()
+        self.clock, self.duration, self.said = clock, seconds, said
+
+    def prepare(self, number):
+        return number
+
+    def call(self, noise, trace):
+        self.said(noise)
+        self.clock.wait(self.duration)
+        return torch.zeros(1)
+
+
 def test_rounds_are_interleaved_and_every_other_one_runs_backwards():
     clock, order = HandClock(), []
-
-    def contender(name):
-        def call(noise, trace):
-            order.append((noise, name))
-            clock.wait(1.0)
-            return torch.zeros(1)
-
-        return Contender(lambda number: number, call)
-
-    pair = [contender("a"), contender("b")]
+    pair = [Waiting(clock, 1.0, lambda number, name=name: order.append((number, name))) for name in "ab"]
     run_rounds(pair, rounds=3, budget_seconds=100.0, clock=clock)
     timed = [item for item in order if item[0] > 0]
     assert timed == [(1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b")]
@@ -116,7 +123,7 @@ def test_rounds_are_interleaved_and_every_other_one_runs_backwards():
 
 def test_rounds_are_as_many_as_the_budget_holds():
     clock = HandClock()
-    slow = Contender(lambda number: None, lambda *_: (clock.wait(3.0), torch.zeros(1))[1])
+    slow = Waiting(clock, 3.0)
     run_rounds([slow], rounds=5, budget_seconds=12.5, clock=clock)
     assert len(slow.seconds) == 2  # two calls of warm-up and two rounds take 12 s
     assert slow.complete
@@ -124,14 +131,14 @@ def test_rounds_are_as_many_as_the_budget_holds():
 
 def test_a_first_call_beyond_the_budget_is_the_measurement():
     clock = HandClock()
-    slow = Contender(lambda number: None, lambda *_: (clock.wait(30.0), torch.zeros(1))[1])
+    slow = Waiting(clock, 30.0)
     run_rounds([slow], rounds=5, budget_seconds=12.0, clock=clock)
     assert (slow.seconds, slow.warmed_up, slow.complete) == ([30.0], False, True)
 
 
 def test_short_calls_are_timed_several_at_a_time():
     clock = HandClock()
-    quick = Contender(lambda number: None, lambda *_: (clock.wait(2**-10), torch.zeros(1))[1])
+    quick = Waiting(clock, 2**-10)
     run_rounds([quick], rounds=2, budget_seconds=12.0, clock=clock)
     assert quick.calls == 20
     assert quick.seconds == [2**-10, 2**-10]
@@ -151,18 +158,17 @@ def test_a_raster_beyond_the_budget_is_timed_for_as_many_passes_as_its_rounds_ho
 
 def test_extrapolation_multiplies_by_the_passes_that_are_left_out():
     clock = HandClock()
-    part = Contender(lambda number: None, lambda *_: (clock.wait(8.0), torch.zeros(1))[1], part=(4, 784))
+    part = Waiting(clock, 8.0)
+    part.part = (4, 784)
     run_rounds([part], rounds=2, budget_seconds=100.0, clock=clock)
     assert part.seconds == [8.0 * 784 / 4] * 2
 
 
-def test_within_its_first_steps_a_model_makes_so_many_passes_and_is_itself_again_afterwards():
+def test_the_first_passes_of_a_raster_are_so_many_of_those_that_it_makes():
     model = Timed(ImageSpec(1, 4, 4, levels=2), clock=HandClock())
     noise, trace = model.draw_noise(2), SamplingTrace()
-    with first_steps(model, 3):
-        model.samplers()["raster"](2, noise=noise, trace=trace)
+    first_passes(model, 3)(2, noise=noise, trace=trace)
     assert trace.network_evaluations == 3
-    assert "generation_steps" not in vars(model)
     assert full_passes(model, noise) == 16
 
 

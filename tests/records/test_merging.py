@@ -20,7 +20,7 @@ from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, i
 from harness.records.untrusted import UntrustedArchive, read_untrusted
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
-from harness.support.digest import digest_of
+from harness.support.names import digest_of
 
 SUITE_TEXT = """
 title = "T"

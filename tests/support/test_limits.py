@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.suites.suite import Suite, SuiteError
-from harness.support.devices import DeviceTokens
+from harness.support.environment import DeviceTokens
 from harness.support.limits import Limits
 
 SUITE = {"title": "T", "datasets": ["digits"], "models": [{"name": "uniform"}]}

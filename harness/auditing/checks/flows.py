@@ -11,11 +11,10 @@ from scipy import stats
 from torch import Tensor
 
 from harness.auditing.estimates import MOST_SAMPLES, sample_counts
-from harness.auditing.frequencies import same_distribution, smallest_total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen, State
-from harness.auditing.trial import POWER, Evidence, Trial
+from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import Invertible
 
 _IMAGES = 12

@@ -9,11 +9,17 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from harness.auditing.frequencies import chi_square, same_distribution, smallest_total_variation, total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen, in_batches
-from harness.auditing.trial import Evidence, Trial
+from harness.auditing.trial import (
+    Evidence,
+    Trial,
+    chi_square,
+    same_distribution,
+    smallest_total_variation,
+    total_variation,
+)
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 from harness.interface.spec import ImageSpec
 

@@ -16,10 +16,17 @@ from harness.auditing.estimates import (
     sample_counts,
     weight_estimates,
 )
-from harness.auditing.frequencies import chi_square, smallest_total_variation, total_variation
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import (
+    Evidence,
+    NotApplicable,
+    Note,
+    Trial,
+    chi_square,
+    smallest_total_variation,
+    total_variation,
+)
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,

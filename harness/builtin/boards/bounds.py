@@ -32,13 +32,12 @@ class Bounds(Board):
 
     def columns(self, rows: Rows) -> Sequence[Column]:
         """The bounds, whatever else belongs here, and the active units."""
-        metrics = self.metrics(rows)
-        bounds = [metric for metric in metrics if metric != ACTIVE and _is_bound(rows, metric)]
-        others = [metric for metric in metrics if metric != ACTIVE and metric not in bounds]
+        metrics = [metric for metric in self.metrics(rows) if metric != ACTIVE]
+        bounds = [metric for metric in metrics if _is_bound(rows, metric)]
         mean = {"": "float64", "_sd": "float64"}
         return [
             *(rows.column(metric, key=_key(rows, metric), decimals=(2, 3)) for metric in bounds),
-            *rows.columns_by_protocol(others),
+            *rows.columns_by_protocol([metric for metric in metrics if metric not in bounds]),
             Column("active_units", "Active units", decimals=(0, 1), parts=mean, cell=_active, required=False),
             Column("latent_units", parts={"": "Int64"}, cell=_latent, required=False),
             Column("protocol", parts={"": "string"}, cell=partial(_protocols, bounds), required=False),
@@ -75,6 +74,6 @@ def _latent(row: BoardRow) -> Cell | None:
     return None if figure is None else Cell(figure.scores[0].details.get("units"))
 
 
-def _protocols(bounds: Sequence[str], row: BoardRow) -> Cell | None:
+def _protocols(bounds: Sequence[str], row: BoardRow) -> Cell:
     found = [(metric, figure) for metric in bounds if (figure := row.figure(metric)) is not None]
     return Cell("; ".join(f"{metric}: {figure.protocol}" for metric, figure in found) or None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import torch
@@ -16,13 +18,35 @@ MEMORY_BATCH_SIZE = 64
 _MEMORY_SECONDS = 2.0
 
 
-def _protocol(evaluation: harness.Evaluation) -> dict[str, str]:
-    return harness.speed_protocol(evaluation.device, evaluation.model.dtype)
-
-
 class _Speed(harness.Metric):
     board = "throughput"
     stage = "speed"
+
+    def _score(
+        self, evaluation: harness.Evaluation, value: float, error: float | None, details: dict[str, float],
+        protocol: dict[str, str],
+    ) -> harness.Score:  # fmt: skip
+        machine = harness.speed_protocol(evaluation.device, evaluation.model.dtype)
+        return harness.Score(value, error, "estimate", None, {**machine, **protocol}, details)
+
+    @contextmanager
+    def _isolated(self, evaluation: harness.Evaluation, *purpose: str) -> Iterator[None]:
+        seed = harness.derive_seed(evaluation.seed, self.name, *purpose)
+        with harness.isolated_rng(seed, evaluation.device), torch.no_grad():
+            yield
+
+    def _certified(self, score: harness.Score, evaluation: harness.Evaluation, batch_size: int) -> harness.Score:
+        """Confirms an autoregressive model's default sampler; a full pass for each step is what others are held to."""
+        model, name = evaluation.model, harness.default_sampler(evaluation.model)
+        if not isinstance(model, harness.Autoregressive) or name == "raster":
+            return score
+        with self._isolated(evaluation, "certificate"):
+            noise = model.draw_noise(batch_size)
+            found = harness.certify(model, model.samplers()[name](batch_size, noise=noise), noise)
+        found.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
+        counts = {"entries": found.entries, "within_rounding": found.within_rounding}
+        details = {**score.details, **{f"certificate_{what}": float(count) for what, count in counts.items()}}
+        return dataclasses.replace(score, protocol={**score.protocol, "certificate": "holds"}, details=details)
 
 
 class _Throughput(_Speed):
@@ -43,10 +67,11 @@ class _Throughput(_Speed):
             CertificateFailed: what was timed is an autoregressive sampler, and its images are not what its noise gives.
         """
         protocol, call = self._call(evaluation)
-        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
+        with self._isolated(evaluation):
             sweep = harness.sweep_batch_sizes(call)
-        score = throughput_score(sweep, {**_protocol(evaluation), **protocol})
-        return _certified(score, evaluation, self.name, sweep.best) if self.draws else score
+        machine = harness.speed_protocol(evaluation.device, evaluation.model.dtype)
+        score = throughput_score(sweep, {**machine, **protocol})
+        return self._certified(score, evaluation, sweep.best) if self.draws else score
 
 
 def throughput_score(sweep: harness.Sweep, protocol: dict[str, str]) -> harness.Score:
@@ -79,14 +104,12 @@ class ScoringThroughput(_Throughput):
     def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[int], object]]:
         function, score = harness.scorer(evaluation.model)
         images = evaluation.split.draw(0).images[:256].to(evaluation.device)
-        batches: dict[int, torch.Tensor] = {}
 
-        def call(size: int) -> object:
-            if size not in batches:
-                batches[size] = images[torch.arange(size, device=images.device) % len(images)]
-            return score(batches[size])
+        @functools.cache
+        def batch(size: int) -> torch.Tensor:
+            return images[torch.arange(size, device=images.device) % len(images)]
 
-        return {"function": function}, call
+        return {"function": function}, lambda size: score(batch(size))
 
 
 class SamplingThroughput(_Throughput):
@@ -113,40 +136,12 @@ class SamplingLatency(_Speed):
         Raises:
             CertificateFailed: the model is autoregressive, and its sampler's images are not what its noise gives.
         """
-        model = evaluation.model
-        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
-            timing = harness.time_calls(lambda: model.sample(1), max_seconds=1.0)
-        quartiles = {"q25_seconds": timing.q25_seconds, "q75_seconds": timing.q75_seconds}
-        details = {**quartiles, "blocks": float(timing.blocks)}
-        protocol = {
-            **_protocol(evaluation),
-            "sampler": harness.default_sampler(model),
-            "batch size": "1",
-            **_warm_up(timing),
-        }
-        score = harness.Score(timing.median_seconds, timing.standard_error_seconds, "estimate", None, protocol, details)
-        return _certified(score, evaluation, self.name, 1)
-
-
-def _certified(score: harness.Score, evaluation: harness.Evaluation, metric: str, batch_size: int) -> harness.Score:
-    """Confirms the default sampler of an autoregressive model; a full pass for each step is what others are held to."""
-    model = evaluation.model
-    name = harness.default_sampler(model)
-    if not isinstance(model, harness.Autoregressive) or name == "raster":
-        return score
-    with (
-        harness.isolated_rng(harness.derive_seed(evaluation.seed, metric, "certificate"), evaluation.device),
-        torch.no_grad(),
-    ):
-        noise = model.draw_noise(batch_size)
-        certificate = harness.certify(model, model.samplers()[name](batch_size, noise=noise), noise)
-    certificate.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
-    counts = {
-        "certificate_entries": float(certificate.entries),
-        "certificate_within_rounding": float(certificate.within_rounding),
-    }
-    protocol = {**score.protocol, "certificate": "holds"}
-    return dataclasses.replace(score, protocol=protocol, details={**score.details, **counts})
+        with self._isolated(evaluation):
+            timing = harness.time_calls(lambda: evaluation.model.sample(1), max_seconds=1.0)
+        details = {"q25_seconds": timing.q25_seconds, "q75_seconds": timing.q75_seconds, "blocks": float(timing.blocks)}
+        protocol = {"sampler": harness.default_sampler(evaluation.model), "batch size": "1", **_warm_up(timing)}
+        score = self._score(evaluation, timing.median_seconds, timing.standard_error_seconds, details, protocol)
+        return self._certified(score, evaluation, 1)
 
 
 class TrainingThroughput(_Speed):
@@ -163,22 +158,15 @@ class TrainingThroughput(_Speed):
         Raises:
             Unsupported: ``fit`` has no steps to time, as a closed form has none.
         """
-        model, double = evaluation.model, evaluation.model.dtype is torch.float64
+        double = evaluation.model.dtype is torch.float64
         precision: Literal["float64", "float32"] = "float64" if double else "float32"
-        times = harness.step_seconds(model, evaluation.data, seed=evaluation.seed, precision=precision)
-        an_image = harness.Timing.of(
-            [seconds / images for seconds, images in zip(times.seconds, times.images, strict=True)]
-        )
+        times = harness.step_seconds(evaluation.model, evaluation.data, seed=evaluation.seed, precision=precision)
+        an_image = harness.Timing.of([time / images for time, images in zip(times.seconds, times.images, strict=True)])
         value, error = 1 / an_image.median_seconds, an_image.standard_error_seconds
-        details = {
-            "q25": 1 / an_image.q75_seconds,
-            "q75": 1 / an_image.q25_seconds,
-            "blocks": float(an_image.blocks),
-            "steps": float(times.steps),
-        }
-        batch_size = f"{sum(times.images) / times.steps:.4g}"
-        protocol = {**_protocol(evaluation), "batch size": batch_size, "warm-up": "one step"}
-        return harness.Score(value, None if error is None else value**2 * error, "estimate", None, protocol, details)
+        details = {"q25": 1 / an_image.q75_seconds, "q75": 1 / an_image.q25_seconds, "blocks": float(an_image.blocks)}
+        details["steps"] = float(times.steps)
+        protocol = {"batch size": f"{sum(times.images) / times.steps:.4g}", "warm-up": "one step"}
+        return self._score(evaluation, value, None if error is None else value**2 * error, details, protocol)
 
 
 class PeakMemory(_Speed):
@@ -195,28 +183,22 @@ class PeakMemory(_Speed):
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Returns the larger of the two peaks; the details hold each, and the model's own bytes."""
         model = copy.deepcopy(evaluation.model)  # a sampler that is cut off may leave its caches behind
-        state = harness.state_bytes(model)
-        images = evaluation.split.draw(0).images
+        state, images = harness.state_bytes(model), evaluation.split.draw(0).images
         images = images[torch.arange(MEMORY_BATCH_SIZE) % len(images)].to(evaluation.device)
         calls: dict[str, Callable[[], object]] = {"sampling": lambda: model.sample(MEMORY_BATCH_SIZE)}
-        try:
-            score = harness.scorer(model)[1]
-            calls["scoring"] = lambda: score(images)
-        except harness.Unsupported:
-            pass  # an implicit model only draws
-        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad():
-            peaks = {
-                what: harness.working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
-                for what, call in calls.items()
-            }
-        details = {f"{what}_bytes": float(state + peak.num_bytes) for what, peak in peaks.items()}
+        with suppress(harness.Unsupported):  # an implicit model only draws
+            calls["scoring"] = functools.partial(harness.scorer(model)[1], images)
+        details, cut = {}, []
+        with self._isolated(evaluation):
+            for what, call in calls.items():
+                peak = harness.working_memory(call, evaluation.device, max_seconds=_MEMORY_SECONDS)
+                details[f"{what}_bytes"] = float(state + peak.num_bytes)
+                cut += [] if peak.finished else [what]
         protocol = {
-            **_protocol(evaluation),
-            "sampler": harness.default_sampler(model),
-            "batch size": str(MEMORY_BATCH_SIZE),
+            "sampler": harness.default_sampler(model), "batch size": str(MEMORY_BATCH_SIZE),
             "measured by": "allocator" if harness.has_statistics(evaluation.device) else "storages of operations",
-        }
-        if cut := [what for what, peak in peaks.items() if not peak.finished]:
+        }  # fmt: skip
+        if cut:
             protocol["cut off"] = f"{' and '.join(cut)} after {_MEMORY_SECONDS:g} s"
-        value, details = max(details.values()), {**details, "state_bytes": float(state)}
-        return harness.Score(value, None, "estimate", None, protocol, details)
+        value = max(details.values())
+        return self._score(evaluation, value, None, {**details, "state_bytes": float(state)}, protocol)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.interface.image_grid import image_grid, save_grid
+from harness.interface.figure import image_grid, save_grid
 from harness.interface.spec import ImageSpec
 
 

@@ -1,0 +1,238 @@
+"""One row of a board: what a model's runs on a dataset scored, and why there is no figure, or not of all seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from harness.boards.audits import RowAudit, audit_of
+from harness.boards.figures import Figure, Group, PerImage, figure_of, mean_of
+from harness.boards.published import MeasuredFigure, PublishedFigure, Verdict, verdict
+from harness.records.record import FAILURES, RunRecord, ScoreRecord
+from harness.records.selection import VALID_PREFIX
+from harness.suites.suite import Role
+
+_EXACT = ("nll", "bits-per-dim")
+# One draw of the bound is what a paper means by the bits a dimension of a density on dequantized pixels.
+_AS_BITS_PER_DIM = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound")
+_MOST_LETTERS = 160
+
+
+class Problem(NamedTuple):
+    """Why runs of a row have no figure: their status, one line, the metric (None for the training), which seeds."""
+
+    status: str
+    reason: str
+    metric: str | None = None
+    seeds: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        seeds = f" (seeds {' '.join(map(str, self.seeds))})" if self.seeds else ""
+        return f"{self.status}{seeds}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One model on one dataset.
+
+    Attributes:
+        label: as the board prints it.
+        dataset, model: registered names.
+        seeds: those that were asked for.
+        records: those of the configuration that was chosen, in the order of ``seeds``; runs that are missing are not
+            in it. Empty where no configuration of a grid could be chosen.
+        metrics: those of the suite, in its order.
+        configurations: how many were tried.
+        grid_problem: what is wrong with the grid, or None.
+        role: ``reference`` for a floor or a ceiling, which is shown and not ranked; else ``model``.
+        published: the figure to stand beside, or None.
+        per_image: scores per image by their names in the records.
+    """
+
+    label: str
+    dataset: str
+    model: str
+    seeds: tuple[int, ...]
+    records: tuple[RunRecord, ...]
+    metrics: tuple[str, ...] = ()
+    configurations: int = 1
+    grid_problem: Problem | None = None
+    role: Role = "model"
+    published: PublishedFigure | None = None
+    per_image: PerImage = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a run has all that was asked of it."""
+        return any(record.status == "done" for record in self.records)
+
+    def scores(self, metric: str) -> list[tuple[RunRecord, ScoreRecord]]:
+        """Returns the figures of one metric on the test split, one for each seed that has it."""
+        figure = self.figure(metric)
+        return [] if figure is None else list(zip(figure.records, figure.scores, strict=True))
+
+    def figure(self, metric: str | Group) -> Figure | None:
+        """Returns what the seeds scored by a metric, or by a metric and protocol; None if no seed has a score."""
+        return self._figures.get(metric)
+
+    def by_protocol(self, metric: str) -> dict[Group, Figure]:
+        """Returns what the seeds scored by a metric, apart by protocol."""
+        return {of: it for of, it in self._figures.items() if isinstance(of, Group) and of.metric == metric}
+
+    @cached_property
+    def _figures(self) -> dict[str | Group, Figure]:
+        found: dict[str | Group, list[tuple[RunRecord, ScoreRecord]]] = {}
+        for record in self.records:
+            for name, score in sorted(record.scores.items()):
+                if score.status == "done" and score.value is not None and not name.startswith(VALID_PREFIX):
+                    for of in (score.metric, Group.of(score)):
+                        found.setdefault(of, []).append((record, score))
+        where = f"{self.label!r} on {self.dataset!r}"
+        return {of: figure_of(where, scores, self.per_image) for of, scores in found.items()}
+
+    @cached_property
+    def likelihood(self) -> Figure | None:
+        """In nats: the exact value if there is one, else the lowest of the bounds that most seeds have."""
+        of_metrics = [figure for metric in self.metrics if (figure := self.figure(metric)) is not None]
+        figures = [figure for figure in of_metrics if any(map(_is_likelihood, figure.scores))]
+        exact = [figure for figure in figures if figure.kind == "exact"]
+        most = max((len(figure.values) for figure in figures), default=0)
+        complete = exact[:1] or [figure for figure in figures if len(figure.values) == most]
+        in_nats = [figure.in_unit("nats", nats_per_bit_per_dim(self)) for figure in complete]
+        return min(in_nats, key=lambda figure: figure.mean, default=None)
+
+    @property
+    def bits_per_dim(self) -> Figure | None:
+        """The likelihood in bits a dimension."""
+        figure = None if self.likelihood is None else self.figure(self.likelihood.metric)
+        return None if figure is None else figure.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self))
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """What became of the published figure; None without one, or without a figure of ours.
+
+        Ours is that of the metric that was published, where the row has it; else its best likelihood.
+        """
+        best, theirs = self.likelihood, self.published
+        if theirs is None or best is None:
+            return None
+        same = self.figure(theirs.metric)
+        ours = same or best
+        name = ours.metric
+        if same is None and theirs.metric == "bits-per-dim" and best.metric in _AS_BITS_PER_DIM:
+            ours, name = best.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self)), "bits-per-dim"
+        elif same is None and theirs.metric == "nll" and best.metric == "bits-per-dim":
+            name = "nll"
+        epochs = [record.fit.epochs for record in best.records if record.fit is not None and record.fit.steps > 0]
+        measured = MeasuredFigure(
+            self.model, self.dataset, name, "test", ours.kind, ours.mean, ours.standard_deviation,
+            best.records[0].hyperparameters, sum(epochs) / len(epochs) if epochs else None,
+        )  # fmt: skip
+        return verdict(measured, theirs)
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """How the row was trained, means over seeds, and the size of the model."""
+        fits = [record.fit for record in self.records if record.fit is not None]
+        tried = [self.configurations, *(record.configurations_tried for record in self.records)]
+        budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in self.records)
+        means = {
+            f"fit_{name}": mean_of([float(getattr(fit, name)) for fit in fits]) if fits else None
+            for name in ("epochs", "steps", "seconds")
+        }
+        return {
+            "parameters_sampling": self.first("parameters-sampling"),
+            "parameters_training": self.first("parameters-training"),
+            "budget": "; ".join(budgets),
+            **means,
+            "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
+            "configurations_tried": max(tried),
+        }
+
+    @cached_property
+    def audit(self) -> RowAudit:
+        """What the audits of its runs say."""
+        return audit_of(self.records)
+
+    def first(self, metric: str) -> float | None:
+        """Returns a figure that does not depend on the seed, such as a number of parameters."""
+        figure = self.figure(metric)
+        return None if figure is None else figure.scores[0].value
+
+    def on_machine(self, fingerprint: str) -> BoardRow:
+        """Returns the row with the speeds of one machine alone, each of the first seed that has it."""
+        records, measured = [], set[str]()
+        for record in self.records:
+            kept = {
+                name: score
+                for name, score in record.scores.items()
+                if score.stage != "speed" or (score.fingerprint == fingerprint and score.metric not in measured)
+            }
+            measured |= {score.metric for score in kept.values() if score.stage == "speed" and score.status == "done"}
+            records.append(record.model_copy(update={"scores": kept}))
+        return replace(self, records=tuple(records))
+
+    def problems(self, metrics: Sequence[str]) -> list[Problem]:
+        """Returns what went wrong in the training or with one of ``metrics``; equal problems of seeds are one."""
+        of_grid = [] if self.grid_problem is None else [self.grid_problem]
+        if of_grid and not self.records:
+            return of_grid
+        records = {record.spec.seed: record for record in self.records}
+        # What one seed has, all should have, but for speeds: those are measured with the first seed alone.
+        scored = [metric for metric in metrics if any(score.stage != "speed" for _, score in self.scores(metric))]
+        merged: dict[Problem, list[int]] = {}
+        for seed in self.seeds:
+            for problem in problems_of(records.get(seed), metrics, scored):
+                merged.setdefault(problem, []).append(seed)
+        return [problem._replace(seeds=tuple(seeds)) for problem, seeds in merged.items()] + of_grid
+
+
+def problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Sequence[str] = ()) -> list[Problem]:
+    """Returns what went wrong in a run; ``scored`` names metrics that other seeds have, and this one should."""
+    if record is None:
+        return [Problem("not run", "no record")]
+    failure, status = record.failure, record.status
+    if status == "skipped":
+        return [Problem(status, _one_line(record.reason or (failure.message if failure else "no reason given")))]
+    if failure is not None:
+        reason = _one_line(f"{failure.stage}: {failure.type}: {failure.message}")
+        return [Problem(status if status in FAILURES else failure.status, reason)]
+    if record.is_unfinished:
+        return [Problem(status, "the training is not complete" if record.fit is None else "not all is scored")]
+    problems = [Problem("not scored", metric, metric) for metric in scored if metric not in record.scores]
+    for _, score in sorted(record.scores.items()):
+        if score.metric in metrics and score.status != "done":
+            what = "" if score.failure is None else f": {score.failure.type}: {score.failure.message}"
+            problems.append(Problem(score.status, _one_line(score.metric + what), score.metric))
+    return problems
+
+
+def nats_per_bit_per_dim(row: BoardRow) -> float:
+    """D ln 2.
+
+    Raises:
+        ValueError: no record of the row says the images' shape.
+    """
+    for record in row.records:
+        if record.image_shape is not None:
+            return math.prod(record.image_shape[:3]) * math.log(2)
+    raise ValueError(f"{row.label!r} on {row.dataset!r}: no record has the image_shape that bits a dimension need")
+
+
+def _is_likelihood(score: ScoreRecord) -> bool:
+    """Whether it is the negative log-likelihood of the test images, or an upper bound on it.
+
+    Unit and kind do not say so: what else a plugin measures in nats, exactly, is a figure of its own. A bound is
+    whatever upper bound a metric puts on the board of bounds.
+    """
+    if score.metric in _EXACT:
+        return score.kind in ("exact", "upper bound")
+    return score.board == "bounds" and score.unit in ("nats", "bits/dim") and score.kind == "upper bound"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_LETTERS else f"{line[: _MOST_LETTERS - 1].rstrip()}…"
