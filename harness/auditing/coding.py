@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,10 +36,10 @@ UNIT = 2.0**-18
 
 _MAGIC, _VERSION = b"genhcode", 1
 _FIELDS = struct.Struct("<8sHHHHHIII8sI")
+"""Magic, version, C, H, W, levels, how many images, how many at a time, how many words, digest, checksum of images."""
+
 _CHECK = struct.Struct("<I")  # of all the rest, header and words
 HEADER_BYTES = _FIELDS.size + _CHECK.size
-_WORD = 4
-
 _CODER_BITS = 64
 _MAX_LOGITS = 2**26  # of one batch: half a gigabyte of float64
 _SCORE_BATCH = 250
@@ -196,28 +196,29 @@ def encode(
 
     _walk(coder, len(images), size, put, partial(progress, "encode"))
     words = encoder.get_compressed()
-    file = CodedFile(
-        *spec.shape, spec.levels, len(images), size, len(words), _digest_of(model), _check_of(images), words
+    head = _FIELDS.pack(
+        _MAGIC, _VERSION, *spec.shape, spec.levels, len(images), size, len(words), _digest_of(model), _check_of(images)
     )
-    return file.to_bytes(), nats
+    body = words.astype("<u4").tobytes()
+    return head + _CHECK.pack(zlib.crc32(head + body)) + body, nats
 
 
 @torch.no_grad()
 def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, fraction: None) -> Tensor:
-    """Returns (N, C, H, W) uint8, from the content of a file and the model alone.
+    """Returns (N, C, H, W) uint8, from the content of a file and the model alone; see ``code_images``.
 
     The conditionals are computed in float64 and rounded, so that another machine, or another number of threads, hardly
-    ever makes a difference; where it does, that is an error, and never another image.
-
-    Raises:
-        Unsupported: the model has no conditionals.
-        CodingError: the file is of another kind, damaged or of another model, the conditionals were not the encoder's,
-            or constriction is not installed.
+    ever makes a difference; where it does, that is a ``CodingError``, and never another image.
     """
-    coder, file = _coder_of(model), CodedFile.from_bytes(content)
-    file.check_model(model)
+    coder, (fields, words) = _coder_of(model), _read(content)
+    *space, num_images, batch_size, _, digest, check = fields
+    held, known = _described(*space), _described(*model.spec.shape, model.spec.levels)
+    if held != known:
+        raise CodingError(f"the file holds images of {held}, the model is of {known}")
+    if digest != _digest_of(model):
+        raise CodingError("the images were coded by another model, or by other weights of this one")
     stream = _stream()
-    decoder, categorical = stream.queue.RangeDecoder(file.words), stream.model.Categorical(perfect=False)
+    decoder, categorical = stream.queue.RangeDecoder(words), stream.model.Categorical(perfect=False)
 
     def get(index: Tensor, symbol: int, log_probs: Tensor) -> Tensor:
         try:
@@ -226,8 +227,8 @@ def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, f
             raise CodingError("the file's words are none that the model's conditionals could have written") from error
         return torch.from_numpy(np.asarray(values)).long()
 
-    images = _walk(coder, file.num_images, file.batch_size, get, partial(progress, "decode"))
-    if _check_of(images) != file.images_check:
+    images = _walk(coder, num_images, batch_size, get, partial(progress, "decode"))
+    if _check_of(images) != check:
         raise CodingError(
             "other images came out than were coded: the model's conditionals are not those that coded them; "
             "do they differ from call to call?"
@@ -361,59 +362,26 @@ def _walk_family(
 # --- the file: a header of fixed size that says what is needed to decode it, and the coder's words ---
 
 
-class CodedFile(NamedTuple):
-    """What a file holds, in its order: the header's fields, and the range coder's words (n,) uint32.
+def _read(content: bytes) -> tuple[list[Any], NDArray[np.uint32]]:
+    """Returns the fields of a file's header behind the version, and the range coder's words (n,)."""
+    if content[: len(_MAGIC)] != _MAGIC:
+        raise CodingError("not a file of coded images: it does not begin with genhcode")
+    if len(content) < HEADER_BYTES:
+        raise CodingError(f"the file of coded images is cut off: {len(content)} bytes, its header alone has more")
+    head, body = content[: _FIELDS.size], content[HEADER_BYTES:]
+    _, version, *fields = _FIELDS.unpack(head)
+    if version != _VERSION:
+        raise CodingError(f"the file of coded images has version {version}; this harness reads {_VERSION}")
+    expected = HEADER_BYTES + 4 * fields[6]
+    if len(content) < expected:
+        raise CodingError(f"the file of coded images is cut off: it has {len(content)} bytes of {expected}")
+    if len(content) > expected or (zlib.crc32(head + body),) != _CHECK.unpack_from(content, _FIELDS.size):
+        raise CodingError("the file of coded images is damaged: its checksum does not agree with its content")
+    return fields, np.frombuffer(body, dtype="<u4").astype(np.uint32)
 
-    ``batch_size`` images were coded together, on which the last digit of a probability may depend.
-    """
 
-    channels: int
-    height: int
-    width: int
-    levels: int
-    num_images: int
-    batch_size: int
-    num_words: int
-    model_digest: bytes
-    images_check: int
-    words: NDArray[np.uint32]
-
-    def to_bytes(self) -> bytes:
-        """Returns the file's content."""
-        body = self.words.astype("<u4").tobytes()
-        head = _FIELDS.pack(_MAGIC, _VERSION, *self[:-1])
-        return head + _CHECK.pack(zlib.crc32(head + body)) + body
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> CodedFile:
-        """Reads a file's content; a ``CodingError`` says that it is of another kind or version, cut off, or damaged."""
-        if content[: len(_MAGIC)] != _MAGIC:
-            raise CodingError("not a file of coded images: it does not begin with genhcode")
-        if len(content) < HEADER_BYTES:
-            raise CodingError(f"the file of coded images is cut off: {len(content)} bytes, its header alone has more")
-        head, body = content[: _FIELDS.size], content[HEADER_BYTES:]
-        _, version, *header = _FIELDS.unpack(head)
-        if version != _VERSION:
-            raise CodingError(f"the file of coded images has version {version}; this harness reads {_VERSION}")
-        words = np.frombuffer(body[: len(body) // _WORD * _WORD], dtype="<u4").astype(np.uint32)
-        file = cls._make([*header, words])
-        expected = HEADER_BYTES + file.num_words * _WORD
-        if len(content) < expected:
-            raise CodingError(f"the file of coded images is cut off: it has {len(content)} bytes of {expected}")
-        if len(content) > expected or (zlib.crc32(head + body),) != _CHECK.unpack_from(content, _FIELDS.size):
-            raise CodingError("the file of coded images is damaged: its checksum does not agree with its content")
-        return file
-
-    def check_model(self, model: Model) -> None:
-        """Raises ``CodingError`` unless a model is the one that coded the images."""
-        held, known = (
-            f"{channels}x{height}x{width} entries of {levels} levels"
-            for channels, height, width, levels in (self[:4], (*model.spec.shape, model.spec.levels))
-        )
-        if held != known:
-            raise CodingError(f"the file holds images of {held}, the model is of {known}")
-        if _digest_of(model) != self.model_digest:
-            raise CodingError("the images were coded by another model, or by other weights of this one")
+def _described(channels: int, height: int, width: int, levels: int) -> str:
+    return f"{channels}x{height}x{width} entries of {levels} levels"
 
 
 def _digest_of(model: Model) -> bytes:

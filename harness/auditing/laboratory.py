@@ -11,7 +11,7 @@ from types import UnionType
 import torch
 
 from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, KnownDistribution, describe, num_images
-from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe, two_images
+from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe
 from harness.auditing.trial import NotApplicable
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import ImportanceWeighted, Model, Unsupported
@@ -81,11 +81,7 @@ class Laboratory:
         return self.specimen(spec, "fitted" if needs_fit(self._base(spec)) else "initial")
 
     def require(self, capability: type | UnionType, reason: str) -> Model:
-        """Returns the model on the first space that it takes.
-
-        Raises:
-            NotApplicable: it has not the capability, for which the reason is given; or it takes no space.
-        """
+        """Returns the model on its first space; ``NotApplicable`` where it has not the capability, or takes none."""
         model = self.any_specimen.model
         if not isinstance(model, capability):
             raise NotApplicable(reason)
@@ -118,10 +114,9 @@ class Laboratory:
                     continue
 
     def specimen(self, spec: ImageSpec, state: State, *, variant: int = 0) -> Specimen:
-        """Returns the model on a space in a state; variants of random weights are independent of one another.
+        """Returns the model on a space in a state, or raises ``NotApplicable``, with the reason why it cannot be had.
 
-        Raises:
-            NotApplicable: the model cannot be had so; says why.
+        Variants of random weights are independent of one another.
         """
         key = (spec, state, variant)
         if key not in self._made:
@@ -184,12 +179,14 @@ class Laboratory:
         return base
 
     def _build(self, spec: ImageSpec) -> Model | str:
+        images = torch.zeros(2, *spec.shape, dtype=torch.uint8)
+        images[1].flatten()[::2] = spec.levels - 1  # every other entry is white
         for dtype in (torch.float64, torch.float32):
             try:
                 model = self._construct(spec, dtype)
                 if not needs_fit(model):
                     with torch.no_grad():
-                        probe(model, two_images(spec), sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
+                        probe(model, images, sampling=spec.num_dimensions <= _CHEAP_TO_SAMPLE)
             except Unsupported as reason:
                 return str(reason)
             except Exception as error:  # somebody else's code: anything can happen

@@ -42,11 +42,7 @@ def num_images(spec: ImageSpec) -> int:
 
 
 def all_images(spec: ImageSpec) -> Tensor:
-    """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``.
-
-    Raises:
-        ValueError: there are more than ``LARGEST``.
-    """
+    """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``."""
     count = num_images(spec)
     if count > LARGEST:
         raise ValueError(f"{describe(spec)} has {count} images; at most {LARGEST} are enumerated")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,7 @@ from harness.interface.model import (
     Model,
     VariationalBound,
 )
+from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
@@ -85,6 +86,11 @@ class Specimen:
         return f"{describe(self.spec)}, {STATES[self.state]}"
 
     @property
+    def samplers(self) -> Iterator[tuple[str, str, BoundSampler]]:
+        """The place, the name and the function of each of the model's samplers."""
+        return ((f"{self.where}, sampler {name!r}", name, draw) for name, draw in self.model.samplers().items())
+
+    @property
     def dtype(self) -> torch.dtype:
         """In which the model computes."""
         return dtype_of(self.model)
@@ -115,19 +121,14 @@ class Specimen:
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""
-        return in_batches(self.model_as(ExactLikelihood).log_prob, self.everything).double()
+        log_prob = self.model_as(ExactLikelihood).log_prob
+        with torch.no_grad():
+            return torch.cat([log_prob(part) for part in torch.split(self.everything, 4096)]).double()
 
 
 def dtype_of(model: Model) -> torch.dtype:
     """Returns in which type a model computes: that of its first parameter."""
     return next((value.dtype for value in model.parameters() if value.is_floating_point()), model.dtype)
-
-
-def two_images(spec: ImageSpec) -> Tensor:
-    """Returns (2, C, H, W) uint8: a black image, and one whose every other entry is white."""
-    images = torch.zeros(2, *spec.shape, dtype=torch.uint8)
-    images[1].flatten()[::2] = spec.levels - 1
-    return images
 
 
 def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
@@ -152,12 +153,6 @@ def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
 def needs_fit(model: Model) -> bool:
     """Whether the model keeps its data: a buffer that is registered empty takes the checkpoint's shape."""
     return any(value.numel() == 0 for value in model.state_dict().values())
-
-
-@torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, *, batch_size: int = 4096) -> Tensor:
-    """Applies a function of images (N, ...) to a value each, (N,), and returns all the values."""
-    return torch.cat([function(part) for part in torch.split(images, batch_size)])
 
 
 def capability_of(model: Model) -> str:

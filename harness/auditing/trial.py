@@ -42,9 +42,9 @@ class Trial:
 
     @classmethod
     def exact(
-        cls, where: str, quantity: str, deviation: float, *, tolerance: float, meaning: str, unit: str = ""
+        cls, where: str, quantity: str, deviation: float, *, tolerance: float = 0, meaning: str, unit: str = ""
     ) -> Trial:
-        """A quantity that is right up to rounding: ``deviation`` is its distance from what is right."""
+        """A count, or what is right up to rounding: ``deviation`` is the distance from what is right."""
         return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g} {unit}".rstrip(), meaning)
 
     @classmethod
@@ -52,9 +52,9 @@ class Trial:
         cls,
         where: str,
         quantity: str,
-        *,
         estimate: float,
         standard_error: float,
+        *,
         side: int = 0,
         unit: str = "",
         meaning: str,

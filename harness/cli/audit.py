@@ -212,11 +212,7 @@ def code_images(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``.
-
-    Raises:
-        ValueError: no or several trained models of this name; a model without conditionals; a wrong option.
-    """
+    """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
 
     from harness.auditing import coding
@@ -279,8 +275,7 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
 def _from_file(
     options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
 ) -> tuple[str, Model, Dataset]:
-    from harness.discovery.hyperparameters import resolve
-    from harness.discovery.loading import load_model_class
+    from harness.discovery.loading import load_model_class, resolve
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device
     from harness.support.randomness import isolated_rng

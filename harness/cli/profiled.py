@@ -66,8 +66,7 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
         ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
     """
     from harness.boards.rows import rows_of
-    from harness.discovery.hyperparameters import as_json, resolve
-    from harness.discovery.loading import load_model_class, model_code, sampler_codes, with_samplers
+    from harness.discovery.loading import as_json, load_model_class, model_code, resolve, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
     from harness.running.loading import load_model
 

@@ -1,17 +1,24 @@
-"""From the names in a suite to what they name: datasets, metrics, model classes, and a model before training."""
+"""From the names in a suite to what they name: datasets, metrics, model classes, and a model before training.
+
+A model's hyperparameters are read off its constructor, checked by type, completed with defaults.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
-from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import CodeEntry, loaded_target
+from harness.discovery.targets import CodeEntry, importable, loaded_target
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -19,7 +26,7 @@ from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
-from harness.support.names import BOARD_NAME, digest_of
+from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
 
 M = TypeVar("M", bound=Model)
@@ -65,7 +72,7 @@ def model_code(plugins: PluginManager, name: str) -> str:
     packages = plugins.packages()
     if isinstance(entry, CodeEntry):
         entry.load()  # from then on its module and its neighbours are found by their names
-        packages |= entry.packages
+        packages |= frozenset() if entry.file is None else importable(entry.file.parent)
     return code_digest(entry.module, packages)
 
 
@@ -80,6 +87,62 @@ def sampler_codes(plugins: PluginManager, name: str) -> dict[str, str]:
     """Returns the digest of the code of every sampler registered for a model, by name."""
     own, others = plugins.samplers(name)
     return {entry.name: code_digest(entry.module, plugins.packages()) for entry in (*own, *others)}
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter that the model does not have, or a value of the wrong type."""
+
+
+def parameters_of(model: type) -> dict[str, inspect.Parameter]:
+    """Returns a constructor's keyword-only parameters, if it is ``(self, spec, *, name: type = default, ...)``."""
+    found = dict(inspect.signature(model).parameters)
+    found.pop("spec", None)
+    for name, parameter in found.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise HyperparameterError(f"{model.__name__}: constructor argument {name!r} must be keyword-only")
+        if parameter.annotation is inspect.Parameter.empty or parameter.default is inspect.Parameter.empty:
+            raise HyperparameterError(f"{model.__name__}: hyperparameter {name!r} needs an annotation and a default")
+    return found
+
+
+def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all hyperparameters of a model as its constructor takes them: ``given``, checked, over the defaults.
+
+    Types are checked strictly ("5" is no integer, 1.5 is none either), except that a list stands for a tuple.
+    """
+    known = parameters_of(model)
+    resolved = {name: parameter.default for name, parameter in known.items()}
+    for name, value in given.items():
+        if name not in known:
+            raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
+        try:
+            wanted = TypeAdapter(_type_of(model, known[name]))
+            resolved[name] = wanted.validate_json(json.dumps(value, allow_nan=False), strict=True)
+        except (ValidationError, TypeError, ValueError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            kind = inspect.formatannotation(known[name].annotation).strip("'")
+            raise HyperparameterError(
+                f"{model.__name__}: hyperparameter {name} = {value!r} is not a {kind}: {reason}"
+            ) from error
+    return resolved
+
+
+def _type_of(model: type, parameter: inspect.Parameter) -> Any:
+    """Returns a parameter's type; other parameters' annotations may be names that only a type checker imports."""
+    scope = getattr(inspect.getattr_static(model, "__init__"), "__globals__", {})
+    one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(one, globalns=scope)[parameter.name]
+    except NameError as error:
+        raise HyperparameterError(
+            f"{model.__name__}: the annotation of hyperparameter {parameter.name!r} cannot be evaluated: {error}"
+        ) from error
+
+
+def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns hyperparameters as JSON holds them (tuples become lists)."""
+    content: dict[str, Any] = json.loads(json.dumps(dict(hyperparameters)))
+    return content
 
 
 def with_samplers(plugins: PluginManager, model: M, *, everyones: bool = False) -> M:

@@ -36,9 +36,8 @@ def source_file(module: str) -> Path | None:
 
 def loaded_target(entry: Entry) -> object:
     """Returns an entry's target if its module is imported already, else None."""
-    if not isinstance(entry.target, str):
-        return entry.target
-    return getattr(sys.modules.get(entry.module), entry.attribute, None)
+    imported = getattr(sys.modules.get(entry.module), entry.attribute, None)
+    return imported if isinstance(entry.target, str) else entry.target
 
 
 def missing_target(entry: Entry) -> str | None:
@@ -115,11 +114,6 @@ class CodeEntry(Entry):
         """The name of the module; that of a file is made up, for a file may be called as a module that is needed."""
         return self.where if self.file is None else "file_" + re.sub(r"\W", "_", self.where.removesuffix(".py"))
 
-    @property
-    def packages(self) -> frozenset[str]:
-        """What may be imported from the folder: the file's neighbours."""
-        return frozenset() if self.file is None else _importable(self.file.parent)
-
     def load(self) -> Any:
         """Imports and returns what is named; what cannot be imported, or is not there, is an EntryError."""
         try:
@@ -167,7 +161,7 @@ def _look_first_in(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _importable(folder: Path) -> frozenset[str]:
+def importable(folder: Path) -> frozenset[str]:
     """Returns the names of the modules and packages in a folder, but for the harness's own."""
     packages = {file.parent.name for file in folder.glob("*/__init__.py")}
     return frozenset({*packages, *(file.stem for file in folder.glob("*.py"))} - {"harness"})
@@ -175,7 +169,7 @@ def _importable(folder: Path) -> frozenset[str]:
 
 def _imported_from(folder: Path) -> dict[str, Path]:
     """Returns the imported modules of a folder, and their files."""
-    own, loaded = _importable(folder), list(sys.modules.items())
+    own, loaded = importable(folder), list(sys.modules.items())
     files = {name: vars(module).get("__file__") for name, module in loaded if name.partition(".")[0] in own}
     return {name: Path(file) for name, file in files.items() if file and Path(file).is_relative_to(folder)}
 

@@ -27,8 +27,7 @@ class Entry:
     Attributes:
         name: what a suite calls it: lower-case words and digits joined by single hyphens.
         target: ``"package.module:Attribute"``, or the object itself.
-        summary: one line for ``harness list``.
-        paper: where it was published: authors and year, or an arXiv id.
+        summary, paper: one line for ``harness list``; where it was published: authors and year, or an arXiv id.
         pattern: for a family of names such as ``iwae-5000``: a regular expression that a whole name must match; its
             named groups are passed to the target as keyword arguments (strings).
         usage: how a name of such a family is written, for listings and messages, such as ``iwae-K``.
@@ -99,11 +98,7 @@ class Entry:
         return None if found is None else {key: value for key, value in found.groupdict().items() if value is not None}
 
     def load(self) -> Any:
-        """Imports and returns the target.
-
-        Raises:
-            EntryError: the module cannot be imported, or has no such attribute.
-        """
+        """Imports and returns the target; EntryError: its module cannot be imported, or has no such attribute."""
         if not isinstance(self.target, str):
             return self.target
         try:
@@ -130,11 +125,7 @@ class MetricEntry(Entry):
 
 @dataclass(frozen=True)
 class SamplerEntry(Entry):
-    """A way to draw from a registered model, one's own or somebody else's. The target is a ``harness.Sampler``.
-
-    Attributes:
-        model: the name of the model's ``ModelEntry``.
-    """
+    """A way to draw from a model, one's own or another's, by its entry's name. The target is a ``harness.Sampler``."""
 
     model: str = ""
 

@@ -29,10 +29,8 @@ class Job:
     """What a child process is told.
 
     Attributes:
-        folder: the run's; ``run.json`` is in it.
-        stages: the figures wanted.
-        data_folder: where the data are.
-        blocked: plugins that are not imported.
+        folder, stages: the run's folder, in which ``run.json`` is, and the figures wanted.
+        data_folder, blocked: where the data are, and plugins that are not imported.
         code_folder: what names such as ``my_model.py:KDE`` are relative to.
         device: the device to work on; None: the one that the run asks for.
         limits: what it may take; the executor sees to it.

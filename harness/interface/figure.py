@@ -26,8 +26,7 @@ class ShownModel:
     Attributes:
         label: the row's, as boards print it.
         model: in evaluation mode, on the CPU.
-        data: the dataset that it was trained on; of a model that is not trained, random images.
-        seed: of the training.
+        data, seed: the dataset that it was trained on, and the seed; of a model that is not trained, random images.
         record: of the run; None of a model that is not trained.
     """
 

@@ -95,8 +95,7 @@ class Origin:
     Attributes:
         name: the model's registered name.
         construct: makes it; raises ``Unsupported`` for a space that it cannot do.
-        hyperparameters: all of them, as JSON holds them.
-        changed: those that differ from the model's defaults.
+        hyperparameters, changed: all of them, as JSON holds them, and those that differ from the model's defaults.
         code: the digest of its code.
     """
 
@@ -140,7 +139,8 @@ class Evaluation:
     Metrics that share an evaluation share its samples, and the features of samples and reference.
 
     Args:
-        model, data: the trained model and its dataset.
+        model: the trained model.
+        data: its dataset.
         split: which split is scored; then an attribute, the ``Split``, and ``split_name``.
         fit: what is known of the training.
         seed: the run's; every computation derives its own from it.
@@ -239,9 +239,7 @@ class Evaluation:
 
     def network(self, name: str, make: Callable[[], FeatureNetwork]) -> FeatureNetwork:
         """Returns the feature network called ``name``, made at its first use."""
-        if name not in self._networks:
-            self._networks[name] = make()
-        return self._networks[name]
+        return self._networks[name] if name in self._networks else self._networks.setdefault(name, make())
 
     def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
         """Returns a function of the whole split, (num_draws, N) float64 on the CPU; one row unless data are random.

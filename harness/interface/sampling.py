@@ -128,7 +128,9 @@ def raster_sample(
         generation_steps: maps an ordering to (C, H, W) int64, the step at which each entry is drawn.
         spec: the sample space.
         noise: the randomness; image i is drawn by ordering ``noise.ordering[i]``.
-        known, mask, trace: see ``Sampler``.
+        known: the values of pixels to clamp, see ``Sampler``.
+        mask: which pixels these are.
+        trace: counts network evaluations where given.
     """
     num_samples, device = len(noise.gumbel), noise.gumbel.device
     images = clamp_known(torch.zeros(num_samples, *spec.shape, dtype=torch.uint8, device=device), known, mask)

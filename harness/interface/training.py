@@ -129,7 +129,8 @@ class Trainer:
     """The loop, the budget, and everything that has to survive a crash.
 
     Args:
-        model, data: what is trained, its parameters and buffers saved; and on what: ``validate`` scores ``data.valid``.
+        model: the model that is trained; its parameters and buffers are saved.
+        data: its dataset; ``data.valid`` is what ``validate`` scores.
         budget: in epochs or steps (minutes are turned into steps before).
         seed: of batch order and random data.
         precision: ``float32``, ``float64``, or ``bfloat16`` by autocast.

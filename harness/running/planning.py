@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 
-from harness.discovery.hyperparameters import as_json, resolve
 from harness.discovery.loading import (
+    as_json,
     build_model,
     drawing_code,
     load_dataset,
     load_metric,
     load_model_class,
     model_code,
+    resolve,
 )
 from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder

@@ -166,7 +166,7 @@ class Suite(BaseModel):
     def rows(self) -> list[Row]:
         """Returns the rows, dataset by dataset, in the order of the file."""
         pairs = itertools.product(self.datasets, self.models)
-        return [self._row(model, dataset) for dataset, model in pairs if dataset in (model.datasets or self.datasets)]
+        return [self._row(model, name) for name, model in pairs if model.datasets is None or name in model.datasets]
 
     def _row(self, model: SuiteModel, dataset: str) -> Row:
         audited = self.audit and model.role == "model" and AUDIT not in self.metrics
@@ -238,21 +238,18 @@ class Suite(BaseModel):
 
     def _set(self, owner: str, key: str, value: Any, source: str) -> Suite:
         content = self.model_dump(mode="json")
+        known = self._owners() if owner else {*_keys(type(self))} - {"models"}
+        if (owner or key) not in known:
+            what = f"no model {owner!r} in the suite" if owner else f"the suite has no key {key!r}"
+            raise SuiteError(f"{source}: {what}{did_you_mean(owner or key, known)}")
         if not owner:
-            known = [name for name in _keys(type(self)) if name != "models"]
-            if key not in known:
-                raise SuiteError(f"{source}: the suite has no key {key!r}{did_you_mean(key, known)}")
             content[key] = value
-        else:
-            if owner not in self._owners():
-                hint = did_you_mean(owner, self._owners())
-                raise SuiteError(f"{source}: no model {owner!r} in the suite{hint}")
-            for item, table in zip(self.models, content["models"], strict=True):
-                if owner in (item.name, item.row_label) and key == "budget":
-                    table["budget"] = value
-                elif owner in (item.name, item.row_label):
-                    table["hyperparameters"][key] = value
-                    table["grid"].pop(key, None)
+        for item, table in zip(self.models, content["models"], strict=True):
+            if owner in (item.name, item.row_label) and key == "budget":
+                table["budget"] = value
+            elif owner in (item.name, item.row_label):
+                table["hyperparameters"][key] = value
+                table["grid"].pop(key, None)
         changed = self.parse(content, name=self.name, source=source)
         return changed.model_copy(update={"checkpoint": self.checkpoint, "folder": self.folder})
 

@@ -92,8 +92,7 @@ def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | Non
 def load_weights(path: Path, model: nn.Module) -> None:
     """Puts a safetensors file's tensors into a model, in place; buffers registered empty take the file's shapes.
 
-    Raises:
-        CheckpointError: the file cannot be read, or names or shapes differ from the model's.
+    A CheckpointError says that the file cannot be read, or that names or shapes differ from the model's.
     """
     put_weights(read_tensors(path)[0], model, source=str(path))
 
@@ -111,10 +110,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def put_weights(tensors: Mapping[str, Tensor], model: nn.Module, *, source: str) -> None:
     """Copies ``tensors``, by the names of the ``state_dict``, into a model in place: optimizers keep their references.
 
-    ``source`` says in messages where they come from.
-
-    Raises:
-        CheckpointError: names or shapes differ; the message names up to three of each.
+    ``source`` says in messages where they come from; where names or shapes differ, a CheckpointError names up to three.
     """
     own = model.state_dict(keep_vars=True)
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

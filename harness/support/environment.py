@@ -59,11 +59,7 @@ def _accelerator() -> torch.device | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Returns the device for ``auto`` (the accelerator where there is one) or for an explicit name.
-
-    Raises:
-        ValueError: an accelerator that this machine or this torch build does not have.
-    """
+    """Returns the device for ``auto``, the accelerator where there is one, or for an explicit name, if it is there."""
     available = _accelerator()
     if name == "auto":
         return available or torch.device("cpu")

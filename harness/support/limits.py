@@ -34,11 +34,7 @@ class Limits:
 
     @classmethod
     def parse(cls, time: str | None, memory: str | None) -> Self:
-        """Reads ``"30 minutes"`` and ``"4 GB"``.
-
-        Raises:
-            ValueError: anything else.
-        """
+        """Reads ``"30 minutes"`` and ``"4 GB"``; anything else is a ValueError."""
         seconds = None if time is None else _read(time, _SECONDS, "time limit", "'90 s', '30 minutes' or '2 hours'")
         memory_bytes = None if memory is None else _read(memory, _BYTES, "memory limit", "'512 MiB' or '4 GB'")
         return cls(seconds, None if memory_bytes is None else int(memory_bytes))

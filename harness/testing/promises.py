@@ -17,8 +17,16 @@ import numpy as np
 import torch
 
 from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
-from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
-from harness.discovery.loading import load_dataset, load_metric, load_model_class, with_samplers
+from harness.discovery.loading import (
+    HyperparameterError,
+    as_json,
+    load_dataset,
+    load_metric,
+    load_model_class,
+    parameters_of,
+    resolve,
+    with_samplers,
+)
 from harness.discovery.manager import plugin_manager
 from harness.discovery.targets import loaded_target
 from harness.interface.data_folder import DataFolder, DataUnavailable

@@ -57,16 +57,10 @@ class NewPlugin(NamedTuple):
 
 
 def write_plugin(name: str, plugins: PluginManager, *, kind: str = "exact", directory: Path | None = None) -> NewPlugin:
-    """Writes the package of a new plugin with one model.
+    """Writes the package of a new plugin with one model, in the folder NAME of a directory, else of the current one.
 
-    Args:
-        name: of the model: lower-case words joined by hyphens.
-        plugins: what is installed, with which the name must not clash.
-        kind: ``exact`` for a likelihood, ``latent`` for a bound, ``implicit`` for samples alone.
-        directory: where the folder NAME is made; None takes the current one.
-
-    Raises:
-        NewPluginError: the name or the kind cannot be used, or the folder holds something.
+    The name must not clash with what is installed; ``kind`` is ``exact`` for a likelihood, ``latent`` for a bound,
+    ``implicit`` for samples alone.
     """
     if kind not in KINDS:
         raise NewPluginError(f"kind {kind!r} is none of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")

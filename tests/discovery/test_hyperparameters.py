@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from harness.discovery.hyperparameters import HyperparameterError, as_json, parameters_of, resolve
+from harness.discovery.loading import HyperparameterError, as_json, parameters_of, resolve
 
 if TYPE_CHECKING:
     from nowhere import ImageSpec, Missing

@@ -1,14 +1,13 @@
 """The checks, in the order in which they are made and shown."""
 
 from harness.auditing.checks.bounds import bounds, importance_samples
-from harness.auditing.checks.conditionals import conditionals, dependence
+from harness.auditing.checks.conditionals import conditionals, full_size
 from harness.auditing.checks.conduct import checkpoint, neighbours, reproducible, unchanged
 from harness.auditing.checks.contract import contract
+from harness.auditing.checks.dependence import dependence
 from harness.auditing.checks.flows import inverse, log_determinant, prior
-from harness.auditing.checks.full_size import full_size
-from harness.auditing.checks.known_entropy import known_entropy
 from harness.auditing.checks.labels import labels
-from harness.auditing.checks.normalisation import normalisation
+from harness.auditing.checks.normalisation import known_entropy, normalisation
 from harness.auditing.checks.sampling import sampling
 from harness.auditing.engine import Check
 

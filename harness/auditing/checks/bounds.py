@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from scipy import stats
@@ -34,35 +35,38 @@ def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
         yield _below_frequencies(specimen)
 
 
+@torch.no_grad()
 def _ladder(specimen: Specimen) -> Iterator[Trial]:
-    count = _IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE
-    images = specimen.images(count, "ladder")
-    found = {count: _bound_of(specimen, images, count, repeats) for count, repeats in _REPEATS.items()}
-    for low, high in ((1, 5), (5, 50)):
-        difference, error = found[low][0] - found[high][0], found[low][1] ** 2 + found[high][1] ** 2
-        meaning = (
-            f"the bound of {low} weights lies above that of {high} by {difference:.3g} nats: "
-            "weights depend on how many are asked for, or are scaled twice"
-        )
+    """No rung, a mean over images and its standard error, lies above the next."""
+    model = specimen.model_as(ImportanceWeighted)
+    images = specimen.images(_IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE, "ladder")
+    rungs = {f"IWAE-{count}": _bound_of(specimen, images, count, repeats) for count, repeats in _REPEATS.items()}
+    weight, weight_error = rungs["IWAE-1"]
+    if isinstance(model, ExactLikelihood):
+        rungs["log p"] = float(model.log_prob(images).double().mean()), 0.0
+    for (low, (below, one)), (high, (above, other)) in pairwise(rungs.items()):
         yield Trial.z_test(
-            specimen.where, f"IWAE-{low} minus IWAE-{high}", estimate=difference, standard_error=error**0.5, side=1,
-            unit="nats", meaning=meaning, rounding=specimen.tolerance(),
+            specimen.where, f"{low} minus {high}", below - above, math.hypot(one, other), side=1, unit="nats",
+            meaning=f"{low} lies above {high} by {below - above:.3g} nats: weights depend on how many are asked for, "
+            "or are scaled twice", rounding=specimen.tolerance(),
         )  # fmt: skip
-    if has_own_elbo(specimen.model):
-        yield _own_elbo(specimen, images, found[1])
-    if isinstance(specimen.model, ExactLikelihood):
-        with torch.no_grad():
-            exact = float(specimen.model.log_prob(images).double().mean())
+    if has_own_elbo(model):
+        with specimen.rng("elbo"):
+            values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
+        values = values.view(-1, len(images))
+        difference = float(values.mean()) - weight
         yield Trial.z_test(
-            specimen.where, "IWAE-50 minus log p", estimate=found[50][0] - exact, standard_error=found[50][1], side=1,
-            unit="nats", meaning="the bound of 50 weights lies above log_prob", rounding=specimen.tolerance(),
+            specimen.where, "elbo minus the mean log-weight", difference,
+            math.hypot(_error_of_mean(values), weight_error), unit="nats",
+            meaning=f"elbo differs from the mean log-weight by {difference:.3g} nats: another sign, direction or scale "
+            "of the KL divergence, a term that is missing, or a mean where a sum is due",
+            rounding=specimen.tolerance(scale=abs(weight)),
         )  # fmt: skip
 
 
 def _bound_of(specimen: Specimen, images: Tensor, count: int, repeats: int) -> tuple[float, float]:
     """Returns the mean over images of the bound of ``count`` weights, each asked for in one call, and its error."""
-    repeated = images.repeat(repeats, 1, 1, 1)
-    weights = log_weights(specimen, repeated, count, "bound", count)
+    weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
     bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
     return float(bound.mean()), _error_of_mean(bound)
 
@@ -75,41 +79,20 @@ def _error_of_mean(values: Tensor) -> float:
     return math.sqrt(max(independent, shared) / repeats)
 
 
-@torch.no_grad()
-def _own_elbo(specimen: Specimen, images: Tensor, weights: tuple[float, float]) -> Trial:
-    model = specimen.model_as(ImportanceWeighted)
-    with specimen.rng("elbo"):
-        values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
-    values = values.view(-1, len(images))
-    difference, error = float(values.mean()) - weights[0], _error_of_mean(values) ** 2 + weights[1] ** 2
-    meaning = (
-        f"elbo differs from the mean log-weight by {difference:.3g} nats: another sign, direction or scale of the KL "
-        "divergence, a term that is missing, or a mean where a sum is due"
-    )
-    return Trial.z_test(
-        specimen.where, "elbo minus the mean log-weight", estimate=difference, standard_error=error**0.5, unit="nats",
-        meaning=meaning, rounding=specimen.tolerance(scale=abs(weights[0])),
-    )  # fmt: skip
-
-
 def _below_frequencies(specimen: Specimen) -> Trial:
     """sum_x f(x) (log f(x) - bound(x)) is not below zero: it estimates KL(f, p) plus the bound's gap from above."""
     bound, error = bound_estimates(specimen)
     sampler = next(iter(specimen.model.samplers().values()))
     counts = sample_counts(specimen, sampler, MOST_SAMPLES, "bounds").double()
-    total = counts.sum()
-    drawn = counts > 0
+    drawn, total = counts > 0, counts.sum()
     share = counts[drawn] / total
     gap = share.log() - bound[drawn]
     mean = float(share @ gap)
     variance = float(share @ (gap - mean).square()) / float(total) + float((share * error[drawn]).square().sum())
-    meaning = (
-        f"the bound lies above log p by {-mean:.3g} nats on the model's own samples: it is no bound, "
-        "or it belongs to another distribution than is sampled"
-    )
     return Trial.z_test(
-        specimen.where, "log frequency minus the bound, over own samples", estimate=mean, standard_error=variance**0.5,
-        side=-1, unit="nats", meaning=meaning, rounding=specimen.tolerance(),
+        specimen.where, "log frequency minus the bound, over own samples", mean, variance**0.5, side=-1, unit="nats",
+        meaning=f"the bound lies above log p by {-mean:.3g} nats on the model's own samples: it is no bound, "
+        "or it belongs to another distribution than is sampled", rounding=specimen.tolerance(),
     )  # fmt: skip
 
 
@@ -117,42 +100,36 @@ def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests of the variance of a call's mean: that of one weight, divided by how many are asked for."""
     laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
-        yield from _independence(specimen)
+        yield _independence(specimen)
 
 
 @torch.no_grad()
-def _independence(specimen: Specimen) -> Iterator[Evidence]:
+def _independence(specimen: Specimen) -> Evidence:
     count = 4 if specimen.spec.num_dimensions <= 64 else 1
     model, images = specimen.model_as(ImportanceWeighted), specimen.images(count, "importance")
     with specimen.rng("importance"):
         calls = [model.log_importance_weights(images, _WEIGHTS).double() for _ in range(_CALLS)]
-    for weights in calls:
-        if weights.shape != (_WEIGHTS, count):
-            what = f"{_WEIGHTS} weights of {count} images were asked for, {tuple(weights.shape)} were returned"
-            yield Trial.broken(specimen.where, what)
-            return
+    if wrong := {tuple(weights.shape) for weights in calls} - {(_WEIGHTS, count)}:
+        what = f"{_WEIGHTS} weights of {count} images were asked for, {wrong.pop()} were returned"
+        return Trial.broken(specimen.where, what)
     values = torch.stack(calls)  # (calls, K, N)
     # any function of a weight will do: this one has no heavy tails
     flat = values.flatten(0, 1)
     middle, spread = flat.median(0).values, flat.quantile(0.84, dim=0) - flat.quantile(0.16, dim=0)
     if not bool((spread > specimen.tolerance(scale=float(flat.abs().max()))).any()):
-        yield Note(f"{specimen.where}: all weights of an image are equal, as with an exact posterior")
-        return
+        return Note(f"{specimen.where}: all weights of an image are equal, as with an exact posterior")
     bounded = torch.tanh((values - middle) / spread.clamp_min(1e-300))
     single = bounded.flatten(0, 1).var(0, correction=1)
     ratio = _WEIGHTS * bounded.mean(1).var(0, correction=1) / single.clamp_min(1e-300)  # (N,)
     ratio = ratio[single > 1e-12]
-    freedom = _CALLS - 1
-    low = float(stats.chi2.cdf(freedom * float(ratio.min()), freedom))
-    high = float(stats.chi2.sf(freedom * float(ratio.max()), freedom))
-    used = _WEIGHTS / float(ratio.max()) if high < low else _WEIGHTS / max(float(ratio.min()), 1e-12)
-    meaning = (
-        f"{_WEIGHTS} weights average like {used:.3g} independent ones: draws are repeated, capped, or shared "
-        "by calls through a generator of their own"
-    )
-    yield Trial.p_value(
+    freedom, least, most = _CALLS - 1, float(ratio.min()), float(ratio.max())
+    low, high = float(stats.chi2.cdf(freedom * least, freedom)), float(stats.chi2.sf(freedom * most, freedom))
+    used = _WEIGHTS / (most if high < low else max(least, 1e-12))
+    return Trial.p_value(
         specimen.where, f"variance of the mean of {_WEIGHTS} weights, times {_WEIGHTS}, against that of one",
-        min(1.0, 2 * len(ratio) * min(low, high)), meaning=meaning,
+        min(1.0, 2 * len(ratio) * min(low, high)),
         smallest_defect=lambda t: f"{_WEIGHTS} weights that average like "
         f"{_WEIGHTS * stats.chi2.ppf(0.05, freedom) / stats.chi2.isf(t / (2 * len(ratio)), freedom):.0f}",
+        meaning=f"{_WEIGHTS} weights average like {used:.3g} independent ones: draws are repeated, capped, or shared "
+        "by calls through a generator of their own",
     )  # fmt: skip

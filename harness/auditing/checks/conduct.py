@@ -9,13 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import has_own_elbo, log_weights
+from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Specimen, State, probe
 from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
-from harness.interface.sampling import BoundSampler
-from harness.interface.spec import ImageSpec
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
 
@@ -25,9 +23,9 @@ _WEIGHTS = 400
 _DRAWS = 128
 
 
-def _spaces(laboratory: Laboratory) -> tuple[ImageSpec, ...]:
+def _specimens(laboratory: Laboratory, *states: State, spaces: int = 2) -> Iterator[Specimen]:
     laboratory.require_a_space()
-    return laboratory.some(2)
+    return laboratory.specimens(*states, spaces=laboratory.some(2)[:spaces])
 
 
 def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
@@ -35,25 +33,19 @@ def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
 
     What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
     """
-    states: tuple[State, ...] = ("initial", "random", "fitted")
-    for specimen in laboratory.specimens(*states, spaces=_spaces(laboratory)):
-        specimen = laboratory.single(specimen)
-        model = specimen.model
-        untouched, training = _tensors(model), {name: module.training for name, module in model.named_modules()}
+    for exact in _specimens(laboratory, "initial", "random", "fitted"):
+        specimen = laboratory.single(exact)
+        start, modes = _tensors(specimen.model), _modes(specimen.model)
         _use(specimen, "once")
-        before = _tensors(model)
-        settled = _changed(untouched, before)
-        if settled:
+        before = _tensors(specimen.model)
+        if settled := _changed(start, before):
             yield Note(f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does")
         _use(specimen, "again")
-        changed = _changed(before, _tensors(model))
-        changed += [f"mode of {name or 'the model'}" for name, module in model.named_modules()
-                    if training.get(name) != module.training]  # fmt: skip
+        changed = _changed(before, _tensors(specimen.model)) + _changed(modes, _modes(specimen.model))
         yield Trial.exact(
             specimen.where, "parameters, buffers and modes that scoring or sampling changes", len(changed),
-            tolerance=0, unit="tensors",
-            meaning=f"scoring or sampling changes {', '.join(changed[:3])}: a mask applied to weights in place, "
-            "running statistics that are updated, or training at test time",
+            unit="tensors", meaning=f"scoring or sampling changes {', '.join(changed[:3])}: a mask applied to weights "
+            "in place, running statistics that are updated, or training at test time",
         )  # fmt: skip
 
 
@@ -62,16 +54,8 @@ def _use(specimen: Specimen, purpose: str) -> None:
     with specimen.rng("unchanged", purpose):
         for turn in range(2):
             probe(specimen.model, specimen.images(4, "unchanged", purpose, turn), sampling=True)
-            for sampler in specimen.model.samplers().values():
+            for _, _, sampler in specimen.samplers:
                 sampler(3)
-
-
-def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    """Returns the names of tensors that are gone, or have another shape or other values; NaN equals NaN."""
-    return [
-        name for name, value in before.items()
-        if name not in after or not torch.equal(value.nan_to_num(), after[name].nan_to_num())
-    ]  # fmt: skip
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:
@@ -79,16 +63,23 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in named}
 
 
+def _modes(model: Model) -> dict[str, Tensor]:
+    return {f"mode of {name or 'the model'}": torch.tensor(part.training) for name, part in model.named_modules()}
+
+
+def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    """Returns the names of tensors that are gone, or have another shape or other values; NaN equals NaN."""
+    pairs = ((name, value.nan_to_num(), after.get(name)) for name, value in before.items())
+    return [name for name, value, now in pairs if now is None or not torch.equal(value, now.nan_to_num())]
+
+
 def neighbours(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores move with the size of the batch and with the neighbours in it, or from call to call."""
-    model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
-    for specimen in laboratory.specimens("random", "fitted", spaces=_spaces(laboratory)):
-        if isinstance(specimen.model, ExactLikelihood):
+    laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
+    for specimen in _specimens(laboratory, "random", "fitted", "initial"):
+        if isinstance(specimen.model, ExactLikelihood) and specimen.state != "initial":
             yield from _exact_scores(specimen, specimen.model.log_prob)
         if isinstance(specimen.model, VariationalBound):
-            yield from _stochastic_scores(specimen)
-    if isinstance(model, VariationalBound):
-        for specimen in laboratory.specimens("initial", spaces=_spaces(laboratory)):
             yield from _stochastic_scores(specimen)
 
 
@@ -97,47 +88,45 @@ def _exact_scores(specimen: Specimen, score: Callable[[Tensor], Tensor]) -> Iter
     images, others = specimen.images(_IMAGES, "neighbours"), specimen.images(20, "others")
     with specimen.rng("first"):
         together = score(images).double()
-    tolerance = specimen.tolerance(scale=float(together.abs().max()))
     with specimen.rng("second"):
-        again = score(images).double()
+        again = score(images)
     with specimen.rng("alone"):
-        alone = torch.cat([score(images[i : i + 1]) for i in range(_IMAGES)]).double()
-    crowd = score(torch.cat([others, images]))[len(others) :].double()
-    backwards = score(images.flip(0)).flip(0).double()
-    found = {
-        "from call to call": (again, "log_prob is random: dropout, or noise that a bound would have to integrate"),
-        "alone and together": (alone, "a score depends on the size of its batch: batch norm, a mean or a maximum"),
-        "with other neighbours": (crowd, "a score depends on its neighbours in the batch"),
-        "in another order": (backwards, "scores come back in another order, or depend on their place in the batch"),
-    }  # fmt: skip
-    for quantity, (values, meaning) in found.items():
+        alone = torch.cat([score(image) for image in torch.split(images, 1)])
+    crowd = score(torch.cat([others, images]))[len(others) :]
+    backwards = score(images.flip(0)).flip(0)
+    for quantity, values, meaning in (
+        ("from call to call", again, "log_prob is random: dropout, or noise that a bound would have to integrate"),
+        ("alone and together", alone,
+         "a score depends on the size of its batch: batch norm, a mean or a maximum"),
+        ("with other neighbours", crowd, "a score depends on its neighbours in the batch"),
+        ("in another order", backwards,
+         "scores come back in another order, or depend on their place in the batch"),
+    ):  # fmt: skip
         if values.shape != together.shape:
             shape = tuple(values.shape)
             yield Trial.broken(specimen.where, f"log_prob returns {shape} for {_IMAGES} images: some are dropped")
             continue
         yield Trial.exact(
-            specimen.where, f"log_prob {quantity}", float((values - together).abs().max()), tolerance=tolerance,
-            unit="nats", meaning=meaning,
+            specimen.where, f"log_prob {quantity}", float((values.double() - together).abs().max()), unit="nats",
+            tolerance=specimen.tolerance(scale=float(together.abs().max())), meaning=meaning,
         )  # fmt: skip
 
 
 @torch.no_grad()
 def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
-    model, images = specimen.model, specimen.images(5, "neighbours")
-    meaning = "a bound depends on its neighbours in the batch: batch norm in training mode, or a mean over the batch"
+    images = specimen.images(5, "neighbours")
     crowd = torch.cat([images, specimen.images(1, "crowd").repeat(7, 1, 1, 1)])
-    for name, draw in _draws_of(specimen, model).items():
+    for name, draw in _draws_of(specimen, specimen.model).items():
         with specimen.rng(name, "alone"):
-            alone = torch.stack([draw(images[i : i + 1])[:, 0] for i in range(len(images))], 1)  # (draws, N)
+            alone = torch.stack([draw(image)[:, 0] for image in torch.split(images, 1)], 1)  # (draws, N)
         with specimen.rng(name, "crowd"):
             together = draw(crowd)[:, : len(images)]
-        difference = alone.mean(0) - together.mean(0)
-        error = ((alone.var(0) + together.var(0)) / len(alone)).sqrt()
-        worst = int((difference.abs() / error.clamp_min(1e-12)).argmax())
+        errors = ((alone.var(0) + together.var(0)) / len(alone)).sqrt()
         yield Trial.z_test(
-            specimen.where, f"mean of {name}, alone minus among neighbours", estimate=float(difference[worst]),
-            standard_error=float(error[worst]) * 1.3,  # the worst of five: at four standard errors, ln(5) costs as much
-            unit="nats", meaning=meaning, rounding=specimen.tolerance(scale=float(alone.abs().max())),
+            specimen.where, f"mean of {name}, alone minus among neighbours",
+            *worst_of(alone.mean(0) - together.mean(0), errors), unit="nats",
+            meaning="a bound depends on its neighbours in the batch: batch norm in training mode, or a mean over the "
+            "batch", rounding=specimen.tolerance(scale=float(alone.abs().max())),
         )  # fmt: skip
 
 
@@ -152,41 +141,39 @@ def _draws_of(specimen: Specimen, model: Model) -> dict[str, Callable[[Tensor], 
     return found
 
 
+@torch.no_grad()
 def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields whether samples follow torch's global generator, and it alone."""
-    states: tuple[State, ...] = ("initial", "random", "fitted")
-    for exact in laboratory.specimens(*states, spaces=_spaces(laboratory)[:1]):
-        specimen = laboratory.single(exact)
-        for name, sampler in specimen.model.samplers().items():
-            where = f"{specimen.where}, sampler {name!r}"
-            first, again, following = _draw_under(sampler, 1, 1)
-            other, _, _ = _draw_under(sampler, 2, 2)
-            same = int((first != again).flatten(1).any(1).sum())
+    for exact in _specimens(laboratory, "initial", "random", "fitted", spaces=1):
+        for where, _, sampler in laboratory.single(exact).samplers:
+            torch.manual_seed(1)
+            first, following = sampler(_SAMPLES), sampler(_SAMPLES)
+            torch.manual_seed(1)
+            again = sampler(_SAMPLES)
+            torch.manual_seed(2)
+            other = sampler(_SAMPLES)
             yield Trial.exact(
-                where, f"of {_SAMPLES} images, those that differ under the same seed", same, tolerance=0, unit="images",
+                where, f"of {_SAMPLES} images, those that differ under the same seed", _num_different(first, again),
+                unit="images",
                 meaning="torch's seed does not determine the samples: they come from another generator, or from state",
             )  # fmt: skip
             if bool((first == first[:1]).all()):
                 yield Note(f"{where}: all samples are one image")
                 continue
-            repeated = int(torch.equal(first, other)) + int(torch.equal(first, following))
             yield Trial.exact(
-                where, "draws under another seed, or one after the other, that are the same", repeated, tolerance=0,
-                unit="draws", meaning="the sampler seeds a generator itself: every call draws the same images",
+                where, "draws under another seed, or one after the other, that are the same",
+                int(torch.equal(first, other)) + int(torch.equal(first, following)), unit="draws",
+                meaning="the sampler seeds a generator itself: every call draws the same images",
             )  # fmt: skip
 
 
-@torch.no_grad()
-def _draw_under(sampler: BoundSampler, first: int, second: int) -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(first)
-    one, following = sampler(_SAMPLES), sampler(_SAMPLES)
-    torch.manual_seed(second)
-    return one, sampler(_SAMPLES), following
+def _num_different(images: Tensor, others: Tensor) -> int:
+    return int((images != others).flatten(1).any(1).sum())
 
 
 def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
-    for specimen in laboratory.specimens("random", "fitted", "initial", spaces=_spaces(laboratory)):
+    for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         try:
             copy = _through_a_file(laboratory, specimen)
         except Unsupported:
@@ -194,27 +181,17 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
         except Exception as error:  # somebody else's code: anything can happen
             yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0])
             continue
-        images = specimen.images(_IMAGES, "checkpoint")
         meaning = "what was learned, or drawn at construction, is not in state_dict: it is lost with the process"
-        for name, score in _scores(specimen.model).items():
-            with torch.no_grad(), specimen.rng("score"):
-                before = score(images).double()
-            with torch.no_grad(), specimen.rng("score"):
-                after = _scores(copy)[name](images).double()
-            scale = float(before.abs().nan_to_num(posinf=1.0).max())
-            far = torch.where(before == after, torch.zeros_like(before), (after - before).abs())
+        (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy)
+        for name, scores in before.items():
+            far = torch.where(scores == after[name], 0.0, (after[name] - scores).abs())
             yield Trial.exact(
                 specimen.where, f"{name} before and after", float(far.max()), unit="nats", meaning=meaning,
-                tolerance=specimen.tolerance(scale=scale),
+                tolerance=specimen.tolerance(scale=float(scores.abs().nan_to_num(posinf=1.0).max())),
             )  # fmt: skip
-        with torch.no_grad(), specimen.rng("sample"):
-            samples = specimen.model.sample(_SAMPLES)
-        with torch.no_grad(), specimen.rng("sample"):
-            others = copy.sample(_SAMPLES)
-        differ = int((samples != others).flatten(1).any(1).sum())
         yield Trial.exact(
-            specimen.where, f"of {_SAMPLES} samples, those that differ before and after", differ, tolerance=0,
-            unit="images", meaning=meaning,
+            specimen.where, f"of {_SAMPLES} samples, those that differ before and after",
+            _num_different(samples, others), unit="images", meaning=meaning,
         )  # fmt: skip
 
 
@@ -228,10 +205,15 @@ def _through_a_file(laboratory: Laboratory, specimen: Specimen) -> Model:
     return copy.eval()
 
 
-def _scores(model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
-    found: dict[str, Callable[[Tensor], Tensor]] = {}
+@torch.no_grad()
+def _behaviour(specimen: Specimen, model: Model) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns what a model makes of the specimen's random numbers: scores (N,) float64 by name, and samples."""
+    images, scores = specimen.images(_IMAGES, "checkpoint"), dict[str, Tensor]()
     if isinstance(model, ExactLikelihood):
-        found["log_prob"] = model.log_prob
+        with specimen.rng("score"):
+            scores["log_prob"] = model.log_prob(images).double()
     if isinstance(model, VariationalBound):
-        found["elbo"] = model.elbo
-    return found
+        with specimen.rng("score"):
+            scores["elbo"] = model.elbo(images).double()
+    with specimen.rng("sample"):
+        return scores, model.sample(_SAMPLES)

@@ -20,17 +20,16 @@ from harness.interface.model import (
     Invertible,
     VariationalBound,
 )
-from harness.interface.spec import ImageSpec
 
 _IMAGES = 5
-_QUANTITY = "promises broken"
+
+
+class _Broken(Exception):
+    """A promise that is not kept: which, and how."""
 
 
 def contract(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields one trial a specimen: whether everything that its model promises has the right form."""
-    spaces: list[ImageSpec] = [*laboratory.small, *laboratory.wide]
-    if laboratory.full is not None:
-        spaces.append(laboratory.full)
     try:
         laboratory.require_a_space()
     except NotApplicable as reason:
@@ -38,12 +37,14 @@ def contract(laboratory: Laboratory) -> Iterator[Evidence]:
             raise  # it refuses them all, and says why
         yield Trial.broken("", str(reason))
         return
+    spaces = [*laboratory.small, *laboratory.wide, *filter(None, [laboratory.full])]
     for specimen in laboratory.specimens("initial", "fitted", spaces=spaces):
-        problem = _first_problem(specimen, sampling=specimen.spec in laboratory.small)
+        promises = [_scores, _latents, _conditionals, *([_samples] if specimen.spec in laboratory.small else [])]
+        problem = next(filter(None, (_problem(promise, specimen) for promise in promises)), "")
         if problem:
             yield Trial.broken(specimen.where, problem)
         else:
-            yield Trial.exact(specimen.where, _QUANTITY, 0, tolerance=0, meaning="")
+            yield Trial.exact(specimen.where, "promises broken", 0, meaning="")
     for spec, why in laboratory.crashed.items():
         if why.startswith("fit raises"):
             yield Trial.broken(describe(spec), why)
@@ -51,20 +52,31 @@ def contract(laboratory: Laboratory) -> Iterator[Evidence]:
             yield Note(f"{describe(spec)}: {why}; raise harness.Unsupported where a space cannot be done")
 
 
-def _first_problem(specimen: Specimen, *, sampling: bool) -> str:
-    for promise in (_scores, _latents, _conditionals, *([_samples] if sampling else [])):
-        try:
-            problem = promise(specimen)
-        except NotApplicable:
-            continue
-        except Exception as error:  # somebody else's code: anything can happen
-            return f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}".splitlines()[0]
-        if problem:
-            return problem
+@torch.no_grad()
+def _problem(promise: Callable[[Specimen], None], specimen: Specimen) -> str:
+    try:
+        promise(specimen)
+    except NotApplicable:
+        pass
+    except _Broken as broken:
+        return str(broken)
+    except Exception as error:  # somebody else's code: anything can happen
+        return f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}".splitlines()[0]
     return ""
 
 
-def _scores(specimen: Specimen) -> str:
+def _expect(name: str, found: object, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """Returns what the method ``name`` gave, if it is a tensor of a shape and a type; None is any float."""
+    if not isinstance(found, Tensor):
+        words = type(found).__name__
+    elif tuple(found.shape) == shape and (found.dtype == dtype if dtype else found.is_floating_point()):
+        return found
+    else:
+        words = f"{tuple(found.shape)} {found.dtype}"
+    raise _Broken(f"{name} must return {shape} {dtype or 'floating-point numbers'}, not {words}")
+
+
+def _scores(specimen: Specimen) -> None:
     model, images = specimen.model, specimen.images(_IMAGES, "contract")
     before = images.clone()
     functions: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {}
@@ -76,80 +88,55 @@ def _scores(specimen: Specimen) -> str:
         weights = model.log_importance_weights
         functions["log_importance_weights"] = (lambda given: weights(given, 3), (3, _IMAGES))
     for name, (function, shape) in functions.items():
-        with torch.no_grad(), specimen.rng("contract", name):
+        with specimen.rng("contract", name):
             values = function(images)
         if not torch.equal(images, before):
-            return f"{name} changes the images that it is given"
-        if not isinstance(values, Tensor) or tuple(values.shape) != shape:
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            return f"{name} must return one value an image, {shape}, not {found}"
-        if not values.is_floating_point():
-            return f"{name} must return floating-point numbers, not {values.dtype}"
-        if bool(values.isnan().any()) or bool(values.isposinf().any()):
-            return f"{name} returns NaN or infinity for some of {_IMAGES} random images"
-        if name == "log_prob" and float(values.max()) > specimen.tolerance():
-            return f"log_prob returns {float(values.max()):.4g}, but no probability is above 1: it must be at most 0"
-    return ""
+            raise _Broken(f"{name} changes the images that it is given")
+        if bool((_expect(name, values, shape).isnan() | values.isposinf()).any()):
+            raise _Broken(f"{name} returns NaN or infinity for some of {_IMAGES} random images")
+        if name == "log_prob" and (most := float(values.max())) > specimen.tolerance():
+            raise _Broken(f"log_prob returns {most:.4g}, but no probability is above 1: it must be at most 0")
 
 
-def _latents(specimen: Specimen) -> str:
-    model, images = specimen.model, specimen.images(_IMAGES, "contract")
+def _latents(specimen: Specimen) -> None:
+    model, images, size = specimen.model, specimen.images(_IMAGES, "contract"), specimen.spec.num_dimensions
     if isinstance(model, Inference):
-        with torch.no_grad():
-            codes = model.encode(images)
-            if codes.ndim != 2 or len(codes) != _IMAGES:
-                return f"encode must return ({_IMAGES}, D), not {tuple(codes.shape)}"
-            decoded = model.decode(codes)
-        if decoded.shape != images.shape or not decoded.is_floating_point():
-            return f"decode must return {tuple(images.shape)} float, not {tuple(decoded.shape)} {decoded.dtype}"
+        codes = model.encode(images)
+        if codes.ndim != 2 or len(codes) != _IMAGES:
+            raise _Broken(f"encode must return ({_IMAGES}, D), not {tuple(codes.shape)}")
+        _expect("decode", model.decode(codes), tuple(images.shape))
     if isinstance(model, Invertible):
-        with torch.no_grad(), specimen.rng("contract", "flow"):
+        with specimen.rng("contract", "flow"):
             x, log_noise = model.dequantize(images)
             latents, log_det = model.transform(x)
             back, prior = model.inverse(latents), model.sample_prior(3)
-        size = specimen.spec.num_dimensions
-        if x.shape != images.shape or log_noise.shape != (_IMAGES,):
-            return f"dequantize must return images and ({_IMAGES},), not {tuple(x.shape)} and {tuple(log_noise.shape)}"
-        if latents.shape != (_IMAGES, size) or log_det.shape != (_IMAGES,):
-            return (
-                f"transform must return ({_IMAGES}, {size}) and ({_IMAGES},), "
-                f"not {tuple(latents.shape)} and {tuple(log_det.shape)}"
-            )
-        if back.shape != x.shape or prior.shape != (3, size):
-            return (
-                f"inverse must return {tuple(x.shape)} and sample_prior (3, {size}), "
-                f"not {tuple(back.shape)} and {tuple(prior.shape)}"
-            )
-    return ""
+        _expect("dequantize, the images,", x, tuple(images.shape))
+        _expect("dequantize, log q,", log_noise, (_IMAGES,))
+        _expect("transform, the latents,", latents, (_IMAGES, size))
+        _expect("transform, the log-determinant,", log_det, (_IMAGES,))
+        _expect("inverse", back, tuple(images.shape))
+        _expect("sample_prior", prior, (3, size))
 
 
-def _conditionals(specimen: Specimen) -> str:
-    model = specimen.model
-    if not isinstance(model, Autoregressive):
-        return ""
-    images, spec = specimen.images(_IMAGES, "contract"), specimen.spec
-    if model.num_orderings < 1:
-        return f"num_orderings must be at least 1, not {model.num_orderings}"
-    with torch.no_grad():
-        logits = model.conditional_logits(images)
-    if tuple(logits.shape) != (_IMAGES, spec.levels, *spec.shape):
-        return f"conditional_logits must return {(_IMAGES, spec.levels, *spec.shape)}, not {tuple(logits.shape)}"
-    steps = model.generation_steps()
-    if tuple(steps.shape) != spec.shape or steps.dtype != torch.int64:
-        return f"generation_steps must return {spec.shape} int64, not {tuple(steps.shape)} {steps.dtype}"
-    declared, size = model.dependence(), spec.num_dimensions
-    if declared is not None and (tuple(declared.shape) != (size, size) or declared.dtype != torch.bool):
-        return f"dependence must return ({size}, {size}) bool or None, not {tuple(declared.shape)} {declared.dtype}"
-    return ""
+def _conditionals(specimen: Specimen) -> None:
+    model, spec = specimen.model, specimen.spec
+    if isinstance(model, Autoregressive):
+        if model.num_orderings < 1:
+            raise _Broken(f"num_orderings must be at least 1, not {model.num_orderings}")
+        logits = model.conditional_logits(specimen.images(_IMAGES, "contract"))
+        _expect("conditional_logits", logits, (_IMAGES, spec.levels, *spec.shape))
+        _expect("generation_steps", model.generation_steps(), spec.shape, torch.int64)
+        declared = model.dependence()
+        if declared is not None:
+            _expect("dependence, unless None,", declared, (spec.num_dimensions, spec.num_dimensions), torch.bool)
 
 
-def _samples(specimen: Specimen) -> str:
+def _samples(specimen: Specimen) -> None:
     for name, sampler in specimen.model.samplers().items():
         for count in (1, 3):
-            with torch.no_grad(), specimen.rng("contract", "sample"):
+            with specimen.rng("contract", "sample"):
                 images = sampler(count)
             try:
                 check_samples(images, count, specimen.model)
             except ValueError as error:
-                return f"sampler {name!r}: {error}"
-    return ""
+                raise _Broken(f"sampler {name!r}: {error}") from error

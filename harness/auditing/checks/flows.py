@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from scipy import stats
 from torch import Tensor
 
-from harness.auditing.estimates import MOST_SAMPLES, sample_counts
+from harness.auditing.estimates import MOST_SAMPLES, mean_and_error, sample_counts
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import index_of
+from harness.auditing.spaces import index_of, num_images
 from harness.auditing.subject import Specimen, State
 from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import Invertible
@@ -22,35 +21,31 @@ _STATES: tuple[State, ...] = ("initial", "random", "strong", "fitted")
 _PRIOR_DRAWS = 20_000
 
 
-def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, Invertible]]:
+def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, Invertible, int]]:
+    """Yields specimens, their models, and how many images are affordable where each costs a Jacobian."""
     laboratory.require(Invertible, "the model is not invertible")
     for specimen in laboratory.specimens(*states, spaces=laboratory.some(4)):
-        assert isinstance(specimen.model, Invertible)
-        yield specimen, specimen.model
+        yield specimen, specimen.model_as(Invertible), _IMAGES if specimen.spec.num_dimensions <= 64 else 1
 
 
 def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the distance of the returned log-determinant from that of the Jacobian, and checks of the noise."""
-    for specimen, model in _flows(laboratory, *_STATES):
-        count = _IMAGES if specimen.spec.num_dimensions <= 64 else 1
+    for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "log-determinant")
         with torch.no_grad(), specimen.rng("noise"):
-            x, log_noise = model.dequantize(images)
+            x, _ = model.dequantize(images)
             _, returned = model.transform(x)
         jacobians = _jacobians(model, x)
         found = torch.linalg.slogdet(jacobians).logabsdet
         excess = (found - returned.double()).abs() - len(jacobians[0]) * _rounding(specimen, jacobians)
         far, scale = float(excess.max().clamp_min(0)), float(found.abs().max())
-        meaning = (
-            f"the returned log-determinant is {far:.3g} nats from the Jacobian's: a wrong sign, a term that is missing "
-            "(the logit's, a scaling's, a layer's), or a sum over the wrong axis"
-        )
-        tolerance = (1e-6 if specimen.dtype == torch.float64 else 1e-3) * max(1.0, scale)
         yield Trial.exact(
-            specimen.where, "log-determinant against autograd, beyond rounding", far, tolerance=tolerance, unit="nats",
-            meaning=meaning,
+            specimen.where, "log-determinant against autograd, beyond rounding", far, unit="nats",
+            tolerance=(1e-6 if specimen.dtype == torch.float64 else 1e-3) * max(1.0, scale),
+            meaning=f"the returned log-determinant is {far:.3g} nats from the Jacobian's: a wrong sign, a term that is "
+            "missing (the logit's, a scaling's, a layer's), or a sum over the wrong axis",
         )  # fmt: skip
-        yield from _noise(specimen, images, x, log_noise)
+        yield from _noise(specimen, images, x)
 
 
 def _jacobians(model: Invertible, x: Tensor) -> Tensor:
@@ -72,35 +67,28 @@ def _rounding(specimen: Specimen, jacobians: Tensor) -> Tensor:
     return 1e3 * torch.finfo(specimen.dtype).eps * condition
 
 
-def _noise(specimen: Specimen, images: Tensor, x: Tensor, log_noise: Tensor) -> Iterator[Trial]:
-    model = specimen.model_as(Invertible)
+def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Trial]:
     outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
     yield Trial.exact(
-        specimen.where, "dequantized entries outside of their level's cell", outside, tolerance=0, unit="entries",
+        specimen.where, "dequantized entries outside of their level's cell", outside, unit="entries",
         meaning="dequantize leaves the cell [image, image + 1): the weights integrate over something else",
     )  # fmt: skip
     many = images.repeat(400, 1, 1, 1)
     with torch.no_grad(), specimen.rng("volume"):
-        x, log_noise = model.dequantize(many)
+        x, log_noise = specimen.model_as(Invertible).dequantize(many)
     noise, weight = (x - many).double().flatten(1), (-log_noise.double()).exp()
-    integrals = {
-        "1": (weight, 1.0),
-        "u": (weight * noise.mean(1), 1 / 2),
-        "u^2": (weight * noise.square().mean(1), 1 / 3),
-    }
-    for name, (values, expected) in integrals.items():
+    integrals = (("1", noise**0, 1.0), ("u", noise, 1 / 2), ("u^2", noise.square(), 1 / 3))
+    for name, values, expected in integrals:
         yield Trial.z_test(
             specimen.where, f"mean of {name}/q over the noise u, minus its integral over the cell, {expected:.3g}",
-            estimate=float(values.mean()) - expected, standard_error=float(values.std()) / len(values) ** 0.5,
-            unit="of volume", rounding=specimen.tolerance(),
+            *mean_and_error(weight * values.mean(1) - expected), unit="of volume", rounding=specimen.tolerance(),
             meaning="log q of the dequantization noise is not the density that it is drawn from",
         )  # fmt: skip
 
 
 def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields the distance of images, and of latents, from what comes back."""
-    for specimen, model in _flows(laboratory, *_STATES):
-        count = _IMAGES if specimen.spec.num_dimensions <= 64 else 1
+    for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "inverse")
         with torch.no_grad(), specimen.rng("inverse"):
             x, _ = model.dequantize(images)
@@ -108,19 +96,19 @@ def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
             drawn = model.sample_prior(count)
             image = model.inverse(drawn)
             back = _distance(model.transform(image)[0], drawn)
-        meaning = "inverse does not undo transform: the map is not invertible, or another one"
-        tolerance = 1e-6 if specimen.dtype == torch.float64 else 1e-2
-        for start, quantity, far, where in (
-            ("from images", "relative distance of inverse(transform(x)) from x, beyond rounding", there, x),
-            ("from latents", "relative distance of transform(inverse(z)) from z, beyond rounding", back, image),
-        ):
-            if start == "from latents" and specimen.state == "strong":
-                continue  # large weights map latents beyond all numbers
-            excess = far - _rounding(specimen, _jacobians(model, where))
-            if start == "from latents":  # the logit of a number that was rounded to one is not finite
-                excess = excess[torch.isfinite(far)]
-            worst = float(excess.max().clamp_min(0)) if len(excess) else 0.0
-            yield Trial.exact(f"{specimen.where}, {start}", quantity, worst, tolerance=tolerance, meaning=meaning)
+        there -= _rounding(specimen, _jacobians(model, x))
+        round_trips = [("from images", "inverse(transform(x)) from x", there)]
+        if specimen.state != "strong":  # large weights map latents beyond all numbers
+            excess = back - _rounding(specimen, _jacobians(model, image))
+            # the logit of a number that was rounded to one is not finite
+            round_trips.append(("from latents", "transform(inverse(z)) from z", excess[torch.isfinite(back)]))
+        for start, which, excess in round_trips:
+            yield Trial.exact(
+                f"{specimen.where}, {start}", f"relative distance of {which}, beyond rounding",
+                float(excess.max().clamp_min(0)) if len(excess) else 0.0,
+                tolerance=1e-6 if specimen.dtype == torch.float64 else 1e-2,
+                meaning="inverse does not undo transform: the map is not invertible, or another one",
+            )  # fmt: skip
 
 
 def _distance(found: Tensor, expected: Tensor) -> Tensor:
@@ -130,12 +118,12 @@ def _distance(found: Tensor, expected: Tensor) -> Tensor:
 
 def prior(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields tests that the prior which is sampled is the prior which is scored, and that ``sample`` draws from it."""
-    for specimen, model in _flows(laboratory, "random", "fitted"):
+    for specimen, model, _ in _flows(laboratory, "random", "fitted"):
         with torch.no_grad(), specimen.rng("prior"):
             latents = model.sample_prior(_PRIOR_DRAWS).double()
         yield from _stein(specimen, model, latents)
         yield _mass(specimen, model, latents)
-        if specimen.spec.levels**specimen.spec.num_dimensions <= 2**12:
+        if num_images(specimen.spec) <= 2**12:
             yield _same_samples(specimen, model)
 
 
@@ -145,55 +133,54 @@ def _stein(specimen: Specimen, model: Invertible, latents: Tensor) -> Iterator[T
         given = latents.detach().to(specimen.dtype, copy=True).requires_grad_()
         (score,) = torch.autograd.grad(model.log_prior(given).sum(), given)
     score = score.detach().double()
-    other = latents.roll(1, dims=1)
     terms = {
         "1": score,
         "tanh z": 1 - latents.tanh().square() + latents.tanh() * score,
         "sin z": latents.cos() + latents.sin() * score,
-        "tanh of another z": other.tanh() * score,
     }
-    if latents.shape[1] == 1:
-        del terms["tanh of another z"]
+    if latents.shape[1] > 1:
+        terms["tanh of another z"] = latents.roll(1, dims=1).tanh() * score
     for name, values in terms.items():
-        error = values.std(0) / math.sqrt(len(values))
-        z = (values.mean(0).abs() / error.clamp_min(1e-300)).nan_to_num(posinf=1e3, nan=1e3)
-        worst, count = int(z.argmax()), len(z)
-        yield Trial.p_value(
-            f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {count} latents",
-            min(1.0, 2 * count * float(stats.norm.sf(float(z[worst])))),
-            smallest_defect=partial(_smallest, count=count, error=float(error[worst])),
-            meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
-        )  # fmt: skip
+        yield _stein_identity(specimen, name, values)
 
 
-def _smallest(threshold: float, *, count: int, error: float) -> str:
-    """What the worst of ``count`` two-sided z-tests sees."""
-    return f"{(stats.norm.isf(threshold / (2 * count)) + stats.norm.isf(1 - POWER)) * error:.2g}"
+def _stein_identity(specimen: Specimen, name: str, values: Tensor) -> Trial:
+    """The worst of D two-sided z-tests that the mean of (N, D) is zero."""
+    errors, two_sided = values.std(0) / math.sqrt(len(values)), 2 * values.shape[1]
+    z = (values.mean(0).abs() / errors.clamp_min(1e-300)).nan_to_num(posinf=1e3, nan=1e3)
+    worst = int(z.argmax())
+
+    def smallest(threshold: float) -> str:
+        return f"{(stats.norm.isf(threshold / two_sided) + stats.norm.isf(1 - POWER)) * float(errors[worst]):.2g}"
+
+    return Trial.p_value(
+        f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {len(z)} latents",
+        min(1.0, two_sided * float(stats.norm.sf(float(z[worst])))), smallest_defect=smallest,
+        meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
+    )  # fmt: skip
 
 
 def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Trial:
     """E[q(z) / p(z)] = 1 for a narrower Gaussian q: so p is normalised."""
     mean, scale = latents.mean(0), 0.8 * latents.std(0)
-    normal = -0.5 * ((latents - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
+    normal = (-0.5 * ((latents - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(1)
     with torch.no_grad():
-        ratio = (normal.sum(1) - model.log_prior(latents.to(specimen.dtype)).double()).exp()
+        ratio = (normal - model.log_prior(latents.to(specimen.dtype)).double()).exp()
     return Trial.z_test(
-        specimen.where, "mean of q/p over the prior's draws, minus 1", estimate=float(ratio.mean()) - 1,
-        standard_error=float(ratio.std()) / math.sqrt(len(ratio)), unit="of mass",
+        specimen.where, "mean of q/p over the prior's draws, minus 1", *mean_and_error(ratio - 1), unit="of mass",
         meaning="log_prior is not a normalised density of what sample_prior draws",
     )  # fmt: skip
 
 
 def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
-    name, sampler = next(iter(model.samplers().items()))
+    where, _, sampler = next(specimen.samplers)
     counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
     with torch.no_grad(), specimen.rng("base"):
         x = model.inverse(model.sample_prior(MOST_SAMPLES))
     images = x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8).view(-1, *specimen.spec.shape)
-    base = torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
-    p, freedom = same_distribution(counts, base)
+    p, freedom = same_distribution(counts, torch.bincount(index_of(images, specimen.spec), minlength=len(counts)))
     return Trial.p_value(
-        f"{specimen.where}, sampler {name!r}", "samples against the prior's draws, mapped back", p,
+        where, "samples against the prior's draws, mapped back", p,
         smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),
         meaning="sample() does not draw from the prior through the inverse",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Normalisation: probabilities of all images sum to one, bounds to no more.
+"""Normalisation: probabilities of all images sum to one, bounds to no more; and no mean score beats a known entropy.
 
 Where nothing can be enumerated, an identity holds on a model's own samples, at any size: for x drawn from p and any
 normalised r, E[r(x) / p(x)] = 1. With small weights a model's pixels are nearly independent, so that the product of its
@@ -14,16 +14,24 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import bound_estimates, flops, log_weights, mass_outside, weight_estimates
+from harness.auditing.estimates import (
+    bound_estimates,
+    each_image_once,
+    flops,
+    log_weights,
+    mass_outside,
+    mean_and_error,
+    trusted_weights,
+)
 from harness.auditing.laboratory import SHRINKS, Laboratory
+from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen, State
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
-from harness.interface.metric import check_samples
+from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")
 _FLOPS = 3e10  # of an expensive model, some states on some spaces are left out
-_QUANTITY = "sum of p over all images, minus 1"
 _CAUSES = (
     "an unnormalised output, a wrong base of the logarithm, a mean where a sum is due, "
     "a conditional that sees its own entry, or a term of the density that is missing or counted twice"
@@ -42,8 +50,7 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
     model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model promises no likelihood")
     if not laboratory.small:
         yield from _by_own_samples(laboratory)
-        return
-    if isinstance(model, ExactLikelihood):
+    elif isinstance(model, ExactLikelihood):
         spent = 0
         for state in _STATES:
             for specimen in laboratory.specimens(state):
@@ -59,48 +66,66 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
 
 def _exact(specimen: Specimen) -> Trial:
     log_probs = specimen.log_probs
-    if bool(log_probs.isnan().any()):
-        count = int(log_probs.isnan().sum())
+    if count := int(log_probs.isnan().sum()):
         return Trial.broken(specimen.where, f"log_prob is NaN for {count} of {len(log_probs)} images")
     total = float(log_probs.logsumexp(0).exp())
-    meaning = f"the probabilities of all images sum to {total:.6g}, not to 1: {_CAUSES}"
     return Trial.exact(
-        specimen.where, _QUANTITY, abs(total - 1), tolerance=specimen.tolerance(), meaning=meaning, unit="of mass"
-    )
+        specimen.where, "sum of p over all images, minus 1", abs(total - 1), tolerance=specimen.tolerance(),
+        meaning=f"the probabilities of all images sum to {total:.6g}, not to 1: {_CAUSES}", unit="of mass",
+    )  # fmt: skip
 
 
 def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
-    found = False
-    for specimen in laboratory.specimens("gentle", "fitted"):
-        mean, error, reliable = weight_estimates(specimen)
-        if specimen.state != "gentle" and not reliable:
-            yield Note(f"{specimen.where}: importance weights vary too much for their mean to say anything")
+    for found in trusted_weights(laboratory):
+        if isinstance(found, Note):
+            yield found
             continue
-        found = True
+        specimen, mean, error = found
         outside, outside_error = mass_outside(specimen) if isinstance(specimen.model, Invertible) else (0.0, 0.0)
         if outside > 0:
             yield Note(f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range")
         total = float(mean.sum()) + outside
-        variance = float(error.square().sum()) + outside_error**2
-        meaning = f"the mean importance weights of all images sum to {total:.6g}, not to 1: {_CAUSES}"
         yield Trial.z_test(
-            specimen.where, "sum of the mean weights of all images, minus 1", estimate=total - 1,
-            standard_error=variance**0.5, unit="of mass", meaning=meaning, rounding=specimen.tolerance(),
+            specimen.where, "sum of the mean weights of all images, minus 1", total - 1,
+            (float(error.square().sum()) + outside_error**2) ** 0.5, unit="of mass", rounding=specimen.tolerance(),
+            meaning=f"the mean importance weights of all images sum to {total:.6g}, not to 1: {_CAUSES}",
         )  # fmt: skip
-    if not found:
-        raise NotApplicable("the importance weights vary too much, in every state, for their mean to say anything")
 
 
 def _bounded(specimen: Specimen) -> Trial:
     mean, error = bound_estimates(specimen)  # of log-weights, (M,)
     mass = mean.exp()
     total = float(mass.sum())
-    meaning = f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no lower bounds of log p"
     return Trial.z_test(
-        specimen.where, "sum of exp(bound) over all images, minus 1", estimate=total - 1,
-        standard_error=float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps), side=1,
-        unit="of mass", meaning=meaning,
+        specimen.where, "sum of exp(bound) over all images, minus 1", total - 1,
+        float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps), side=1, unit="of mass",
+        meaning=f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no lower bounds of log p",
     )  # fmt: skip
+
+
+def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
+    """Yields, after a short fit, how far test scores lie from the entropy, scored as a benchmark scores them.
+
+    The mean over test images of log p(x) - log q(x) estimates a KL divergence, which is at least zero; images are
+    paired, so that its error is small.
+    """
+    laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
+    if not laboratory.small:
+        raise NotApplicable("no space that can be enumerated is taken by the model")
+    for exact in laboratory.specimens("fitted"):
+        specimen = laboratory.single(exact)
+        known, model = laboratory.known(specimen.spec), specimen.model
+        evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
+        score = model.log_prob if isinstance(model, ExactLikelihood) else specimen.model_as(VariationalBound).elbo
+        with each_image_once(specimen):
+            scores = evaluation.per_image(score, purpose="known entropy")[0]
+        mean, error = mean_and_error(known.log_probs[index_of(evaluation.split.images, specimen.spec)] - scores)
+        yield Trial.z_test(
+            specimen.where, f"mean negative score minus the entropy ({mean:.3f} nats)", mean, error, side=-1,
+            unit="nats", meaning=f"test scores lie {-mean:.3g} nats below what the data's entropy of "
+            f"{known.entropy:.4g} nats allows: the likelihood is not one, or the test images are looked at while they "
+            "are scored", rounding=1e-6,
+        )  # fmt: skip
 
 
 # --- where nothing can be enumerated ---
@@ -128,24 +153,21 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 def _mass(specimen: Specimen) -> Trial:
-    ratios = _log_ratios(specimen, _affordable(specimen)).exp()
+    mean, error = mean_and_error(_log_ratios(specimen, count := _affordable(specimen)).exp())
     two_sided = isinstance(specimen.model, ExactLikelihood) or _is_nearly_exact(specimen)
-    mean = float(ratios.mean())
     return Trial.z_test(
-        f"{specimen.where}, {len(ratios)} own samples", "mean over own samples of r(x)/p(x), minus 1",
-        estimate=mean - 1, standard_error=float(ratios.std()) / len(ratios) ** 0.5, side=0 if two_sided else -1,
-        unit="of mass",
+        f"{specimen.where}, {count} own samples", "mean over own samples of r(x)/p(x), minus 1", mean - 1, error,
+        side=0 if two_sided else -1, unit="of mass",
         meaning=f"on own samples, scores are off by {-math.log(max(mean, 1e-300)):+.3g} nats: {_SAMPLE_CAUSES}",
     )  # fmt: skip
 
 
 def _excess(specimen: Specimen) -> Trial:
     """Samples are independent pixels, but for ``_MARGIN``, so no bound lies above what such a model scores."""
-    excess = -_log_ratios(specimen, _FEWEST)
-    mean = float(excess.mean())
+    mean, error = mean_and_error(-_log_ratios(specimen, _FEWEST))
     return Trial.z_test(
-        f"{specimen.where}, {len(excess)} own samples", "mean over own samples of the bound minus log r", estimate=mean,
-        standard_error=float(excess.std()) / len(excess) ** 0.5, side=1, unit="nats", rounding=_MARGIN,
+        f"{specimen.where}, {_FEWEST} own samples", "mean over own samples of the bound minus log r", mean, error,
+        side=1, unit="nats", rounding=_MARGIN,
         meaning=f"on own samples the bound lies {mean:.3g} nats above log p: {_SAMPLE_CAUSES}",
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from scipy import stats
@@ -14,11 +15,12 @@ from harness.auditing.estimates import (
     bound_estimates,
     draws_inside,
     sample_counts,
-    weight_estimates,
+    trusted_weights,
 )
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
 from harness.auditing.trial import (
+    POWER,
     Evidence,
     NotApplicable,
     Note,
@@ -35,7 +37,7 @@ from harness.interface.model import (
     Unsupported,
     VariationalBound,
 )
-from harness.interface.sampling import BoundSampler
+from harness.interface.sampling import BoundSampler, Noise
 
 _SHARED = 64
 _FEWEST_INSIDE = 200
@@ -55,72 +57,60 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
     if isinstance(model, ExactLikelihood):
         for exact in laboratory.specimens("random", "fitted"):
             specimen = laboratory.single(exact)
-            errors = torch.zeros_like(specimen.log_probs)
-            for name, sampler in specimen.model.samplers().items():
-                where = f"{specimen.where}, sampler {name!r}"
-                counts = sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
-                yield from _frequencies(where, counts, specimen.log_probs.exp(), errors)
+            for where, counts in _drawn(specimen):
+                yield from _frequencies(where, counts, specimen.log_probs.exp(), torch.zeros_like(specimen.log_probs))
             yield from _shared_noise(specimen)
     elif isinstance(model, ImportanceWeighted):
-        yield from _weighted(laboratory)
+        for found in trusted_weights(laboratory):
+            yield from [found] if isinstance(found, Note) else _weighted(*found)
     else:
         for specimen in laboratory.specimens("initial", "random", "fitted"):
             bound = bound_estimates(specimen)
-            for name, sampler in specimen.model.samplers().items():
-                counts = sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
-                yield _at_least(f"{specimen.where}, sampler {name!r}", counts, *bound)
+            for where, counts in _drawn(specimen):
+                yield _at_least(where, counts, *bound)
 
 
-def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
-    found = False
-    for specimen in laboratory.specimens("gentle", "fitted"):
-        mean, error, reliable = weight_estimates(specimen)
-        if specimen.state != "gentle" and not reliable:
-            yield Note(f"{specimen.where}: importance weights vary too much to hold frequencies against their mean")
-            continue
-        found = True
-        if isinstance(specimen.model, Invertible):
-            counts = draws_inside(specimen, MOST_SAMPLES)
-            inside, where = float(mean.sum()), f"{specimen.where}, prior and inverse"
-            if int(counts.sum()) >= _FEWEST_INSIDE:
-                yield from _frequencies(where, counts, mean / inside, error / inside)
-            else:
-                yield Note(f"{where}: hardly any of the density's mass lies in the images' range")
-        for name, sampler in specimen.model.samplers().items():
-            where = f"{specimen.where}, sampler {name!r}"
-            counts = sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
-            if isinstance(specimen.model, Invertible):
-                log_error = error / mean.clamp_min(1e-300)
-                yield _at_least(where, counts, mean.clamp_min(1e-300).log(), log_error)
-            else:
-                yield from _frequencies(where, counts, mean, error)
-    if not found:
-        raise NotApplicable("the importance weights vary too much, in every state, for their mean to say anything")
+def _drawn(specimen: Specimen) -> Iterator[tuple[str, Tensor]]:
+    """Yields for each sampler where it is, in words, and how often it drew each image (M,)."""
+    for where, name, sampler in specimen.samplers:
+        yield where, sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
+
+
+def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evidence]:
+    if not isinstance(specimen.model, Invertible):
+        for where, counts in _drawn(specimen):
+            yield from _frequencies(where, counts, mean, error)
+        return
+    counts = draws_inside(specimen, MOST_SAMPLES)
+    inside, where = float(mean.sum()), f"{specimen.where}, prior and inverse"
+    if int(counts.sum()) >= _FEWEST_INSIDE:
+        yield from _frequencies(where, counts, mean / inside, error / inside)
+    else:
+        yield Note(f"{where}: hardly any of the density's mass lies in the images' range")
+    positive = mean.clamp_min(1e-300)
+    for where, counts in _drawn(specimen):
+        yield _at_least(where, counts, positive.log(), error / positive)
 
 
 def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> Iterator[Trial]:
     total = float(counts.sum())
-    exact = not bool(errors.any())
     distance = total_variation(counts, probs)
-    p, freedom = chi_square(counts, probs, None if exact else errors)
-    meaning = (
-        f"samples do not follow the likelihood: their frequencies are {distance:.3g} away in total variation; {_CAUSES}"
-    )
+    p, freedom = chi_square(counts, probs, errors if bool(errors.any()) else None)
     yield Trial.p_value(
         where, f"frequencies of {int(total)} samples against p (total variation {distance:.3g})", p,
-        smallest_defect=smallest_total_variation(freedom, total), meaning=meaning,
+        smallest_defect=smallest_total_variation(freedom, total),
+        meaning=f"samples do not follow the likelihood: their frequencies are {distance:.3g} away in total variation; "
+        f"{_CAUSES}",
     )  # fmt: skip
-    impossible = int(((counts > 0) & (probs == 0)).sum())
-    if impossible:
+    if impossible := int(((counts > 0) & (probs == 0)).sum()):
         yield Trial.broken(where, f"{impossible} of the images that were drawn have probability zero")
         return
     log_probs = probs.clamp_min(1e-300).log()
     variance = float(probs @ (log_probs - probs @ log_probs).square()) / total
     shift = float((counts.double() / total - probs) @ log_probs)
-    extra = float((errors * log_probs).square().sum())
     yield Trial.z_test(
-        where, "mean log p of samples, plus the entropy", estimate=shift, standard_error=(variance + extra) ** 0.5,
-        unit="nats", rounding=1e-6,
+        where, "mean log p of samples, plus the entropy", shift,
+        (variance + float((errors * log_probs).square().sum())) ** 0.5, unit="nats", rounding=1e-6,
         meaning=f"samples are {'likelier' if shift > 0 else 'less likely'} than the model says they are: {_CAUSES}",
     )  # fmt: skip
 
@@ -130,76 +120,65 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
     total = int(counts.sum())
     floor = (bound - _WELL_BELOW * error).exp().clamp_max(1.0)
     p_values = torch.from_numpy(stats.binom.cdf(counts.numpy(), total, floor.numpy()))
-    p = min(1.0, float(p_values.min()) * len(p_values))
-    worst = int(p_values.argmin())
-    meaning = (
-        f"an image is drawn {int(counts[worst])} times in {total}, where its bound promises at least "
-        f"{float(bound[worst].exp()) * total:.1f}: the bound is above log p, or the sampler draws from something else"
-    )
+    worst, top = int(p_values.argmin()), float(floor.max())
+
+    def smallest(threshold: float) -> str:
+        z = stats.norm.isf(max(threshold / len(p_values), 1e-300)) + stats.norm.isf(1 - POWER)
+        share = z * (top * (1 - top) / total) ** 0.5 / max(top, 1e-12)
+        if share >= 1:
+            return "none: the bounds promise too few draws of any image"
+        return f"a shortfall of {share:.2g} of what the highest bound promises"
+
     return Trial.p_value(
-        where, f"counts of {total} samples against exp(bound), the least likely image", p, meaning=meaning,
-        smallest_defect=lambda t: _smallest_shortfall(t / len(p_values), float(floor.max()), total),
+        where, f"counts of {total} samples against exp(bound), the least likely image",
+        min(1.0, float(p_values.min()) * len(p_values)), smallest_defect=smallest,
+        meaning=f"an image is drawn {int(counts[worst])} times in {total}, where its bound promises at least "
+        f"{float(bound[worst].exp()) * total:.1f}: the bound is above log p, or the sampler draws from something else",
     )  # fmt: skip
-
-
-def _smallest_shortfall(threshold: float, top: float, total: int) -> str:
-    deviation = (stats.norm.isf(max(threshold, 1e-300)) + stats.norm.isf(0.05)) * (top * (1 - top) / total) ** 0.5
-    share = deviation / max(top, 1e-12)
-    if share >= 1:
-        return "none: the bounds promise too few draws of any image"
-    return f"a shortfall of {share:.2g} of what the highest bound promises"
 
 
 @torch.no_grad()
 def _shared_noise(specimen: Specimen) -> Iterator[Trial]:
+    """Samplers that share their noise draw the same images, and all keep what they are told is known."""
     model = specimen.model
     if not isinstance(model, Autoregressive):
         return
     with specimen.rng("noise"):
         noise = model.draw_noise(_SHARED)
     drawn: dict[str, Tensor] = {}
-    for name, sampler in model.samplers().items():
-        try:
+    for where, name, sampler in specimen.samplers:
+        with suppress(Unsupported):
             drawn[name] = sampler(_SHARED, noise=noise)
-        except Unsupported:
-            continue
-        yield from _clamping(specimen, name, sampler)
+            yield from _clamping(specimen, where, sampler)
     names = list(drawn)
-    for name in names[1:]:
-        different = (drawn[name] != drawn[names[0]]).flatten(1).any(1)
-        unexplained = sum(
-            not _is_rounding(specimen, drawn[names[0]][i], drawn[name][i], noise.gumbel[i], int(noise.ordering[i]))
-            for i in different.nonzero().flatten().tolist()
-        )
+    for first, name in ((names[0], name) for name in names[1:]):
+        images, found = drawn[first], drawn[name]
+        different = (images != found).flatten(1).any(1).nonzero().flatten().tolist()
+        unexplained = sum(not _is_rounding(specimen, images[i], found[i], noise, i) for i in different)
         yield Trial.exact(
-            f"{specimen.where}, samplers {names[0]!r} and {name!r}", f"of {_SHARED} images, those that differ",
-            unexplained, tolerance=0, unit="images",
-            meaning=f"with the same noise, {name!r} and {names[0]!r} draw different images: one of them is wrong",
+            f"{specimen.where}, samplers {first!r} and {name!r}", f"of {_SHARED} images, those that differ",
+            unexplained, unit="images",
+            meaning=f"with the same noise, {name!r} and {first!r} draw different images: one of them is wrong",
         )  # fmt: skip
 
 
-def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, gumbel: Tensor, ordering: int) -> bool:
+def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, noise: Noise, index: int) -> bool:
     """Whether two images differ first where the decision lies within rounding."""
-    model = specimen.model_as(Autoregressive)
-    steps = model.generation_steps(ordering)
-    step = int(steps[first != second].min())
-    scores = model.conditional_logits(first[None], ordering)[0] + gumbel
+    model, ordering = specimen.model_as(Autoregressive), int(noise.ordering[index])
+    steps, differ = model.generation_steps(ordering), first != second
+    scores = model.conditional_logits(first[None], ordering)[0] + noise.gumbel[index]
     top = scores.topk(2, dim=0).values
-    margin = (top[0] - top[1])[(first != second) & (steps == step)]
+    margin = (top[0] - top[1])[differ & (steps == steps[differ].min())]
     return float(margin.max()) < (1e-9 if specimen.dtype == torch.float64 else 1e-5)
 
 
-def _clamping(specimen: Specimen, name: str, sampler: BoundSampler) -> Iterator[Trial]:
+def _clamping(specimen: Specimen, where: str, sampler: BoundSampler) -> Iterator[Trial]:
     known = specimen.images(8, "known")
     mask = torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
     mask[..., : (specimen.spec.height + 1) // 2, :] = True
-    try:
-        with specimen.rng("clamping"):
-            images = sampler(8, known=known, mask=mask)
-    except Unsupported:
-        return
-    changed = int(((images != known) & mask).sum())
+    with specimen.rng("clamping"):
+        images = sampler(8, known=known, mask=mask)
     yield Trial.exact(
-        f"{specimen.where}, sampler {name!r}", "known entries that were changed", changed, tolerance=0, unit="entries",
+        where, "known entries that were changed", int(((images != known) & mask).sum()), unit="entries",
         meaning="the sampler does not keep the pixels that it is told are known",
     )  # fmt: skip
