@@ -11,8 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -116,7 +114,7 @@ def train_lenet(data: Dataset) -> LeNet:
     epochs = min(max(round(_IMAGES_SEEN / len(data.train)), _EPOCHS[0]), _EPOCHS[-1])
     steps = epochs * math.ceil(len(data.train) / _BATCH)
     seed = harness.derive_seed(0, "lenet", RECIPE)
-    with one_thread(), harness.isolated_rng(seed, torch.device("cpu")), torch.enable_grad():
+    with harness.on_threads(1), harness.isolated_rng(seed, torch.device("cpu")), torch.enable_grad():
         net = new_lenet(data)
         optimizer = torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
@@ -138,17 +136,6 @@ def train_lenet(data: Dataset) -> LeNet:
             named = [net(scaled(batch.cpu(), data.spec)).argmax(1) for batch in torch.split(test.images, 500)]
         net.test_accuracy = int((torch.cat(named) == test.labels.cpu()).sum()) / len(test)
         return net
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Runs its body on one thread: sums are added up in one order, whatever the run's number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def stored_lenet(data: Dataset, folder: Path) -> LeNet:
