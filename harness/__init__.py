@@ -98,15 +98,9 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 # isort: on
 
 
-def _read_list() -> dict[str, str]:
-    """Returns the module of every public name, as the list above says."""
-    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
-
-
-_MODULES = _read_list()
+_LIST = next(node for node in ast.parse(Path(__file__).read_text(encoding="utf-8")).body if isinstance(node, ast.If))
+_IMPORTS = [node for node in _LIST.body if isinstance(node, ast.ImportFrom)]
+_MODULES = {alias.name: str(node.module) for node in _IMPORTS for alias in node.names}
 __all__ = sorted(_MODULES)
 
 if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that this knows

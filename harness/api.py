@@ -9,8 +9,8 @@ from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.interface.model import Model
 from harness.interface.spec import RunSpec
-from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
+from harness.records.store import Artifacts
 from harness.running import coordinator
 from harness.running.loading import load_model
 from harness.running.settings import Settings

@@ -23,9 +23,9 @@ from harness.cli import app
 from harness.interface.data_folder import DownloadFailed, download
 from harness.interface.entries import DatasetEntry, EntryError, MetricEntry, ModelEntry
 from harness.interface.spec import RunSpec
-from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import RunFolder
+from harness.records.store import Artifacts
 from harness.suites.suite import Suite, SuiteError
 from harness.support.names import digest_of, is_plain_name, printable, slug
 

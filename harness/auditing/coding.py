@@ -241,9 +241,7 @@ def _coder_of(model: Model) -> Autoregressive:
     if not isinstance(model, Autoregressive):
         raise Unsupported(f"{type(model).__name__} has no conditionals to code by: it is not Autoregressive")
     copied = copy.deepcopy(model)
-    if model.device.type == "mps":  # which has no float64
-        copied = copied.cpu()
-    return copied.double().eval()
+    return (copied.cpu() if model.device.type == "mps" else copied).double().eval()  # MPS has no float64
 
 
 def _stream() -> Any:
@@ -289,8 +287,7 @@ def _walk(
     Encoder and decoder take the same walk, with the same numbers: what differs is where ``exchange`` has values from.
     """
     found, size = families(model), model.spec.num_dimensions
-    sizes = torch.tensor([len(members) for members in found], dtype=torch.float64)
-    prior = (sizes / sizes.sum()).log()
+    prior = (torch.tensor([len(members) for members in found]).double() / model.num_orderings).log()
     images, done = torch.zeros(num_images, *model.spec.shape, dtype=torch.uint8), 0
 
     def told(index: Tensor, entry: int, log_probs: Tensor) -> Tensor:
@@ -301,9 +298,8 @@ def _walk(
         return values
 
     for batch in torch.split(torch.arange(num_images), batch_size):
-        chosen = torch.zeros_like(batch)
-        if len(found) > 1:
-            chosen = exchange(batch, size, prior.expand(len(batch), -1))
+        several = len(found) > 1
+        chosen = exchange(batch, size, prior.expand(len(batch), -1)) if several else torch.zeros_like(batch)
         for number, members in enumerate(found):
             index = batch[chosen == number]
             if len(index):

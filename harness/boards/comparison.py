@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.boards.audits import AUDIT
-from harness.boards.figures import Figure
+from harness.boards.figures import Figure, Group
 from harness.boards.pair_tests import Basis, compare
 from harness.boards.row import BoardRow
 from harness.boards.statistics import ALPHA, decides, pair_images
 from harness.interface.spec import ScoreKind
-from harness.records.selection import VALID_PREFIX
+from harness.records.record import VALID_PREFIX
 
 LIKELIHOOD = "likelihood"
 
 # What sets bounds of different names apart, and is no difference in how one of them was measured.
-_OF_THE_BOUND = ("K", "samples")
-_OF_THE_MACHINE = ("device",)
+_OF_THE_BOUND = {"K", "samples"}
 
 
 class NotComparable(ValueError):
@@ -136,7 +135,7 @@ def _check_protocols(a: Figure, b: Figure) -> None:
     of_a, of_b = _protocol("A", a), _protocol("B", b)
     keys, name = of_a.keys() | of_b.keys(), a.metric
     if a.metric != b.metric:
-        keys, name = (of_a.keys() & of_b.keys()) - {*_OF_THE_BOUND}, f"{a.metric} and {b.metric}"
+        keys, name = (of_a.keys() & of_b.keys()) - _OF_THE_BOUND, f"{a.metric} and {b.metric}"
     parts = [
         f"{key} is {of_a.get(key, 'not said')} for A and {of_b.get(key, 'not said')} for B"
         for key in sorted(keys)
@@ -147,15 +146,15 @@ def _check_protocols(a: Figure, b: Figure) -> None:
 
 
 def _protocol(letter: str, figure: Figure) -> dict[str, str]:
-    """What every seed states, quoted."""
+    """What every seed states, quoted; the device is none of it."""
+    stated = [dict(Group.of(score).protocol) for score in figure.scores]
     merged: dict[str, str] = {}
-    for key in sorted({key for score in figure.scores for key in score.protocol} - {*_OF_THE_MACHINE}):
-        values = sorted({repr(score.protocol.get(key)) for score in figure.scores})
-        if len(values) > 1:
+    for key in sorted({key for of_seed in stated for key in of_seed}):
+        merged[key], *others = values = sorted({repr(of_seed.get(key)) for of_seed in stated})
+        if others:
             raise NotComparable(
                 f"{figure.metric}: the seeds of {letter} were measured by different protocols: {key} is {_list(values)}"
             )
-        merged[key] = values[0]
     return merged
 
 
@@ -173,9 +172,9 @@ def _difference(metric: str, a: Figure, b: Figure) -> Difference:
         raise NotComparable(
             f"{a.metric}: one seed, no scores per image, and no standard error for {without}: nothing tells the spread"
         )
-    rising, seeds = a.higher_is_better, (len(a.values), len(b.values))
-    low, high = found.interval
-    winner, conclusion = _conclude(found.difference, found.p_value, (of_a.kind, of_b.kind), rising=rising)
+    sign, seeds = -1 if a.higher_is_better else 1, (len(a.values), len(b.values))
+    low, high = sorted(sign * bound for bound in found.interval)
+    winner, conclusion = _conclude(found.difference, found.p_value, (of_a.kind, of_b.kind), rising=a.higher_is_better)
     return Difference(
         metric=metric,
         metrics=(a.metric, b.metric),
@@ -183,9 +182,9 @@ def _difference(metric: str, a: Figure, b: Figure) -> Difference:
         values=(a.mean, b.mean),
         seeds=seeds,
         unit=a.unit,
-        difference=-found.difference if rising else found.difference,
+        difference=sign * found.difference,
         standard_error=found.standard_error,
-        interval=(-high, -low) if rising else (low, high),
+        interval=(low, high),
         p_value=found.p_value,
         basis=found.basis,
         num_images=common,
@@ -206,15 +205,14 @@ def _conclude(
     ahead, behind = reversed(kinds) if winner == "B" else kinds
     below, above = ("above", "below") if rising else ("below", "above")
     if not decides(ahead, behind):
+        why = f"{_an(kinds[0])} and {_an(kinds[1])} have no order"
         if (ahead, behind) == ("exact", "upper bound"):
-            hides = "a bound may hide a better model"
-            return None, f"nothing follows: {loser}'s bound lies {above} {winner}'s exact value, and {hides}"
-        return None, f"nothing follows: {_an(kinds[0])} and {_an(kinds[1])} have no order"
-    if ahead == "upper bound" and behind == "exact":
+            why = f"{loser}'s bound lies {above} {winner}'s exact value, and a bound may hide a better model"
+        return None, f"nothing follows: {why}"
+    if (ahead, behind) == ("upper bound", "exact"):
         return winner, f"{winner}'s bound lies {below} {loser}'s exact value: {winner} is better"
-    if ahead == behind == "upper bound":
-        return winner, f"{winner} is better, by the bounds: they are compared as the promises that they are"
-    return winner, f"{winner} is better"
+    by_bounds = ", by the bounds: they are compared as the promises that they are" if ahead == "upper bound" else ""
+    return winner, f"{winner} is better{by_bounds}"
 
 
 def _an(kind: ScoreKind) -> str:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from harness.boards.audits import RowAudit, audit_of
 from harness.boards.figures import Figure, Group, PerImage, figure_of, mean_of
 from harness.boards.published import MeasuredFigure, PublishedFigure, Verdict, verdict
-from harness.records.record import FAILURES, RunRecord, ScoreRecord
-from harness.records.selection import VALID_PREFIX
+from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord
 from harness.suites.suite import Role
 
 _EXACT = ("nll", "bits-per-dim")

@@ -13,8 +13,7 @@ from harness.boards.published import PublishedFigure
 from harness.boards.row import BoardRow, Problem, problems_of
 from harness.boards.table import Table
 from harness.interface.board import Column, Style
-from harness.records.record import RunRecord, ScoreRecord, identity_of, known_board
-from harness.records.selection import best_configuration
+from harness.records.record import RunRecord, ScoreRecord, best_configuration, identity_of, known_board
 from harness.suites.suite import Suite, SuiteModel
 
 _STYLES: dict[str, Style] = {

@@ -244,7 +244,7 @@ def code_images(
 
 def _find_trained(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
     """Returns the one trained run that is meant."""
-    from harness.records.selection import VALID_PREFIX
+    from harness.records.record import VALID_PREFIX
 
     store, folder = options.artifacts.store, options.artifacts.folder
     referred = None if suite is None else store.references().get(read_suite(suite).name, set())

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from harness.boards.comparison import Difference, RowComparison
     from harness.boards.lookup import Side, Source
     from harness.cli.context import Context
-    from harness.suites.suite import Suite
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
 
@@ -138,39 +137,31 @@ def _split(name: str) -> tuple[list[Source], str]:
         if character == ":" and "\0" not in name and index:
             path = Path(name[:index])
             if (path if path.name == RECORDS_FILE else path / RECORDS_FILE).is_file():
-                return [Source.of(str(path), read_untrusted(path).archive)], name[index + 1 :]
+                return [Source.of(str(path), read_untrusted(path))], name[index + 1 :]
     return [], name
 
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.boards.published import PUBLISHED_FILE
-    from harness.records.archive import RECORDS_FILE
-    from harness.suites.suite import Suite, SuiteError
-
-    if suite is not None:
-        path = suite_path(suite)
-        return [_suite_source(options, Suite.read(path), path, from_store=from_store)]
-    sources = []
-    for path in sorted(Path("leaderboards").glob("*.toml")):
-        if path.name != PUBLISHED_FILE and (path.with_suffix("") / RECORDS_FILE).exists():
-            try:
-                chosen = Suite.read(path)
-            except SuiteError as error:
-                echo(f"warning: left out: {error}", err=True)
-                continue
-            sources.append(_suite_source(options, chosen, path, from_store=from_store))
-    return sources
-
-
-def _suite_source(options: Context, suite: Suite, path: Path, *, from_store: bool) -> Source:
     from harness.boards.lookup import Source
     from harness.cli.boards import collect_from_store
     from harness.records.archive import RECORDS_FILE, read_archive
+    from harness.suites.suite import Suite, SuiteError
 
-    archived = (path.with_suffix("") / RECORDS_FILE).exists() and not from_store
-    archive = read_archive(path.with_suffix("")) if archived else collect_from_store(options, suite)
-    return Source.of(f"suite {suite.name}", archive, suite)
+    archived = [path for path in Path("leaderboards").glob("*.toml") if (path.with_suffix("") / RECORDS_FILE).exists()]
+    sources = []
+    for path in [suite_path(suite)] if suite is not None else sorted(archived):
+        try:
+            chosen, folder = Suite.read(path), path.with_suffix("")
+        except SuiteError as error:
+            if suite is not None:
+                raise
+            echo(f"warning: left out: {error}", err=True)
+            continue
+        is_archived = (folder / RECORDS_FILE).exists() and not from_store
+        archive = read_archive(folder) if is_archived else collect_from_store(options, chosen)
+        sources.append(Source.of(f"suite {chosen.name}", archive, chosen))
+    return sources
 
 
 def _store_source(options: Context) -> Source:

@@ -17,8 +17,8 @@ from harness.support.names import printable
 if TYPE_CHECKING:
     from harness.discovery.manager import PluginManager
     from harness.interface.dataset import Dataset
-    from harness.records.artifacts import Artifacts
     from harness.records.record import RunRecord
+    from harness.records.store import Artifacts
     from harness.running.settings import Settings
     from harness.suites.suite import Suite
 
@@ -78,7 +78,7 @@ class Context:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact folder, and the store."""
-        from harness.records.artifacts import Artifacts
+        from harness.records.store import Artifacts
 
         return Artifacts(self.artifacts_root, self.store_url)
 

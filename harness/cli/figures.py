@@ -68,7 +68,7 @@ def _figure_of_model(
     from harness.interface.figure import ShownModel
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
-    from harness.profiling.trace import random_data
+    from harness.profiling.resources import random_data
     from harness.running.figures import draw_model
     from harness.support.names import slug
     from harness.support.randomness import isolated_rng

@@ -59,38 +59,53 @@ def generation(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Time every sampler of every model at every size and batch size, each with its certificate."""
-    from harness.profiling.files import write_profile
-    from harness.profiling.measurement import MEASUREMENTS_FILE, read_measurements, write_measurements
+    from harness.cli.profiled import profiled
+    from harness.profiling import measurement
+    from harness.profiling.files import outcome_line, write_profile
+    from harness.profiling.generation import GenerationRun
     from harness.profiling.profile import GenerationProfile
+    from harness.support.environment import choose_device
 
     settings = [name for name in GenerationProfile.model_fields if name in context.params and name != "models"]
     given = {name: value for name in settings if (value := context.params[name]) not in (None, [], ())}
     profile, folder, stem = _profile(context.obj, models or [], suite, given)
     folder = Path(output) if output else folder
-    file, interrupted = folder / MEASUREMENTS_FILE, False
-    current: list[Measurement] = []
+    file, code_folder = folder / measurement.MEASUREMENTS_FILE, suite_path(suite).parent if suite else Path()
+
+    def keep(item: Measurement) -> None:
+        measurement.append_measurement(file, item)
+        if not json:
+            echo(outcome_line(item), err=True)
+
+    where, known = choose_device(profile.device), [] if again else measurement.read_measurements(file)
+    rows = [profiled(context.obj, row, profile.device, code_folder) for row in profile.models]
+    run, interrupted = GenerationRun(profile, rows, where, known=known, on_measurement=keep), False
+    run.check()
     try:
-        code_folder = suite_path(suite).parent if suite else Path()
-        current = _measure(context.obj, profile, file, code_folder, again=again, quiet=json)
+        run.run()
     except KeyboardInterrupt:
         interrupted = True
-    found = read_measurements(file)
-    if not found:
-        if interrupted:
-            raise KeyboardInterrupt
-        return
-    write_measurements(file, found)
+    else:
+        for item in run.kept:
+            measurement.append_measurement(file, item)
+        if run.kept and not json:
+            echo(f"{len(run.kept)} were measured before, in {file}; --again measures them anew", err=True)
+    found = measurement.read_measurements(file)
+    if interrupted and not found:
+        raise KeyboardInterrupt
+    measurement.write_measurements(file, found)
     machines, files = _render(profile, found, stem, named=bool(suite))
     written = write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
     else:
         _print_tables(machines)
-        echo(f"\n{folder}: {', '.join([MEASUREMENTS_FILE, *(path.name for path in written)])}")
+        echo(f"\n{folder}: {', '.join([file.name, *(path.name for path in written)])}")
     if interrupted:
         echo("interrupted: what was measured is kept; the same command goes on from here", err=True)
         raise typer.Exit(130)
-    if current and not any(item.shown for item in current):
+    current = [*run.kept, *run.made]
+    if not any(item.shown for item in current):
         raise ValueError(f"nothing could be measured: {current[0].label}, {current[0].sampler}: {current[0].reason}")
     if failed := [item for item in current if item.status.startswith("failed")]:
         echo(f"{len(failed)} of {len(current)} failed; the reasons are above and in the tables", err=True)
@@ -163,7 +178,7 @@ def trace(
     from harness.cli.profiled import profiled, row_of
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
-    from harness.profiling.trace import record_trace
+    from harness.profiling.resources import record_trace
     from harness.support.environment import choose_device, on_threads
 
     options: Context = context.obj
@@ -206,38 +221,9 @@ def _profile(
     return profile, options.artifacts_root / "profiles" / name, STEM
 
 
-def _measure(
-    options: Context, profile: GenerationProfile, file: Path, folder: Path, *, again: bool, quiet: bool
-) -> list[Measurement]:
-    """Measures what the file does not hold, line by line; returns what the profile is about, old and new."""
-    from harness.cli.profiled import profiled
-    from harness.profiling.generation import GenerationRun
-    from harness.profiling.measurement import append_measurement, read_measurements
-    from harness.profiling.page import outcome_line
-    from harness.support.environment import choose_device
-
-    device = choose_device(profile.device)
-    rows = [profiled(options, row, profile.device, folder) for row in profile.models]
-
-    def keep(measurement: Measurement) -> None:
-        append_measurement(file, measurement)
-        if not quiet:
-            echo(outcome_line(measurement), err=True)
-
-    known = [] if again else read_measurements(file)
-    run = GenerationRun(profile, rows, device, known=known, on_measurement=keep)
-    run.check()
-    run.run()
-    for measurement in run.kept:
-        append_measurement(file, measurement)
-    if run.kept and not quiet:
-        echo(f"{len(run.kept)} were measured before, in {file}; --again measures them anew", err=True)
-    return [*run.kept, *run.made]
-
-
 def _print_tables(machines: list[MachineTables]) -> None:
     """Prints each machine's tables; fewer columns than on the page."""
-    from harness.profiling.page import machine_section
+    from harness.profiling.files import machine_section
     from harness.report.grid import grid_of
 
     for section in map(machine_section, machines):

@@ -30,8 +30,8 @@ _came_along = set[str]()  # modules that files imported from beside them
 def source_file(module: str) -> Path | None:
     """Returns the Python file of a module, or None: no such module, or one that is no Python file."""
     spec = _find(module)
-    path = None if spec is None or spec.origin is None else Path(spec.origin)
-    return path if path is not None and path.suffix == ".py" and path.exists() else None
+    path = Path((spec and spec.origin) or "")
+    return path if path.suffix == ".py" and path.exists() else None
 
 
 def loaded_target(entry: Entry) -> object:

@@ -181,18 +181,14 @@ class DataFolder:
     def resolve(
         cls, path: str | Path | None = None, *, offline: bool = False, progress: Progress | None = None
     ) -> DataFolder:
-        """Returns the folder named by ``path`` (``--data``), else by ``HARNESS_DATA``, else the user's cache folder.
-
-        Something else than a folder is a ValueError.
-        """
-        named = path or os.environ.get(VARIABLE) or cache_folder()
-        return cls(Path(named), offline=offline, progress=progress)
+        """Returns the folder named by ``path`` (``--data``), else by ``HARNESS_DATA``, else the user's cache folder."""
+        return cls(Path(path or os.environ.get(VARIABLE) or cache_folder()), offline=offline, progress=progress)
 
     def find(self, *names: str) -> Path | None:
         """Returns the first of the files ``names`` (relative to the folder) that is there, itself or with ``.gz``."""
         roots = (self.path, self.fallback)
         candidates = (root / f"{name}{suffix}" for name in names for root in roots for suffix in ("", ".gz"))
-        return next((candidate for candidate in candidates if candidate.is_file()), None)
+        return next(filter(Path.is_file, candidates), None)
 
     def read(self, remote: RemoteFile) -> bytes:
         """Returns the unpacked content of ``remote``, verified; downloads it if need be.
@@ -211,9 +207,8 @@ class DataFolder:
         return remote.unpack(packed, str(path))
 
     def _download(self, remote: RemoteFile) -> bytes:
-        advice = f"put {remote.path} (or {remote.path}.gz) into {self.path}"
-        if remote.urls:
-            advice += f", from {' or '.join(remote.urls)}"
+        sources = f", from {' or '.join(remote.urls)}" if remote.urls else ""
+        advice = f"put {remote.path} (or {remote.path}.gz) into {self.path}{sources}"
         if self.offline or not remote.urls:
             reason = "working offline" if self.offline else "it has no address to be downloaded from"
             raise DataUnavailable(f"{remote.path} is not in {self.path}; {reason}: {advice}")

@@ -55,8 +55,7 @@ class Entry:
         if not isinstance(self.target, str) and not callable(self.target):
             raise self._error(f"target {self.target!r} is neither 'package.module:Attribute' nor callable")
         for field in ("summary", "paper", "pattern", "usage"):
-            value = getattr(self, field)
-            if value is not None and not isinstance(value, str):
+            if not isinstance(value := getattr(self, field), str | None):
                 raise self._error(f"{field} {value!r} is not a string")
         try:
             re.compile(self.pattern or "")
@@ -74,9 +73,7 @@ class Entry:
     @property
     def module(self) -> str:
         """The name of the module that defines the target."""
-        if isinstance(self.target, str):
-            return self.target.partition(":")[0]
-        return str(self.target.__module__)
+        return self.target.partition(":")[0] if isinstance(self.target, str) else str(self.target.__module__)
 
     @property
     def attribute(self) -> str:

@@ -123,8 +123,7 @@ class FeatureNetwork(ABC):
     def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
         """Maps (N, C, H, W) uint8, on any device, to (N, D) float32 or float64; images go through in batches.
 
-        Raises:
-            Unsupported: the network is for images of another shape than the spec's.
+        Raises ``Unsupported`` where the network is for images of another shape than the spec's.
         """
 
     def protocol(self) -> dict[str, str]:
@@ -274,11 +273,9 @@ class Evaluation:
 
 
 def check_samples(images: object, num_samples: int, model: Model) -> Tensor:
-    """Returns what ``model.sample(num_samples)`` gave, on the CPU, if it is what it should be.
+    """Returns what ``model.sample(num_samples)`` gave, (num_samples, C, H, W) uint8 below the levels, on the CPU.
 
-    Raises:
-        DegenerateSamples: floating-point numbers that are NaN or infinite.
-        ValueError: anything else than (num_samples, C, H, W) uint8 below the spec's levels; the message says what.
+    Else it is a ValueError that says what it was, ``DegenerateSamples`` for numbers that are NaN or infinite.
     """
     name, spec = type(model).__name__, model.spec
     if not isinstance(images, Tensor):
@@ -286,10 +283,8 @@ def check_samples(images: object, num_samples: int, model: Model) -> Tensor:
     if images.is_floating_point() and not bool(torch.isfinite(images).all()):
         raise DegenerateSamples(f"{name}.sample returned NaN or infinity")
     if images.dtype != torch.uint8 or images.shape != (num_samples, *spec.shape):
-        raise ValueError(
-            f"{name}.sample must return {(num_samples, *spec.shape)} uint8, not {tuple(images.shape)} "
-            f"{str(images.dtype).removeprefix('torch.')}"
-        )
+        found = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+        raise ValueError(f"{name}.sample must return {(num_samples, *spec.shape)} uint8, not {found}")
     if int(images.max()) >= spec.levels:
         raise ValueError(f"{name}.sample drew the value {int(images.max())}, the spec allows 0 to {spec.levels - 1}")
     return images.cpu()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.interface.model import Autoregressive
-from harness.interface.sampling import Noise
+from harness.interface.sampling import Noise, clamp_known
 
 ROUNDING = 1e-5
 
@@ -27,11 +27,8 @@ class CertificateFailed(ValueError):
 class Certificate:
     """What one forward pass says of a sampler's images.
 
-    Attributes:
-        entries: how many were drawn, those that are known left out.
-        mismatches: entries that are not what the noise gives.
-        within_rounding: those among them whose decision is closer than rounding.
-        known_changed: known entries that were not kept.
+    Of ``entries`` that were drawn, known ones left out, ``mismatches`` are not what the noise gives; the decision of
+    those ``within_rounding`` is closer than rounding. ``known_changed`` are known entries that were not kept.
     """
 
     entries: int
@@ -71,12 +68,12 @@ def certify(
     mask: Tensor | None = None,
     rounding: float = ROUNDING,
 ) -> Certificate:
-    """Confirms images by one forward pass for each ordering.
+    """Confirms images by one forward pass for each ordering; of several, each image by its own.
 
     Args:
-        model: whose conditionals decide; of several orderings, each image is confirmed by its own.
-        images: (N, C, H, W) uint8, what a sampler drew.
-        noise: what it drew them with.
+        model: whose conditionals decide.
+        images: (N, C, H, W) uint8, what a sampler drew with ``noise``.
+        noise: all the randomness of N images.
         known: the pixels that it was told, see ``harness.Sampler``; they are not drawn, but must be kept.
         mask: which pixels these are.
         rounding: an entry within rounding is one where the best and the second best value of logit + noise are closer
@@ -88,14 +85,10 @@ def certify(
     shape = (len(noise.gumbel), *model.spec.shape)
     if images.dtype != torch.uint8 or images.shape != shape:
         raise ValueError(f"a certificate of this noise takes {shape} uint8, not {tuple(images.shape)} {images.dtype}")
-    if (known is None) != (mask is None):
-        raise ValueError("known pixels need a mask, and a mask needs known pixels")
     images = images.to(noise.gumbel.device)
-    given = torch.zeros(shape, dtype=torch.bool, device=images.device)
-    mismatches = within = changed = 0
-    if known is not None and mask is not None:
-        given = mask.to(images.device).expand(shape)
-        changed = int(((images != known.to(images.device)) & given).sum())
+    changed = int((clamp_known(images, known, mask) != images).sum())
+    given = torch.zeros((), dtype=torch.bool, device=images.device) if mask is None else mask.to(images.device)
+    given, mismatches, within = given.expand(shape), 0, 0
     for ordering in torch.unique(noise.ordering).tolist():
         rows = (noise.ordering == ordering).nonzero().squeeze(1)
         part = images[rows] if len(rows) < len(images) else images  # a view on given labels takes all of its images

@@ -22,9 +22,9 @@ from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.measurement import RASTER, CertificateCounts
 from harness.profiling.profile import GenerationProfile
-from harness.profiling.resources import count_flops, state_bytes, working_memory
+from harness.profiling.resources import count_flops, random_images, state_bytes, working_memory
 from harness.profiling.timing import Clock, default_sampler
-from harness.support.randomness import derive_seed, generator, isolated_rng
+from harness.support.randomness import derive_seed, isolated_rng
 
 FEWEST_PASSES = 2
 _BLOCK_SECONDS = 0.02
@@ -51,14 +51,14 @@ class Contender(ABC):
         self._evaluations = self._depth = self._traced = 0
 
     @abstractmethod
-    def call(self, noise: Any, trace: SamplingTrace) -> Tensor:
+    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
         """What is timed; it counts in the trace."""
 
-    def prepare(self, number: int) -> Any:
+    def _prepare(self, number: int) -> Any:
         """Makes, before the clock runs, what a round of that number shares: its noise."""
         return None
 
-    def certify(self, noise: Any, images: Tensor) -> Certificate | None:
+    def _certify(self, noise: Any, images: Tensor) -> Certificate | None:
         """Confirms what a call returned; None where there is nothing to confirm."""
         return None
 
@@ -90,10 +90,10 @@ class Contender(ABC):
     def _timed(self, number: int, calls: int, clock: Clock) -> float:
         trace = SamplingTrace()
         try:
-            noise = self.prepare(number)
+            noise = self._prepare(number)
             start = clock()
             for _ in range(calls):
-                result = self.call(noise, trace)
+                result = self._call(noise, trace)
             seconds = clock() - start
             self._confirm(noise, result)
         except Exception as error:  # somebody else's code: whatever it raises is this contender's row
@@ -105,7 +105,7 @@ class Contender(ABC):
         return seconds
 
     def _confirm(self, noise: Any, images: Tensor) -> None:
-        if (found := self.certify(noise, images)) is not None:
+        if (found := self._certify(noise, images)) is not None:
             self.certificate = found if self.certificate is None else self.certificate + found
 
     def _whole(self, measured: float) -> float:
@@ -133,13 +133,9 @@ class ForwardPass(Contender):
 
     def __init__(self, model: Autoregressive, batch_size: int, seed: int) -> None:
         super().__init__()
-        self.model, shape = model, (batch_size, *model.spec.shape)
-        random = generator(seed, "images", batch_size)
-        images = torch.randint(model.spec.levels, shape, generator=random, dtype=torch.uint8)
-        self.images = images.to(model.device)
+        self.model, self.images = model, random_images(model, batch_size, seed).to(model.device)
 
-    def call(self, noise: Any, trace: SamplingTrace) -> Tensor:
-        """Makes the pass."""
+    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
         return self.model.conditional_logits(self.images)
 
 
@@ -154,27 +150,24 @@ class SamplerCall(Contender):
         self.sampler: Callable[..., Tensor] = model.samplers()[name]
         self.taken: dict[str, Any] = {}  # memory and operations, as a measurement says them
 
-    def prepare(self, number: int) -> Any:
-        """Draws the noise of a round, the same for all samplers of the model."""
+    def _prepare(self, number: int) -> Any:
         if self.forward is None:
             return None
         with isolated_rng(derive_seed(self.profile.seed, "noise", self.batch_size, number), self.model.device):
             return self.forward.model.draw_noise(self.batch_size)
 
-    def call(self, noise: Any, trace: SamplingTrace) -> Tensor:
-        """Draws the batch, or makes the first passes."""
+    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
         return self.sampler(self.batch_size, noise=noise, trace=trace)
 
-    def certify(self, noise: Any, images: Tensor) -> Certificate | None:
-        """Confirms images by the forward pass, but for those of the raster, which are right by definition."""
-        if self.forward is None or self.name == RASTER:
+    def _certify(self, noise: Any, images: Tensor) -> Certificate | None:
+        if self.forward is None or self.name == RASTER:  # the raster is the definition
             return None
         return certify(self.forward.model, images, noise)
 
     def warm_up(self, rounds: int, budget_seconds: float, clock: Clock) -> None:
         """Shortens a naive raster that would exceed the budget, going by the forward pass, before it is called."""
         if self.name == RASTER and self.forward is not None and self.forward.first_seconds is not None:
-            model, noise, pass_seconds = self.forward.model, self.prepare(0), self.forward.first_seconds
+            model, noise, pass_seconds = self.forward.model, self._prepare(0), self.forward.first_seconds
             total, orderings = full_passes(model, noise), len(torch.unique(noise.ordering))
             passes = passes_to_time(total, pass_seconds, rounds=rounds, budget_seconds=budget_seconds)
             if passes is not None:
@@ -186,22 +179,16 @@ class SamplerCall(Contender):
     def finish(self) -> None:
         """Confirms more images where few were timed, for the budget at most, then looks at memory and operations."""
         start, number = time.perf_counter(), 0
-        while (
-            self.problem is None
-            and (found := self.certificate) is not None
-            and found.holds
-            and found.entries < _CERTIFIED_ENTRIES
-            and time.perf_counter() - start < self.profile.budget_seconds
-        ):
+        while self._is_unsure() and time.perf_counter() - start < self.profile.budget_seconds:
             number -= 1
-            try:
-                noise = self.prepare(number)
-                self._confirm(noise, self.call(noise, SamplingTrace()))
-            except Exception as error:  # as in a timed round
-                self.problem = error
+            self._timed(number, 1, time.perf_counter)
         if self.problem is None:
             with suppress(Exception):  # a model that cannot be copied or watched still has its time
                 self._look()
+
+    def _is_unsure(self) -> bool:
+        found = self.certificate if self.problem is None else None
+        return found is not None and found.holds and found.entries < _CERTIFIED_ENTRIES
 
     def _look(self) -> None:
         model = self.model
@@ -213,7 +200,7 @@ class SamplerCall(Contender):
         sampler: Callable[..., Tensor] = copied.samplers()[self.name]
         if self.part is not None and isinstance(copied, Autoregressive):
             sampler = first_passes(copied, FEWEST_PASSES)
-        draw = partial(sampler, self.batch_size, noise=self.prepare(0))
+        draw = partial(sampler, self.batch_size, noise=self._prepare(0))
         working = working_memory(draw, model.device, max_seconds=_MEMORY_SECONDS)
         self.taken["peak_memory_bytes"] = state_bytes(model) + working.num_bytes
         self.taken["memory_cut_off"] = not working.finished

@@ -187,7 +187,7 @@ class GenerationRun:
         budget = self.profile.budget_seconds
         if asked["sampler"] == RASTER or near is None or expected <= 2 * budget:
             return None
-        where = f"{near.height}x{near.width}, batch {near.batch_size}"
+        where = f"{near.size}, batch {near.batch_size}"
         return f"a call would take about {expected:.2g} s, to judge by {where}; the budget is {budget:g} s"
 
     def _skip(self, asked: dict[str, Any], reason: str) -> None:

@@ -20,16 +20,13 @@ VERSION = 1
 RASTER = "raster"
 """The sampler that makes one full pass for each generation step."""
 
-Status = Literal["done", "skipped", "failed", "failed certificate"]
-CertificateStatus = Literal["holds", "fails", "by definition", "does not apply"]
-
 
 class CertificateCounts(BaseModel):
     """The certificate of all images that were timed; see ``harness.profiling.Certificate``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    status: CertificateStatus
+    status: Literal["holds", "fails", "by definition", "does not apply"]
     entries: int = 0
     mismatches: int = 0
     within_rounding: int = 0
@@ -38,23 +35,16 @@ class CertificateCounts(BaseModel):
 class Measurement(BaseModel):
     """One sampler of one model at one size and batch size.
 
-    Attributes:
-        cell: digest of what was asked for, the machine included; of two measurements of one cell the later counts.
-        key: digest of the cell, the model's code and how it was measured.
-        label, model, hyperparameters, weights, run, default: the row. ``weights`` are those of a run, or as
-            initialised; ``default`` says whether the sampler is the model's default.
-        channels, height, width, levels, batch_size: the sample space, and images of one call.
-        status, reason: why there is no figure, where there is none. ``complete`` is False where it was interrupted.
-        seconds: of one call, one value for each round, in which ``calls`` calls were timed together. ``warmed_up`` is
-            False where the first call took so long that it is the measurement.
-        extrapolated_from, full_passes: of a raster that was not drawn to its end: so many of so many full passes were
-            timed, and ``seconds`` are for all of them.
-        forward_seconds, forward_flops: of one pass of ``conditional_logits`` on as many images; seconds for each round.
-        gemm_flops_per_second: the machine's measured peak, float32.
-        network_evaluations, sequential_depth: of one call, means over the calls.
-        peak_memory_bytes: the model's own and what a call allocates; ``memory_cut_off``: it was not watched to its end.
-        bits_per_dim, likelihood_kind: of the run.
-        fingerprint, hardware: the machine; figures of two fingerprints do not compare.
+    ``cell`` is the digest of what was asked for, the machine included: of two measurements of one cell the later
+    counts. ``key`` is that of the cell, the model's code and how it was measured. ``weights`` are those of a run, or as
+    initialised. ``reason`` says why there is no figure; ``complete`` is False after an interruption.
+
+    ``seconds`` are of one call, a value for each round, in which ``calls`` were timed together; not ``warmed_up``, the
+    first call took so long that it is the measurement. Of a raster that was not drawn to its end,
+    ``extrapolated_from`` passes of ``full_passes`` were timed, and ``seconds`` are for all of them. ``forward_`` are of
+    a pass of ``conditional_logits`` on as many images; ``network_evaluations`` and ``sequential_depth`` of one call, on
+    average. ``peak_memory_bytes`` are the model's own and what a call allocates, ``memory_cut_off`` if it was not
+    watched to its end. Figures of two fingerprints do not compare.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +64,7 @@ class Measurement(BaseModel):
     batch_size: int
     sampler: str
     default: bool = False
-    status: Status = "done"
+    status: Literal["done", "skipped", "failed", "failed certificate"] = "done"
     reason: str = ""
     complete: bool = True
     seconds: tuple[FiniteFloat, ...] = ()
@@ -110,6 +100,11 @@ class Measurement(BaseModel):
         return self.height * self.width
 
     @property
+    def size(self) -> str:
+        """Height and width, for people."""
+        return f"{self.height}x{self.width}"
+
+    @property
     def setting(self) -> tuple[int, ...]:
         """What two samplers share to be compared."""
         return (self.channels, self.height, self.width, self.levels, self.batch_size)
@@ -143,10 +138,7 @@ class Measurement(BaseModel):
 
     @property
     def gemm_fraction(self) -> float | None:
-        """Operations of one forward pass over seconds of a call, as a part of the machine's measured peak.
-
-        An exact sampler that computes each activation once needs the operations of one forward pass and no more.
-        """
+        """Operations of one forward pass over seconds of a call, as a part of the machine's measured peak, float32."""
         if self.forward_flops is None or self.gemm_flops_per_second is None:
             return None
         return ten_digits(self.forward_flops / self.median_seconds / self.gemm_flops_per_second)

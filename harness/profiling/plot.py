@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.profiling.measurement import Measurement
-from harness.profiling.page import exponent
 from harness.profiling.tables import MachineTables
 from harness.support.numbers import fixed, seconds, ten_digits
 
@@ -61,7 +60,7 @@ def _panel(
 ) -> altair.LayerChart | altair.FacetChart:
     import altair as alt
 
-    sizes = {item.pixels: f"{item.height}x{item.width}" for item in sorted(items, key=lambda item: item.pixels)}
+    sizes = {item.pixels: item.size for item in sorted(items, key=lambda item: item.pixels)}
     powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
     by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
     across, up = (alt.Scale(type="log", domain=domain, nice=False) for domain in limits)
@@ -88,9 +87,9 @@ def _point(tables: MachineTables, item: Measurement) -> dict[str, object]:
     low, high = item.quartiles_seconds
     return {
         "model": item.label, "sampler": item.sampler, "space": f"{item.channels} {item.levels}",
-        "size": f"{item.height}x{item.width}", "pixels": item.pixels, "seconds": item.median_seconds,
+        "size": item.size, "pixels": item.pixels, "seconds": item.median_seconds,
         "low": low, "high": high, "extrapolated": item.extrapolated_from is not None,
-        "time": seconds(item.median_seconds), "growth": "" if scaling is None else exponent(scaling.seconds),
+        "time": seconds(item.median_seconds), "growth": "" if scaling is None else str(scaling.seconds),
         "certificate": "" if item.certificate is None else item.certificate.status,
     }  # fmt: skip
 

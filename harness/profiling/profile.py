@@ -101,11 +101,7 @@ class GenerationProfile(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> GenerationProfile:
-        """Reads a profile from a TOML file.
-
-        Raises:
-            ProfileError: a missing or malformed file, a suite of trainings, an unknown key, a wrong type.
-        """
+        """Reads a profile from a TOML file; ProfileError for a missing or malformed one, or a suite of trainings."""
         content = read_toml(path, "profile", ProfileError)
         if "profile" not in content:
             raise ProfileError(f"{path}: a profile begins with: profile = 'generation'")
@@ -113,11 +109,7 @@ class GenerationProfile(BaseModel):
 
     @classmethod
     def make(cls, content: dict[str, Any], *, source: str) -> GenerationProfile:
-        """Makes a profile from plain values; ``source`` stands in messages.
-
-        Raises:
-            ProfileError: an unknown key, a wrong type, a value out of its range.
-        """
+        """Makes a profile from plain values; ``source`` stands in the messages of a ProfileError."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from harness.profiling.measurement import RASTER, Measurement
-from harness.support.numbers import ten_digits
+from harness.support.numbers import fixed, short, ten_digits
 
 CACHED = "cached"
 SMALLEST_SIZE = 16
@@ -27,15 +27,17 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """cost = c pixels^exponent, with the exponent's 95 % interval, which two sizes do not give.
-
-    An error is the root mean square of log cost - log fit.
-    """
+    """cost = c pixels^exponent, its 95 % interval if sizes suffice, and the root mean square of log cost - log fit."""
 
     exponent: float
     exponent_low: float | None
     exponent_high: float | None
     power_error: float
+
+    def __str__(self) -> str:
+        if self.exponent_low is None or self.exponent_high is None:
+            return f"{fixed(self.exponent, 2)} (two sizes)"
+        return f"{fixed(self.exponent, 2)} [{fixed(self.exponent_low, 2)}, {fixed(self.exponent_high, 2)}]"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,17 @@ class Growth(PowerLaw):
     slope_per_doubling: float
     logarithmic_error: float
     nearer: Literal["power", "logarithmic"] | None
+
+    def __str__(self) -> str:
+        sign, intercept = "-" if self.intercept < 0 else "+", short(abs(self.intercept))
+        logarithm, power = (
+            f"{short(self.slope_per_doubling)} log2(pixels) {sign} {intercept}",
+            f"pixels^{super().__str__()}",
+        )
+        if self.nearer is None:
+            return f"{power} or {logarithm}"
+        text, error = (power, self.power_error) if self.nearer == "power" else (logarithm, self.logarithmic_error)
+        return f"{text}, within {100 * error:.2g} %"
 
 
 @dataclass(frozen=True)
@@ -62,11 +75,10 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Advantage:
-    """A measurement of another model beside those of the baseline at the same size and batch size.
+    """A measurement of another model, and its speed over the baseline's at the same size and batch size.
 
-    ``cached`` is the baseline's sampler that computes each activation once, or its default where it has none of that
-    name; ``naive`` its full pass for each step. ``over_`` them is their seconds over the measurement's: the first is
-    the headline, in the second is also what caching alone gives.
+    ``cached`` computes each activation once, or is the baseline's default where it has none of that name; that is the
+    headline. ``naive`` makes a full pass for each step: over it also counts what caching alone gives.
     """
 
     measurement: Measurement
@@ -146,9 +158,8 @@ def _advantages(shown: Sequence[Measurement], baseline: str) -> Iterator[Advanta
         if item.model in {row.model for row in rows} or (item.sampler == RASTER and not item.default):
             continue
         # of several rows of the baseline, the one that is as trained as this one
-        beside = sorted(
-            (row for row in rows if row.setting == item.setting), key=lambda row: row.weights != item.weights
-        )
+        same = [row for row in rows if row.setting == item.setting]
+        beside = sorted(same, key=lambda row: row.weights != item.weights)
         if beside:
             own = {row.sampler: row for row in reversed(beside) if row.label == beside[0].label}
             default = next((row for row in own.values() if row.default and row.sampler != RASTER), None)
@@ -165,10 +176,8 @@ def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw |
     x, y = (np.log(values) for values in _checked(pixels, costs))
     if len(set(x.tolist())) < 2:
         return None
-    slope, intercept = _line(x, y)
-    residuals = y - intercept - slope * x
-    low = high = None
-    freedom = len(x) - 2
+    slope, intercept = np.polyfit(x, y, 1).tolist()
+    residuals, low, high, freedom = y - intercept - slope * x, None, None, len(x) - 2
     if freedom > 0:
         deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
         reach = float(stats.t.ppf(0.975, freedom)) * deviation
@@ -182,16 +191,14 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     if power is None:
         return None
     x, y = _checked(pixels, costs)
-    slope, intercept = _line(np.log2(x), y)
+    slope, intercept = np.polyfit(np.log2(x), y, 1).tolist()
     fitted = intercept + slope * np.log2(x)
     error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
-    nearer: Literal["power", "logarithmic"] | None = None
-    if len(x) > 2 and error != power.power_error:
-        nearer = "logarithmic" if error < power.power_error else "power"
-    return Growth(
-        **asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope), logarithmic_error=error,
-        nearer=nearer,
-    )  # fmt: skip
+    nearer: Literal["power", "logarithmic"] | None = "logarithmic" if error < power.power_error else "power"
+    if len(x) <= 2 or error == power.power_error:
+        nearer = None
+    return Growth(**asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope),
+                  logarithmic_error=error, nearer=nearer)  # fmt: skip
 
 
 def _rounded(value: float) -> float:
@@ -200,12 +207,6 @@ def _rounded(value: float) -> float:
 
 def _root_mean_square(values: _Floats) -> float:
     return _rounded(math.sqrt(float(np.square(values).mean())))
-
-
-def _line(x: _Floats, y: _Floats) -> tuple[float, float]:
-    centred = x - x.mean()
-    slope = float(centred @ (y - y.mean()) / (centred @ centred))
-    return slope, float(y.mean() - slope * x.mean())
 
 
 def _checked(pixels: Sequence[float], costs: Sequence[float]) -> tuple[_Floats, _Floats]:

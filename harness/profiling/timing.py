@@ -191,7 +191,9 @@ def step_seconds(
     precision: Precision = "float32",
     clock: Clock = timer,
 ) -> StepTimes:
-    """Times the steps of a model's own ``fit`` on a copy of it, without validation, after one step of warm-up.
+    """Times the steps of a model's own ``fit`` to ``data``, on a copy of it in a ``precision``, after one of warm-up.
+
+    The copy does not validate.
 
     What is timed is the first loop over batches, at the start of the schedules, for ``max_steps`` steps after the first
     and ``max_seconds`` at most, but one at least. The global random numbers are left as they were; ``seed`` is that of

@@ -12,8 +12,9 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import UserDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_pro
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from harness.records.artifacts import Artifacts
+    from harness.records.store import Artifacts
     from harness.suites.suite import Suite
 
 RECORDS_FILE = "records.jsonl"
@@ -56,32 +57,27 @@ class ArchiveError(ValueError):
 class Archive:
     """Records, in the order of the suite's rows, then seeds; and scores per image, which are loaded when asked for.
 
-    By a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images.
+    By a score's ``per_image`` name: (N,) float64 scores, of float32 precision, and (N,) int64 images. One of somebody
+    else has a name, and a digest: the SHA-256 of its ``records.jsonl``, in hexadecimal.
     """
 
     records: tuple[RunRecord, ...]
     per_image: Mapping[str, PerImage]
+    name: str = ""
+    digest: str = ""
 
 
-class LoadedArrays(Mapping[str, PerImage]):
+class LoadedArrays(UserDict[str, Any]):
     """Arrays that are loaded when they are asked for."""
 
     def __init__(self, names: Iterable[str], load: Callable[[str], PerImage]) -> None:
-        self._names, self._load = dict.fromkeys(names), load
+        super().__init__(dict.fromkeys(names))
+        self._load = load
 
     def __getitem__(self, name: str) -> PerImage:
-        if name not in self._names:
+        if name not in self.data:
             raise KeyError(name)
         return self._load(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names  # the inherited one loads the arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class ReadableArrays(LoadedArrays):
@@ -100,10 +96,8 @@ def collect(
     """Returns the results of a suite, of all configurations of its grids, whatever their status is.
 
     ``current_keys`` are those that runs have today, by identity; ``stale_scores`` the ``run/score`` names of figures
-    that an older version of a metric computed. Scores per image that are lost are an ``ArchiveError`` when asked for.
-
-    Raises:
-        StaleRecords: the only record of a run has another key than today's, or one of its scores is stale.
+    that an older version of a metric computed. Where the only record of a run has another key than today's, or a score
+    is stale, that is ``StaleRecords``; scores per image that are lost are an ``ArchiveError`` when asked for.
     """
     specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
     identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
@@ -174,19 +168,17 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
 
 
 def read_archive(folder: Path) -> Archive:
-    """Reads what ``write_archive`` wrote.
-
-    Raises:
-        ArchiveError: a missing file, a line that is no record of this version, a run that stands twice, or a record
-            whose scores per image are missing.
-    """
+    """Reads what ``write_archive`` wrote, or raises ``ArchiveError``: of a file, a line, or scores that are missing."""
     file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ArchiveError(f"{file}: cannot be read: {_one_line(error)}") from error
     records: dict[str, RunRecord] = {}
-    with _no_garbage():
+    with ExitStack() as stack:
+        if gc.isenabled():  # records have no cycles, and to look for them takes twice the time
+            gc.disable()
+            stack.callback(gc.enable)
         for number, line in enumerate(content.split(b"\n"), start=1):
             if not line.strip():
                 continue
@@ -198,18 +190,6 @@ def read_archive(folder: Path) -> Archive:
                     raise ArchiveError(f"{where}: {PER_IMAGE_FILE} lacks {score.per_image!r}, the scores of {name!r}")
             records[record.run] = record
     return Archive(tuple(records.values()), per_image)
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Pauses the search for cycles: records have none, and looking through all of them takes twice their time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _parse(line: bytes, where: str) -> RunRecord:
@@ -296,9 +276,8 @@ def without_paths(record: RunRecord) -> RunRecord:
         for name, score in record.scores.items()
     }
     failure, reason = _failure_without_paths(record.failure), record.reason and shorten_paths(record.reason)
-    return record.model_copy(
-        update={"environment": environment, "failure": failure, "reason": reason, "scores": scores}
-    )
+    changed = {"environment": environment, "failure": failure, "reason": reason, "scores": scores}
+    return record.model_copy(update=changed)
 
 
 def _failure_without_paths(failure: Failure | None) -> Failure | None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.records.archive import Archive, LoadedArrays, PerImage
 from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, identity_of, status_of_scores
-from harness.records.untrusted import MERGED_FROM, UntrustedArchive
+from harness.records.untrusted import MERGED_FROM
 from harness.suites.suite import Suite
 
 Preference = Literal["ours", "theirs", "newest"]
@@ -80,16 +80,11 @@ class _Conflict(Exception):
     pass
 
 
-def merge(
-    suite: Suite, ours: Archive, others: Sequence[UntrustedArchive], *, prefer: Preference | None = None
-) -> Merged:
-    """Merges others' records into one's own archive, which may be empty.
+def merge(suite: Suite, ours: Archive, others: Sequence[Archive], *, prefer: Preference | None = None) -> Merged:
+    """Merges others' records into one's own archive, which may be empty; raises ``MergeConflicts``.
 
-    ``prefer`` decides conflicts run by run: for what is there already (for the earlier of two others), for what comes,
-    or for what was written last.
-
-    Raises:
-        MergeConflicts: one run in two versions, or two figures for it, and no preference.
+    Unless ``prefer`` decides them run by run: for what is there already (for the earlier of two others), for what
+    comes, or for what was written last.
     """
     identities = [identity_of(spec) for row in suite.rows() for specs in row.configurations for spec in specs]
     order = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
@@ -97,11 +92,11 @@ def merge(
     before = frozenset(runs)
     joined, left_out, conflicts, identical = set[str](), set[str](), list[str](), 0
     for other in others:
-        for record in other.archive.records:
+        for record in other.records:
             if record.identity not in order:
                 left_out.add(record.run)
                 continue
-            theirs = _pieces(record, other.archive.per_image, (other.digest, other.name))
+            theirs = _pieces(record, other.per_image, (other.digest, other.name))
             found = runs.setdefault(record.identity, theirs)
             if found is theirs:
                 continue
@@ -159,7 +154,7 @@ def _record(run: _Run) -> RunRecord:
 
 def _content(run: _Run) -> Any:
     """What a run says, whoever says it."""
-    return _training_content(run.training), {name: _canonical(figure.score) for name, figure in run.figures.items()}
+    return _training_content(run.training), {name: figure.score for name, figure in run.figures.items()}
 
 
 def _training_content(training: RunRecord) -> str:
@@ -168,10 +163,6 @@ def _training_content(training: RunRecord) -> str:
     environment = {name: value for name, value in training.environment.items() if name != "command"}
     known = [training.key, _outcome(training), content["fit"], content["failure"], environment]
     return json.dumps(known, sort_keys=True, default=str)
-
-
-def _canonical(score: ScoreRecord) -> str:
-    return json.dumps(score.model_dump(mode="json"), sort_keys=True)
 
 
 def _outcome(training: RunRecord) -> str:
@@ -242,7 +233,7 @@ def _join_figures(name: str, a: _Figure, b: _Figure) -> _Figure:
         return done[0]
     elif len(ended) == 1:
         return ended[0]
-    if _canonical(ours) == _canonical(theirs):
+    if ours == theirs:
         return (b if a.origins else a)._replace(origins=_together(a.origins, b.origins))
     return min(a, b, key=_precedence)
 
@@ -255,7 +246,8 @@ def _precedence(figure: _Figure) -> tuple[bool, float, str]:
     """One's own first; of other machines' speeds the better one, for what disturbs a measurement makes it worse."""
     score = figure.score
     value = score.value if score.stage == "speed" and score.value is not None else 0.0
-    return bool(figure.origins), -value if score.higher_is_better else value, _canonical(score)
+    content = json.dumps(score.model_dump(mode="json"), sort_keys=True)
+    return bool(figure.origins), -value if score.higher_is_better else value, content
 
 
 def _check_agreement(name: str, a: _Figure, b: _Figure) -> None:

@@ -157,21 +157,15 @@ class RunFolder:
         """Notes what stopped the run."""
         self._write("failure.json", failure)
 
-    def forget_failures(self) -> None:
-        """Removes what failed, so that it is tried again; what a model cannot do stays."""
-        self.forget(failure=True, scores=self._scored())
+    def forget(self, scores: Iterable[str] | None = None, *, only_temporary: bool = False) -> None:
+        """Removes what failed, so that it is tried again: of the scores, all or some, and what stopped the run.
 
-    def forget(self, *, failure: bool = False, temporary_failure: bool = False, scores: Iterable[str] = ()) -> None:
-        """Removes results that are to be had again, but for what the model cannot do.
-
-        That is ``failure``, what stopped the run; or ``temporary_failure``, if somebody ended it from outside; and of
-        the ``scores`` those that failed.
+        What a model cannot do stays, and where ``only_temporary`` what stopped the run unless somebody ended it.
         """
-        found = self.failure()
-        wanted = found is not None and (failure or (temporary_failure and found.is_temporary))
-        if found is not None and wanted and found.type != "Unsupported":
+        failure = self.failure()
+        if failure is not None and failure.type != "Unsupported" and (failure.is_temporary or not only_temporary):
             (self.path / "failure.json").unlink()
-        for name in scores:
+        for name in self._scored() if scores is None else scores:
             score = self.score(name)
             if score is not None and score.status in FAILURES:
                 self.score_file(name).unlink()

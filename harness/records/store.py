@@ -10,19 +10,22 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from harness.records import database
+from harness.records.database import StoreError, insert, per_image, runs, suite_runs
 from harness.records.record import RunRecord, first_problem
-from harness.records.store_faults import StoreError, explain, may_succeed_at_once
-from harness.records.store_schema import SCHEMA_VERSION, insert, migrate, per_image, runs, suite_runs, version_of
+from harness.records.run_folder import RunFolder
 from harness.support.limits import seconds_of_variable
-from harness.support.names import redact, secrets_of, without
+from harness.support.names import is_plain_name, redact, secrets_of, without
 
-__all__ = ["SCHEMA_VERSION", "Store", "StoreError"]
+__all__ = ["Artifacts", "Store", "StoreError"]
 
 _T = TypeVar("_T")
 
@@ -50,8 +53,8 @@ class Store:
         self.name = without("(malformed URL)" if _parsed(url) is None else redact(url), self._secrets)
         try:
             self._engine = self._create_engine(url)
-            if self._attempt(version_of, write=False) != SCHEMA_VERSION:
-                self._attempt(migrate)  # else nothing is locked: any number can open it while one writes
+            if self._attempt(database.version_of, write=False) != database.SCHEMA_VERSION:
+                self._attempt(database.migrate)  # else nothing is locked: any number can open it while one writes
         except (sa.exc.SQLAlchemyError, sa.exc.SAWarning, ImportError, TypeError, ValueError) as error:
             if "_engine" in vars(self):
                 self.close()
@@ -118,19 +121,17 @@ class Store:
         deletions = [table.delete().where(table.c.run == run) for run in sorted(set(names)) for table in tables]
         self.transact(lambda connection: [connection.execute(deletion) for deletion in deletions])
 
-    def refer(self, suite: str, names: Iterable[str]) -> None:
-        """Notes that a suite refers to some runs, besides those that it referred to before."""
+    def refer(self, suite: str, names: Iterable[str], *, anew: bool = False) -> None:
+        """Notes that a suite refers to some runs: to these alone, or besides those that it referred to before."""
         rows = [{"suite": suite, "run": run} for run in sorted(set(names))]
 
         def write(connection: sa.Connection) -> None:
+            if anew:
+                connection.execute(suite_runs.delete().where(suite_runs.c.suite == suite))
             for row in rows:
                 insert(connection, suite_runs, row)
 
         self.transact(write)
-
-    def forget_suite(self, suite: str) -> None:
-        """Drops all that a suite refers to, before its current plan is noted."""
-        self.transact(lambda connection: connection.execute(suite_runs.delete().where(suite_runs.c.suite == suite)))
 
     def references(self) -> dict[str, set[str]]:
         """Returns the runs that each suite refers to."""
@@ -164,12 +165,12 @@ class Store:
             with self._engine.connect().execution_options(harness_write=write) as connection, connection.begin():
                 return work(connection)
         except sa.exc.SQLAlchemyError as error:
-            if not (again and may_succeed_at_once(error)):
+            if not (again and database.may_succeed_at_once(error)):
                 raise
         return self._attempt(work, write=write, again=False)
 
     def _fault(self, where: str, error: Exception) -> StoreError:
-        text, transient = explain(error, timeout=self.timeout_seconds, secrets=self._secrets)
+        text, transient = database.explain(error, timeout=self.timeout_seconds, secrets=self._secrets)
         return StoreError(f"{where}: {text}", transient=transient)
 
     def _parse(self, run: str, text: str) -> RunRecord:
@@ -231,6 +232,36 @@ class Store:
         connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes then fails at once, without waiting, if another one wrote in between.
+    is_write = connection.get_execution_options().get("harness_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The folder ``root``, and the database that holds its records, perhaps those of other folders too.
+
+    Without a ``store_url`` the records are in the folder.
+    """
+
+    root: Path
+    store_url: str | None = field(default=None, repr=False)  # it may have a password
+
+    def folder(self, run: str) -> RunFolder:
+        """Returns a run's folder; ``ValueError`` for what is no plain name: a record may come from anywhere."""
+        if not is_plain_name(run):
+            raise ValueError(f"{run!r:.120} is no run's name: letters, digits, '@', '.', '_' and '-', and no path")
+        return RunFolder(self.root / "runs" / run)
+
+    @cached_property
+    def store(self) -> Store:
+        """The records; ``StoreError`` where the database cannot be opened."""
+        if self.store_url is None or is_store_of(self.store_url, self.root):
+            return Store.in_folder(self.root)
+        return Store(self.store_url)
+
+
 def store_file(folder: Path) -> Path:
     """Returns where the store of an artifact folder lies if no URL is given."""
     return (folder / "store.sqlite").resolve()
@@ -249,9 +280,3 @@ def _parsed(url: str) -> sa.URL | None:
         return sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         return None
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes then fails at once, without waiting, if another one wrote in between.
-    is_write = connection.get_execution_options().get("harness_write", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")

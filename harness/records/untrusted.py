@@ -11,15 +11,14 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive
-from harness.records.record import RunRecord, ScoreRecord, identity_of
-from harness.records.selection import VALID_PREFIX
+from harness.records.record import VALID_PREFIX, RunRecord, ScoreRecord, identity_of
 from harness.support.names import is_plain_name
 
 MERGED_FROM = "merged_from"
@@ -32,21 +31,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
-@dataclass(frozen=True)
-class UntrustedArchive:
-    """Somebody else's records, checked; the name of their folder, and the SHA-256 of their ``records.jsonl`` in hex."""
-
-    name: str
-    digest: str
-    archive: Archive
-
-
-def read_untrusted(path: Path) -> UntrustedArchive:
-    """Reads and checks an archive, given its folder or its ``records.jsonl``.
-
-    Raises:
-        ArchiveError: it cannot be read, or holds what no export writes; the message names the file and the place.
-    """
+def read_untrusted(path: Path) -> Archive:
+    """Reads and checks an archive, given its folder or its ``records.jsonl``; raises ``ArchiveError``."""
     folder = path.parent if path.name == RECORDS_FILE else path
     file = folder / RECORDS_FILE
     _check_size(file, MAX_RECORDS_BYTES)
@@ -66,7 +52,8 @@ def read_untrusted(path: Path) -> UntrustedArchive:
     if unknown := sorted(archive.per_image.keys() - {score.per_image for score in scores}):
         raise ArchiveError(f"{folder / PER_IMAGE_FILE}: {unknown[0]!r} belongs to no record")
     name = folder.resolve().name
-    return UntrustedArchive(name if is_plain_name(name) else "archive", hashlib.sha256(content).hexdigest(), archive)
+    name = name if is_plain_name(name) else "archive"
+    return replace(archive, name=name, digest=hashlib.sha256(content).hexdigest())
 
 
 def _check_size(file: Path, limit: int) -> None:

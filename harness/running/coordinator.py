@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.interface.spec import RunSpec
-from harness.records.artifacts import Artifacts
-from harness.records.record import FAILURES, RunRecord
-from harness.records.selection import best_configuration
+from harness.records.record import FAILURES, RunRecord, best_configuration
+from harness.records.store import Artifacts
 from harness.running.dispatch import Dispatcher
 from harness.running.inspection import PlannedRun
 from harness.running.leases import Leases
@@ -85,12 +84,10 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
     artifacts = planner.settings.artifacts
     store = artifacts.store
     if plan.suite:
-        if not partial:
-            store.forget_suite(plan.suite)
-        store.refer(plan.suite, [run.stale_run or run.run for run in runs])
+        store.refer(plan.suite, [run.stale_run or run.run for run in runs], anew=not partial)
     if planner.retry_failed:
         for run in runs:
-            artifacts.folder(run.run).forget_failures()
+            artifacts.folder(run.run).forget()
         planner.retry_failed = False  # what fails once more is not tried a third time
     interrupts = Interrupts()
     dispatcher = Dispatcher(planner, plan.limits, Leases(store), interrupts, reporter or Reporter())

@@ -222,7 +222,7 @@ class Dispatcher:
 
     def _prepare(self, planned: PlannedRun, stages: Sequence[Stage], folder: RunFolder) -> None:
         self._mend(planned, folder)
-        folder.forget(temporary_failure=True, scores=[stage.name for stage in stages])
+        folder.forget([stage.name for stage in stages], only_temporary=True)
         known = folder.description()
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried

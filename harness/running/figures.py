@@ -23,8 +23,8 @@ from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import FigureEntry
 from harness.interface.figure import ShownModel
-from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
+from harness.records.store import Artifacts
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
 from harness.report.pictures import REAL, folder_of, picture_names, sampled_record
 from harness.support.checkpoint import load_weights

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
-from harness.records.store import StoreError
+from harness.records.store import Artifacts, StoreError
 from harness.running.reporter import Reporter
 
 _RETRY_SECONDS = 0.5

@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from harness.records.database import insert
+from harness.records.database import leases as _leases
 from harness.records.store import Store, StoreError
-from harness.records.store_schema import insert
-from harness.records.store_schema import leases as _leases
 from harness.support.limits import seconds_of_variable
 
 

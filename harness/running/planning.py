@@ -26,8 +26,7 @@ from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.records.record import RunRecord, identity_of
-from harness.records.selection import VALID_PREFIX
+from harness.records.record import VALID_PREFIX, RunRecord, identity_of
 from harness.running.inspection import PlannedRun, inspect
 from harness.running.settings import Settings
 from harness.suites.suite import Row

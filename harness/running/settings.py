@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records.artifacts import Artifacts
+from harness.records.store import Artifacts
 from harness.support.limits import Limits
 
 

@@ -128,7 +128,7 @@ class Lab:
 
     @cached_property
     def _settings(self) -> Settings:
-        from harness.records.artifacts import Artifacts
+        from harness.records.store import Artifacts
         from harness.running.settings import Settings
 
         return Settings(Artifacts(self.root / "artifacts"), jobs=1, device="cpu", redo_stale=True)

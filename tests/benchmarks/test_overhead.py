@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness.records.artifacts import Artifacts
+from harness.records.store import Artifacts
 
 RUNS = 20
 SUITE = f"""

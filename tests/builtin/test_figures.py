@@ -33,8 +33,8 @@ from harness.builtin.figures.samples import NUM_IMAGES
 from harness.cli import main
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
-from harness.records.artifacts import Artifacts
 from harness.records.record import FitRecord, identity_of
+from harness.records.store import Artifacts
 from harness.report.files import check_boards, write_boards
 from harness.running.figures import Drawn, FigureMaker
 from harness.suites.suite import Suite

@@ -28,9 +28,9 @@ from pathlib import Path
 import psutil
 import typer
 
-from harness.records.artifacts import Artifacts
 from harness.records.record import RunRecord
 from harness.records.run_folder import RunFolder
+from harness.records.store import Artifacts
 
 TARGETS = ("child", "coordinator", "both")
 TIMINGS = ("fit-seconds",)

@@ -19,7 +19,7 @@ import pytest
 
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
-from harness.records.artifacts import Artifacts
+from harness.records.store import Artifacts
 
 TINKER = Path(__file__).with_name("tinker")
 

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness.records.artifacts import Artifacts
+from harness.records.store import Artifacts
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
 RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "6"))

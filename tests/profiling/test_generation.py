@@ -103,10 +103,10 @@ class Waiting(Contender):
         super().__init__()
         self.clock, self.duration, self.said = clock, seconds, said
 
-    def prepare(self, number):
+    def _prepare(self, number):
         return number
 
-    def call(self, noise, trace):
+    def _call(self, noise, trace):
         self.said(noise)
         self.clock.wait(self.duration)
         return torch.zeros(1)

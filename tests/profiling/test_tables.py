@@ -8,9 +8,8 @@ import math
 
 import pytest
 
-from harness.profiling.files import check_profile, render_profile, write_profile
+from harness.profiling.files import check_profile, headline, number, render_profile, speed_cells, write_profile
 from harness.profiling.measurement import CertificateCounts, Measurement
-from harness.profiling.page import depth_law, headline, number, speed_cells
 from harness.profiling.plot import draw_plot
 from harness.profiling.tables import tables_of
 from harness.report.charts import vega_lite
@@ -52,7 +51,7 @@ def test_the_fits_recover_the_laws_of_time_and_of_depth():
     assert found["gated", "cached"].depth.nearer == "power"
     depth = found["multiscale", "groups"].depth
     assert (depth.nearer, depth.slope_per_doubling) == ("logarithmic", pytest.approx(3.0))
-    assert depth_law(depth).startswith("3 log2(pixels) - 5")
+    assert str(depth).startswith("3 log2(pixels) - 5")
 
 
 def test_sizes_below_sixteen_are_no_points_of_a_fit():

@@ -23,8 +23,8 @@ from harness.records.archive import (
     without_paths,
     write_archive,
 )
-from harness.records.artifacts import Artifacts
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.store import Artifacts
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
 

@@ -336,7 +336,7 @@ def test_a_row_of_another_archive_is_named_by_its_path(lab):
 def test_runs_of_the_store_are_compared_by_their_images(tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
-    from harness.records.artifacts import Artifacts
+    from harness.records.store import Artifacts
 
     monkeypatch.chdir(tmp_path)
     artifacts, runs = Artifacts(tmp_path / "lab"), []

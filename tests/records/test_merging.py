@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from harness.cli import app
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
 from harness.records.merging import MergeConflicts, merge
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.records.untrusted import UntrustedArchive, read_untrusted
+from harness.records.untrusted import read_untrusted
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
 from harness.support.names import digest_of
@@ -110,7 +111,7 @@ class Machine:
     def foreign(self, runs=None, *, name=None, **changes):
         archive = self.archive(runs, **changes)
         digest = digest_of([record.model_dump(mode="json") for record in archive.records])
-        return UntrustedArchive(name or f"lab-{self.fingerprint}", digest, archive)
+        return replace(archive, name=name or f"lab-{self.fingerprint}", digest=digest)
 
 
 EMPTY = Archive((), {})
@@ -150,7 +151,7 @@ def test_speeds_of_one_run_on_two_machines_are_joined_and_all_else_stays(suite):
     ours, other = Machine(suite, "a1").archive(), Machine(suite, "b2", speed=9.0, weights="w").foreign()
     merged = merge(suite, ours, [other])
     before, after = by_run(ours)["made", 0], by_run(merged.archive)["made", 0]
-    theirs = by_run(other.archive)["made", 0].scores["sampling-latency@b2"]
+    theirs = by_run(other)["made", 0].scores["sampling-latency@b2"]
     assert after.scores == {**before.scores, "sampling-latency@b2": theirs}
     assert after.fit == before.fit
     assert after.environment["merged_from"][other.digest]["what"] == ["sampling-latency@b2"]
@@ -187,7 +188,7 @@ def test_figures_that_differ_are_named_with_both_values_and_machines(suite):
     ours, other = Machine(suite, "a1").archive(), Machine(suite, "b2", noise=1e-4).foreign()
     conflicts = conflicts_of(suite, ours, other)
     assert len(conflicts) == 4
-    values = [by_run(archive)["made", 0].scores["nll"].value for archive in (ours, other.archive)]
+    values = [by_run(archive)["made", 0].scores["nll"].value for archive in (ours, other)]
     assert f"ours is {values[0]!r} nats on CPU a1, theirs {values[1]!r} nats on CPU b2" in conflicts[0]
 
 
@@ -205,18 +206,18 @@ def test_all_conflicts_are_listed_not_the_first_alone(suite):
 
 def test_scores_per_image_that_differ_under_one_mean_are_a_conflict(suite):
     ours, other = Machine(suite, "a1").archive([("made", 0)]), Machine(suite, "b2").foreign([("made", 0)])
-    [reference] = other.archive.per_image
-    scores, images = other.archive.per_image[reference]
-    swapped = UntrustedArchive("x", other.digest, Archive(other.archive.records, {reference: (scores[::-1], images)}))
+    [reference] = other.per_image
+    scores, images = other.per_image[reference]
+    swapped = replace(other, per_image={reference: (scores[::-1], images)})
     [conflict] = conflicts_of(suite, ours, swapped)
     assert "nll differs for 4 of 4 images" in conflict
 
 
 def test_other_test_images_are_a_conflict(suite):
     ours, other = Machine(suite, "a1").archive([("made", 0)]), Machine(suite, "b2").foreign([("made", 0)])
-    [reference] = other.archive.per_image
-    moved = {reference: (other.archive.per_image[reference][0], IMAGES[::-1].copy())}
-    [conflict] = conflicts_of(suite, ours, UntrustedArchive("x", other.digest, Archive(other.archive.records, moved)))
+    [reference] = other.per_image
+    moved = {reference: (other.per_image[reference][0], IMAGES[::-1].copy())}
+    [conflict] = conflicts_of(suite, ours, replace(other, per_image=moved))
     assert "of different test images, or of another order" in conflict
 
 
@@ -233,7 +234,7 @@ def test_a_run_that_was_interrupted_here_and_is_done_there_is_done(suite):
     other = Machine(suite, "b2").foreign([("made", 0)])
     [merged] = merge(suite, ours, [other]).archive.records
     assert merged.status == "done"
-    assert merged.scores == other.archive.records[0].scores
+    assert merged.scores == other.records[0].scores
 
 
 def test_a_training_that_fails_here_and_ends_there_is_a_conflict(suite):
@@ -258,7 +259,7 @@ def test_runs_that_the_suite_does_not_list_are_left_out_by_name(suite, tmp_path)
     other = Machine(Suite.read(wider), "b2").foreign([("made", 0), ("made", 2)])
     merged = merge(suite, EMPTY, [other])
     assert [record.spec.seed for record in merged.archive.records] == [0]
-    assert merged.left_out == (other.archive.records[1].run,)
+    assert merged.left_out == (other.records[1].run,)
 
 
 def random_machines(suite, seed):
@@ -278,7 +279,7 @@ def random_machines(suite, seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_merging_is_idempotent_and_does_not_depend_on_the_order(suite, tmp_path, seed):
     own, *others = random_machines(suite, seed)
-    ours = own.archive if seed % 3 else EMPTY
+    ours = own if seed % 3 else EMPTY
     expected = contents(merge(suite, ours, others).archive, tmp_path / "expected")
     for number, order in enumerate(itertools.permutations(others)):
         together = merge(suite, ours, order).archive
@@ -313,13 +314,13 @@ def test_an_honest_archive_is_read_with_its_name_and_digest(suite, tmp_path):
         found = read_untrusted(path)
         assert found.name == "lab"
         assert found.digest == hashlib.sha256((folder / RECORDS_FILE).read_bytes()).hexdigest()
-        assert found.archive.records == read_archive(folder).records
+        assert found.records == read_archive(folder).records
 
 
 def test_committed_archives_pass_the_checks():
     for name in ("digits", "mnist-static"):
         folder = Path(__file__).parents[2] / "leaderboards" / name
-        assert len(read_untrusted(folder).archive.records) > 0
+        assert len(read_untrusted(folder).records) > 0
 
 
 def change(folder, edit):

@@ -113,7 +113,7 @@ def test_forgetting_failures_leaves_what_succeeded(folder, make_score):
     folder.write_score("nll", make_score())
     folder.write_score("fid", make_score("fid", None, status="failed"))
     folder.write_failure(Failure(stage="score", type="Died", message="killed"))
-    folder.forget_failures()
+    folder.forget()
     record = folder.collect()
     assert (record.status, list(record.scores), record.failure) == ("done", ["nll"], None)
 
@@ -169,10 +169,10 @@ def test_only_the_scores_that_are_named_are_forgotten_and_only_if_they_failed(fo
 def test_only_what_was_ended_from_outside_is_forgotten_as_temporary(folder):
     crash = Failure(stage="fit", type="Died", message="crash", status="killed", signal="SIGSEGV")
     folder.write_failure(crash)
-    folder.forget(temporary_failure=True)
+    folder.forget(only_temporary=True)
     assert folder.failure() == crash
     folder.write_failure(crash.model_copy(update={"signal": "SIGKILL"}))
-    folder.forget(temporary_failure=True)
+    folder.forget(only_temporary=True)
     assert folder.failure() is None
 
 

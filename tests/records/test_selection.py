@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.records.selection import best_configuration, validation_losses
+from harness.records.record import best_configuration
 
 
 @pytest.fixture
@@ -63,14 +63,3 @@ def test_different_figures_are_never_compared_with_each_other(make_record):
     old = make_record(scores={"valid--bits-per-dim": 0.1, "valid--nll": 90.0})
     new = make_record(scores={"valid--nll": 80.0})
     assert best_configuration([[old], [new]]) == 1
-
-
-def test_validation_losses_are_named_and_lower_is_better(make_record, make_score):
-    scores = {
-        "nll": make_score(),
-        "valid--a": make_score("a", 2.0),
-        "valid--b": make_score("b", 3.0, higher_is_better=True),
-    }
-    found = validation_losses(make_record().model_copy(update={"scores": scores}))
-    assert found == {"valid--a": 2.0, "valid--b": -3.0}
-    assert validation_losses(None) == {}

@@ -14,9 +14,9 @@ from safetensors.numpy import save
 
 from harness.interface.spec import RunSpec
 from harness.records.archive import ArchiveError, collect
-from harness.records.artifacts import Artifacts
+from harness.records.database import SCHEMA_VERSION
 from harness.records.record import Failure, FitRecord, RunRecord, identity_of
-from harness.records.store import SCHEMA_VERSION, Store, StoreError, is_store_of
+from harness.records.store import Artifacts, Store, StoreError, is_store_of
 from harness.suites.suite import Suite
 
 
@@ -115,13 +115,13 @@ def test_no_identities_find_nothing(store, make_record):
     assert store.records(identities=[]) == []
 
 
-def test_a_suite_refers_to_what_it_referred_to_before_as_well_until_it_is_forgotten(store):
+def test_a_suite_refers_to_what_it_referred_to_before_as_well_unless_it_does_so_anew(store):
     store.refer("one", ["a", "b", "a"])
     store.refer("one", ["b", "c"])
     store.refer("two", ["a"])
     assert store.references() == {"one": {"a", "b", "c"}, "two": {"a"}}
-    store.forget_suite("one")
-    assert store.references() == {"two": {"a"}}
+    store.refer("one", ["d"], anew=True)
+    assert store.references() == {"one": {"d"}, "two": {"a"}}
 
 
 def test_two_specs_have_one_identity_unless_their_trainings_differ():

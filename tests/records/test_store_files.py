@@ -14,7 +14,8 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from harness.records.store import SCHEMA_VERSION, Store, StoreError
+from harness.records.database import SCHEMA_VERSION
+from harness.records.store import Store, StoreError
 from harness.running.leases import Leases
 
 # what version 1 wrote, to the letter
@@ -144,7 +145,7 @@ def test_a_migration_that_fails_leaves_version_1(old_store, monkeypatch):
         connection.execute(sa.text("CREATE TABLE half (a TEXT)"))
         connection.execute(sa.text("nonsense"))
 
-    monkeypatch.setattr("harness.records.store_schema._STEPS", {1: fail})
+    monkeypatch.setattr("harness.records.database._STEPS", {1: fail})
     with pytest.raises(StoreError, match="syntax error"):
         Store.in_folder(old_store)
     assert rows_of(old_store / "store.sqlite", "meta") == [("schema", "1")]

@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.records.artifacts import Artifacts
-from harness.records.store import Store, StoreError
-from harness.records.store_schema import SCHEMA_VERSION
+from harness.records.database import SCHEMA_VERSION
+from harness.records.store import Artifacts, Store, StoreError
 from harness.support.environment import describe_environment
 
 SECRET = "s3cret/@:? %pass"
