@@ -65,10 +65,9 @@ class Audit(Metric):
 
 def _checks(report: AuditReport) -> list[dict[str, Any]]:
     """The verdicts as JSON, without times; statistics of four digits, which is what a board shows at most."""
-    found = [
-        result.model_dump(mode="json", exclude_defaults=True, exclude={"seconds", "seed"}) for result in report.checks
-    ]
-    for values in found:
+    found = []
+    for result in report.checks:
+        values = result.model_dump(mode="json", exclude_defaults=True, exclude={"seconds", "seed"})
         for name in {"statistic", "threshold"} & values.keys():
             if isinstance(values[name], float):
                 values[name] = float(f"{values[name]:.4g}")
