@@ -7,13 +7,17 @@ from pathlib import Path
 
 from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
+from harness.interface.data_folder import DataFolder
 from harness.interface.model import Model
 from harness.interface.spec import RunSpec
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
-from harness.running import coordinator
-from harness.running.loading import load_model
-from harness.running.settings import Settings
+from harness.running.coordinator import run_plan
+from harness.running.planning import Plan, Settings
+from harness.suites.suite import Row
+from harness.support.checkpoint import load_weights
+from harness.support.environment import choose_device
+from harness.support.randomness import isolated_rng
 
 
 def _settings(artifacts: str | Path | None, data: str | Path | None, device: str) -> Settings:
@@ -34,7 +38,11 @@ def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path 
     Raises:
         ValueError: an unknown name, a wrong hyperparameter, missing data.
     """
-    return coordinator.run(spec, _settings(artifacts, data, spec.device))
+    row = Row(spec.model, spec.dataset, spec.model, None, ((spec,),))
+    outcome = run_plan(Plan([row], _settings(artifacts, data, spec.device), Path()))
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return outcome.records[0]
 
 
 def load(
@@ -50,6 +58,20 @@ def load(
     if record is None:
         raise ValueError(f"no run {run!r} in {settings.artifacts.root}")
     return load_model(record, settings)
+
+
+def load_model(record: RunRecord, settings: Settings) -> Model:
+    """Returns a run's trained model on its device, in evaluation mode; see ``load``."""
+    folder = settings.artifacts.folder(record.run)
+    if folder.fit() is None:
+        raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
+    plugins = plugin_manager(settings.blocked).at(folder.code_folder())
+    data = loading.load_dataset(plugins, record.spec.dataset, DataFolder.resolve(settings.data))
+    device = choose_device(settings.device)
+    with isolated_rng(record.spec.seed, device):
+        model = loading.build_model(plugins, record.spec, data, device, everyones_samplers=True)
+    load_weights(folder.weights, model)
+    return model.eval()
 
 
 def with_samplers(model: loading.M) -> loading.M:

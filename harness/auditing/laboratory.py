@@ -54,8 +54,8 @@ class Laboratory:
     def wide(self) -> tuple[ImageSpec, ...]:
         """One wide space with a channel and one with three, as far as the model takes any."""
         found = list(filter(self.takes, WIDE))
-        grey, colour = ([spec for spec in found if (spec.channels > 1) == many] for many in (False, True))
-        return tuple(grey[:1] + colour[:1])
+        first = {spec.channels > 1: spec for spec in reversed(found)}
+        return tuple(first[colour] for colour in sorted(first))
 
     @cached_property
     def full(self) -> ImageSpec | None:

@@ -86,6 +86,17 @@ class Trial:
         return cls(where, quantity, p, None, smallest_defect, meaning)
 
     @classmethod
+    def follows(
+        cls, where: str, quantity: str, counts: Tensor, probs: Tensor, errors: Tensor | None = None, *, meaning: str
+    ) -> Trial:
+        """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
+        p, freedom = chi_square(counts, probs, errors)
+        total = float(counts.sum())
+        distance = float(0.5 * (counts.double() / total - probs).abs().sum())
+        words = f"{quantity} (total variation {distance:.3g})"
+        return cls(where, words, p, None, smallest_total_variation(freedom, total), meaning)
+
+    @classmethod
     def broken(cls, where: str, meaning: str) -> Trial:
         """What was found cannot be right: an exception, a wrong shape, NaN."""
         return cls(where, "", None, None, str, meaning)
@@ -177,8 +188,3 @@ def smallest_total_variation(freedom: int, total: float) -> Callable[[float], st
         return f"a total variation of {0.5 * math.sqrt(seen / total):.2g}, spread evenly"
 
     return words
-
-
-def total_variation(counts: Tensor, probs: Tensor) -> float:
-    """Returns half the sum of the absolute differences of frequencies and probabilities."""
-    return float(0.5 * (counts.double() / float(counts.sum()) - probs).abs().sum())

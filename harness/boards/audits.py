@@ -21,17 +21,11 @@ _CHECKS = TypeAdapter(tuple[CheckResult, ...])  # as the protocol of an ``audit`
 
 @dataclass(frozen=True)
 class RowAudit:
-    """The worst of what the audits of a row's runs say.
+    """The worst of what the audits of a row's runs say."""
 
-    Attributes:
-        standing: ``not audited`` also where the code of a run is not that which was audited.
-        checks: the verdicts of that audit, in its order; empty without one.
-        problem: why there is no audit, if something went wrong.
-    """
-
-    standing: Standing
-    checks: tuple[CheckResult, ...] = ()
-    problem: str = ""
+    standing: Standing  # ``not audited`` also where the code of a run is not that which was audited
+    checks: tuple[CheckResult, ...] = ()  # the verdicts of that audit, in its order
+    problem: str = ""  # why there is no audit, if something went wrong
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:

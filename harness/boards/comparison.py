@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.boards.audits import AUDIT
-from harness.boards.figures import Figure, Group
-from harness.boards.pair_tests import Basis, compare
+from harness.boards.figures import Figure, Group, pair_images
+from harness.boards.pair_tests import ALPHA, Basis, compare, decides
 from harness.boards.row import BoardRow
-from harness.boards.statistics import ALPHA, decides, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.record import VALID_PREFIX
 
@@ -66,13 +65,15 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
     """Compares two rows by the metrics named, or by all quality metrics that both have.
 
     Where one is known by an exact value and the other by a bound, or each by a bound of its own, the best figures of
-    the two are compared too, as ``likelihood``.
-
-    Raises:
-        NotComparable: other data; a metric was asked for by name that one of them lacks, or that was measured
-            differently; nothing can be compared.
+    the two are compared too, as ``likelihood``. Other data, a metric named that cannot be compared, and nothing that
+    can, are ``NotComparable``.
     """
-    _check_data(a, b)
+    if a.dataset != b.dataset:
+        raise NotComparable(f"A is scored on {a.dataset!r}, B on {b.dataset!r}: different data do not compare")
+    contents = {record.dataset_digest for row in (a, b) for record in row.records}
+    if len(contents) > 1:
+        shown = " and ".join(sorted(digest[:12] for digest in contents))
+        raise NotComparable(f"the records come from different contents of {a.dataset!r} (digests {shown})")
     differences: list[Difference] = []
     refused: dict[str, str] = {}
     for metric in metrics or _shared(a, b):
@@ -88,15 +89,6 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
         has = f"A has {_list(_quality(a))}; B has {_list(_quality(b))}"
         raise NotComparable("; ".join(refused.values()) or f"no quality metric is shared on {a.dataset!r}: {has}")
     return RowComparison(tuple(differences), refused)
-
-
-def _check_data(a: BoardRow, b: BoardRow) -> None:
-    if a.dataset != b.dataset:
-        raise NotComparable(f"A is scored on {a.dataset!r}, B on {b.dataset!r}: different data do not compare")
-    contents = {record.dataset_digest for row in (a, b) for record in row.records}
-    if len(contents) > 1:
-        shown = " and ".join(sorted(digest[:12] for digest in contents))
-        raise NotComparable(f"the records come from different contents of {a.dataset!r} (digests {shown})")
 
 
 def _quality(row: BoardRow) -> list[str]:
@@ -205,7 +197,9 @@ def _conclude(
     ahead, behind = reversed(kinds) if winner == "B" else kinds
     below, above = ("above", "below") if rising else ("below", "above")
     if not decides(ahead, behind):
-        why = f"{_an(kinds[0])} and {_an(kinds[1])} have no order"
+        of_each = {"exact": "an exact value", "lower bound": "a lower bound"}
+        a, b = (of_each.get(kind, f"an {kind}") for kind in kinds)
+        why = f"{a} and {b} have no order"
         if (ahead, behind) == ("exact", "upper bound"):
             why = f"{loser}'s bound lies {above} {winner}'s exact value, and a bound may hide a better model"
         return None, f"nothing follows: {why}"
@@ -213,10 +207,6 @@ def _conclude(
         return winner, f"{winner}'s bound lies {below} {loser}'s exact value: {winner} is better"
     by_bounds = ", by the bounds: they are compared as the promises that they are" if ahead == "upper bound" else ""
     return winner, f"{winner} is better{by_bounds}"
-
-
-def _an(kind: ScoreKind) -> str:
-    return f"{'a' if kind == 'lower bound' else 'an'} {kind if kind != 'exact' else 'exact value'}"
 
 
 def _rests_on(basis: Basis, num_images: int | None, seeds: tuple[int, int]) -> str:

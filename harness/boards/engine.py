@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from harness.boards.pair_tests import rank
 from harness.boards.row import BoardRow, Problem
@@ -32,7 +31,8 @@ class Engine:
 
     def _all_columns(self) -> tuple[Column, ...]:
         """The board's own columns between those that every board has; without a cell, the engine makes it."""
-        apart = dict.fromkeys(key for name in self.rows.datasets for part in self._parts(name) for key in part[1])
+        parts = [part for name in self.rows.datasets for part in self.board.parts(self.rows.on(name))]
+        apart = dict.fromkeys(key for _, keys, _ in parts for key in keys)
         shown = {key: key.capitalize() for key in self.board.shows}
         before = [
             _common("dataset", lambda row: Cell(row.dataset)),
@@ -63,14 +63,11 @@ class Engine:
         """Returns the tables of a dataset, of which the last has the lines of what is missing."""
         rows = self.rows.on(dataset)
         problems = {row.label: self._problems(row) for row in rows}
-        made = [self._table(part, title, apart, problems) for title, apart, part in self._parts(dataset)]
-        made = made or [Table(self.columns, ())]
+        parts = self.board.parts(rows)
+        made = [self._table(part, title, apart, problems) for title, apart, part in parts] or [Table(self.columns, ())]
         shown = {line.cells["label"].value for table in made for line in table.lines}
         missing = [self._missing(row, problems[row.label]) for row in rows if row.label not in shown]
         return [*made[:-1], replace(made[-1], lines=(*made[-1].lines, *missing))]
-
-    def _parts(self, dataset: str) -> Sequence[tuple[str, Mapping[str, str], Rows]]:
-        return self.board.parts(self.rows.on(dataset))
 
     def _has_figure(self, row: BoardRow) -> bool:
         return any(column.required and column.of(row) is not None for column in self.own)
@@ -97,11 +94,10 @@ class Engine:
         also = {key: Cell(value) for key, value in apart.items()}
         lines = []
         for row in sorted(shown, key=lambda row: _ORDER.index(places[row.label])):
-            cells, interval, why = self._cells(row, by), intervals.get(row.label), problems[row.label]
-            if interval is not None:
+            cells, why = self._cells(row, by) | also | {"problems": _said(problems[row.label])}, problems[row.label]
+            if (interval := intervals.get(row.label)) is not None:
                 more = {"_best": interval.best, "_worst": interval.worst}
                 cells |= {"rank": Cell(text=str(interval), more=more), "tests_rest_on": Cell(ranks.basis or None)}
-            cells |= {"problems": _said(why), **also}
             lines.append(Line(cells, row, interval, places[row.label], why))
         return Table(self.columns, tuple(lines), title, ranks, by)
 
@@ -186,8 +182,7 @@ def _parameters(row: BoardRow) -> Cell | None:
 
 
 def _trained(name: str, row: BoardRow) -> Cell:
-    value: Any = row.training[name]
-    return Cell(value)
+    return Cell(row.training[name])
 
 
 def _training(row: BoardRow) -> Cell | None:

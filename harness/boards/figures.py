@@ -1,4 +1,8 @@
-"""Figure: what the seeds of a row scored by one metric, with the spreads over seeds and over images."""
+"""Figure: what the seeds of a row scored by one metric, with the spreads over seeds and over images.
+
+Two sources of variance are kept apart. A *seed* belongs to one model (seed 0 of two models has nothing in common), a
+test *image* is shared by all models and is recognised by its content.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,57 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from harness.boards.statistics import Floats, Integers, Measured, ScoreMatrix, deviation, mean, pair_images
 from harness.interface.spec import ScoreKind
 from harness.records.record import RunRecord, ScoreRecord
 from harness.support.numbers import ten_digits
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Arrays = tuple[Floats, Integers]
 PerImage = Mapping[str, Arrays]
 """By a score's ``per_image`` name: (N,) scores and (N,) digests of the images."""
 
+# Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
+ROUNDING = 1e-12
+
 _MIRRORED: dict[ScoreKind, ScoreKind] = {"upper bound": "lower bound", "lower bound": "upper bound"}
+
+
+@dataclass(frozen=True)
+class ScoreMatrix:
+    """One model's scores, an image a column and a training a row."""
+
+    values: Floats  # (S, N) float64; the mean over draws where the data are random
+    images: Integers  # (N,) int64, the digest of each image's content; copies of one image share a digest
+
+    def __post_init__(self) -> None:
+        values, images = self.values, self.images
+        if values.ndim != 2 or values.size == 0 or values.dtype != np.float64:
+            raise ValueError(f"values must be (S, N) float64, not {values.shape} {values.dtype}")
+        if images.shape != values.shape[1:] or images.dtype != np.int64:
+            raise ValueError(f"images must be ({values.shape[1]},) int64, not {images.shape} {images.dtype}")
+        if not np.isfinite(values).all():
+            seed, image = np.argwhere(~np.isfinite(values))[0]
+            raise ValueError(f"the score of seed {seed}, image {image} is {values[seed, image]}, which is not finite")
+
+    @property
+    def standard_error(self) -> float | None:
+        """Over images, of the images' means over seeds; None for one image."""
+        num_images = len(self.images)
+        return None if num_images == 1 else deviation(self.values.mean(axis=0)) / math.sqrt(num_images)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure as the tests take it: lower is better."""
+
+    values: Floats  # (S,) one for each seed
+    matrix: ScoreMatrix | None  # the scores per image, where every seed has them
+    error: float | None  # the standard error of the mean over seeds by resampling, where it is known
+    kind: ScoreKind
 
 
 @dataclass(frozen=True)
@@ -201,11 +245,28 @@ def _order(images: bytes) -> tuple[Integers, Integers]:
     return order, digests[order]
 
 
+def deviation(values: Floats) -> float:
+    """Returns the standard deviation of at least two numbers; zero where they differ by no more than rounding."""
+    found = float(np.std(values, ddof=1))
+    return 0.0 if found <= ROUNDING * float(np.abs(values).max()) else found
+
+
+def pair_images(first: Integers, second: Integers) -> tuple[Integers, Integers]:
+    """Pairs images by content: two (P,) int64 arrays of positions in (N,) and (M,) int64 digests.
+
+    Copies of one image are paired in order of occurrence, what is left over is dropped.
+    """
+    sides = [pd.DataFrame({"image": images, "place": np.arange(len(images))}) for images in (first, second)]
+    sides = [side.assign(copy=side.groupby("image").cumcount()) for side in sides]
+    pairs = sides[0].merge(sides[1], on=["image", "copy"])
+    return pairs["place_x"].to_numpy(), pairs["place_y"].to_numpy()
+
+
 def mean_of(values: Sequence[float], factor: float = 1.0) -> float:
     """Returns the mean times a factor, of ten digits; what is not computed stands as it was recorded."""
     if factor == 1.0 and all(value == values[0] for value in values):
         return values[0]
-    return ten_digits(mean(values) * factor)
+    return ten_digits(float(np.mean(np.asarray(values, dtype=np.float64))) * factor)
 
 
 def _mean_square(values: Sequence[float]) -> float:

@@ -60,7 +60,9 @@ class Leaderboard:
         items = rows_of(records, suite, per_image=per_image, published=published)
         metrics = suite.metrics if suite is not None else items[0].metrics if items else ()
         self.rows = Rows.of(items, metrics)
-        self._given = plugins
+        self.title = "Leaderboard" if suite is None else suite.title
+        self.datasets = self.rows.datasets  # in the suite's order
+        self._plugins = plugin_manager() if plugins is None else plugins
         self._engine = lru_cache(maxsize=None)(lambda board: Engine(self.board(board), self.rows))
         self._tables = lru_cache(maxsize=None)(lambda board, dataset: self._engine(board).tables(dataset))
 
@@ -81,16 +83,6 @@ class Leaderboard:
             published = load_published(file)
         return cls(archive.records, suite, per_image=archive.per_image, published=published)
 
-    @property
-    def title(self) -> str:
-        """The suite's title."""
-        return "Leaderboard" if self.suite is None else self.suite.title
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """The datasets in the suite's order."""
-        return self.rows.datasets
-
     @cached_property
     def boards(self) -> tuple[str, ...]:
         """The boards that the metrics have something to say on, in the order in which the metrics name them."""
@@ -106,10 +98,6 @@ class Leaderboard:
             if metrics:
                 places[name] = min(map(order.index, metrics))
         return tuple(sorted(places, key=lambda name: (places[name], name not in found, name)))
-
-    @cached_property
-    def _plugins(self) -> PluginManager:
-        return plugin_manager() if self._given is None else self._given
 
     def board(self, name: str) -> Board:
         """Returns the board of a name: the one that is registered, else one of the default engine.

@@ -49,11 +49,8 @@ def find_pair(
     """Returns the two rows that are meant, on each dataset that both are on.
 
     A name is first taken as a run or a label, then as a model, then as the beginning of a run's name or a label. A name
-    that several sources know means the one in the source where the other name is found too.
-
-    Raises:
-        NotFound: an unknown name, or one that several rows or runs have.
-        NotComparable: the two share no dataset.
+    that several sources know means the one in the source where the other name is found too. A name that is unknown, or
+    that several rows have, is ``NotFound``.
     """
     found_a, found_b = _find(a, sources_a, dataset), _find(b, sources_b, dataset)
     common = {side.source for side in found_a} & {side.source for side in found_b}

@@ -30,10 +30,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from harness.boards.statistics import ALPHA, ROUNDING, Floats, Integers, Measured, decides, deviation, pair_images
+from harness.boards.figures import ROUNDING, Floats, Integers, Measured, deviation, pair_images
 from harness.support import numbers
 
 Basis = Literal["seeds x images", "seeds", "images", "resampling"]
+
+ALPHA = 0.05
 
 _CHUNK = 64  # rows that are tested against all others at once
 _CANCELLED = 1e-4  # of |a|^2 + |b|^2: above it, the product keeps twelve of sixteen digits
@@ -113,6 +115,18 @@ def rank(figures: Sequence[Measured]) -> Ranks:
     intervals = tuple(RankInterval(1 + lost[k], number - won[k]) for k in range(number))
     bases = tuple(basis for basis in get_args(Basis) if basis in tests.bases)
     return Ranks(intervals, bases, tests.num_tested, number * (number - 1) // 2 - tests.num_tested)
+
+
+def decides(lower: npt.ArrayLike, higher: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Tells for pairs of kinds whether a significantly lower figure is proven better, where lower is better.
+
+    - Equal kinds compare by value: exact values, bounds as the promises that they are, estimates as estimates.
+    - An upper bound below an exact value is better, for its true value is lower still.
+    - An exact value below an upper bound proves nothing: the bound may hide a better model.
+    - Any other mixture is left unordered.
+    """
+    low, high = np.asarray(lower, dtype=object), np.asarray(higher, dtype=object)
+    return np.asarray((low == high) | ((low == "upper bound") & (high == "exact")), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -221,7 +235,7 @@ def _of_images(figures: Sequence[Measured], columns: Integers) -> _Rows:
 
 def _of_seeds(figures: Sequence[Measured]) -> _Rows:
     """Rows by one figure for each seed."""
-    errors = np.array([math.nan if figure.error is None else figure.error for figure in figures])
+    errors = np.array([figure.error for figure in figures], dtype=np.float64)  # NaN for None
     return _of_values([figure.values for figure in figures])._replace(error=errors)
 
 

@@ -136,20 +136,17 @@ class BoardRow:
     def training(self) -> dict[str, Any]:
         """How the row was trained, means over seeds, and the size of the model."""
         fits = [record.fit for record in self.records if record.fit is not None]
-        tried = [self.configurations, *(record.configurations_tried for record in self.records)]
-        budgets = dict.fromkeys(record.spec.budget or "the model's own" for record in self.records)
-        means = {
-            f"fit_{name}": mean_of([float(getattr(fit, name)) for fit in fits]) if fits else None
-            for name in ("epochs", "steps", "seconds")
-        }
-        return {
+        budgets = [record.spec.budget or "the model's own" for record in self.records]
+        found: dict[str, Any] = {
             "parameters_sampling": self.first("parameters-sampling"),
             "parameters_training": self.first("parameters-training"),
-            "budget": "; ".join(budgets),
-            **means,
+            "budget": "; ".join(dict.fromkeys(budgets)),
             "checkpoint": "; ".join(dict.fromkeys(fit.checkpoint for fit in fits)),
-            "configurations_tried": max(tried),
+            "configurations_tried": max(self.configurations, *(it.configurations_tried for it in self.records), 1),
         }
+        for name in ("epochs", "steps", "seconds"):
+            found[f"fit_{name}"] = mean_of([float(getattr(fit, name)) for fit in fits]) if fits else None
+        return found
 
     @cached_property
     def audit(self) -> RowAudit:

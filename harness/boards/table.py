@@ -15,21 +15,13 @@ Place = Literal["ranked", "unranked", "audit failed", "reference", "missing"]
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its cells by the keys of their columns, and where it stands.
+    """A row of a table: its cells by the keys of their columns, and where it stands."""
 
-    Attributes:
-        cells: by column; a column without a cell is empty.
-        row: what it is made of; None in a table of texts.
-        rank: None where the row has no rank.
-        place: ``reference`` rows are floors and ceilings; those whose audit failed are listed after all others.
-        problems: why seeds, or all, have no figure.
-    """
-
-    cells: Mapping[str, Cell]
-    row: BoardRow | None = None
+    cells: Mapping[str, Cell]  # a column without a cell is empty
+    row: BoardRow | None = None  # what it is made of; None in a table of texts
     rank: RankInterval | None = None
-    place: Place = "unranked"
-    problems: tuple[Problem, ...] = ()
+    place: Place = "unranked"  # ``reference`` rows are floors and ceilings
+    problems: tuple[Problem, ...] = ()  # why seeds, or all, have no figure
 
 
 @dataclass(frozen=True)
@@ -59,9 +51,8 @@ class Table:
     @classmethod
     def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
         """Returns a table of printed cells; ``numeric`` names the columns that are aligned right."""
-        columns = [
-            Column(name, name, style="count" if name in numeric else "text", parts={"": "string"}) for name in headers
-        ]
+        texts = [Column(name, name, style="text", parts={"": "string"}) for name in headers]
+        columns = [replace(column, style="count") if column.key in numeric else column for column in texts]
         lines = [{name: Cell(text, text=text) for name, text in zip(headers, row, strict=True)} for row in rows]
         return cls(tuple(columns), tuple(map(Line, lines)))
 

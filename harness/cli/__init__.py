@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
-from harness.cli import audit, authoring, boards, comparing, figures, inspect, listing, profiling, running
+from harness.cli import audit, boards, comparing, inspect, profiling, running
 from harness.cli.context import Context, fail
 
 app = typer.Typer(
@@ -19,22 +20,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "list": listing.list_entries,
-    "plugins": listing.list_plugins,
+    "list": inspect.list_entries,
+    "plugins": inspect.list_plugins,
     "run": running.run,
     "status": running.status,
     "show": running.show,
-    "sample": inspect.sample,
+    "sample": running.sample,
     "doctor": inspect.doctor,
     "clean": inspect.clean,
     "leaderboard": boards.leaderboard,
     "export": boards.export,
-    "figure": figures.figure,
+    "figure": boards.figure,
     "compare": comparing.compare,
     "merge": comparing.merge,
     "audit": audit.audit,
-    "new-plugin": authoring.new_plugin,
-    "schema": authoring.schema,
+    "new-plugin": inspect.new_plugin,
+    "schema": inspect.schema,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
@@ -59,8 +60,14 @@ def _options(
         [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
     ),
 ) -> None:
-    context.obj = Context.make(artifacts, data, plugin, store)
+    context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
     context.call_on_close(context.obj.close)
+
+
+def _blocked(plugin: str) -> str:
+    if not plugin.startswith("no:") or len(plugin) == 3:
+        fail(f"-p {plugin!r}: write -p no:NAME to block the plugin NAME")
+    return plugin[3:]
 
 
 def main() -> None:

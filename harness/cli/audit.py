@@ -215,8 +215,8 @@ def code_images(
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
 
+    from harness.api import load_model
     from harness.auditing import coding
-    from harness.running.loading import load_model
     from harness.support.files import write_atomically
 
     if weights is not None:

@@ -1,7 +1,8 @@
-"""``harness leaderboard`` and ``export``: from records to tables."""
+"""``harness leaderboard``, ``export`` and ``figure``: from records to tables, and to pictures beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,15 @@ import typer
 
 from harness.cli import completion
 from harness.cli.completion import SUITE_ARGUMENT
-from harness.cli.context import JSON_OPTION, fail, print_json, suite_path
+from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, suite_path
 
 if TYPE_CHECKING:
     from harness.boards.leaderboard import Leaderboard
-    from harness.cli.context import Context
     from harness.records.archive import Archive
+    from harness.running.figures import Drawn, FigureMaker
     from harness.suites.suite import Suite
+
+_FROM_STORE_OPTION = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl.")
 
 
 def leaderboard(
@@ -24,7 +27,7 @@ def leaderboard(
     check: bool = typer.Option(
         False, "--check", help="Write nothing; fail if a committed table is not what its records give."
     ),
-    from_store: bool = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl."),
+    from_store: bool = _FROM_STORE_OPTION,
     output: str = typer.Option(None, "-o", "--output", help="Write the boards here; beside the suite by default."),
     board: str = typer.Option(None, "--board", help="Print this board alone; nothing is written."),
     format_name: str = typer.Option(
@@ -36,36 +39,34 @@ def leaderboard(
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
     from harness.records.archive import RECORDS_FILE
     from harness.report.files import check_boards, render_board, write_boards
-    from harness.report.pictures import FOLDER
+    from harness.report.pages import FOLDER
 
     if format_name not in (None, *completion.FORMATS):
         raise ValueError(f"--format {format_name!r}: it is one of {', '.join(completion.FORMATS)}")
     path = suite_path(suite)
     folder = path.with_suffix("")
-    if check and (from_store or not (folder / RECORDS_FILE).exists()):
-        fail(f"--check: there is no {folder / RECORDS_FILE}; 'harness export {path}' writes it from the store")
+    records, target = folder / RECORDS_FILE, Path(output or folder)
+    if check and (from_store or not records.exists()):
+        fail(f"--check: there is no {records}; 'harness export {path}' writes it from the store")
     boards, archived = read_leaderboard(context.obj, path, from_store=from_store)
-    target = Path(output) if output else folder
     if check:
-        differing = check_boards(boards, target)
-        if differing:
+        if differing := check_boards(boards, target):
             pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
             what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
             fail(f"{what}; 'harness leaderboard {path}' rewrites it")
         typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
-        return
-    if board is not None or format_name is not None:
+    elif board is not None or format_name is not None:
         for name in boards.boards if board is None else (board,):
             typer.echo(render_board(boards, name, format_name or "markdown"))
-        return
-    written = write_boards(boards, target)
-    if json:
-        print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
-        return
-    for file in written:
-        if file.suffix == ".md":
-            typer.echo(file.read_text(encoding="utf-8"))
-    typer.echo(f"from {folder / RECORDS_FILE if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+    else:
+        written = write_boards(boards, target)
+        if json:
+            print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
+            return
+        for file in written:
+            if file.suffix == ".md":
+                typer.echo(file.read_text(encoding="utf-8"))
+        typer.echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
 
 
 def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, bool]:
@@ -100,11 +101,11 @@ def export(
 ) -> None:
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
     from harness.records.archive import write_archive
-    from harness.report.pictures import QUALITY
+    from harness.report.pages import FOLDER, QUALITY
     from harness.suites.suite import Suite
 
     path = suite_path(suite)
-    chosen, folder = Suite.read(path), Path(output) if output else path.with_suffix("")
+    chosen, folder = Suite.read(path), Path(output or path.with_suffix(""))
     archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
@@ -113,19 +114,13 @@ def export(
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and QUALITY in scored):
         from harness.boards.leaderboard import Leaderboard
-        from harness.cli.figures import maker_of, say
-        from harness.report.pictures import FOLDER
 
         boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
-        say(maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
+        _say(_maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
 
 
 def collect_from_store(options: Context, suite: Suite) -> Archive:
-    """Returns the store's current results of a suite.
-
-    Raises:
-        StaleRecords: some are of code, data or metrics that have changed since.
-    """
+    """Returns the store's current results of a suite, none of code, data or metrics that have changed since."""
     from harness.records.archive import collect
     from harness.running.coordinator import plan_suite
 
@@ -133,3 +128,86 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
     return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)
+
+
+def figure(
+    context: typer.Context,
+    name: str = typer.Argument(help="Which; 'harness list figures' names them.", autocompletion=completion.figures),
+    target: str = typer.Argument(
+        metavar="SUITE|MODEL", help="A suite; or a model as it is initialised, such as pixelcnn:layers=5.",
+        autocompletion=completion.figured,
+    ),
+    output: str = typer.Option(
+        None, "-o", "--output", help="Of a suite, the folder to write into, else the boards'; of a model, the file."
+    ),
+    formats: str = typer.Option("svg", "--format", help="Of charts: svg, png, html, or several with commas."),
+    again: bool = typer.Option(False, "--again", help="Draw what is up to date as well."),
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail if a chart is not what its records give."),
+    from_store: bool = _FROM_STORE_OPTION,
+    size: int = typer.Option(28, "--size", min=1, help="Of a model: height of square images."),
+    channels: int = typer.Option(1, "--channels", min=1, help="Of a model: channels of the images."),
+    levels: int = typer.Option(2, "--levels", min=2, max=256, help="Of a model: levels of an entry."),
+) -> None:  # fmt: skip
+    """Draw a figure of a suite, beside its boards, or of a model: PNG for images, SVG and Vega-Lite for charts."""
+    from harness.report.charts import FORMATS
+
+    wanted = [part.strip() for part in formats.split(",")]
+    if unknown := [part for part in wanted if part not in FORMATS]:
+        raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(FORMATS)}")
+    options: Context = context.obj
+    path = suite_path(target)
+    if not path.exists() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
+        for file in _figure_of_model(options, name, target, (channels, size, size, levels), output, wanted):
+            typer.echo(str(file))
+        return
+    boards, _ = read_leaderboard(options, path, from_store=from_store)
+    maker = _maker_of(options, boards, Path(output or path.with_suffix("")), path.parent, wanted)
+    if not check:
+        _say(maker.draw(name, again=again), name, maker.folder)
+    elif differing := maker.check(name):
+        fail(f"{', '.join(differing)} in {maker.folder}: not what the records give; without --check they are drawn")
+    else:
+        typer.echo(f"{maker.folder}: the figure {name} is what the records give")
+
+
+def _figure_of_model(
+    options: Context, name: str, text: str, shape: tuple[int, int, int, int], output: str, formats: list[str]
+) -> list[Path]:
+    import torch
+
+    from harness.cli.profiled import profiled, row_of
+    from harness.interface.figure import ShownModel
+    from harness.interface.spec import ImageSpec
+    from harness.profiling.generation import NUM_CLASSES
+    from harness.profiling.resources import random_data
+    from harness.running.figures import draw_model
+    from harness.support.names import slug
+    from harness.support.randomness import isolated_rng
+
+    row = row_of(options, text)
+    with isolated_rng(0, torch.device("cpu")):
+        model = profiled(options, row, "cpu", Path()).make(ImageSpec(*shape, NUM_CLASSES)).eval()
+    stem = Path(output).with_suffix("") if output else Path(f"{name}-{slug(text)}")
+    return draw_model(options.plugins, name, ShownModel(row.row_label, model, random_data(model)), stem, formats)
+
+
+def _maker_of(
+    options: Context, leaderboard: Leaderboard, folder: Path, code_folder: Path, formats: Sequence[str] = ("svg",)
+) -> FigureMaker:
+    """Returns what draws a suite's figures into a folder; ``code_folder`` holds the files that the suite names."""
+    from harness.interface.data_folder import DataFolder
+    from harness.running.figures import FigureMaker
+
+    plugins, data = options.plugins.at(code_folder), DataFolder.resolve(options.data)
+    return FigureMaker(leaderboard, folder, artifacts=options.artifacts, plugins=plugins, data=data, formats=formats)
+
+
+def _say(drawn: Drawn, name: str, folder: Path) -> None:
+    """Says what became of a figure."""
+    removed = f", {len(drawn.removed)} files of other trainings removed" if drawn.removed else ""
+    typer.echo(
+        f"{folder}: {name}: {len(drawn.written)} files written, {len(drawn.kept)} pictures up to date, "
+        f"{len(drawn.left_out)} left out{removed}"
+    )
+    for (label, dataset), reason in drawn.left_out.items():
+        echo(f"no picture of {label!r} on {dataset}: {reason}", err=True)

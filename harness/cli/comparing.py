@@ -194,7 +194,10 @@ def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:
 def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
     echo(a.row.dataset)
     for letter, side in (("A", a), ("B", b)):
-        echo(f"  {letter}  {side.row.label} ({side.source}{_missing(side)})")
+        planned, there = len(side.row.seeds), len(side.row.records)
+        done = sum(record.status == "done" for record in side.row.records)
+        missing = f", {done} of {planned} seed{'s' if planned > 1 else ''} done"
+        echo(f"  {letter}  {side.row.label} ({side.source}{'' if planned == there == done else missing})")
     echo()
     print_table(["metric", "unit", "A", "B", "B - A", "95 % interval", "p"], list(map(_cells, result.differences)))
     echo()
@@ -207,14 +210,6 @@ def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
     for letter, side in (("A", a), ("B", b)):
         if side.row.audit.failed:
             echo(f"✗ {letter} failed its audit ({side.row.audit.names}): no board ranks it")
-
-
-def _missing(side: Side) -> str:
-    planned, there = len(side.row.seeds), len(side.row.records)
-    finished = sum(record.status == "done" for record in side.row.records)
-    if planned == there == finished:
-        return ""
-    return f", {finished} of {planned} seed{'s' if planned > 1 else ''} done"
 
 
 def _cells(difference: Difference) -> Sequence[str]:

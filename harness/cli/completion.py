@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 PREFERENCES = ("ours", "theirs", "newest")
 FORMATS = ("markdown", "csv", "latex")
+MODEL_KINDS = ("exact", "latent", "implicit")
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/+-]*")
 _LEADERBOARDS = Path("leaderboards")
 _NO_SUITES = ("published.toml", "pyproject.toml")
 
 
-def _quietly(find: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+def _quietly(*finders: Callable[[typer.Context], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
-            names = sorted(set(find(ctx)))
+            names = {name for find in finders for name in find(ctx)}
         except Exception:  # a broken plugin or store is said by the command itself
             return []
-        return [name for name in names if name.startswith(incomplete) and _HARMLESS.fullmatch(name)]
+        return sorted(name for name in names if name.startswith(incomplete) and _HARMLESS.fullmatch(name))
 
     return complete
 
@@ -76,7 +77,7 @@ def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
     return find
 
 
-def _kinds(ctx: typer.Context) -> list[str]:
+def _kinds(_: typer.Context) -> list[str]:
     from harness.discovery.manager import KINDS
 
     return [f"{kind}s" for kind in KINDS]
@@ -91,30 +92,26 @@ def _only(ctx: typer.Context) -> list[str]:
 def _runs(ctx: typer.Context) -> list[str]:
     """Those with a folder, and those in the store, which is read alone: completing makes none, and migrates none."""
     root = Path(ctx.find_root().params.get("artifacts") or ".harness")
-    runs = [path.name for path in (root / "runs").glob("*")]
+    found = [path.name for path in (root / "runs").glob("*")]
     with contextlib.suppress(sqlite3.Error):
         uri = f"{(root / 'store.sqlite').resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0.5)) as connection:
-            runs += [str(run) for (run,) in connection.execute("select run from runs")]
-    return runs
+            found += [str(run) for (run,) in connection.execute("select run from runs")]
+    return found
 
 
 suites = _quietly(lambda _: _files(profiles=False))
 profiles = _quietly(lambda _: _files(profiles=True))
-models = _quietly(_registered("model"))
-metrics = _quietly(_registered("metric"))
-datasets = _quietly(_registered("dataset"))
-figures = _quietly(_registered("figure"))
-executors = _quietly(_registered("executor"))
-runs = _quietly(_runs)
-rows = _quietly(lambda ctx: [*_in_suites("models"), *_runs(ctx)])
-audited = _quietly(lambda ctx: [*_registered("model")(ctx), *_runs(ctx)])
-figured = _quietly(lambda ctx: [*_files(profiles=False), *_registered("model")(ctx)])
-only = _quietly(_only)
-preferences = _quietly(lambda _: PREFERENCES)
-kinds = _quietly(_kinds)
-formats = _quietly(lambda _: FORMATS)
+metrics, datasets = _quietly(_registered("metric")), _quietly(_registered("dataset"))
+figures, executors = _quietly(_registered("figure")), _quietly(_registered("executor"))
+runs, only, kinds = _quietly(_runs), _quietly(_only), _quietly(_kinds)
+rows = _quietly(lambda _: _in_suites("models"), _runs)
+audited = _quietly(_registered("model"), _runs)
+figured = _quietly(lambda _: _files(profiles=False), _registered("model"))
+preferences, formats = _quietly(lambda _: PREFERENCES), _quietly(lambda _: FORMATS)
+model_kinds = _quietly(lambda _: MODEL_KINDS)
 
 SUITE_ARGUMENT = typer.Argument(
     help="A suite: a TOML file, or the name of one in leaderboards/.", autocompletion=suites
 )
+RUN_ARGUMENT = typer.Argument(help="A run's name, or its beginning.", autocompletion=runs)

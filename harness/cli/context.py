@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
-from harness.support.names import printable
+from harness.support.names import did_you_mean, printable
 
 if TYPE_CHECKING:
     from harness.discovery.manager import PluginManager
     from harness.interface.dataset import Dataset
     from harness.records.record import RunRecord
     from harness.records.store import Artifacts
-    from harness.running.settings import Settings
+    from harness.running.planning import Settings
     from harness.suites.suite import Suite
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON, for scripts.")
@@ -34,31 +35,16 @@ class Context:
     blocked: tuple[str, ...]
     store_url: str | None = field(default=None, repr=False)
 
-    @classmethod
-    def make(cls, artifacts: str, data: str | None, plugins: Sequence[str], store: str | None = None) -> Context:
-        """Reads the global options."""
-        blocked = []
-        for item in plugins:
-            if not item.startswith("no:") or len(item) == 3:
-                fail(f"-p {item!r}: write -p no:NAME to block the plugin NAME")
-            blocked.append(item[3:])
-        return cls(Path(artifacts), Path(data) if data else None, tuple(blocked), store or None)
-
     @property
     def plugins(self) -> PluginManager:
-        """The installed plugins; files that names mention are relative to the working folder.
-
-        Raises:
-            ValueError: ``-p`` blocks something that is not installed, or is built in.
-        """
+        """The installed plugins; files that names mention are relative to the working folder."""
         from harness.discovery.manager import plugin_manager
-        from harness.support.names import did_you_mean
 
         manager = plugin_manager(self.blocked)
-        found = {info.name: info.blocked for info in manager.plugins}
+        found = {info.name: info for info in manager.plugins}
         for name in self.blocked:
-            if not found.get(name, False):
-                others = [info.name for info in manager.plugins if info.distribution != "genharness"]
+            if name not in found or not found[name].blocked:
+                others = [info.name for info in found.values() if info.distribution != "genharness"]
                 why = "is built in" if name in found else f"is not installed{did_you_mean(name, others)}"
                 raise ValueError(f"-p no:{name}: the plugin {name!r} {why}")
         return manager
@@ -90,7 +76,7 @@ class Context:
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
-        from harness.running.settings import Settings
+        from harness.running.planning import Settings
 
         return Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
 
@@ -101,19 +87,15 @@ class Context:
 
     def find_run(self, prefix: str) -> RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
-        from harness.support.names import did_you_mean
-
-        records = self.artifacts.store.records()
-        found = [record for record in records if record.run == prefix] or [
-            record for record in records if record.run.startswith(prefix)
-        ]
+        records = {record.run: record for record in self.artifacts.store.records()}
+        found = [prefix] if prefix in records else [run for run in records if run.startswith(prefix)]
         if not found:
-            hint = did_you_mean(prefix, [record.run for record in records]) if records else ": the store is empty"
+            hint = did_you_mean(prefix, records) if records else ": the store is empty"
             where = self.artifacts_root if self.store_url is None else self.artifacts.store.name
             raise ValueError(f"no run {prefix!r} in {where}{hint}")
         if len(found) > 1:
-            raise ValueError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(r.run for r in found[:5])}")
-        return found[0]
+            raise ValueError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(found[:5])}")
+        return records[found[0]]
 
 
 def suite_path(name: str) -> Path:
@@ -142,6 +124,42 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return name.strip(), toml_value(value.strip())
 
 
+def spread(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Returns a command line in which each of ``options`` stands before every one of the values that follow it.
+
+    Values are words up to the next one that begins with a hyphen; what stands between commas is a value of its own.
+
+    >>> spread(["a", "--sizes", "8", "16,32", "-n", "1"], ["--sizes"])
+    ['a', '--sizes', '8', '--sizes', '16', '--sizes', '32', '-n', '1']
+    """
+    found: list[str] = []
+    option = ""
+    for word in arguments:
+        name, _, value = word.partition("=")
+        if name in options:
+            option, values = name, value
+            found.append(name)  # should no value follow, the parser says so
+        elif word.startswith("-") or not option:
+            option, values = "", ""
+            found.append(word)
+        else:
+            values = word
+        for item in filter(None, values.split(",")):
+            found += [item] if found[-1] == option else [option, item]
+    return found
+
+
+class VariadicCommand(TyperCommand):
+    """A command some of whose options take several values."""
+
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the command line."""
+        parsed: Any = super().parse_args(ctx, spread(args, self.options))
+        return list(parsed)
+
+
 def print_json(value: Any) -> None:
     """Prints a value as JSON."""
     typer.echo(dumps(value, indent=2, sort_keys=True, default=str))
@@ -154,9 +172,9 @@ def echo(text: str = "", *, err: bool = False) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a plain table, aligned, cells as wide as they need; each cell is one line."""
-    rows = [[printable(" ".join(cell.split())) for cell in row] for row in rows]
-    widths = [max(len(line[index]) for line in [list(header), *map(list, rows)]) for index in range(len(header))]
-    for line in [list(header), ["-" * width for width in widths], *map(list, rows)]:
+    lines = [list(header), *([printable(" ".join(cell.split())) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in [lines[0], ["-" * width for width in widths], *lines[1:]]:
         echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 

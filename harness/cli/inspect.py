@@ -1,51 +1,95 @@
-"""``harness sample``, ``doctor`` and ``clean``: look at a model, at the machine, and at what the disk holds."""
+"""``harness list``, ``plugins``, ``doctor`` and ``clean``: what is installed, found and kept here; ``new-plugin`` and
+``schema``: files to begin with. What lists imports no torch.
+"""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
+from collections import Counter
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, print_json, print_table
-from harness.support.names import is_plain_name
-
-if TYPE_CHECKING:
-    from harness.cli.context import Context
+from harness.cli.context import JSON_OPTION, echo, print_json, print_rows, print_table
+from harness.support.names import did_you_mean, is_plain_name
 
 
-def sample(
+def list_entries(
     context: typer.Context,
-    run: str = typer.Argument(help="A run's name, or its beginning.", autocompletion=completion.runs),
-    number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
-    output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
-    sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
-    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same images."),
-    device: str = typer.Option("auto", "--device", help="Where to sample."),
+    kind: str = typer.Argument(
+        None,
+        help="datasets, models, metrics, samplers, boards, figures or executors; all without it.",
+        autocompletion=completion.kinds,
+    ),
+    json: bool = JSON_OPTION,
 ) -> None:
-    """Draw images from a trained model and write them as a PNG grid."""
-    import torch
+    """List what is installed: datasets, models, metrics, samplers, boards, figures and executors."""
+    from harness.discovery.manager import KINDS
 
-    from harness.interface.figure import save_grid
-    from harness.running.loading import load_model
-    from harness.support.names import did_you_mean
+    plugins = context.obj.plugins
+    if kind is not None and kind.rstrip("s") not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, [f'{item}s' for item in KINDS])}")
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for item in KINDS if kind is None else [kind.rstrip("s")]:
+        rows[item] = [
+            {
+                "kind": item,
+                "name": entry.display_name,
+                "summary": entry.summary,
+                "paper": entry.paper,
+                "plugin": plugins.provider_of(item, entry).source,
+            }
+            for entry in plugins.entries(item)
+        ]
+    if json:
+        print_json([row for of_kind in rows.values() for row in of_kind])
+        return
+    for item, of_kind in rows.items():
+        echo(f"{item}s")
+        print_rows(of_kind, {"name": "name", "summary": "what it is", "paper": "paper"}, json=False)
+        echo()
+    if plugins.broken:
+        echo(f"broken plugins: {', '.join(plugins.broken)} (see 'harness plugins')", err=True)
 
-    options: Context = context.obj
-    if Path(output).suffix.lower() != ".png":
-        raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
-    record = options.find_run(run)
-    model = load_model(record, options.settings(device=device))
-    samplers = model.samplers()
-    if sampler is not None and sampler not in samplers:
-        raise ValueError(f"{record.spec.model!r} has no sampler {sampler!r}{did_you_mean(sampler, samplers)}")
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        images = samplers[sampler](number) if sampler is not None else model.sample(number)
-    save_grid(Path(output), images, model.spec)
-    typer.echo(f"{number} images of {record.run} in {output}")
+
+def list_plugins(
+    context: typer.Context,
+    json: bool = JSON_OPTION,
+    tracebacks: bool = typer.Option(False, "--tracebacks", help="Show the traceback of what is broken."),
+) -> None:
+    """Tell what is installed, from which distribution and version, and what is broken and why."""
+    manager = context.obj.plugins
+    manager.check_targets()
+    if json:
+        print_json(
+            [
+                {
+                    **{name: getattr(info, name) for name in ("name", "distribution", "version", "blocked")},
+                    "registers": [f"{entry.kind} {entry.full_name}" for entry in info.entries],
+                    "problems": [{"message": item.message, "traceback": item.traceback} for item in info.problems],
+                }
+                for info in manager.plugins
+            ]
+        )
+    else:
+        rows = []
+        for info in manager.plugins:
+            counts = Counter(entry.kind for entry in info.entries)
+            has = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+            state = "blocked" if info.blocked else "BROKEN" if info.problems else "ok"
+            rows.append([info.name, info.distribution, info.version, state, has])
+        print_table(["plugin", "distribution", "version", "state", "registers"], rows)
+        for info in manager.plugins:
+            for problem in info.problems:
+                echo(f"\n{info.name} ({info.source}): {problem.message}")
+                if tracebacks and problem.traceback:
+                    echo(problem.traceback)
+    if manager.broken:
+        raise typer.Exit(1)
 
 
 def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
@@ -56,27 +100,24 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     from harness.interface.data_folder import DataFolder
     from harness.support.environment import choose_device, describe_environment, fingerprint
 
-    options: Context = context.obj
-    device = choose_device("auto")
-    folder = DataFolder.resolve(options.data, offline=True)
+    plugins, root = context.obj.plugins, context.obj.artifacts_root
+    device, folder = choose_device("auto"), DataFolder.resolve(context.obj.data, offline=True)
     data = {}
-    for entry in options.plugins.entries("dataset"):
-        if entry.pattern is None:
-            try:
-                load_dataset(options.plugins, entry.name, folder)
-                data[entry.name] = "found"
-            except Exception as error:
-                data[entry.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    root = options.artifacts_root
+    for name in [entry.name for entry in plugins.entries("dataset") if entry.pattern is None]:
+        try:
+            load_dataset(plugins, name, folder)
+            data[name] = "found"
+        except Exception as error:
+            data[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
     existing = next(path for path in (root.resolve(), *root.resolve().parents) if path.exists())
     report: dict[str, Any] = {
         "environment": describe_environment(device, torch.get_num_threads()),
         "fingerprint_one_thread": fingerprint(device, 1),
-        "data_folder": str(folder.path),
+        "data_folder": folder.path,
         "data": data,
-        "artifacts": str(root),
+        "artifacts": root,
         "free_disk_gigabytes": round(shutil.disk_usage(existing).free / 1e9, 1),
-        "broken_plugins": options.plugins.broken,
+        "broken_plugins": plugins.broken,
     }
     if json:
         print_json(report)
@@ -86,9 +127,9 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     for name, value in facts.items():
         echo(f"{name:18}{value}")
     print_table(["dataset", "state"], [[name, textwrap.shorten(state, 160)] for name, state in data.items()])
-    for name, messages in report["broken_plugins"].items():
+    for name, messages in plugins.broken.items():
         echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
-    if report["broken_plugins"]:
+    if plugins.broken:
         raise typer.Exit(1)
 
 
@@ -100,44 +141,80 @@ def clean(
     """Say what runs and caches hold, and remove what no suite refers to."""
     from harness.interface.data_folder import cache_folder
 
-    options: Context = context.obj
-    store, runs_root = options.artifacts.store, options.artifacts_root / "runs"
-    references = store.references()
-    sizes = {path.name: _size_of(path) for path in sorted(runs_root.iterdir())} if runs_root.exists() else {}
-    known = {record.run for record in store.records()}
-    referred = set().union(*references.values()) if references else set()
+    artifacts, runs_root = context.obj.artifacts, context.obj.artifacts_root / "runs"
+    store, references = artifacts.store, artifacts.store.references()
+    sizes = {path.name: _size_of(path) for path in sorted(runs_root.glob("*"))}
+    loose = (sizes.keys() | {record.run for record in store.records()}).difference(*references.values())
     # A name that no folder can have is of no run here, whoever wrote it into the store: its record alone is removed.
-    foreign = sorted(name for name in (sizes.keys() | known) - referred if not is_plain_name(name))
-    loose = sorted((sizes.keys() | known) - referred - set(foreign))
-    busy = [run for run in loose if remove and options.artifacts.folder(run).is_held()]
-    removed = [run for run in loose if remove and run not in busy]
+    foreign = sorted(name for name in loose if not is_plain_name(name))
+    unreferenced = sorted(loose.difference(foreign))
+    busy = [run for run in unreferenced if remove and artifacts.folder(run).is_held()]
+    removed = [run for run in unreferenced if remove and run not in busy]
     if remove:
         for run in removed:
-            options.artifacts.folder(run).remove()
+            artifacts.folder(run).remove()
         store.delete([*removed, *foreign])
+    cache, cached = cache_folder(), _size_of(cache_folder())
     if json:
-        print_json(
-            {
-                "runs": len(sizes),
-                "bytes": sum(sizes.values()),
-                "unreferenced": loose,
-                "removed": removed,
-                "running": busy,
-                "data_cache": str(cache_folder()),
-                "data_cache_bytes": _size_of(cache_folder()),
-            }
-        )
+        found = {"runs": len(sizes), "bytes": sum(sizes.values()), "unreferenced": unreferenced, "removed": removed}
+        print_json({**found, "running": busy, "data_cache": cache, "data_cache_bytes": cached})
         return
-    counted = {**dict(sorted(references.items())), "(no suite)": loose}
-    megabytes = {name: sum(sizes.get(run, 0) for run in runs) / 1e6 for name, runs in counted.items()}
-    rows = [[name, str(len(runs)), f"{megabytes[name]:.1f} MB"] for name, runs in counted.items()]
+    rows = []
+    for name, runs in [*sorted(references.items()), ("(no suite)", unreferenced)]:
+        megabytes = sum(sizes.get(run, 0) for run in runs) / 1e6
+        rows.append([name, str(len(runs)), f"{megabytes:.1f} MB"])
     print_table(["suite", "runs", "size"], rows)
-    typer.echo(f"data cache {cache_folder()}: {_size_of(cache_folder()) / 1e6:.1f} MB")
+    typer.echo(f"data cache {cache}: {cached / 1e6:.1f} MB")
     if removed or busy:
         typer.echo(f"removed {len(removed)} runs" + (f"; {len(busy)} are running and stay" if busy else ""))
-    elif loose:
+    elif unreferenced:
         typer.echo("--remove removes the runs of no suite")
 
 
 def _size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.exists() else 0
+
+
+def new_plugin(
+    context: typer.Context,
+    name: str = typer.Argument(help="The model's name: lower-case words joined by hyphens."),
+    kind: str = typer.Option(
+        "exact",
+        "--kind",
+        help="What the model has: exact (a likelihood), latent (a bound) or implicit (samples alone).",
+        autocompletion=completion.model_kinds,
+    ),
+    directory: Path = typer.Option(None, "--directory", metavar="DIR", help="Make the folder NAME in this one."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Write the package of a plugin: a working model to start from, its tests, and a suite that trains it."""
+    from harness.testing.scaffold import write_plugin
+
+    written = write_plugin(name, context.obj.plugins, kind=kind, directory=directory)
+    files = [str(written.folder / file) for file in written.files]
+    if json:
+        print_json({"folder": str(written.folder), "files": files, "next": list(written.next_steps)})
+    else:
+        echo("\n".join([*files, "\nNext:", *(f"  {step}" for step in written.next_steps)]))
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Returns the schemas by the names of their files."""
+    from harness.boards.published import PublishedFigure
+    from harness.profiling.profile import GenerationProfile
+    from harness.suites.suite import Suite
+    from harness.suites.toml import schema_of, schema_of_tables
+
+    return {
+        "suite.schema.json": schema_of(Suite),
+        "profile.schema.json": schema_of(GenerationProfile),
+        "published.schema.json": schema_of_tables(PublishedFigure, key="slug"),
+    }
+
+
+def schema(folder: Path = typer.Argument(Path(), help="Where to write them; here without it.")) -> None:
+    """Write the JSON schemas that let an editor complete, explain and check suites: '#:schema ./suite.schema.json'."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in schemas().items():
+        (folder / name).write_text(dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        typer.echo(str(folder / name))

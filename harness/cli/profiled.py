@@ -65,10 +65,10 @@ def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> P
     Raises:
         ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
     """
+    from harness.api import load_model
     from harness.boards.rows import rows_of
     from harness.discovery.loading import as_json, load_model_class, model_code, resolve, sampler_codes, with_samplers
     from harness.profiling.generation import Profiled
-    from harness.running.loading import load_model
 
     if row.run is None:
         plugins, name = options.plugins.at(folder), str(row.name)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import typer
 
 from harness.cli import completion
-from harness.cli.context import JSON_OPTION, echo, print_table, suite_path
-from harness.cli.variadic import VariadicCommand
+from harness.cli.context import JSON_OPTION, VariadicCommand, echo, print_table, suite_path
 
 if TYPE_CHECKING:
     from harness.cli.context import Context

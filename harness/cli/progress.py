@@ -4,82 +4,68 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich import progress as bars
+from rich import progress
 from rich.console import Console
 
 from harness.boards.audits import AUDIT, audit_of_score
-from harness.discovery.manager import Problem
 from harness.records.record import FAILURES, RunRecord
-from harness.running.reporter import Reporter
+from harness.running.ingest import Reporter
 from harness.support.names import printable
 
 
 class ConsoleReporter(Reporter):
-    """Shows progress on standard error."""
+    """Shows progress on standard error, while ``bars`` are entered."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._bars = bars.Progress(
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(bar_width=24),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[note]}"),
-            bars.TimeElapsedColumn(),
-            bars.TimeRemainingColumn(),
+        self.bars = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[note]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._tasks: dict[str, bars.TaskID] = {}
-        self._phase: bars.TaskID | None = None
+        self._tasks: dict[str, progress.TaskID] = {}
+        self._phase: progress.TaskID | None = None
         self._done = self._total = 0
-
-    def __enter__(self) -> ConsoleReporter:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
 
     def phase(self, name: str, jobs: int) -> None:
         """Starts a phase's overall bar."""
         if self._phase is not None:
-            self._bars.remove_task(self._phase)
+            self.bars.remove_task(self._phase)
         self._done, self._total = 0, jobs
-        self._phase = self._bars.add_task(name, total=jobs, note="")
+        self._phase = self.bars.add_task(name, total=jobs, note="")
         self._console.print(f"{name}: {jobs} run{'s' if jobs > 1 else ''}", highlight=False)
-
-    def started(self, run: str, total: int) -> None:
-        """Adds a run's bar."""
-        self._tasks[run] = self._bars.add_task(f"  {run}", total=None, note="")
 
     def progress(self, run: str, values: dict[str, Any]) -> None:
         """Moves a run's bar."""
+        if run not in self._tasks:
+            self._tasks[run] = self.bars.add_task(f"  {run}", total=None, note="")
         note = str(values.get("stage", ""))
         if values.get("loss") is not None:
             note = f"loss {values['loss']:.4g}, {values['steps_per_second']:.3g} steps/s"
         if values.get("best_valid") is not None:
             note += f", valid {values['best_valid']:.4g}"
         done = values.get("step") or 0
-        self._bars.update(self._tasks[run], completed=done, total=values.get("total_steps"), note=note)
+        self.bars.update(self._tasks[run], completed=done, total=values.get("total_steps"), note=note)
 
     def finished(self, record: RunRecord) -> None:
         """Prints a line for a finished run."""
         if record.run in self._tasks:
-            self._bars.remove_task(self._tasks.pop(record.run))
+            self.bars.remove_task(self._tasks.pop(record.run))
         self._done += 1
         if self._phase is not None:
-            self._bars.update(self._phase, completed=self._done)
+            self.bars.update(self._phase, completed=self._done)
         what = summarise(record)
         self._print(f"[{self._done}/{self._total}] {record.run}: {record.status}" + (f" ({what})" if what else ""))
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, kind: str = "note") -> None:
         """Prints a line."""
-        self._print(f"note: {text}")
-
-    def problem(self, problem: Problem) -> None:
-        """Prints what an observer plugin got wrong."""
-        self._print(f"warning: {problem.message}")
+        self._print(f"{kind}: {text}")
 
     def _print(self, text: str) -> None:
         self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)

@@ -1,7 +1,8 @@
-"""``harness run``, ``status`` and ``show``: plan first, then run; and what came out."""
+"""``harness run``: plan first, then run; ``status``, ``show`` and ``sample``: what came out."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,15 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.cli import completion
-from harness.cli.completion import SUITE_ARGUMENT
-from harness.cli.context import JSON_OPTION, echo, fail, print_json, print_rows, print_table, read_suite
+from harness.cli.completion import RUN_ARGUMENT, SUITE_ARGUMENT
+from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, print_rows, print_table, read_suite
+from harness.support.names import did_you_mean
 
 if TYPE_CHECKING:
-    from harness.cli.context import Context
     from harness.records.record import RunRecord, ScoreRecord
-    from harness.running.inspection import PlannedRun
-    from harness.running.planning import PlannedRow
-    from harness.suites.suite import Suite
+    from harness.running.planning import Plan, PlannedRun
 
 
 def run(
@@ -49,6 +48,7 @@ def run(
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
     from harness.cli.progress import ConsoleReporter
+    from harness.records.record import FAILURES
     from harness.running.coordinator import plan_suite, run_plan
     from harness.support.environment import choose_device
     from harness.support.limits import Limits
@@ -57,61 +57,50 @@ def run(
     choose_device(device)
     chosen = read_suite(suite)
     partial = bool(only or settings or seeds or checkpoint)
-    names = [name for item in only for name in _names_in(item, chosen)]
+    labels = {model.row_label for model in chosen.models}
+    names = [name.strip() for item in only for name in ([item] if item in labels else item.split(",")) if name.strip()]
     chosen = chosen.override(settings).select(names, _parse_seeds(seeds) if seeds else None)
     if checkpoint is not None:
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
         chosen = chosen.model_copy(update={"audit": False})
-    run_settings = options.settings(
-        device=device,
-        jobs=jobs,
-        executor=executor,
-        redo_stale=redo_stale,
-        retry_failed=retry_failed,
-        limits=Limits.parse(time_limit, memory_limit),
-    )
-    plan = plan_suite(chosen, run_settings)
+    limits = Limits.parse(time_limit, memory_limit)
+    how = {"device": device, "jobs": jobs, "executor": executor, "redo_stale": redo_stale, "retry_failed": retry_failed}
+    plan = plan_suite(chosen, options.settings(**how, limits=limits))
     if dry_run:
-        _print_plan(plan.rows, json)
+        _print_plan(plan, json)
         return
     if not json:
-        echo(_summary_of(plan.rows), err=True)
-    with ConsoleReporter() as reporter:
+        echo(_summary_of(plan), err=True)
+    reporter = ConsoleReporter()
+    with reporter.bars:
         outcome = run_plan(plan, reporter, partial=partial)
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
         echo(f"{len(outcome.records)} runs: {_count(record.status for record in outcome.records)}", err=True)
         _print_failed_audits(outcome.records)
-    stale = sum(planned.state == "stale" for planned in plan.runs())
-    if stale:
+    if stale := sum(planned.state == "stale" for planned in plan.runs()):
         echo(f"{stale} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
         echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
-    if outcome.failed:
-        kinds = _count(record.status for record in outcome.failed)
+    if failed := [record for record in outcome.records if record.status in FAILURES]:
+        kinds = _count(record.status for record in failed)
         hint = "'harness show RUN' says why, --retry-failed tries again"
-        echo(f"{len(outcome.failed)} runs failed ({kinds}); {hint}", err=True)
-    if outcome.unfinished:
-        echo(f"{len(outcome.unfinished)} runs were stopped; the same command goes on from there", err=True)
-    if outcome.failed or outcome.unfinished:
+        echo(f"{len(failed)} runs failed ({kinds}); {hint}", err=True)
+    if unfinished := [record for record in outcome.records if record.is_unfinished]:
+        echo(f"{len(unfinished)} runs were stopped; the same command goes on from there", err=True)
+    if failed or unfinished:
         raise typer.Exit(1)
-
-
-def _names_in(item: str, suite: Suite) -> list[str]:
-    labels = {model.row_label for model in suite.models}
-    return [item] if item in labels else [name.strip() for name in item.split(",") if name.strip()]
 
 
 def _parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if (found := re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())) is None:
             fail(f"--seeds {text!r}: write seeds as 0,1,2 or 0-4")
-        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
     if not seeds:
         fail(f"--seeds {text!r} names no seed")
     return seeds
@@ -121,17 +110,17 @@ def _count(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
-def _summary_of(rows: Sequence[PlannedRow]) -> str:
-    runs = [planned for row in rows for planned in row.runs()]
-    speeds = sum(bool(planned.speed_stages) for planned in runs)
-    return f"plan: {_count(planned.state for planned in runs)}" + (f"; speeds of {speeds}" if speeds else "")
+def _summary_of(plan: Plan) -> str:
+    speeds = sum(bool(planned.speed_stages) for _, planned in plan.labelled())
+    states = _count(planned.state for _, planned in plan.labelled())
+    return f"plan: {states}" + (f"; speeds of {speeds}" if speeds else "")
 
 
-def _print_plan(planned_rows: Sequence[PlannedRow], json: bool) -> None:
+def _print_plan(plan: Plan, json: bool) -> None:
     rows = [
         {
-            "row": row.row.label,
-            "dataset": row.row.dataset,
+            "row": row.label,
+            "dataset": row.dataset,
             "run": planned.run,
             "state": planned.state,
             "missing": [stage.name for stage in (*planned.stages, *planned.speed_stages)],
@@ -139,12 +128,11 @@ def _print_plan(planned_rows: Sequence[PlannedRow], json: bool) -> None:
             "stale_scores": list(planned.stale_stages),
             "note": _note(planned),
         }
-        for row in planned_rows
-        for planned in row.runs()
+        for row, planned in plan.labelled()
     ]
     print_rows(rows, {"state": "state", "row": "row", "dataset": "dataset", "run": "run", "note": ""}, json=json)
     if not json:
-        echo(_summary_of(planned_rows))
+        echo(_summary_of(plan))
 
 
 def _note(planned: PlannedRun) -> str:
@@ -156,9 +144,8 @@ def _note(planned: PlannedRun) -> str:
         return "its weights are in another artifact folder, which shares this store"
     if planned.stale_stages:
         return f"older metric version: {', '.join(planned.stale_stages)}"
-    if planned.state == "scores missing":
-        return ", ".join(stage.name for stage in (*planned.stages, *planned.speed_stages))
-    return ""
+    missing = planned.state == "scores missing"
+    return ", ".join(stage.name for stage in (*planned.stages, *planned.speed_stages) if missing)
 
 
 def _print_failed_audits(records: Sequence[RunRecord]) -> None:
@@ -187,7 +174,7 @@ def status(
     if suite is not None:
         from harness.running.coordinator import plan_suite
 
-        _print_plan(plan_suite(read_suite(suite), options.settings()).rows, json)
+        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
         return
     from harness.cli.progress import summarise
 
@@ -217,7 +204,7 @@ def _live_status(options: Context, record: RunRecord) -> str:
 
 def show(
     context: typer.Context,
-    run: str = typer.Argument(help="A run's name, or its beginning.", autocompletion=completion.runs),
+    run: str = RUN_ARGUMENT,
     json: bool = JSON_OPTION,
     lines: int = typer.Option(10, "--log-lines", min=0, help="How many of the log's last lines to show."),
 ) -> None:
@@ -279,3 +266,32 @@ def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]
     file = options.artifacts_root / "audits" / Path(score.protocol.get("report", "none")).name
     return [*lines, f"  {file}"] if file.is_file() else lines
+
+
+def sample(
+    context: typer.Context,
+    run: str = RUN_ARGUMENT,
+    number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
+    output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
+    sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
+    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same images."),
+    device: str = typer.Option("auto", "--device", help="Where to sample."),
+) -> None:
+    """Draw images from a trained model and write them as a PNG grid."""
+    import torch
+
+    from harness.api import load_model
+    from harness.interface.figure import save_grid
+
+    if Path(output).suffix.lower() != ".png":
+        raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
+    record = context.obj.find_run(run)
+    model = load_model(record, context.obj.settings(device=device))
+    samplers = model.samplers()
+    if sampler is not None and sampler not in samplers:
+        raise ValueError(f"{record.spec.model!r} has no sampler {sampler!r}{did_you_mean(sampler, samplers)}")
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        images = samplers[sampler](number) if sampler is not None else model.sample(number)
+    save_grid(Path(output), images, model.spec)
+    typer.echo(f"{number} images of {record.run} in {output}")

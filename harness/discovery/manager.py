@@ -211,12 +211,8 @@ class PluginManager:
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
 
-        A name that nobody registers may say where its code is: ``my_model.py:KDE``.
-
-        Raises:
-            EntryError: there is no such file.
-            UnknownName: nothing of that name is installed; the message says what is close, and what is broken.
-            NameConflict: two plugins claim it; the message names both distributions.
+        A name that nobody registers may say where its code is: ``my_model.py:KDE``. Else it is an ``UnknownName``, a
+        ``NameConflict`` where two plugins claim it, or an ``EntryError`` where there is no such file.
         """
         claims = self._claims(kind, name)
         if len(claims) > 1:

@@ -1,8 +1,7 @@
 """Where code is: that of a target, found without importing it, and what a suite names by its place.
 
-``my_model.py:KDE`` names what there is no package for yet. The file is imported as a module of its own, and may import
-its neighbours, as ``python my_model.py`` could. It is imported again once it, or a neighbour, has changed: who tries a
-model from a notebook edits the file and runs it again.
+``my_model.py:KDE`` names what there is no package for yet. The file is a module of its own, and may import its
+neighbours; once it or one of them has changed, as between two runs in a notebook, it is imported again.
 """
 
 from __future__ import annotations

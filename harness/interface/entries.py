@@ -90,7 +90,7 @@ class Entry:
     def match(self, name: str) -> dict[str, str] | None:
         """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
         if self.pattern is None:
-            return {} if name == self.name else None
+            return {} if name == self.full_name else None
         found = re.fullmatch(self.pattern, name)
         return None if found is None else {key: value for key, value in found.groupdict().items() if value is not None}
 
@@ -137,10 +137,6 @@ class SamplerEntry(Entry):
     def full_name(self) -> str:
         """The model's name and the sampler's."""
         return f"{self.model}/{self.name}"
-
-    def match(self, name: str) -> dict[str, str] | None:
-        """Returns no arguments if ``name`` is the full name, else None."""
-        return {} if name == self.full_name else None
 
 
 class BoardEntry(Entry):

@@ -134,15 +134,13 @@ def raster_sample(
     """
     num_samples, device = len(noise.gumbel), noise.gumbel.device
     images = clamp_known(torch.zeros(num_samples, *spec.shape, dtype=torch.uint8, device=device), known, mask)
+    free = ~(torch.tensor(False) if mask is None else mask).to(device).expand(images.shape)
     for ordering in torch.unique(noise.ordering).tolist():
         rows = (noise.ordering == ordering).nonzero().squeeze(1)
-        part, gumbel = images[rows], noise.gumbel[rows]
-        part_known = None if known is None else known.to(device)[rows]
-        part_mask = None if mask is None else mask.to(device).expand(images.shape)[rows]
-        steps = generation_steps(ordering).to(device)
+        part, gumbel, steps = images[rows], noise.gumbel[rows], generation_steps(ordering).to(device)
         for step in torch.unique(steps, sorted=True).tolist():
             values = (conditional_logits(part, ordering) + gumbel).argmax(dim=1).to(torch.uint8)
-            part = clamp_known(torch.where(steps == step, values, part), part_known, part_mask)
+            part = torch.where((steps == step) & free[rows], values, part)
             if trace is not None:
                 trace.network_evaluations += 1
                 trace.sequential_depth += 1

@@ -15,8 +15,6 @@ Precision = Literal["float32", "bfloat16", "float64"]
 ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
 """What a figure is of the quantity that its metric names."""
 
-Hyperparameter = bool | int | float | str | list[Any]
-
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(epoch|step|minute)s?\s*")
 
 

@@ -167,12 +167,13 @@ class SamplerCall(Contender):
     def warm_up(self, rounds: int, budget_seconds: float, clock: Clock) -> None:
         """Shortens a naive raster that would exceed the budget, going by the forward pass, before it is called."""
         if self.name == RASTER and self.forward is not None and self.forward.first_seconds is not None:
-            model, noise, pass_seconds = self.forward.model, self._prepare(0), self.forward.first_seconds
-            total, orderings = full_passes(model, noise), len(torch.unique(noise.ordering))
-            passes = passes_to_time(total, pass_seconds, rounds=rounds, budget_seconds=budget_seconds)
-            if passes is not None:
-                steps = max(FEWEST_PASSES, passes // orderings)
-                self.sampler, self.part = first_passes(model, steps), (steps * orderings, total)
+            model, pass_seconds = self.forward.model, self.forward.first_seconds
+            orderings = torch.unique(self._prepare(0).ordering).tolist()
+            total = sum(len(torch.unique(model.generation_steps(ordering))) for ordering in orderings)
+            if total * pass_seconds > budget_seconds:
+                passes = min(total, int(budget_seconds / (rounds + 1) / max(pass_seconds, 1e-9)))
+                steps = max(FEWEST_PASSES, passes // len(orderings))
+                self.sampler, self.part = first_passes(model, steps), (steps * len(orderings), total)
         super().warm_up(rounds, budget_seconds, clock)
 
     @torch.no_grad()
@@ -229,19 +230,6 @@ class SamplerCall(Contender):
             "precision": str(self.model.dtype).removeprefix("torch."), **self.taken,
             **{name: self._whole(made / self._traced) if made else None for name, made in traced.items()},
         }  # fmt: skip
-
-
-def full_passes(model: Autoregressive, noise: Noise) -> int:
-    """Returns how many full passes naive raster sampling makes: the generation steps of every ordering in the noise."""
-    orderings = torch.unique(noise.ordering).tolist()
-    return sum(len(torch.unique(model.generation_steps(ordering))) for ordering in orderings)
-
-
-def passes_to_time(total: int, pass_seconds: float, *, rounds: int, budget_seconds: float) -> int | None:
-    """Returns how many passes a round times, where ``total`` of them exceed the budget; None where they do not."""
-    if total * pass_seconds <= budget_seconds:
-        return None
-    return min(total, max(FEWEST_PASSES, int(budget_seconds / (rounds + 1) / max(pass_seconds, 1e-9))))
 
 
 def first_passes(model: Autoregressive, steps: int) -> Callable[..., Tensor]:

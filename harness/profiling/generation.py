@@ -48,27 +48,24 @@ class Profiled:
     sizes: tuple[int, ...] | None = None
 
 
+@dataclass
 class GenerationRun:
     """One measuring of a profile; of the measurements that are ``known``, those that need not be repeated are ``kept``.
 
-    ``on_measurement`` is given each measurement as soon as it is made.
+    ``on_measurement`` is given each measurement as soon as it is ``made``.
     """
 
-    def __init__(
-        self,
-        profile: GenerationProfile,
-        models: Sequence[Profiled],
-        device: torch.device,
-        *,
-        known: Sequence[Measurement] = (),
-        on_measurement: Callable[[Measurement], None],
-        clock: Clock = timer,
-    ) -> None:
-        self.profile, self.models, self.clock = profile, models, clock
-        self.device, self.on_measurement = device, on_measurement
-        self.found = {measurement.cell: measurement for measurement in known}
-        self.kept: list[Measurement] = []
-        self.made: list[Measurement] = []
+    profile: GenerationProfile
+    models: Sequence[Profiled]
+    device: torch.device
+    on_measurement: Callable[[Measurement], None]
+    known: Sequence[Measurement] = ()
+    clock: Clock = timer
+    kept: list[Measurement] = field(default_factory=list, init=False)
+    made: list[Measurement] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.found = {measurement.cell: measurement for measurement in self.known}
 
     def check(self) -> None:
         """Raises ValueError for a sampler that no model has, or a model of no size, before anything is measured."""

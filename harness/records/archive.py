@@ -90,6 +90,12 @@ class ReadableArrays(LoadedArrays):
             return False
 
 
+def identities_of(suite: Suite) -> list[str]:
+    """Returns the identities of a suite's runs, each once, in its order."""
+    specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
+    return list(dict.fromkeys(map(identity_of, specs)))
+
+
 def collect(
     suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
 ) -> Archive:
@@ -99,8 +105,7 @@ def collect(
     that an older version of a metric computed. Where the only record of a run has another key than today's, or a score
     is stale, that is ``StaleRecords``; scores per image that are lost are an ``ArchiveError`` when asked for.
     """
-    specs = [spec for row in suite.rows() for configuration in row.configurations for spec in configuration]
-    identities = list(dict.fromkeys(identity_of(spec) for spec in specs))
+    identities = identities_of(suite)
     stored = artifacts.store.records(identities=identities)
     current = {record.identity: record for record in stored if record.key == current_keys.get(record.identity)}
     records = [current[identity] for identity in identities if identity in current]

@@ -81,21 +81,15 @@ def insert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], *
 
 
 def version_of(connection: sa.Connection) -> int | None:
-    """Returns the schema that a database has, None if it has none yet.
-
-    Raises:
-        StoreError: what it has is newer than this version, or no number: not a store of this harness.
-    """
+    """Returns the schema that a database has, None if it has none yet; one that is not known is a ``StoreError``."""
     if not sa.inspect(connection).has_table("meta"):
         return None
     found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
-    if found is None:
-        return None
-    if not found.isdecimal():
+    if found is not None and not found.isdecimal():
         raise StoreError(f"its schema is {found!r}, which is no version: another program's database?")
-    if int(found) > SCHEMA_VERSION:
+    if found is not None and int(found) > SCHEMA_VERSION:
         raise StoreError(f"the store has schema {found}, this version knows {SCHEMA_VERSION}: update genharness")
-    return int(found)
+    return None if found is None else int(found)
 
 
 def migrate(connection: sa.Connection) -> None:
@@ -132,14 +126,11 @@ def _back_up(connection: sa.Connection, version: int) -> None:
         part.unlink(missing_ok=True)
 
 
-def _from_1(connection: sa.Connection) -> None:
-    """Leases, and scores per image; records and references stay as they are."""
-    _metadata.create_all(connection, tables=[leases, per_image])
-
-
 # From which version: what to do. A step that is released is never changed: if a later one changes a table that an
 # earlier step makes from its definition above, that definition is copied into the earlier step first.
-_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1}
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {
+    1: lambda connection: _metadata.create_all(connection, tables=[leases, per_image])
+}
 
 
 # The server's own codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -162,10 +153,7 @@ _SQLITE = (
 
 
 class StoreError(ValueError):
-    """A store that cannot be opened, read or written.
-
-    ``transient``: it is locked, full or out of reach, so that the same may succeed later; not damaged or refused.
-    """
+    """A store that cannot be opened, read or written; ``transient``, if it is locked, full or away, and may yet."""
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
@@ -181,18 +169,20 @@ def explain(error: Exception, *, timeout: float, secrets: list[str]) -> tuple[st
     """Returns what is wrong in one line, and whether it may pass by itself."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
     text = " ".join((str(original).strip().splitlines() or [type(original).__name__])[0].split())
+    transient = False
     if isinstance(original, sqlite3.Error):
         text, transient = _explain_sqlite(original, text, timeout)
     elif isinstance(error, sa.exc.NoSuchModuleError):
-        text, transient = f"{text}: a store is at sqlite:///FILE or postgresql://USER@HOST/DATABASE", False
+        text += ": a store is at sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    elif isinstance(error, ImportError) and ((error.name or "").partition(".")[0] == "psycopg" or "libpq" in text):
+        needed = "the driver psycopg, which is not here: pip install 'genharness[postgresql]'"
+        text = f"PostgreSQL needs {needed} ({text})"
     elif isinstance(error, ImportError):
-        text, transient = _explain_missing_driver(error, text), False
+        text = f"the database's driver is not installed: {text}"
     elif isinstance(error, sa.exc.DBAPIError):
         text, transient = _explain_server(error, text)
     elif isinstance(error, sa.exc.TimeoutError):
         text, transient = "no connection became free", True
-    else:
-        transient = False
     return without(text, secrets), transient
 
 
@@ -202,12 +192,6 @@ def _explain_sqlite(error: sqlite3.Error, text: str, timeout: float) -> tuple[st
         if name.startswith(code):
             return text + advice.format(timeout), transient
     return text, name.startswith("SQLITE_IOERR")
-
-
-def _explain_missing_driver(error: ImportError, text: str) -> str:
-    if (error.name or "").partition(".")[0] == "psycopg" or "libpq" in text:
-        return f"PostgreSQL needs the driver psycopg, which is not here: pip install 'genharness[postgresql]' ({text})"
-    return f"the database's driver is not installed: {text}"
 
 
 def _explain_server(error: sa.exc.DBAPIError, text: str) -> tuple[str, bool]:

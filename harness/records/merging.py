@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from harness.records.archive import Archive, LoadedArrays, PerImage
-from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, identity_of, status_of_scores
+from harness.records.archive import Archive, LoadedArrays, PerImage, identities_of
+from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, status_of_scores
 from harness.records.untrusted import MERGED_FROM
 from harness.suites.suite import Suite
 
@@ -86,8 +86,7 @@ def merge(suite: Suite, ours: Archive, others: Sequence[Archive], *, prefer: Pre
     Unless ``prefer`` decides them run by run: for what is there already (for the earlier of two others), for what
     comes, or for what was written last.
     """
-    identities = [identity_of(spec) for row in suite.rows() for specs in row.configurations for spec in specs]
-    order = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
+    order = {identity: number for number, identity in enumerate(identities_of(suite))}
     runs = {record.identity: _pieces(record, ours.per_image) for record in ours.records}
     before = frozenset(runs)
     joined, left_out, conflicts, identical = set[str](), set[str](), list[str](), 0

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.support.names import BOARD_NAME, digest_of, heading
 
+# By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
+# limit of time; a loss that was not finite; samples that cannot be scored.
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
 RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
 ScoreStatus = Literal["done", "skipped"] | FailureStatus
@@ -63,27 +65,16 @@ class _Value(BaseModel):
 
 
 class Failure(_Value):
-    """What stopped a stage, as far as it can be known.
+    """What stopped a stage, as far as it can be known."""
 
-    Attributes:
-        stage: ``set-up``, ``fit``, or a figure's name.
-        status: ``failed``: an exception; ``killed``: by a signal, or gone before its work was done; ``out-of-memory``:
-            over the limit, or the allocator said so; ``timed-out``; ``diverged``: a loss that was not finite;
-            ``degenerate``: samples that cannot be scored.
-        type: the exception's, ``Died`` where there is none, ``Unsupported`` for what a model cannot do.
-        signal: that ended the process, such as ``SIGKILL``.
-        stack: the Python stack that ``faulthandler`` wrote when the process crashed, or was about to be killed.
-        log: the last lines of the log, where there is no traceback.
-    """
-
-    stage: str
-    type: str
-    message: str
+    stage: str  # set-up, fit, or a figure's name
+    type: str  # the exception's; Died where there is none, Unsupported for what a model cannot do
+    message: str  # in one line
     traceback: str | None = None
     status: FailureStatus = "failed"
-    signal: str | None = None
-    stack: str | None = None
-    log: str | None = None
+    signal: str | None = None  # that ended the process, such as SIGKILL
+    stack: str | None = None  # that faulthandler wrote when the process crashed, or was about to be killed
+    log: str | None = None  # its last lines, where there is no traceback
 
     @property
     def is_temporary(self) -> bool:
@@ -150,27 +141,16 @@ class ScoreRecord(_Value):
 
 
 class RunRecord(_Value):
-    """One run.
+    """One run: what was asked for, with all hyperparameters, defaults included, and what came of it.
 
-    Attributes:
-        run: the run's name, unique in a store: model, dataset, seed and the head of ``key``.
-        key: digest of all that determines the training.
-        identity: digest of what was asked for alone; two records of one identity and different keys: one is stale.
-        spec: what was asked for.
-        hyperparameters: all of them, defaults included.
-        provider: the plugin's distribution and version.
-        code: digest of the model's code.
-        dataset_digest: digest of the dataset's content.
-        split_protocol: where the splits come from.
-        num_images: images in the train, valid and test splits.
-        status: of the whole run; a run with a failed score has failed.
-        fit: the training's result.
-        scores: each metric's result.
-        failure: what stopped it.
-        reason: why it was skipped.
-        configurations_tried: from how many this one was chosen on the validation split.
-        environment: machine and software of the training.
-        created: when it was last written, ISO 8601, UTC.
+    ``run`` is its name, unique in a store: model, dataset, seed and the head of ``key``, the digest of all that
+    determines the training. ``identity`` is the digest of what was asked for alone: of two records of one identity and
+    different keys, one is stale. ``code`` and ``dataset_digest`` are digests of content, ``provider`` is the plugin's
+    distribution and version, ``num_images`` counts those of the train, valid and test splits.
+
+    A run with a failed score has failed. It was chosen on the validation split among ``configurations_tried``. The
+    ``environment`` is the training's machine and software; ``created`` is when the record was last written, ISO 8601,
+    UTC.
     """
 
     version: int = RECORD_VERSION

@@ -10,8 +10,7 @@
     failure.json           what stopped the run, if something did
 
 Every file is written atomically. The store is made from these folders, never the other way round. A file that is
-damaged all the same, by a full disk or by hand, counts as not there, so that its stage is done again; ``damage`` says
-which.
+damaged all the same, by a full disk or by hand, counts as not there, so that its stage is done again.
 """
 
 from __future__ import annotations
@@ -50,10 +49,6 @@ _T = TypeVar("_T")
 class _Finished(BaseModel):
     fit: FitRecord
     environment: dict[str, Any]
-
-
-class NewerRecord(ValueError):
-    """A run that a newer version of the harness wrote: it is neither read nor replaced."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +173,10 @@ class RunFolder:
         kinds: dict[str, type[BaseModel]] = {"run.json": RunRecord, "fit.json": _Finished, "failure.json": Failure}
         kinds |= {f"scores/{name}.json": ScoreRecord for name in self._scored()}
         for name, kind in kinds.items():
-            try:
-                content = self._checked(name, kind)
-            except ValueError as error:
-                found[self.path / name] = str(error)
-                continue
-            if isinstance(content, ScoreRecord) and content.per_image is not None:
+            content, problem = self._parsed(name, kind)
+            if problem is not None:
+                found[self.path / name] = problem
+            elif isinstance(content, ScoreRecord) and content.per_image is not None:
                 whole.append((self.path / name).with_suffix(".safetensors"))
         return found | {file: problem for file in whole if (problem := safetensors_problem(file)) is not None}
 
@@ -239,33 +232,26 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(values, indent=1, sort_keys=True).encode())
 
     def _read(self, name: str, kind: type[_T]) -> _T | None:
-        """Returns what a file holds, None if it is not there or cannot be used."""
-        try:
-            return self._checked(name, kind)
-        except NewerRecord:
-            raise
-        except ValueError:
-            return None
+        return self._parsed(name, kind)[0]
 
-    def _checked(self, name: str, kind: type[_T]) -> _T | None:
-        """Returns what a file holds, None if it is not there.
+    def _parsed(self, name: str, kind: type[_T]) -> tuple[_T | None, str | None]:
+        """Returns what a file holds, or why it cannot be used; neither if it is not there.
 
         Raises:
-            ValueError: it cannot be used; the message says why in a few words.
+            ValueError: a newer version of the harness wrote it: it is neither read nor replaced.
         """
         try:
             content = json.loads((self.path / name).read_bytes())
+            if not isinstance(content, dict):
+                return None, "it is no JSON object"
+            version = content.get("version")
+            if not isinstance(version, int) or version <= RECORD_VERSION:
+                return TypeAdapter(kind).validate_python(content), None
         except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ValueError("it is not JSON") from error
-        if not isinstance(content, dict):
-            raise ValueError("it is no JSON object")
-        version = content.get("version")
-        if isinstance(version, int) and version > RECORD_VERSION:
-            which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
-            raise NewerRecord(f"{self.path / name} is a record {which}")
-        try:
-            return TypeAdapter(kind).validate_python(content)
+            return None, None
         except ValidationError as error:
-            raise ValueError(first_problem(error)) from error
+            return None, first_problem(error)
+        except ValueError:
+            return None, "it is not JSON"
+        which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
+        raise ValueError(f"{self.path / name} is a record {which}")

@@ -35,10 +35,7 @@ class Store:
 
     ``url`` is such as ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``; messages call the store by
     ``name``, the URL without passwords. Where ``keeps_arrays``, it has scores per image as well, for readers that do
-    not have the runs' folders.
-
-    Raises:
-        StoreError: the database cannot be opened, or has a newer schema than this version knows.
+    not have the runs' folders. A database that cannot be opened, or has a newer schema, is a ``StoreError``.
     """
 
     def __init__(self, url: str, *, keeps_arrays: bool = True) -> None:
@@ -149,10 +146,7 @@ class Store:
         """Does some work in one transaction; if the connection breaks, once more on a fresh one.
 
         So doing it twice has to be doing it once: a commit whose answer is lost is done again. ``write`` says whether
-        it changes anything.
-
-        Raises:
-            StoreError: it could not be done.
+        it changes anything. What could not be done is a ``StoreError``.
         """
         try:
             return self._attempt(work, write=write)
@@ -162,7 +156,10 @@ class Store:
 
     def _attempt(self, work: Callable[[sa.Connection], _T], *, write: bool = True, again: bool = True) -> _T:
         try:
-            with self._engine.connect().execution_options(harness_write=write) as connection, connection.begin():
+            with self._engine.connect() as connection, connection.begin():
+                if connection.dialect.name == "sqlite":
+                    # What reads first and writes then fails at once, without waiting, if another wrote in between.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
                 return work(connection)
         except sa.exc.SQLAlchemyError as error:
             if not (again and database.may_succeed_at_once(error)):
@@ -195,7 +192,6 @@ class Store:
             engine = sa.create_engine(url, **options)
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", self._prepare_sqlite)
-            sa.event.listen(engine, "begin", _begin_sqlite)
         elif url.drivername == "postgresql+psycopg":
             sa.event.listen(engine, "connect", self._prepare_server)
         return engine
@@ -218,7 +214,7 @@ class Store:
         connection.autocommit = False
 
     def _prepare_sqlite(self, connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin as _begin_sqlite says, for tables and migrations too
+        connection.isolation_level = None  # transactions begin as _attempt says, for tables and migrations too
         connection.execute(f"PRAGMA busy_timeout={max(1, round(self.timeout_seconds * 1000))}")
         deadline = time.monotonic() + self.timeout_seconds
         while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
@@ -230,12 +226,6 @@ class Store:
                     raise
                 time.sleep(0.01)
         connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes then fails at once, without waiting, if another one wrote in between.
-    is_write = connection.get_execution_options().get("harness_write", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,11 @@ def read_untrusted(path: Path) -> Archive:
     """Reads and checks an archive, given its folder or its ``records.jsonl``; raises ``ArchiveError``."""
     folder = path.parent if path.name == RECORDS_FILE else path
     file = folder / RECORDS_FILE
-    _check_size(file, MAX_RECORDS_BYTES)
-    _check_size(folder / PER_IMAGE_FILE, MAX_PER_IMAGE_BYTES)
+    for part, limit in ((file, MAX_RECORDS_BYTES), (folder / PER_IMAGE_FILE, MAX_PER_IMAGE_BYTES)):
+        if not part.is_file():
+            raise ArchiveError(f"{part}: no such file; an archive is a folder with {RECORDS_FILE} and {PER_IMAGE_FILE}")
+        if (size := part.stat().st_size) > limit:
+            raise ArchiveError(f"{part}: {size:,} bytes; no more than {limit:,} are read")
     content = file.read_bytes()
     longest = max(map(len, content.split(b"\n")))
     if longest > MAX_RECORD_BYTES:
@@ -54,14 +57,6 @@ def read_untrusted(path: Path) -> Archive:
     name = folder.resolve().name
     name = name if is_plain_name(name) else "archive"
     return replace(archive, name=name, digest=hashlib.sha256(content).hexdigest())
-
-
-def _check_size(file: Path, limit: int) -> None:
-    if not file.is_file():
-        raise ArchiveError(f"{file}: no such file; an archive is a folder with {RECORDS_FILE} and {PER_IMAGE_FILE}")
-    size = file.stat().st_size
-    if size > limit:
-        raise ArchiveError(f"{file}: {size:,} bytes; no more than {limit:,} are read")
 
 
 def _problems(record: RunRecord, archive: Archive) -> Iterator[tuple[str, str]]:

@@ -18,22 +18,16 @@ class _Value(BaseModel):
 
 
 class CheckResult(_Value):
-    """The verdict of one check.
+    """The verdict of one check; ``not applicable`` where the model does not promise it, or it cannot be checked here.
 
-    Attributes:
-        check: its name, such as ``normalisation``.
-        verdict: ``not applicable`` where the model does not promise what is checked, or it cannot be checked here.
-        where: the sample space, the state of the weights, and the sampler, of the trial nearest to the threshold, or of
-            the worst one.
-        quantity: what the statistic is, in words.
-        statistic, threshold: the trial's; a p-value fails below its threshold, a deviation above.
-        smallest_defect: in words, the smallest defect that this trial could have seen.
-        num_trials: how many there were: the threshold of a p-value allows for all of them.
-        seed: reproduces it, with the same name of the check.
-        meaning: what is wrong, and what is likely the cause, where it failed; the reason where it is not applicable.
-        failures: every trial that failed, in words, at most five.
-        notes: what a reader should know though it is no failure, such as a declared blind spot.
-        seconds: how long it took.
+    ``statistic`` and ``threshold`` are those of the trial nearest to the threshold, or of the worst one: a p-value
+    fails below its threshold, which allows for all ``num_trials``, a deviation above. ``quantity`` says in words what
+    the statistic is, ``where`` on which sample space, in which state of the weights and by which sampler, and
+    ``smallest_defect`` what this trial could have seen. ``seed`` reproduces it, with the same name of the check.
+
+    ``meaning`` says what is wrong and what is likely the cause, or why it is not applicable. ``failures`` are the
+    trials that failed, in words, at most five; ``notes`` what a reader should know though it is no failure, such as a
+    declared blind spot.
     """
 
     check: str
@@ -52,20 +46,12 @@ class CheckResult(_Value):
 
 
 class AuditReport(_Value):
-    """All verdicts on one model.
+    """All verdicts on one model, named with the ``hyperparameters`` that differ from the defaults.
 
-    Attributes:
-        model: its name.
-        hyperparameters: all that differ from the defaults.
-        capability: what it promises: the most specific of the harness's capabilities, by class name.
-        standing: ``failed`` where any check failed; ``not enumerated`` where no sample space that can be enumerated
-            is supported by the model, so that its normalisation and sampling are not checked; ``no likelihood`` for
-            implicit models.
-        spaces: the sample spaces that were used, in words.
-        checks: the verdicts.
-        seed: of the whole audit.
-        version: of the audit.
-        seconds: how long it took.
+    ``capability`` is what it promises: the most specific of the harness's capabilities, by class name. Its ``standing``
+    is ``failed`` where any check failed; ``not enumerated`` where no sample space that can be enumerated is supported
+    by the model, so that its normalisation and sampling are not checked; ``no likelihood`` for implicit models.
+    ``spaces`` are the sample spaces that were used, in words.
     """
 
     model: str

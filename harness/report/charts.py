@@ -59,37 +59,32 @@ def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def to_svg(spec: bytes) -> bytes:
-    """Draws Vega-Lite as SVG, without access to the network; the comment at its end says of what."""
-    import vl_convert
+def drawn(spec: bytes, form: str) -> bytes:
+    """Draws Vega-Lite in one of ``FORMATS``, without access to the network.
 
-    text: str = vl_convert.vegalite_to_svg(spec.decode(), vl_version=_VERSION, allowed_base_urls=[])
-    return f"{text}\n<!-- {_mark(spec)} -->\n".encode()
-
-
-def to_png(spec: bytes) -> bytes:
-    """Draws Vega-Lite as PNG, twice as large as the SVG; a text chunk says of what."""
+    The comment at the end of an SVG, and a text chunk of a PNG, which is twice as large, say of what. HTML is a page
+    that shows it in a browser, tooltips and all; the libraries are in it (about 900 kB).
+    """
     import vl_convert
     from PIL import Image
 
-    drawn = vl_convert.vegalite_to_png(spec.decode(), vl_version=_VERSION, scale=_PNG_SCALE, allowed_base_urls=[])
-    with Image.open(io.BytesIO(drawn)) as image:
+    text = spec.decode()
+    if form == "html":
+        return str(vl_convert.vegalite_to_html(text, vl_version=_VERSION, bundle=True)).encode()
+    if form == "svg":
+        svg = vl_convert.vegalite_to_svg(text, vl_version=_VERSION, allowed_base_urls=[])
+        return f"{svg}\n<!-- {_mark(spec)} -->\n".encode()
+    png = vl_convert.vegalite_to_png(text, vl_version=_VERSION, scale=_PNG_SCALE, allowed_base_urls=[])
+    with Image.open(io.BytesIO(png)) as image:
         return _png_bytes(image, _mark(spec))
-
-
-def to_html(spec: bytes) -> bytes:
-    """Returns a page that shows Vega-Lite in a browser, tooltips and all; the libraries are in it (about 900 kB)."""
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_html(spec.decode(), vl_version=_VERSION, bundle=True)).encode()
 
 
 def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draws ``NAME.vl.json`` as ``NAME.svg`` and so on beside it, and returns these files."""
-    spec, writers = spec_file.read_bytes(), {"svg": to_svg, "png": to_png, "html": to_html}
-    for name in formats:
-        write_atomically(_beside(spec_file, f".{name}"), writers[name](spec))
-    return [_beside(spec_file, f".{name}") for name in formats]
+    files = {name: _beside(spec_file, f".{name}") for name in formats}
+    for name, file in files.items():
+        write_atomically(file, drawn(spec_file.read_bytes(), name))
+    return list(files.values())
 
 
 def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -101,10 +96,7 @@ def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg"
 def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and in each of ``formats``.
 
-    ``mark`` says what the picture shows, see ``stated_mark``; ``formats`` are any of ``FORMATS``.
-
-    Raises:
-        ValueError: it is neither an image of Pillow nor a chart of Altair.
+    ``mark`` says what the picture shows, see ``stated_mark``.
     """
     file, content = _main_file(picture, stem, mark)
     remove_picture(stem)  # it may have had other formats
@@ -117,42 +109,40 @@ def differing(picture: Picture, stem: Path, mark: str) -> list[str]:
     file, content = _main_file(picture, stem, mark)
     if not file.is_file() or file.read_bytes() != content:
         return [file.name]
-    drawn = [name for name in ("svg", "png") if _beside(file, f".{name}").exists()]
-    return [path.name for path in check_drawings(file, content, drawn if file.name.endswith(SPEC_ENDING) else ())]
+    there = [name for name in ("svg", "png") if _beside(file, f".{name}").exists()]
+    return [path.name for path in check_drawings(file, content, there if file.name.endswith(SPEC_ENDING) else ())]
 
 
 def stated_mark(stem: Path) -> str | None:
     """What a picture that was written says that it shows; None where there is none, or somebody else's."""
-    spec, image = _beside(stem, SPEC_ENDING), _beside(stem, ".png")
-    if not spec.is_file():
-        return mark_of(image.read_bytes()) if image.is_file() else None
-    try:
-        return str(json.loads(spec.read_bytes())["usermeta"][_KEY])
-    except (ValueError, KeyError, TypeError):
-        return None
+    files = (_beside(stem, ending) for ending in (SPEC_ENDING, ".png"))
+    return next((mark_of(file.read_bytes()) for file in files if file.is_file()), None)
 
 
 def remove_picture(stem: Path) -> list[Path]:
     """Removes a picture, but for somebody else's, and returns its files."""
     if stated_mark(stem) is None:
         return []
-    files = [_beside(stem, ending) for ending in (SPEC_ENDING, *(f".{name}" for name in FORMATS))]
+    files = (_beside(stem, ending) for ending in (SPEC_ENDING, ".svg", ".png", ".html"))
     removed = [file for file in files if file.exists()]
     for file in removed:
         file.unlink()
     return removed
 
 
-def mark_of(drawing: bytes) -> str | None:
-    """What a PNG or an SVG says that it shows; None where it is not of the harness's making."""
+def mark_of(picture: bytes) -> str | None:
+    """What Vega-Lite, an SVG or a PNG says that it shows; None where it is not of the harness's making."""
     from PIL import Image
 
-    if found := re.search(rb"<!-- (vega-lite [0-9a-f]+) -->\s*\Z", drawing):
+    if found := re.search(rb"<!-- (vega-lite [0-9a-f]+) -->\s*\Z", picture):
         return found[1].decode()
     try:
-        with Image.open(io.BytesIO(drawing)) as image:
-            said = image.info.get(_KEY)
-    except OSError:
+        if picture.startswith(b"{"):
+            said = json.loads(picture)["usermeta"][_KEY]
+        else:
+            with Image.open(io.BytesIO(picture)) as image:
+                said = image.info.get(_KEY)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return said if isinstance(said, str) else None
 

@@ -13,16 +13,12 @@ from typing import Any
 import pandas as pd
 
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
-from harness.report.board_page import board_page
 from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED, to_markdown
-from harness.report.pictures import FIGURES, FOLDER, figures_page
+from harness.report.pages import FIGURES, FOLDER, board_page, figures_page
 from harness.support.files import write_atomically
 
-FORMATS = {"markdown": "md", "csv": "csv", "latex": "tex"}
-"""The endings of files by format."""
-
-_COMMITTED = (("markdown", "md"), ("csv", "csv"))
+_COMMITTED = {"md": "markdown", "csv": "csv"}
 # The wide forms are read as the others where texts are Chinese or Japanese.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -49,17 +45,12 @@ def _csv_text(value: Any) -> Any:
 
 def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
     """Returns the names of files that are missing in a folder, or have another content there."""
-    paths = {name: folder / name for name in files}
-    return [name for name, path in paths.items() if not path.is_file() or path.read_bytes() != files[name]]
+    there = {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()}
+    return [name for name, content in files.items() if there.get(name) != content]
 
 
 def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board in a format of ``FORMATS``; ``pictures`` are the names of the files in ``samples`` beside it.
-
-    Raises:
-        BrokenBoard: the code of a plugin's board raised; two plugins register it.
-        ValueError: no such board; a figure that cannot be used.
-    """
+    """Returns a board as ``markdown``, ``csv`` or ``latex``; ``pictures`` are files in ``samples`` beside it."""
     with leaderboard.blaming(board):
         if format_name == "csv":
             return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
@@ -69,28 +60,26 @@ def render_board(leaderboard: Leaderboard, board: str, format_name: str, picture
 
 
 def render_boards(
-    leaderboard: Leaderboard,
-    pictures: Collection[str] = (),
-    figures: Collection[str] = (),
-    broken: dict[str, BrokenBoard] | None = None,
+    leaderboard: Leaderboard, folder: Path | None = None, broken: dict[str, BrokenBoard] | None = None
 ) -> dict[str, bytes]:
     """Returns the files, by name, of all boards that the suite's metrics have something to say on.
 
-    ``pictures`` are the names of the files in the folder ``samples`` beside the boards; ``figures`` the paths of those
-    in the folder ``figures``, which have a page of their own. ``broken`` takes the boards whose plugins are broken, and
-    what is wrong; without it, the first one raises.
+    The pictures in the boards' ``folder`` are linked. ``broken`` takes what is wrong with the boards of broken plugins;
+    without it, the first one raises.
     """
     files: dict[str, bytes] = {}
+    pictures = {path.name for path in folder.glob(f"{FOLDER}/*.png")} if folder else set()
+    drawn = folder.glob(f"{FIGURES}/*/*") if folder else ()
     for board in leaderboard.boards:
         try:
-            texts = [(ending, render_board(leaderboard, board, name, pictures)) for name, ending in _COMMITTED]
+            texts = {end: render_board(leaderboard, board, name, pictures) for end, name in _COMMITTED.items()}
         except BrokenBoard as error:
             if broken is None:
                 raise
             broken[board] = error
         else:
-            files |= {f"{board}.{ending}": text.encode() for ending, text in texts}
-    if figures:
+            files |= {f"{board}.{ending}": text.encode() for ending, text in texts.items()}
+    if figures := {f"{path.parent.name}/{path.name}" for path in drawn if path.suffix in (".svg", ".png")}:
         files["figures.md"] = to_markdown(figures_page(leaderboard.title, leaderboard.rows, figures)).encode()
     return files
 
@@ -98,11 +87,10 @@ def render_boards(
 def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
     """Writes the files into a suite's folder and returns them; those of boards that it no longer has are removed.
 
-    Raises:
-        BrokenBoard: a plugin's board is broken. All other boards are written, and its own files are left as they are.
+    Where a plugin's board is broken, that is raised after all others are written; its own files are left as they are.
     """
     broken: dict[str, BrokenBoard] = {}
-    files = _render(leaderboard, folder, broken)
+    files = render_boards(leaderboard, folder, broken)
     for name, content in files.items():
         write_atomically(folder / name, content)
     for name in _unwanted(files, folder):
@@ -115,14 +103,8 @@ def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
 
 def check_boards(leaderboard: Leaderboard, folder: Path) -> list[str]:
     """Returns the names of files that are missing, not what the records say, or not theirs; nothing is written."""
-    files = _render(leaderboard, folder)
+    files = render_boards(leaderboard, folder)
     return differing_files(files, folder) + _unwanted(files, folder)
-
-
-def _render(leaderboard: Leaderboard, folder: Path, broken: dict[str, BrokenBoard] | None = None) -> dict[str, bytes]:
-    pictures = {file.name for file in (folder / FOLDER).glob("*.png")}
-    drawn = [file for file in (folder / FIGURES).glob("*/*") if file.suffix in (".svg", ".png")]
-    return render_boards(leaderboard, pictures, {f"{file.parent.name}/{file.name}" for file in drawn}, broken)
 
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.boards.table import Table
@@ -21,8 +22,7 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """An image file beside the document, and what stands above it."""
 
     caption: str
@@ -34,8 +34,8 @@ class Section:
     """A titled table with notes and pictures under it; ``lead`` stands above it, ``folded`` opens if it is asked to."""
 
     title: str
-    lead: str
-    table: Table | None
+    lead: str = ""
+    table: Table | None = None
     notes: tuple[str, ...] = ()
     subsections: tuple[Section, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -71,19 +71,14 @@ def to_markdown(document: Document, *, origin: str = ORIGIN) -> str:
 
 
 def _section(section: Section, level: int) -> list[str]:
-    parts = [f"{'#' * level} {escape(section.title)}"]
-    if section.lead:
-        parts.append(_paragraph(section.lead))
-    if section.table is not None:
-        parts.append(_table(section.table))
-    if section.notes:
-        parts.append(_bullets(section.notes))
+    table = "" if section.table is None else _table(section.table)
+    parts = [f"{'#' * level} {escape(section.title)}", _paragraph(section.lead), table, _bullets(section.notes)]
     for title, words in section.folded.items():
         parts += _folded(title, words)
     parts += _gallery(section.pictures)
     for part in section.subsections:
         parts += _section(part, level + 1)
-    return parts
+    return list(filter(None, parts))
 
 
 def _folded(title: str, words: Sequence[str]) -> list[str]:
@@ -98,8 +93,12 @@ def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
         some = pictures[start : start + _PICTURES_A_LINE]
         captions = [escape(picture.caption) for picture in some]
         images = [f"![{escape(picture.caption)}]({quote(picture.path)})" for picture in some]
-        tables.append("\n".join(f"| {' | '.join(line)} |" for line in (captions, ["---"] * len(some), images)))
+        tables.append("\n".join(map(_line, (captions, ["---"] * len(some), images))))
     return tables
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _bullets(notes: Sequence[str]) -> str:
@@ -114,12 +113,9 @@ def _paragraph(text: str) -> str:
 def _table(table: Table) -> str:
     grid = grid_of(table, table.lines)
     cells = [[escape(cell) for cell in row] for row in (grid.headers, *grid.rows)]
-    widths = [max(3, *(len(row[index]) for row in cells)) for index in range(len(grid.headers))]
-
-    places = list(zip(widths, grid.right, strict=True))
-    rule = [f"{'-' * (width - 1)}{':' if right else '-'}" for width, right in places]
-    lines = [
-        [f"{cell:{'>' if right else '<'}{width}}" for cell, (width, right) in zip(row, places, strict=True)]
-        for row in (cells[0], rule, *cells[1:])
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    columns = []
+    for column, right in zip(zip(*cells, strict=True), grid.right, strict=True):
+        width = max(3, *map(len, column))
+        head, *body = [cell.rjust(width) if right else cell.ljust(width) for cell in column]
+        columns.append([head, f"{'-' * (width - 1)}{':' if right else '-'}", *body])
+    return "\n".join(map(_line, zip(*columns, strict=True)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import NamedTuple
 
 from torch.utils.benchmark import timer
 
@@ -17,38 +16,6 @@ from harness.support.randomness import derive_seed, isolated_rng
 _MIN_STEPS = 10
 _WARM_UP_STEPS = 3
 _ENDLESS = Budget(1_000_000, "steps")
-
-
-class _Mark(NamedTuple):
-    seconds: float
-    step: int
-    validation_seconds: float
-
-
-class _TimedTrainer(Trainer):
-    """A trainer that knows how long its validations took."""
-
-    validations: int = 0
-    validation_seconds: float = 0.0
-
-    @property
-    def validates(self) -> bool:
-        return self._validation is not None
-
-    @property
-    def validation_interval(self) -> int | None:
-        """Steps between two validations."""
-        return self._validation_interval(self._loop.steps_an_epoch)
-
-    def _run_validation(self) -> None:
-        start = timer()
-        super()._run_validation()
-        self.validation_seconds += timer() - start
-        self.validations += 1
-
-    def validate_now(self) -> None:
-        """Runs a validation that is not due."""
-        self._run_validation()
 
 
 def calibrate_steps(
@@ -66,47 +33,52 @@ def calibrate_steps(
     ``max_seconds``; its first 3 steps are not counted. With s seconds a step, v seconds a validation, a validation
     every e steps and u seconds before the end of the first step, the answer is (60 minutes - u) / (s + v / e), at
     least 1. Where no validation falls into that time, one is run. The global random numbers are left as they were.
-
-    Args:
-        model: is copied, not changed.
-        data: what it will train on.
-        minutes: the budget, positive.
-        seed, precision: as the training will have them.
-        max_seconds: how long the steps may take, in seconds.
-
-    Returns:
-        The number of steps; 1 for a model whose ``fit`` takes no steps, which no budget bounds.
-
-    Raises:
-        ValueError: ``minutes`` is not positive.
+    A ``fit`` that takes no steps, which no budget bounds, has 1.
     """
     if not minutes > 0:
         raise ValueError(f"minutes must be positive, not {minutes}")
     copied = copy.deepcopy(model)
-    marks: list[_Mark] = []  # after each step of warm-up, and at the end
-
-    def should_stop() -> bool:
-        elapsed = time.perf_counter() - marks[0].seconds if marks else 0.0
-        enough = elapsed >= max_seconds or (trainer.step >= _MIN_STEPS and elapsed >= max_seconds / 2)
-        if enough or trainer.step <= _WARM_UP_STEPS:
-            marks.append(_Mark(timer(), trainer.step, trainer.validation_seconds))
-        if enough and trainer.validates and trainer.validations == 0:
-            trainer.validate_now()
-        return enough
-
-    trainer = _TimedTrainer(copied, data, budget=_ENDLESS, seed=seed, precision=precision, should_stop=should_stop)
-    began, stopped = timer(), False
+    trainer = _TimedTrainer(copied, data, seed, precision, max_seconds)
     with isolated_rng(derive_seed(seed, "calibration"), model.device):
         try:
             copied.fit(data, trainer)
         except Interrupted:
-            stopped = True
-    if not stopped:
-        return max(1, trainer.step)
-    set_up = marks[0].seconds - began - marks[0].validation_seconds
-    start, end = marks[-2:]
-    in_validation = end.validation_seconds - start.validation_seconds
-    step_seconds = (end.seconds - start.seconds - in_validation) / (end.step - start.step)
-    if interval := trainer.validation_interval:
-        step_seconds += trainer.validation_seconds / trainer.validations / interval
-    return max(1, int((60 * minutes - set_up) / step_seconds))
+            return max(1, trainer.steps_in(60 * minutes))
+    return max(1, trainer.step)
+
+
+class _TimedTrainer(Trainer):
+    """A trainer that stops after a while, and knows how long its steps and its validations took."""
+
+    def __init__(self, model: Model, data: Dataset, seed: int, precision: Precision, max_seconds: float) -> None:
+        super().__init__(
+            model, data, budget=_ENDLESS, seed=seed, precision=precision, should_stop=self._has_seen_enough
+        )
+        self._max_seconds, self._began = max_seconds, timer()
+        # time, steps and seconds in validations, after each step of warm-up, and at the end
+        self._marks: list[tuple[float, int, float]] = []
+        self._validations, self._validation_seconds = 0, 0.0
+
+    def steps_in(self, seconds: float) -> int:
+        """Returns how many steps fit into some seconds, set-up and validations included."""
+        (warm, _, validated), (start, first, before), (end, last, after) = self._marks[0], *self._marks[-2:]
+        set_up = warm - self._began - validated
+        step_seconds = (end - start - (after - before)) / (last - first)
+        if interval := self._validation_interval(self._loop.steps_an_epoch):
+            step_seconds += self._validation_seconds / self._validations / interval
+        return int((seconds - set_up) / step_seconds)
+
+    def _run_validation(self) -> None:
+        start = timer()
+        super()._run_validation()
+        self._validation_seconds += timer() - start
+        self._validations += 1
+
+    def _has_seen_enough(self) -> bool:
+        elapsed = time.perf_counter() - self._marks[0][0] if self._marks else 0.0
+        enough = elapsed >= self._max_seconds or (self.step >= _MIN_STEPS and elapsed >= self._max_seconds / 2)
+        if enough or self.step <= _WARM_UP_STEPS:
+            self._marks.append((timer(), self.step, self._validation_seconds))
+        if enough and self._validation is not None and self._validations == 0:
+            self._run_validation()
+        return enough

@@ -12,130 +12,87 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from harness.interface.executor import INTERRUPTED, Executor, Handle, Job, Stage
+from harness.interface.executor import INTERRUPTED, Executor, Handle, Job
 from harness.records.record import Failure
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
 from harness.running.failures import count_oom_kills, failure_from, failure_of
-from harness.running.ingest import Ingest
-from harness.running.inspection import PlannedRun
+from harness.running.ingest import Ingest, Reporter
 from harness.running.leases import Leases
-from harness.running.planning import Planner
-from harness.running.reporter import Reporter
-from harness.running.scoring import failed_score
+from harness.running.planning import Plan, PlannedRun
+from harness.running.worker import failed_score
 from harness.support.environment import DeviceTokens
-from harness.support.limits import Interrupts, Limits
+from harness.support.limits import Interrupts
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
-_TELL_SECONDS = 10.0
 _STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class _Running:
     planned: PlannedRun
-    stages: tuple[Stage, ...]
     handle: Handle
     device: str
     oom_kills: int
 
 
 class Dispatcher:
-    """Does phases of runs.
+    """Does phases of runs, as the plan's settings say; it looks again at what there is to do for a run that is ours.
 
-    Args:
-        planner: looks again at what there is to do for a run, once it is ours; its settings say how runs are done.
-        limits: what each run may take.
-        leases: which runs are ours.
-        interrupts: whether Ctrl-C was pressed.
-        reporter: hears how it goes.
+    While ``interrupts`` are noted, the first Ctrl-C ends a phase.
     """
 
-    def __init__(
-        self, planner: Planner, limits: Limits, leases: Leases, interrupts: Interrupts, reporter: Reporter
-    ) -> None:
-        self._planner, self._limits, self._leases = planner, limits, leases
-        self._interrupts, self._reporter = interrupts, reporter
-        self._plugins, self._settings = planner.plugins, planner.settings
-        self._artifacts = self._settings.artifacts
-        self._ingest = Ingest(self._artifacts, reporter)
+    def __init__(self, plan: Plan, reporter: Reporter) -> None:
+        self._plan, self._reporter, self.interrupts = plan, reporter, Interrupts()
+        self._plugins, self._settings, self._artifacts = plan.plugins, plan.settings, plan.settings.artifacts
+        self._leases, self._ingest = Leases(self._artifacts.store), Ingest(self._artifacts, reporter)
         self._executor: Executor | None = None
+        self._waiting = deque[PlannedRun]()
+        self._elsewhere = deque[PlannedRun]()  # with another coordinator; looked at again
+        self._running: dict[str, _Running] = {}
+        self._speed_lease = f"speed@{socket.gethostname()}"
         self._store_away_since: float | None = None
         self._told: set[str] = set()
-        self._tell_at = 0.0
 
     def run_phase(self, name: str, runs: Sequence[PlannedRun], *, exclusive: bool = False) -> None:
-        """Does what is missing of some runs.
+        """Does what is missing of some runs; ``exclusive``: speeds, one run at a time, alone among all coordinators.
 
-        Args:
-            name: for the reporter.
-            runs: what there is to do.
-            exclusive: one at a time, alone on the machine among all coordinators of the store: speeds.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C; the running jobs have saved their state.
-            StoreError: the store cannot say which runs are ours.
+        Whatever ends it early, the running jobs have saved their state.
         """
-        waiting = deque(run for run in runs if wants_work(run, exclusive))
         for run in runs:
-            if run not in waiting:
+            if run.wants_work:
+                self._waiting.append(run)
+            else:
                 self._take_in_finished(run)
-        if not waiting:
+        if not self._waiting:
             return
-        total = len(waiting)
         if self._executor is None:
             self._executor = self._plugins.load("executor", self._settings.executor)()
-        self._reporter.phase(name, total)
-        threads = max(run.record.spec.threads for run in waiting)
+        self._reporter.phase(name, len(self._waiting))
+        threads = max(run.record.spec.threads for run in self._waiting)
         tokens = DeviceTokens(self._settings.device, jobs=1 if exclusive else self._settings.jobs, threads=threads)
-        elsewhere: deque[PlannedRun] = deque()
-        running: dict[str, _Running] = {}
         look_at = time.monotonic()
         try:
-            while waiting or running or elsewhere:
-                self._interrupts.check()
-                elsewhere.extend(self._give_up_lost(running, tokens))
-                if not waiting and elsewhere and time.monotonic() >= look_at:
-                    waiting.extend(elsewhere)
-                    elsewhere.clear()
+            while self._waiting or self._running or self._elsewhere:
+                self.interrupts.check()
+                self._give_up_lost(tokens)
+                if not self._waiting and self._elsewhere and time.monotonic() >= look_at:
+                    self._waiting, self._elsewhere = self._elsewhere, self._waiting
                     look_at = time.monotonic() + _LOOK_SECONDS
-                while waiting and (device := tokens.take()) is not None:
-                    planned, started = waiting.popleft(), None
-                    try:
-                        if self._claim(planned, exclusive):
-                            started = self._start(planned, device, exclusive, total)
-                        else:
-                            elsewhere.append(planned)
-                    except StoreError as error:
-                        self._be_patient(error)
-                        elsewhere.append(planned)
-                    if started is None:
+                while self._waiting and (device := tokens.take()) is not None:
+                    if not self._start_if_ours(self._waiting.popleft(), device, exclusive):
                         tokens.give(device)
-                    else:
-                        running[planned.run] = started
                 time.sleep(_POLL_SECONDS)
-                for ended, rest in self._poll(running):
-                    tokens.give(ended.device)
-                    if rest is not None:
-                        waiting.append(rest)
+                self._poll(tokens)
         except BaseException:
-            self._stop(running)
+            self._stop(tokens)
             raise
 
-    def note_tried(self, planned: PlannedRun, configurations: int) -> None:
-        """Notes from how many configurations a run was chosen."""
-        folder = self._folder(planned.run)
-        if folder.description() is not None:
-            folder.begin(planned.record.model_copy(update={"configurations_tried": configurations}))
-
     def close(self) -> None:
-        """Stores what is not stored yet, and gives all leases back.
-
-        Raises:
-            StoreError: the store does not take it.
-        """
+        """Stores what is not stored yet, or raises StoreError, and gives all leases back."""
         if self._executor is not None:
             self._executor.close()
         try:
@@ -143,14 +100,23 @@ class Dispatcher:
         finally:
             self._leases.release_all()
 
-    def _claim(self, planned: PlannedRun, exclusive: bool) -> bool:
-        if not self._leases.try_acquire(planned.run):
-            self._tell_holder(planned.run)
-            return False
-        if exclusive and not self._leases.try_acquire(speed := f"speed@{socket.gethostname()}"):
-            self._leases.release(planned.run)
-            self._tell_holder(speed)
-            return False
+    def _start_if_ours(self, planned: PlannedRun, device: str, exclusive: bool) -> bool:
+        try:
+            if self._claim(planned.run, exclusive):
+                return self._start(planned, device)
+        except StoreError as error:
+            self._be_patient(error)
+        self._elsewhere.append(planned)
+        return False
+
+    def _claim(self, run: str, exclusive: bool) -> bool:
+        names = [run, self._speed_lease] if exclusive else [run]
+        for count, name in enumerate(names):
+            if not self._leases.try_acquire(name):
+                for claimed in names[:count]:
+                    self._leases.release(claimed)
+                self._tell_holder(name)
+                return False
         self._store_away_since = None
         return True
 
@@ -164,65 +130,50 @@ class Dispatcher:
             raise error
 
     def _tell_holder(self, name: str) -> None:
-        now = time.monotonic()
-        if now < self._tell_at:  # many runs may be waited for
-            return
-        self._tell_at = now + _TELL_SECONDS
         holder = self._leases.holder(name)
         words = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
         if words not in self._told:
             self._told.add(words)
             self._reporter.note(f"{words} works on this store too: runs that are with it are waited for")
 
-    def _give_up_lost(self, running: dict[str, _Running], tokens: DeviceTokens) -> list[PlannedRun]:
+    def _give_up_lost(self, tokens: DeviceTokens) -> None:
         """Ends what another coordinator has taken over, because this one was silent for too long."""
         try:
             lost = self._leases.beat()
         except StoreError:
-            return []
-        given_up = []
-        for run in lost & running.keys():
-            item = running.pop(run)
+            return
+        for run in lost & self._running.keys():
+            item = self._running.pop(run)
             item.handle.kill()
             tokens.give(item.device)
             self._reporter.note(f"{run} was taken over by another coordinator: this one did not answer in time")
-            given_up.append(item.planned)
-        return given_up
+            self._elsewhere.append(item.planned)
 
-    def _start(self, planned: PlannedRun, device: str, exclusive: bool, total: int) -> _Running | None:
-        """Starts a run that is ours; None if there is nothing to do any more, or it could not be started."""
-        planned = self._planner.look_again(planned)
-        if not wants_work(planned, exclusive):
+    def _start(self, planned: PlannedRun, device: str) -> bool:
+        """Starts a run that is ours, unless there is nothing to do any more, or it cannot be started."""
+        planned = self._plan.look_again(planned)
+        if not planned.wants_work:
             self._take_in_finished(planned)
             self._leases.release(planned.run)
             if (record := self._artifacts.store.get(planned.run)) is not None:
                 self._reporter.finished(record)
-            return None
-        folder = self._folder(planned.run)
-        stages = planned.speed_stages if exclusive else planned.stages
+            return False
+        folder = self._artifacts.folder(planned.run)
         try:
-            self._prepare(planned, stages, folder)
-            self._reporter.started(planned.run, total)
-            for problem in self._plugins.notify("run_started", spec=planned.record.spec):
-                self._reporter.problem(problem)
+            self._prepare(planned, folder)
+            self._notify("run_started", spec=planned.record.spec)
             assert self._executor is not None
-            job = Job(
-                folder.path.resolve(),
-                stages,
-                self._settings.data,
-                self._settings.blocked,
-                self._plugins.code_folder.resolve(),
-                device,
-                self._limits,
-            )
-            return _Running(planned, stages, self._executor.start(job), device, count_oom_kills())
+            data, blocked, limits = self._settings.data, self._settings.blocked, self._settings.limits
+            code_folder = self._plugins.code_folder.resolve()
+            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits)
+            self._running[planned.run] = _Running(planned, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
             self._take_in(planned, failure_from("start", error))
-            return None
+        return planned.run in self._running
 
-    def _prepare(self, planned: PlannedRun, stages: Sequence[Stage], folder: RunFolder) -> None:
+    def _prepare(self, planned: PlannedRun, folder: RunFolder) -> None:
         self._mend(planned, folder)
-        folder.forget([stage.name for stage in stages], only_temporary=True)
+        folder.forget([stage.name for stage in planned.stages], only_temporary=True)
         known = folder.description()
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried
@@ -240,62 +191,47 @@ class Dispatcher:
             if folder.description() is None:
                 folder.begin(planned.record)
 
-    def _poll(
-        self, running: dict[str, _Running], *, stopping: bool = False
-    ) -> list[tuple[_Running, PlannedRun | None]]:
-        """Takes in the jobs that have ended: each with what is left of its run after a figure that killed it."""
-        ended = []
-        for run, item in list(running.items()):
+    def _poll(self, tokens: DeviceTokens, *, stopping: bool = False) -> None:
+        """Takes in the jobs that have ended."""
+        for run, item in list(self._running.items()):
             code = item.handle.exit_code()
             if code is None:
-                self._reporter.progress(run, self._folder(run).progress())
+                self._reporter.progress(run, self._artifacts.folder(run).progress())
                 continue
-            del running[run]
+            del self._running[run]
             # a child that was told to stop before it could listen dies of the signal
-            if stopping and code == -signal.SIGTERM:
-                code = INTERRUPTED
-            ended.append((item, self._conclude(item, code)))
-        return ended
+            self._conclude(item, INTERRUPTED if stopping and code == -signal.SIGTERM else code)
+            tokens.give(item.device)
 
-    def _conclude(self, item: _Running, code: int) -> PlannedRun | None:
-        """Takes in a job that has ended; returns what is left of its run after a figure that killed the process."""
-        folder = self._folder(item.planned.run)
-        missing = [stage for stage in item.stages if _is_missing(folder, stage)]
-        trained = folder.fit() is not None
-        stopped = code == INTERRUPTED and item.handle.ended() is None
-        failure: Failure | None = None
-        rest: tuple[Stage, ...] = ()
-        if folder.failure() is None and not stopped and (code != 0 or missing or not trained):
+    def _conclude(self, item: _Running, code: int) -> None:
+        """Takes in a job that has ended; what is left of its run after a figure that killed the process, waits."""
+        planned, folder = item.planned, self._artifacts.folder(item.planned.run)
+        scores = {stage: folder.score(stage.name) for stage in planned.stages}
+        missing = [stage for stage, score in scores.items() if score is None or score.key != stage.key]
+        trained, ended = folder.fit() is not None, item.handle.ended()
+        is_whole = trained and not missing  # then it does not matter how the process ended
+        stopped = code == INTERRUPTED and ended is None
+        failure = None
+        if folder.failure() is None and not stopped and not is_whole:
             at = str(folder.progress().get("stage", "set-up"))
-            kills = count_oom_kills() - item.oom_kills
-            failure = failure_of(at, code, item.handle.ended(), folder.log, oom_kills=kills)
-            scoring = [stage for stage in missing if stage.name == at]
-            if trained and scoring:
-                rest = self._keep_failed_score(item, scoring[0], failure, missing)
+            failure = failure_of(at, code, ended, folder.log, oom_kills=count_oom_kills() - item.oom_kills)
+            rest = tuple(stage for stage in missing if stage.name != at)
+            if trained and len(rest) < len(missing):
+                [deadly] = set(missing) - set(rest)
+                try:
+                    folder.write_score(at, failed_score(self._plugins, planned.record.spec, deadly, failure))
+                except OSError as error:
+                    self._reporter.note(f"{planned.run}: {error}")
+                    rest = ()
                 failure = None
-            elif trained and not missing:
-                failure = None  # all that was asked for is there: how the process ended does not matter
-        if rest:
-            return replace(item.planned, state="scores missing", stages=rest, speed_stages=rest)
-        self._take_in(item.planned, failure, interrupted=stopped and bool(missing or not trained))
-        return None
-
-    def _keep_failed_score(
-        self, item: _Running, stage: Stage, failure: Failure, missing: Sequence[Stage]
-    ) -> tuple[Stage, ...]:
-        folder = self._folder(item.planned.run)
-        score = failed_score(self._plugins, item.planned.record.spec, stage, failure)
-        try:
-            folder.write_score(stage.name, score)
-        except OSError as error:
-            self._reporter.note(f"{item.planned.run}: {error}")
-            return ()
-        return tuple(other for other in missing if other != stage)
+                if rest:
+                    self._waiting.append(replace(planned, state="scores missing", stages=rest))
+                    return
+        self._take_in(planned, failure, interrupted=stopped and not is_whole)
 
     def _take_in(self, planned: PlannedRun, failure: Failure | None, *, interrupted: bool = False) -> None:
         """Puts what a run's folder holds into the store, tells everybody, and gives its lease back."""
-        folder = self._folder(planned.run)
-        record = planned.record
+        folder, record = self._artifacts.folder(planned.run), planned.record
         try:
             if failure is not None:
                 folder.write_failure(failure)
@@ -308,12 +244,15 @@ class Dispatcher:
         self._ingest.put(record)
         self._release(planned.run)
         self._reporter.finished(record)
-        for problem in self._plugins.notify("run_finished", record=record):
-            self._reporter.problem(problem)
+        self._notify("run_finished", record=record)
+
+    def _notify(self, hook: Literal["run_started", "run_finished"], **arguments: object) -> None:
+        for problem in self._plugins.notify(hook, **arguments):
+            self._reporter.note(problem.message, "warning")
 
     def _take_in_finished(self, planned: PlannedRun) -> None:
         """Puts a run that a killed coordinator left complete, but not stored, into the store."""
-        folder = self._folder(planned.run)
+        folder = self._artifacts.folder(planned.run)
         if planned.damaged:
             self._mend(planned, folder)
         if folder.description() is None:
@@ -324,36 +263,22 @@ class Dispatcher:
 
     def _release(self, run: str) -> None:
         try:
-            self._leases.release(run)
-            self._leases.release(f"speed@{socket.gethostname()}")
+            for name in (run, self._speed_lease):
+                self._leases.release(name)
         except StoreError as error:
             self._reporter.note(f"{error}; its lease expires")
 
-    def _folder(self, run: str) -> RunFolder:
-        return self._artifacts.folder(run)
-
-    def _stop(self, running: dict[str, _Running]) -> None:
-        for item in running.values():
+    def _stop(self, tokens: DeviceTokens) -> None:
+        for item in self._running.values():
             item.handle.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         try:
-            while running and time.monotonic() < deadline:
+            while self._running and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
-                self._poll(running, stopping=True)
+                self._poll(tokens, stopping=True)
         finally:
-            for run, item in running.items():
+            for run, item in self._running.items():
                 item.handle.kill()
-                self._ingest.put(self._folder(run).collect().model_copy(update={"status": "interrupted"}))
+                record = self._artifacts.folder(run).collect()
+                self._ingest.put(record.model_copy(update={"status": "interrupted"}))
                 self._release(run)
-
-
-def wants_work(run: PlannedRun, exclusive: bool) -> bool:
-    """Tells whether a phase has something to do for a run."""
-    if exclusive:
-        return bool(run.speed_stages)
-    return run.state in ("missing", "resume") or (run.state == "scores missing" and bool(run.stages))
-
-
-def _is_missing(folder: RunFolder, stage: Stage) -> bool:
-    score = folder.score(stage.name)
-    return score is None or score.key != stage.key

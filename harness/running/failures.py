@@ -13,6 +13,7 @@ import torch
 
 from harness.interface.executor import NO_SPACE, Ended
 from harness.interface.metric import DegenerateSamples
+from harness.interface.model import Unsupported
 from harness.interface.training import Diverged
 from harness.records.record import Failure, FailureStatus
 
@@ -29,56 +30,47 @@ _EXTENSIONS = re.compile(r"^Extension modules: .*\n?", re.MULTILINE)
 _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
-def failure_from(stage: str, error: BaseException, *, with_traceback: bool = True) -> Failure:
+def failure_from(stage: str, error: BaseException) -> Failure:
     """Returns what an exception says of a stage that it stopped."""
-    text = "".join(traceback.format_exception(error)) if with_traceback else None
-    message = str(error) or type(error).__name__
-    return Failure(stage=stage, type=type(error).__name__, message=message, traceback=text, status=_status_of(error))
-
-
-def _status_of(error: BaseException) -> FailureStatus:
-    if isinstance(error, Diverged):
-        return "diverged"
-    if isinstance(error, DegenerateSamples):
-        return "degenerate"
+    if isinstance(error, Unsupported):
+        return Failure(stage=stage, type="Unsupported", message=str(error))
+    name, text = type(error).__name__, "".join(traceback.format_exception(error))
     # torch's allocator for the CPU raises a RuntimeError that only its text tells apart
     no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    if no_memory or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "out-of-memory"
-    return "failed"
+    status: FailureStatus = "failed"
+    if isinstance(error, Diverged):
+        status = "diverged"
+    elif isinstance(error, DegenerateSamples):
+        status = "degenerate"
+    elif no_memory or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        status = "out-of-memory"
+    return Failure(stage=stage, type=name, message=str(error) or name, traceback=text, status=status)
 
 
 def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:
-    """Returns what is known of a child that ended before its work was done.
-
-    Args:
-        stage: what it was at.
-        code: its exit status; negative: the signal that killed it.
-        ended: the limit for which the executor ended it, if it did.
-        log: the file that its output went to; it need not be there.
-        oom_kills: how many processes the system has killed for lack of memory while this one ran.
+    """Returns what is known of a child that ended before its work was done: its exit status (negative: the signal that
+    killed it), the limit for which the executor ended it, its output, which need not be there, and how many processes
+    the system has killed for lack of memory while it ran.
     """
     text = _tail(log)
     stacks = _STACK.findall(text)
     words = _EXTENSIONS.sub("", _STACK.sub("", text))
     name = _signal_name(code)
-    status: FailureStatus
+    status: FailureStatus = "failed"
     if ended is not None:
-        status, how = ended.status, f"the child process was ended: {ended.message}"
+        status, how = ended.status, f"was ended: {ended.message}"
     elif code == -signal.SIGKILL and oom_kills:
-        status, how = "out-of-memory", "the child process was killed by SIGKILL: the system had no memory left"
-    elif code == NO_SPACE:
-        status, how = "failed", "the child process ended: no space left where the run's folder lies"
+        status, how = "out-of-memory", "was killed by SIGKILL: the system had no memory left"
     elif name is not None:
-        status, how = "killed", f"the child process was killed by {name}"
+        status, how = "killed", f"was killed by {name}"
+    elif code == NO_SPACE:
+        how = "ended: no space left where the run's folder lies"
     else:
-        status, how = "failed", f"the child process ended with exit status {code}"
-        if code == 0:
-            how += " before its work was done"
+        how = f"ended with exit status {code}" + " before its work was done" * (code == 0)
     return Failure(
         stage=stage,
         type="Died",
-        message=how,
+        message=f"the child process {how}",
         status=status,
         signal=name,
         stack=stacks[-1].strip() if stacks else None,
@@ -96,10 +88,8 @@ def count_oom_kills() -> int:
 
 
 def _signal_name(code: int) -> str | None:
-    if code >= 0:
-        return None
     try:
-        return signal.Signals(-code).name
+        return signal.Signals(-code).name if code < 0 else None
     except ValueError:
         return f"signal {-code}"
 
@@ -107,8 +97,7 @@ def _signal_name(code: int) -> str | None:
 def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _MAX_LOG_BYTES))
+            file.seek(max(0, log.stat().st_size - _MAX_LOG_BYTES))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

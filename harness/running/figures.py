@@ -26,42 +26,28 @@ from harness.interface.figure import ShownModel
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
-from harness.report.pictures import REAL, folder_of, picture_names, sampled_record
+from harness.report.pages import REAL, folder_of, picture_names, sampled_record
 from harness.support.checkpoint import load_weights
 from harness.support.environment import on_threads
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
+_Target = Callable[..., Any]
 _VERSION, _RECORDS = "1", "records"
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What became of a figure of a suite.
-
-    Attributes:
-        written, removed: files; removed are those of another training than the row's, where that cannot be drawn here.
-        kept: pictures that are up to date, without the ending of their files.
-        left_out: why rows have none, by label and dataset.
-    """
+    """What became of a figure of a suite: files, pictures that are up to date, and why rows have none."""
 
     written: list[Path] = field(default_factory=list)
-    kept: list[Path] = field(default_factory=list)
-    removed: list[Path] = field(default_factory=list)
-    left_out: dict[tuple[str, str], str] = field(default_factory=dict)
+    kept: list[Path] = field(default_factory=list)  # without the ending of their files
+    removed: list[Path] = field(default_factory=list)  # of another training than the row's, which cannot be drawn here
+    left_out: dict[tuple[str, str], str] = field(default_factory=dict)  # by label and dataset
 
 
 class FigureMaker:
-    """Draws figures of one suite.
-
-    Args:
-        leaderboard: its rows and boards.
-        folder: the boards' folder; pictures go into ``samples`` and ``figures`` in it.
-        artifacts: where the runs lie.
-        plugins: what is installed.
-        data: where the data lie.
-        formats: of charts: any of ``svg``, ``png`` and ``html``.
-    """
+    """Draws figures of one suite into ``samples`` and ``figures`` in the boards' folder; charts in some formats."""
 
     def __init__(
         self,
@@ -78,21 +64,15 @@ class FigureMaker:
         self.dataset: Callable[[str], Dataset] = cache(partial(load_dataset, plugins, folder=data))
 
     def draw(self, name: str, *, again: bool = False) -> Drawn:
-        """Draws a figure; ``again`` also what is up to date.
-
-        Raises:
-            ValueError: no such figure; or it is made of records, and its code fails.
-        """
-        entry, target = find_figure(self.plugins, name)
+        """Draws a figure; ``again`` also what is up to date. If it is made of records, its code must not fail."""
+        entry, required, target = _find(self.plugins, name)
         drawn = Drawn()
-        if entry.requires is None:
+        if required is None:
             for stem, picture in self._of_records(name, target):
                 drawn.written.extend(write_picture(picture, stem, _RECORDS, self.formats))
             return drawn
-        required = _required(entry)
-        names = picture_names(self.leaderboard.rows)
         rows = {(row.label, row.dataset): row for row in self.leaderboard.rows}
-        for (label, dataset), file_name in names.items():
+        for (label, dataset), file_name in picture_names(self.leaderboard.rows).items():
             row = None if label is None else rows[label, dataset]
             if row is None and not entry.data:
                 continue
@@ -100,38 +80,30 @@ class FigureMaker:
             try:
                 if row is not None and not issubclass(load_model_class(self.plugins, row.model), required):
                     continue
-                record = None if row is None else _record_of(row)
-                mark = f"{_VERSION} {self._content(record, dataset)}"
+                content, make = self._of_data(dataset, target) if row is None else self._of_run(row, target)
+                mark = f"{_VERSION} {content}"
                 if not again and stated_mark(stem) == mark:
                     drawn.kept.append(stem)
                     continue
-                if row is None or record is None:
-                    picture = target(self.dataset(dataset))
-                else:
-                    picture = self._picture_of(row, record, target)
-                if picture is None:
+                if (picture := make()) is None:
                     raise ValueError("there is nothing to draw")
                 drawn.written.extend(write_picture(picture, stem, mark, self.formats))
             except Exception as error:  # somebody else's code: whatever it raises leaves out this picture alone
                 reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
-                drawn.left_out[REAL if label is None else label, dataset] = " ".join(reason.split())
+                drawn.left_out[label or REAL, dataset] = " ".join(reason.split())
                 drawn.removed.extend(remove_picture(stem) if stated_mark(stem) != mark else [])
         return drawn
 
     def check(self, name: str) -> list[str]:
-        """Returns the names of a figure's files that are not what the records give; nothing is written.
-
-        Raises:
-            ValueError: no such figure, or it is made of trained runs, which do not lie beside the boards.
-        """
-        entry, target = find_figure(self.plugins, name)
-        if entry.requires is not None:
+        """Returns the names of a figure's files that are not what the records give; nothing is written."""
+        _, required, target = _find(self.plugins, name)
+        if required is not None:
             raise ValueError(
                 f"figure {name!r} is made of trained models: --check is for those that are made of records"
             )
         return [file for stem, picture in self._of_records(name, target) for file in differing(picture, stem, _RECORDS)]
 
-    def _of_records(self, name: str, target: Callable[..., Any]) -> Iterator[tuple[Path, Any]]:
+    def _of_records(self, name: str, target: _Target) -> Iterator[tuple[Path, Any]]:
         for dataset in self.leaderboard.datasets:
             try:
                 picture = target(self.leaderboard, dataset)
@@ -143,19 +115,22 @@ class FigureMaker:
     def _stem(self, name: str, file_name: str) -> Path:
         return self.folder / folder_of(name) / file_name.removesuffix(".png")
 
-    def _content(self, record: RunRecord | None, dataset: str) -> str:
-        """What a picture shows: a training, or a dataset's images."""
-        if record is not None:
-            return f"{record.run} {'' if record.fit is None else record.fit.weights_sha256}"
-        rows = [row for row in self.leaderboard.rows if row.dataset == dataset]
-        return f"{dataset} {' '.join(sorted({record.dataset_digest for row in rows for record in row.records}))}"
+    def _of_data(self, dataset: str, target: _Target) -> tuple[str, Callable[[], Any]]:
+        """Returns what a picture of a dataset's images shows, and what makes it."""
+        records = [record for row in self.leaderboard.rows if row.dataset == dataset for record in row.records]
+        digests = " ".join(sorted({record.dataset_digest for record in records}))
+        return f"{dataset} {digests}", lambda: target(self.dataset(dataset))
 
-    def _picture_of(self, row: BoardRow, record: RunRecord, target: Callable[..., Any]) -> Any:
-        """Calls the target under the run's seed and threads, on the CPU: the same weights give the same picture.
+    def _of_run(self, row: BoardRow, target: _Target) -> tuple[str, Callable[[], Any]]:
+        """Returns what a picture of a row's training shows, and what makes it."""
+        record = sampled_record(row)
+        if record is None:
+            raise ValueError("no seed has been trained")
+        weights = "" if record.fit is None else record.fit.weights_sha256
+        return f"{record.run} {weights}", partial(self._picture_of, row.label, record, target)
 
-        Raises:
-            ValueError: the weights are not here, are of another training, or do not fit the model.
-        """
+    def _picture_of(self, label: str, record: RunRecord, target: _Target) -> Any:
+        """Calls the target under the run's seed and threads, on the CPU: the same weights give the same picture."""
         run, folder, device = record.run, self.artifacts.folder(record.run), torch.device("cpu")
         fit = folder.fit()
         if fit is None:
@@ -166,28 +141,17 @@ class FigureMaker:
         with isolated_rng(record.spec.seed, device), on_threads(record.spec.threads):
             model = build_model(self.plugins, record.spec, data, device)
             load_weights(folder.weights, model)
-            return target(ShownModel(row.label, model.eval(), data, record.spec.seed, record))
+            return target(ShownModel(label, model.eval(), data, record.spec.seed, record))
 
 
 def draw_model(
     plugins: PluginManager, name: str, shown: ShownModel, stem: Path, formats: Sequence[str] = FORMATS[:1]
 ) -> list[Path]:
-    """Draws a figure of one model, which need not be trained, and returns its files.
-
-    Args:
-        plugins: what is installed.
-        name: of the figure.
-        shown: the model.
-        stem: the path of the picture without its ending.
-        formats: of a chart, see ``FigureMaker``.
-
-    Raises:
-        ValueError: no such figure, or none of this model.
-    """
-    entry, target = find_figure(plugins, name)
-    if entry.requires is None:
+    """Draws a figure of one model, which need not be trained, and returns its files; ``stem`` is without an ending."""
+    entry, required, target = _find(plugins, name)
+    if required is None:
         raise ValueError(f"figure {name!r} is made of a suite's records: name a suite, not {shown.label!r}")
-    if not isinstance(shown.model, _required(entry)):
+    if not isinstance(shown.model, required):
         raise ValueError(f"figure {name!r} is not made of a {type(shown.model).__name__}: it requires {entry.requires}")
     with isolated_rng(shown.seed, shown.model.device):
         picture = target(shown)
@@ -196,26 +160,11 @@ def draw_model(
     return write_picture(picture, stem, f"{_VERSION} {shown.label}", formats)
 
 
-def find_figure(plugins: PluginManager, name: str) -> tuple[FigureEntry, Callable[..., Any]]:
-    """Returns a figure's entry and what draws it.
-
-    Raises:
-        ValueError: no such figure.
-    """
+def _find(plugins: PluginManager, name: str) -> tuple[FigureEntry, type | None, _Target]:
+    """Returns a figure's entry, the models that it is made of, None if it is made of records, and what draws it."""
     entry, arguments = plugins.find("figure", name)
     assert isinstance(entry, FigureEntry)
-    return entry, partial(entry.load(), **arguments)
-
-
-def _required(entry: FigureEntry) -> type:
-    wanted = getattr(capabilities, entry.requires, None) if isinstance(entry.requires, str) else entry.requires
-    if not isinstance(wanted, type):
-        raise ValueError(f"figure {entry.name!r}: requires {entry.requires!r}, which is no class of models")
-    return wanted
-
-
-def _record_of(row: BoardRow) -> RunRecord:
-    record = sampled_record(row)
-    if record is None:
-        raise ValueError("no seed has been trained")
-    return record
+    required = getattr(capabilities, entry.requires, "") if isinstance(entry.requires, str) else entry.requires
+    if required is not None and not isinstance(required, type):
+        raise ValueError(f"figure {name!r}: requires {entry.requires!r}, which is no class of models")
+    return entry, required, partial(entry.load(), **arguments)

@@ -1,49 +1,57 @@
-"""Ingest: records into the store, now or later. What the store does not take at once is kept and offered again."""
+"""Where records go: to who hears how a suite goes, and into the store, now or later."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts, StoreError
-from harness.running.reporter import Reporter
 
 _RETRY_SECONDS = 0.5
+
+
+class Reporter:
+    """Hears how a suite goes; this one says nothing."""
+
+    def phase(self, name: str, jobs: int) -> None:
+        """A phase of so many jobs begins."""
+
+    def progress(self, run: str, values: dict[str, Any]) -> None:
+        """A running job's ``progress.json``, many times a second."""
+
+    def finished(self, record: RunRecord) -> None:
+        """A job ended, and its record is stored."""
+
+    def note(self, text: str, kind: str = "note") -> None:
+        """Something that a person should know, in one line; a ``warning`` if an observer plugin failed."""
 
 
 class Ingest:
     """Puts records into an artifact folder's store; a store that is locked or away for a while loses none.
 
-    Args:
-        artifacts: the folder and its store.
-        reporter: told once when the store does not answer, and once when it does again.
+    The reporter is told once when the store does not answer, and once when it does again.
     """
 
     def __init__(self, artifacts: Artifacts, reporter: Reporter) -> None:
         self._artifacts, self._reporter = artifacts, reporter
         self._late: dict[str, RunRecord] = {}
-        self._is_away = False
 
     def put(self, record: RunRecord) -> None:
         """Stores a record, or keeps it for later."""
+        was_away = bool(self._late)
         self._late[record.run] = record
         try:
             self._put_all()
         except StoreError as error:
-            if not self._is_away:
+            if not was_away:
                 self._reporter.note(f"{error}; going on, and trying again")
-            self._is_away = True
         else:
-            if self._is_away:
+            if was_away:
                 self._reporter.note("the store answers again")
-            self._is_away = False
 
     def flush(self, *, patience_seconds: float) -> None:
-        """Stores what was kept for later, trying again for a while.
-
-        Raises:
-            StoreError: the store still does not take it. The runs' folders have it all the same.
-        """
+        """Stores what was kept for later, trying again for a while; the runs' folders have it all the same."""
         deadline = time.monotonic() + patience_seconds
         while True:
             try:
@@ -59,18 +67,12 @@ class Ingest:
                 ) from error
 
     def _put_all(self) -> None:
+        store = self._artifacts.store
         for run, record in list(self._late.items()):
-            self._artifacts.store.put(record, arrays=self._arrays(record))
+            arrays = {}
+            if store.keeps_arrays:  # it is shared by folders: scores per image, by the names that the record gives them
+                folder = self._artifacts.folder(run)
+                files = {score.per_image: folder.per_image_file(name) for name, score in record.scores.items()}
+                arrays = {name: file.read_bytes() for name, file in files.items() if name and file.exists()}
+            store.put(record, arrays=arrays)
             del self._late[run]
-
-    def _arrays(self, record: RunRecord) -> dict[str, bytes]:
-        """The scores per image, for a store that is shared by folders: by the names that the record gives them."""
-        if not self._artifacts.store.keeps_arrays:
-            return {}
-        folder = self._artifacts.folder(record.run)
-        files = {
-            score.per_image: folder.per_image_file(name)
-            for name, score in record.scores.items()
-            if score.per_image is not None
-        }
-        return {reference: file.read_bytes() for reference, file in files.items() if file.exists()}

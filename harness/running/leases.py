@@ -7,7 +7,6 @@ that is gone. (Gray and Cheriton, 1989, with the beat in place of synchronised c
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -28,73 +27,34 @@ from harness.support.limits import seconds_of_variable
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, as the store has it.
+    """Who holds a lease, as the store has it."""
 
-    Attributes:
-        owner: a coordinator, by a random name.
-        host: the machine's name.
-        machine: what ``machine`` returns there.
-        pid: the process there.
-        started: when that started.
-        beat: how often it has said that it is alive.
-    """
-
-    owner: str
+    owner: str  # a coordinator, by a random name
     host: str
-    machine: str
+    machine: str  # what ``machine`` returns there
     pid: int
-    started: str
-    beat: int
-
-
-@dataclass
-class _Watch:
-    """Since when an observer has seen the same beat.
-
-    Attributes:
-        row: what it saw.
-        looked_at: its clock then.
-        seconds: for how long it has seen it. A gap between two looks counts for half the lease time at most: an
-            observer that was suspended has watched nothing, and a holder that slept beside it may beat yet.
-    """
-
-    row: Holder
-    looked_at: float
-    seconds: float = 0.0
+    started: str  # what ``started`` returns there
+    beat: int  # how often it has said that it is alive
 
 
 class Leases:
-    """The leases of one coordinator; for one thread, which calls ``beat`` often.
+    """The leases of one coordinator; for one thread, which calls ``beat`` often. The clock is monotonic, in seconds."""
 
-    Args:
-        store: where they are kept.
-        seconds: for how long a holder may be silent; None takes ``HARNESS_LEASE_SECONDS``, or 60.
-        clock: a monotonic clock, in seconds.
-
-    Raises:
-        ValueError: a lease time that is no positive number.
-    """
-
-    def __init__(self, store: Store, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        if seconds is None:
-            meaning = "for how many seconds a coordinator may be silent"
-            seconds = seconds_of_variable("HARNESS_LEASE_SECONDS", 60, meaning)
-        self.seconds = seconds
-        if not 0 < self.seconds < math.inf:
-            raise ValueError(f"leases of {self.seconds} seconds: a positive number, such as 60")
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        meaning = "for how many seconds a coordinator may be silent"
+        self.seconds = seconds_of_variable("HARNESS_LEASE_SECONDS", 60, meaning)
         self._store, self._clock = store, clock
         self._me = Holder(uuid.uuid4().hex, socket.gethostname()[:255], machine(), os.getpid(), started(os.getpid()), 0)
         self._held: set[str] = set()
         self._lost: set[str] = set()
         self._unreleased: set[str] = set()
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, tuple[Holder, float, float]] = {}  # seen when last looked, when, and for how long
         self._beaten_at = self._next_beat = self._clock()
 
     def try_acquire(self, name: str) -> bool:
         """Takes a lease that is free, or whose holder is gone or silent; tells whether it is ours now.
 
-        Raises:
-            StoreError: the store does not answer; should the lease be ours all the same, ``release`` gives it back.
+        If the store does not answer and the lease is ours all the same, ``release`` gives it back.
         """
         now = self._clock()
         self._unreleased.discard(name)  # it is wanted again
@@ -124,18 +84,17 @@ class Leases:
             self._held.discard(name)
             self._lost.add(name)
         if row is not None:
-            self._watch(name, row, now)
+            self._watches.setdefault(name, (row, now, 0.0))
         return False
 
     def holder(self, name: str) -> Holder | None:
-        """Returns who holds a lease, or None."""
-        return self._store.transact(lambda connection: _find(connection, name), write=False)
+        """Returns who had a lease when it was last tried for in vain."""
+        return self._watches[name][0] if name in self._watches else None
 
     def beat(self) -> set[str]:
         """Says, when it is time, that the holder of our leases is alive; returns those that others have taken over.
 
-        Raises:
-            StoreError: the store does not answer. It is asked again soon; until then the leases are thought to be ours.
+        A store that does not answer is asked again soon; until then the leases are thought to be ours.
         """
         now = self._clock()
         lost, self._lost = self._lost, set()
@@ -187,21 +146,20 @@ class Leases:
             return False
         return True
 
-    def _watch(self, name: str, row: Holder, now: float) -> None:
-        known = self._watches.get(name)
-        if known is None or known.row != row:
-            self._watches[name] = _Watch(row, now)
-            return
-        known.seconds += min(max(0.0, now - known.looked_at), self.seconds / 2)
-        known.looked_at = now
-
     def _may_take_over(self, name: str, row: Holder, now: float) -> bool:
+        """Tells whether a holder is gone, or has been seen to be silent for the whole lease time."""
         if row.owner == self._me.owner:
             return False
         if row.machine == self._me.machine and started(row.pid) != row.started:
             return True
-        self._watch(name, row, now)
-        return self._watches[name].seconds >= self.seconds
+        known, looked_at, seconds = self._watches.get(name, (row, now, 0.0))
+        if known != row:
+            looked_at, seconds = now, 0.0
+        # A gap counts for half the lease time at most: an observer that was suspended has watched nothing, and a holder
+        # that slept beside it may beat yet.
+        seconds += min(max(0.0, now - looked_at), self.seconds / 2)
+        self._watches[name] = (row, now, seconds)
+        return seconds >= self.seconds
 
 
 def _find(connection: sa.Connection, name: str) -> Holder | None:

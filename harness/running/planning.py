@@ -1,24 +1,20 @@
-"""From what is asked for to what there is to do: a spec becomes a run with a key, and the figures it is to have."""
+"""From what is asked for to what there is to do: a spec becomes a run with a key and the figures it is to have, and
+of these remains what is not there already.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from harness.discovery.loading import (
-    as_json,
-    build_model,
-    drawing_code,
-    load_dataset,
-    load_metric,
-    load_model_class,
-    model_code,
-    resolve,
-)
+from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -26,100 +22,183 @@ from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.records.record import VALID_PREFIX, RunRecord, identity_of
-from harness.running.inspection import PlannedRun, inspect
-from harness.running.settings import Settings
+from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.store import Artifacts
 from harness.suites.suite import Row
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device, fingerprint
+from harness.support.limits import Limits
 from harness.support.names import digest_of, slug
 from harness.support.randomness import isolated_rng
 
+RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere"]
+
 
 @dataclass(frozen=True)
-class PlannedRow:
-    """A row of a board: for each configuration of its grid, its runs, one for each seed."""
+class Settings:
+    """How to run."""
 
-    row: Row
-    configurations: tuple[tuple[PlannedRun, ...], ...]
-    selection_metric: str | None = None
+    artifacts: Artifacts
+    data: Path | None = None  # None: HARNESS_DATA or the cache folder
+    jobs: int = 0  # child processes at a time; 0: one for each core and thread, one on an accelerator
+    device: str = "auto"  # for every run that asks for none itself
+    executor: str = "local"
+    blocked: tuple[str, ...] = ()  # plugins that are not imported, in child processes neither
+    redo_stale: bool = False  # plan what is stale as missing; old runs and records stay until they are cleaned
+    retry_failed: bool = False  # plan what has failed as missing
+    limits: Limits = field(default_factory=Limits)  # where they say nothing, the suite's count
 
-    def runs(self) -> list[PlannedRun]:
-        """Returns all runs of all configurations."""
-        return [run for configuration in self.configurations for run in configuration]
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
-class Planner:
-    """Turns specs into planned runs; loads each dataset, model class and metric once.
-
-    Args:
-        settings: how runs are done.
-        code_folder: what names such as ``my_model.py:KDE`` are relative to.
+    A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
+    ``elsewhere``: its weights are not here.
     """
 
-    def __init__(self, settings: Settings, code_folder: Path) -> None:
-        self.settings, self.retry_failed = settings, settings.retry_failed
-        self.plugins = plugin_manager(settings.blocked).at(code_folder)
-        self._data_folder = DataFolder.resolve(settings.data)
-        self._datasets: dict[str, tuple[Dataset, str]] = {}
-        self._metrics: dict[str, Metric] = {}
-        self._codes: dict[str, tuple[str, str]] = {}
+    record: RunRecord
+    state: RunState = "missing"
+    stages: tuple[Stage, ...] = ()  # quality and cost figures that are missing
+    speed_stages: tuple[Stage, ...] = ()  # speeds that are missing; measured alone, after everything else
+    stale_stages: tuple[str, ...] = ()  # figures that an older version of a metric computed
+    stale_run: str | None = None  # of the same identity; its code or data have changed since
+    damaged: tuple[str, ...] = ()  # files that cannot be used, and why: what they held is done again
 
-    def plan_row(self, row: Row) -> PlannedRow:
-        """Plans a row; with a grid, configurations get one figure on the validation split, and no other yet.
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.record.run
 
-        Raises:
-            ValueError: see ``plan_run``; or no metric can choose among the configurations of a grid.
-        """
+    @property
+    def wants_work(self) -> bool:
+        """Whether there is something to do, speeds apart."""
+        return self.state in ("missing", "resume") or (self.state == "scores missing" and bool(self.stages))
+
+
+class Plan:
+    """What there is to do for rows, and for the suite that refers to their runs, if they are of one.
+
+    What cannot be is a ValueError, unknown names before anything is loaded; each dataset and metric is loaded once.
+    Names such as ``my_model.py:KDE`` are relative to ``code_folder``.
+    """
+
+    def __init__(self, rows: Sequence[Row], settings: Settings, code_folder: Path, suite: str = "") -> None:
+        self.settings, self.suite, self.plugins = settings, suite, plugin_manager(settings.blocked).at(code_folder)
+        self._metric: Callable[[str], Metric] = cache(partial(loading.load_metric, self.plugins))
+        folder = DataFolder.resolve(settings.data)
+        self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
+        self._digest = cache(lambda dataset: self._dataset(dataset).digest())
+        self._code = cache(partial(loading.model_code, self.plugins))
+        self._drawing = cache(partial(loading.drawing_code, self.plugins))
+        for row in rows:
+            self.plugins.find("dataset", row.dataset)
+            self.plugins.find("model", row.model)
+            for metric in row.configurations[0][0].metrics:
+                self.plugins.find("metric", metric)
+        # for each row, for each configuration of its grid, the runs, one for each seed
+        self.rows = [(row, self._configurations(row)) for row in rows]
+
+    def labelled(self) -> list[tuple[Row, PlannedRun]]:
+        """Returns all runs of all rows, with their rows."""
+        return [(row, run) for row, configurations in self.rows for run in chain(*configurations)]
+
+    def runs(self) -> list[PlannedRun]:
+        """Returns all runs of all rows, each once: a grid may hold a configuration that is a row of its own."""
+        found: dict[str, PlannedRun] = {}
+        for _, run in self.labelled():
+            if (known := found.get(run.run)) is not None:
+                run = replace(
+                    known if known.state == "scores missing" else run,
+                    stages=tuple(dict.fromkeys((*known.stages, *run.stages))),
+                    speed_stages=tuple(dict.fromkeys((*known.speed_stages, *run.speed_stages))),
+                )
+            found[run.run] = run
+        return list(found.values())
+
+    def _configurations(self, row: Row) -> list[list[PlannedRun]]:
+        """Plans a row; with a grid, configurations get one figure on the validation split, and no other yet."""
         metric = self._selection_metric(row) if len(row.configurations) > 1 else None
-        planned = tuple(
-            tuple(self.plan_run(spec, speed=index == 0, selection=metric) for index, spec in enumerate(configuration))
+        return [
+            [self.plan_run(spec, speed=index == 0, selection=metric) for index, spec in enumerate(configuration)]
             for configuration in row.configurations
-        )
-        return PlannedRow(row, planned, metric)
+        ]
 
     def plan_run(self, spec: RunSpec, *, speed: bool = True, selection: str | None = None) -> PlannedRun:
-        """Plans a run.
-
-        Args:
-            spec: what is asked for.
-            speed: whether speeds are measured on this run.
-            selection: a metric that is scored on the validation split, instead of all others.
-
-        Raises:
-            ValueError: an unknown name, a wrong hyperparameter, missing data, a device that is not there, a checkpoint
-                that does not fit.
-        """
+        """Plans a run, with or without speeds, or with one metric of ``selection`` on the validation split alone."""
         if spec.device == "auto":
             spec = spec.model_copy(update={"device": self.settings.device})
         record = self._describe(spec)
         if selection is not None:
-            version = self._metric(selection).version
-            key = digest_of([record.key, selection, version, "valid"])
+            key = digest_of([record.key, selection, self._metric(selection).version, "valid"])
             stages = (Stage(f"{VALID_PREFIX}{selection}", selection, key, "valid"),)
-            return self.look_again(PlannedRun(record, "missing", stages))
+            return self.look_again(PlannedRun(record, stages=stages))
         quality, speeds = self._stages(record)
-        return self.look_again(PlannedRun(record, "missing", tuple(quality), tuple(speeds) if speed else ()))
+        return self.look_again(PlannedRun(record, stages=quality, speed_stages=speeds if speed else ()))
+
+    def look_again(self, planned: PlannedRun) -> PlannedRun:
+        """Finds what is there of a run by now: another process may have done some of it in the meantime."""
+        folder, store = self.settings.artifacts.folder(planned.run), self.settings.artifacts.store
+        planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        is_here = folder.description() is not None
+        record = store.get(planned.run) if store.keeps_arrays and not is_here and not planned.damaged else None
+        if record is not None and record.is_unfinished:
+            record = None
+        failure = folder.failure() if record is None else record.failure
+        if failure is not None and (failure.type == "Unsupported" or not self._is_tried_again(failure)):
+            state: RunState = "skipped" if failure.type == "Unsupported" else "failed"
+            return replace(planned, state=state, stages=(), speed_stages=())
+        if record is not None:
+            if failure is not None:
+                return planned
+            found = self._without_scores(planned, record.scores.get)
+            is_whole = found.state != "scores missing"
+            return found if is_whole else replace(found, state="elsewhere", stages=(), speed_stages=())
+        if folder.fit() is not None:
+            return self._without_scores(planned, folder.score)
+        if not is_here and not self.settings.redo_stale and (stale := self._stale_twin(planned.record)) is not None:
+            return replace(planned, state="stale", stale_run=stale)
+        return replace(planned, state="resume" if folder.has_state() else "missing")
+
+    def _is_tried_again(self, failure: Failure | None) -> bool:
+        return self.settings.retry_failed or (failure is not None and failure.is_temporary)
+
+    def _without_scores(self, planned: PlannedRun, find: Callable[[str], ScoreRecord | None]) -> PlannedRun:
+        """Returns a trained run with the figures that are still to be measured."""
+        there: dict[Stage, ScoreRecord] = {}
+        for stage in (*planned.stages, *planned.speed_stages):
+            score = find(stage.name)
+            if score is None or (score.key != stage.key and self.settings.redo_stale):
+                continue
+            if score.key != stage.key or score.status not in FAILURES or not self._is_tried_again(score.failure):
+                there[stage] = score
+        stages, speeds = (
+            tuple(stage for stage in wanted if stage not in there) for wanted in (planned.stages, planned.speed_stages)
+        )
+        stale = tuple(stage.name for stage, score in there.items() if score.key != stage.key)
+        failed = any(score.status in FAILURES for stage, score in there.items() if score.key == stage.key)
+        state: RunState = "scores missing" if stages or speeds else "failed" if failed else "stale" if stale else "hit"
+        return replace(planned, state=state, stages=stages, speed_stages=speeds, stale_stages=stale)
+
+    def _stale_twin(self, record: RunRecord) -> str | None:
+        """Returns the newest trained run of the same identity and another key."""
+        twins = self.settings.artifacts.store.records(identities=[record.identity])
+        trained = [twin for twin in twins if twin.key != record.key and twin.fit is not None]
+        return max(trained, key=lambda twin: twin.created).run if trained else None
 
     def _describe(self, spec: RunSpec) -> RunRecord:
-        model_class = load_model_class(self.plugins, spec.model)
-        hyperparameters = as_json(resolve(model_class, spec.hyperparameters))
-        data, dataset_digest = self._dataset(spec.dataset)
-        checkpoint = _file_digest(spec.checkpoint)
-        self._check_weights(spec, data)
-        code, _ = self._codes_of(spec.model)
+        model_class = loading.load_model_class(self.plugins, spec.model)
+        hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
+        data, dataset_digest = self._dataset(spec.dataset), self._digest(spec.dataset)
+        checkpoint = self._checked_weights(spec, data)
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
         key = digest_of(
             {
-                "model": spec.model,
+                **spec.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
                 "hyperparameters": hyperparameters,
-                "dataset": spec.dataset,
                 "data": dataset_digest,
                 "budget": None if spec.checkpoint else budget,
-                "seed": spec.seed,
-                "precision": spec.precision,
-                "threads": spec.threads,
-                "code": code,
+                "code": self._code(spec.model),
                 "checkpoint": checkpoint,
             }
         )
@@ -130,7 +209,7 @@ class Planner:
             spec=spec,
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
-            code=code,
+            code=self._code(spec.model),
             dataset_digest=dataset_digest,
             split_protocol=data.split_protocol,
             num_images={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
@@ -138,10 +217,11 @@ class Planner:
             status="pending",
         )
 
-    def _stages(self, record: RunRecord) -> tuple[list[Stage], list[Stage]]:
+    def _stages(self, record: RunRecord) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
         """Returns the figures that the model can be measured by: those of quality and cost, and speeds."""
         spec = record.spec
-        model_class, (code, drawing) = load_model_class(self.plugins, spec.model), self._codes_of(spec.model)
+        model_class = loading.load_model_class(self.plugins, spec.model)
+        code, drawing = self._code(spec.model), self._drawing(spec.model)
         where = fingerprint(choose_device(spec.device), spec.threads)
         quality, speeds = list[Stage](), list[Stage]()
         for name in spec.metrics:
@@ -155,37 +235,27 @@ class Planner:
                 speeds.append(Stage(f"{name}@{where}", name, digest_of([*parts, where])))
             else:
                 quality.append(Stage(name, name, digest_of(parts)))
-        return quality, speeds
+        return tuple(quality), tuple(speeds)
 
-    def look_again(self, planned: PlannedRun) -> PlannedRun:
-        """Finds what is there of a run by now: another process may have done some of it in the meantime."""
-        return inspect(planned, self.settings, retry_failed=self.retry_failed)
-
-    def _check_weights(self, spec: RunSpec, data: Dataset) -> None:
+    def _checked_weights(self, spec: RunSpec, data: Dataset) -> str | None:
+        """Returns the digest of the checkpoint that a spec names, once it has been seen to fit the model."""
         if spec.checkpoint is None:
-            return
-        device = torch.device("cpu")
+            return None
+        path, device = Path(spec.checkpoint), torch.device("cpu")
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"checkpoint {spec.checkpoint!r}: cannot be read: {error.strerror}") from error
         try:
             with isolated_rng(spec.seed, device):
-                model = build_model(self.plugins, spec, data, device)
+                model = loading.build_model(self.plugins, spec, data, device)
         except Unsupported:
-            return  # the run says so
-        load_weights(Path(spec.checkpoint), model)
-
-    def check_names(self, rows: Sequence[Row]) -> None:
-        """Checks every name of a suite before anything is loaded.
-
-        Raises:
-            ValueError: the first unknown dataset, model or metric.
-        """
-        for row in rows:
-            self.plugins.find("dataset", row.dataset)
-            self.plugins.find("model", row.model)
-            for metric in row.configurations[0][0].metrics:
-                self.plugins.find("metric", metric)
+            return digest  # the run says so
+        load_weights(path, model)
+        return digest
 
     def _selection_metric(self, row: Row) -> str:
-        model_class = load_model_class(self.plugins, row.model)
+        model_class = loading.load_model_class(self.plugins, row.model)
         for name in row.configurations[0][0].metrics:
             metric = self._metric(name)
             if metric.can_choose and metric.stage == "quality" and issubclass(model_class, metric.requires):
@@ -193,29 +263,3 @@ class Planner:
         raise ValueError(
             f"{row.label!r}: a grid needs a quality metric that {row.model!r} can be scored by, to choose on"
         )
-
-    def _dataset(self, name: str) -> tuple[Dataset, str]:
-        if name not in self._datasets:
-            data = load_dataset(self.plugins, name, self._data_folder)
-            self._datasets[name] = (data, data.digest())
-        return self._datasets[name]
-
-    def _codes_of(self, model: str) -> tuple[str, str]:
-        """Returns the digests of the code that a model's weights depend on, and its samples."""
-        if model not in self._codes:
-            self._codes[model] = model_code(self.plugins, model), drawing_code(self.plugins, model)
-        return self._codes[model]
-
-    def _metric(self, name: str) -> Metric:
-        if name not in self._metrics:
-            self._metrics[name] = load_metric(self.plugins, name)
-        return self._metrics[name]
-
-
-def _file_digest(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"checkpoint {path!r}: cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The stages of one run, in order: fit, checkpoint, scores. Runs inside the child process, and knows no store.
+"""The stages of one run, in order: fit, then each figure. Runs inside the child process, and knows no store.
 
 Fit and each metric are stages of their own: what is complete is not done again, so a new metric scores the old
 checkpoint, and a run that was killed goes on from the trainer's last saved state.
@@ -10,30 +10,35 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from filelock import FileLock
+from safetensors.numpy import save
 
-from harness.discovery.loading import build_model, load_dataset
+from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
-from harness.interface.executor import INTERRUPTED, NO_SPACE, Job
+from harness.interface.executor import INTERRUPTED, NO_SPACE, Job, Stage
+from harness.interface.metric import Evaluation, Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.interface.training import FitSummary, Interrupted, Progress, Trainer
-from harness.records.record import Failure, FitRecord
+from harness.interface.training import FitSummary, Interrupted, Trainer
+from harness.records.record import Failure, FitRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
-from harness.running.scoring import Scorer
 from harness.support.checkpoint import load_weights, save_weights
-from harness.support.environment import choose_device, describe_environment
+from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
+from harness.support.names import heading
 from harness.support.randomness import derive_seed
 
 log = logging.getLogger("harness")
@@ -56,7 +61,7 @@ def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
     """
     with FileLock(str(RunFolder(job.folder).lock)):
         try:
-            execute(job, should_stop=should_stop)
+            _execute(job, should_stop)
         except Interrupted as error:
             log.info("interrupted: %s", error)
             return INTERRUPTED
@@ -67,18 +72,25 @@ def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
     return 0
 
 
-def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Does what is missing of a run; every result, and what went wrong, is left in the run's folder.
+@dataclass(frozen=True)
+class _Run:
+    """What every stage of a run needs."""
 
-    Raises:
-        Interrupted: ``should_stop`` said so; the state is saved.
-    """
+    folder: RunFolder
+    spec: RunSpec
+    plugins: PluginManager
+    data_folder: DataFolder
+    data: Dataset
+    model: Model
+
+
+def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
+    """Does what is missing of a run; every result, and what went wrong, is left in the run's folder."""
     folder = RunFolder(job.folder)
     record = folder.description()
     if record is None:
         raise FileNotFoundError(f"{job.folder}: no run.json")
-    spec = record.spec
-    stage = "set-up"
+    spec, stage = record.spec, "set-up"
     folder.write_progress(stage=stage)
     try:
         torch.set_num_threads(spec.threads)
@@ -87,25 +99,31 @@ def execute(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Non
         data_folder = DataFolder.resolve(job.data_folder)
         data = load_dataset(plugins, spec.dataset, data_folder)
         stage = "fit"
-        model = build_model(plugins, spec, data, device)
+        run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
         if not _is_trained(folder):
-            _fit(spec, data, model, folder, should_stop)
-        load_weights(folder.weights, model)
+            _fit(run, should_stop)
+        load_weights(folder.weights, run.model)
     except Interrupted:
         raise
-    except Unsupported as error:
-        folder.write_failure(Failure(stage=stage, type="Unsupported", message=str(error)))
-        log.info("skipped: %s", error)
-        return
     except Exception as error:
-        log.exception("%s failed", stage)
-        folder.write_failure(failure_from(stage, error))
+        folder.write_failure(_failure_logged(stage, error))
         return
-    scorer = Scorer(plugins, spec, data, model, folder, data_folder)
+    # one evaluation for each split, so that metrics share samples and features
+    evaluation_on = cache(lambda split: _evaluation(run, split))
     for wanted in job.stages:
         if should_stop():
             raise Interrupted(f"stopped before {wanted.name}")
-        scorer.score(wanted)
+        found = folder.score(wanted.name)
+        if found is None or found.key != wanted.key:
+            _score(run, wanted, evaluation_on)
+
+
+def _failure_logged(stage: str, error: Exception) -> Failure:
+    if isinstance(error, Unsupported):
+        log.info("skipped: %s", error)
+    else:
+        log.exception("%s failed", stage)
+    return failure_from(stage, error)
 
 
 def _is_trained(folder: RunFolder) -> bool:
@@ -126,43 +144,57 @@ def _digest_of_file(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _fit(spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, should_stop: Callable[[], bool]) -> None:
+def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
+    folder, spec, model = run.folder, run.spec, run.model
     environment = describe_environment(model.device, spec.threads)
+    calibrated = None
     if spec.checkpoint is not None:
         load_weights(Path(spec.checkpoint), model)
         summary = FitSummary(0, 0.0, 0.0, f"given: {Path(spec.checkpoint).name}", None, None)
-        _finish_fit(folder, model, summary, environment, None)
-        return
-    budget = Budget.parse(spec.budget or type(model).default_budget)
-    calibrated = None
-    if budget.unit == "minutes":
-        calibrated = _calibrate(spec, data, model, folder, budget)
-        budget = Budget(calibrated, "steps")
+    else:
+        budget = Budget.parse(spec.budget or type(model).default_budget)
+        if budget.unit == "minutes":
+            calibrated = _calibrate(run, budget)
+            budget = Budget(calibrated, "steps")
+        summary = _train(run, budget, should_stop)
+    save_weights(folder.weights, model)
+    weights = _digest_of_file(folder.weights)
+    folder.write_fit(FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights), environment)
+    folder.state.unlink(missing_ok=True)
+
+
+def _calibrate(run: _Run, budget: Budget) -> int:
+    """Returns the steps that a budget in minutes buys here; measured once, and the same on resumption."""
+    file, spec = run.folder.path / "calibrated_steps.txt", run.spec
+    if not file.exists():
+        run.folder.write_progress(stage="calibration")
+        steps = calibrate_steps(run.model, run.data, budget.amount, seed=spec.seed, precision=spec.precision)
+        log.info("calibration: %s are %d steps", budget, steps)
+        write_atomically(file, str(steps).encode())
+    return int(file.read_text())
+
+
+def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSummary:
+    folder, spec = run.folder, run.spec
     torch.manual_seed(derive_seed(spec.seed, "training"))
-
-    resumed = folder.state.exists()
-
-    def report(progress: Progress) -> None:
-        folder.write_progress(stage="fit", **asdict(progress))
-
+    where = "from the saved state" if folder.state.exists() else "from the start"
     trainer = Trainer(
-        model,
-        data,
+        run.model,
+        run.data,
         budget=budget,
         seed=derive_seed(spec.seed, "batches"),
         precision=spec.precision,
         folder=folder.path,
         checkpoint_seconds=_checkpoint_seconds(),
         should_stop=should_stop,
-        on_progress=report,
+        on_progress=lambda progress: folder.write_progress(stage="fit", **asdict(progress)),
     )
-    where = "from the saved state" if resumed else "from the start"
     log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
     folder.write_progress(stage="fit", step=0, total_steps=None)
-    model.fit(data, trainer)
+    run.model.fit(run.data, trainer)
     summary = trainer.summary()
     log.info("fit: %d steps in %.1f s, %s", summary.steps, summary.seconds, summary.checkpoint)
-    _finish_fit(folder, model, summary, environment, calibrated)
+    return summary
 
 
 def _checkpoint_seconds() -> float:
@@ -176,22 +208,82 @@ def _checkpoint_seconds() -> float:
     return seconds
 
 
-def _calibrate(spec: RunSpec, data: Dataset, model: Model, folder: RunFolder, budget: Budget) -> int:
-    """Returns the steps that a budget in minutes buys here; measured once, and the same on resumption."""
-    file = folder.path / "calibrated_steps.txt"
-    if not file.exists():
-        folder.write_progress(stage="calibration")
-        steps = calibrate_steps(model, data, budget.amount, seed=spec.seed, precision=spec.precision)
-        log.info("calibration: %s are %d steps", budget, steps)
-        write_atomically(file, str(steps).encode())
-    return int(file.read_text())
+def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:
+    fit, spec, artifacts = run.folder.fit(), run.spec, run.folder.path.parent.parent
+    assert fit is not None
+    code = drawing_code(run.plugins, spec.model)
+    return Evaluation(
+        run.model,
+        run.data,
+        split=split,
+        fit=FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"})),
+        seed=spec.seed,
+        feature_folder=artifacts / "features",
+        load_dataset=lambda name: load_dataset(run.plugins, name, run.data_folder),
+        data_folder=run.data_folder,
+        origin=origin_of(run.plugins, type(run.model), spec.model, spec.hyperparameters, code),
+        audit_folder=artifacts / "audits",
+    )
 
 
-def _finish_fit(
-    folder: RunFolder, model: Model, summary: FitSummary, environment: dict[str, Any], calibrated: int | None
-) -> None:
-    save_weights(folder.weights, model)
-    weights = _digest_of_file(folder.weights)
-    fit = FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights)
-    folder.write_fit(fit, environment)
-    folder.state.unlink(missing_ok=True)
+def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "valid"]], Evaluation]) -> None:
+    """Measures one figure, and leaves it, or what went wrong, in the run's folder."""
+    run.folder.write_progress(stage=wanted.name)
+    started = time.monotonic()
+    base = _described(wanted, run.model.device, run.spec.threads)
+    try:
+        metric = load_metric(run.plugins, wanted.metric)
+        base |= _described_metric(metric)
+        evaluation = evaluation_on(wanted.split)
+        torch.manual_seed(derive_seed(run.spec.seed, "metric", wanted.name))
+        result = ScoreRecord(**base, **_measured(run.folder, wanted, metric, evaluation))
+    except Exception as error:
+        result = _failed(base, _failure_logged(wanted.name, error))
+    result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+    run.folder.write_score(wanted.name, result)
+    log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
+
+
+def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
+    """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    score = metric.evaluate(evaluation)
+    if not np.isfinite(score.value):
+        raise ValueError(f"{wanted.metric} is {score.value}")
+    reference = num_images = None
+    if score.per_image is not None:
+        num_images, reference = len(score.per_image), f"{folder.run}/{wanted.name}"
+        if num_images != len(evaluation.split):
+            raise ValueError(f"{wanted.metric} scored {num_images} of {len(evaluation.split)} images")
+        values, images = score.per_image.double().cpu().numpy(), np.asarray(evaluation.split.image_digests())
+        write_atomically(folder.per_image_file(wanted.name), save({"per_image": values, "images": images}))
+    return {
+        "value": float(score.value),
+        "standard_error": score.standard_error,
+        "kind": score.kind,
+        "num_images": num_images,
+        "per_image": reference,
+        "protocol": dict(score.protocol),
+        "details": {name: float(value) for name, value in score.details.items()},
+    }
+
+
+def _described(wanted: Stage, device: torch.device, threads: int) -> dict[str, Any]:
+    """Returns the fields of a score that are known before its metric is loaded."""
+    where = {"fingerprint": fingerprint(device, threads), "hardware": hardware(device, threads)}
+    return {"metric": wanted.metric, "key": wanted.key, **where}
+
+
+def _described_metric(metric: Metric) -> dict[str, Any]:
+    said = {name: getattr(metric, name) for name in ("board", "stage", "unit", "higher_is_better")}
+    return {**said, "header": metric.header or heading(metric.name)}
+
+
+def _failed(base: Mapping[str, Any], failure: Failure) -> ScoreRecord:
+    status = "skipped" if failure.type == "Unsupported" else failure.status
+    return ScoreRecord(**base, status=status, failure=failure)
+
+
+def failed_score(plugins: PluginManager, spec: RunSpec, wanted: Stage, failure: Failure) -> ScoreRecord:
+    """Returns the record of a figure whose measuring ended the process."""
+    base = _described(wanted, choose_device(spec.device), spec.threads)
+    return _failed(base | _described_metric(load_metric(plugins, wanted.metric)), failure)

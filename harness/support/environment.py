@@ -24,9 +24,6 @@ class DeviceTokens:
     ``device`` is ``auto``, a kind of device such as ``cuda``, or one device such as ``cpu`` or ``cuda:1``; ``jobs`` how
     many runs may work at a time, each of so many ``threads``; 0 chooses: one for each accelerator, or for each
     ``threads`` cores of the CPU.
-
-    >>> DeviceTokens("cpu", jobs=2, threads=1).total
-    2
     """
 
     def __init__(self, device: str, *, jobs: int, threads: int) -> None:

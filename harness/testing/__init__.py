@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.interface.dataset import Dataset
     from harness.interface.metric import Metric
     from harness.records.record import RunRecord
-    from harness.running.settings import Settings
+    from harness.running.planning import Settings
     from harness.suites.suite import Suite
 
 __all__ = [
@@ -129,7 +129,7 @@ class Lab:
     @cached_property
     def _settings(self) -> Settings:
         from harness.records.store import Artifacts
-        from harness.running.settings import Settings
+        from harness.running.planning import Settings
 
         return Settings(Artifacts(self.root / "artifacts"), jobs=1, device="cpu", redo_stale=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -77,9 +76,9 @@ class Conformance:
         return {"promise": list(self._promises())}
 
     def _promises(self) -> Mapping[str, Callable[[Conformance], None]]:
-        promises = importlib.import_module("harness.testing.promises")  # which imports torch
-        found: Mapping[str, Callable[[Conformance], None]] = promises.PROMISES[self._noun]
-        return found
+        from harness.testing.promises import PROMISES  # which imports torch
+
+        return PROMISES[self._noun]
 
     def _settle(self, name: str, promise: Callable[[], None]) -> None:
         """Calls what raises ``Broken`` or ``Inapplicable``, and makes a test's outcome of it."""

@@ -17,16 +17,7 @@ import numpy as np
 import torch
 
 from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
-from harness.discovery.loading import (
-    HyperparameterError,
-    as_json,
-    load_dataset,
-    load_metric,
-    load_model_class,
-    parameters_of,
-    resolve,
-    with_samplers,
-)
+from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.discovery.targets import loaded_target
 from harness.interface.data_folder import DataFolder, DataUnavailable
@@ -102,16 +93,16 @@ def hyperparameters(case: ModelConformance) -> None:
     """They are keyword-only, annotated, and have defaults that a suite could have written."""
     cls = _class_of(case.model)
     try:
-        defaults = {name: parameter.default for name, parameter in parameters_of(cls).items()}
-        resolve(cls, case.hyperparameters)
-    except HyperparameterError as error:
+        defaults = {name: parameter.default for name, parameter in loading.parameters_of(cls).items()}
+        loading.resolve(cls, case.hyperparameters)
+    except loading.HyperparameterError as error:
         raise Broken(str(error)) from error
     for name, value in defaults.items():
         try:
-            back = resolve(cls, as_json({name: value}))[name]
-        except (HyperparameterError, TypeError, ValueError) as error:
+            back = loading.resolve(cls, loading.as_json({name: value}))[name]
+        except (loading.HyperparameterError, TypeError, ValueError) as error:
             raise Broken(f"{cls.__name__}: the default {name} = {value!r} cannot stand in a suite: {error}") from error
-        same = as_json({name: back}) == as_json({name: value})
+        same = loading.as_json({name: back}) == loading.as_json({name: value})
         _require(same, f"{cls.__name__}: the default {name} = {value!r} comes back from a suite as {back!r}")
 
 
@@ -167,7 +158,7 @@ def scored(case: ModelConformance) -> None:
     model, _ = _fit(make, data, _STEPS, seed=case.seed)
     evaluation = Evaluation(model, data, seed=case.seed)
     for name in _METRICS:
-        metric = load_metric(plugin_manager(), name)
+        metric = loading.load_metric(plugin_manager(), name)
         if isinstance(model, metric.requires):
             try:
                 metric.evaluate(evaluation)
@@ -186,7 +177,7 @@ def scored(case: ModelConformance) -> None:
 
 def _class_of(model: str | type[Model]) -> type[Model]:
     try:
-        return load_model_class(plugin_manager(), model) if isinstance(model, str) else model
+        return loading.load_model_class(plugin_manager(), model) if isinstance(model, str) else model
     except ValueError as error:
         raise Broken(str(error)) from error
 
@@ -194,7 +185,7 @@ def _class_of(model: str | type[Model]) -> type[Model]:
 def maker(model: str | type[Model], given: Mapping[str, Any]) -> Make:
     """Returns what constructs a model, given its class or registered name; ``Broken`` if there is none such."""
     cls = _class_of(model)
-    return lambda spec: with_samplers(plugin_manager(), cls(spec, **resolve(cls, given)))
+    return lambda spec: loading.with_samplers(plugin_manager(), cls(spec, **loading.resolve(cls, given)))
 
 
 def _spaces(case: ModelConformance) -> tuple[ImageSpec, ...]:
@@ -308,7 +299,7 @@ def harmless(case: MetricConformance) -> None:
 
 def _metric(case: MetricConformance) -> Metric:
     try:
-        return load_metric(plugin_manager(), case.metric)
+        return loading.load_metric(plugin_manager(), case.metric)
     except (ValueError, EntryError) as error:
         raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
 
@@ -387,7 +378,7 @@ def disjoint(case: DatasetConformance) -> None:
 @lru_cache(maxsize=2)
 def _load(name: str, folder: Path | None) -> Dataset:
     try:
-        return load_dataset(plugin_manager(), name, DataFolder.resolve(folder))
+        return loading.load_dataset(plugin_manager(), name, DataFolder.resolve(folder))
     except DataUnavailable as reason:
         raise Inapplicable(str(reason)) from reason
     except (ValueError, OSError) as error:

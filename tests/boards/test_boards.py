@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.boards.figures import Measured, ScoreMatrix
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.pair_tests import rank
 from harness.boards.published import PublishedFigure
-from harness.boards.statistics import Measured, ScoreMatrix
 from harness.interface.spec import RunSpec
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.files import check_boards, render_boards, to_csv, write_boards

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from harness.boards import pair_tests
-from harness.boards.pair_tests import PairTests, RankInterval, compare_pairs, rank
-from harness.boards.statistics import ScoreMatrix, decides, deviation, pair_images
+from harness.boards.figures import ScoreMatrix, deviation, pair_images
+from harness.boards.pair_tests import PairTests, RankInterval, compare_pairs, decides, rank
 
 
 def scored(scores, *, kind="exact"):

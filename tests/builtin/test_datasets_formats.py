@@ -15,17 +15,15 @@ from scipy.io import savemat
 
 from harness import DataCorrupt, DataFolder, DataUnavailable, RemoteFile
 from harness.builtin.datasets.cifar import CIFAR10, CifarFiles, cifar_dataset, read_members
-from harness.builtin.datasets.frey import parse_frey
 from harness.builtin.datasets.mnist import (
     FILES,
-    IdxFiles,
     dynamic_dataset,
     idx_dataset,
     parse_amat,
     parse_idx,
     sorted_lines_sha256,
 )
-from harness.builtin.datasets.splits import split_by_content
+from harness.builtin.datasets.seeded import parse_frey, split_by_content
 
 
 @pytest.fixture
@@ -117,7 +115,7 @@ def test_a_static_file_with_shuffled_rows_is_accepted_and_one_with_a_changed_pix
         folder.read(file)
 
 
-def idx_files(root, rng, *, train=40, test=10, num_valid=10):
+def idx_files(root, rng, *, train=40, test=10):
     """Writes a tiny set in MNIST's layout; returns its description and its arrays."""
     arrays = {
         "train-images-idx3-ubyte": rng.integers(0, 256, (train, 3, 2), dtype=np.uint8),
@@ -129,12 +127,12 @@ def idx_files(root, rng, *, train=40, test=10, num_valid=10):
     for name, array in arrays.items():
         (root / "tiny" / f"{name}.gz").write_bytes(gzip.compress(idx_bytes(array)))
     files = tuple(RemoteFile(f"tiny/{name}", (), sha256(idx_bytes(array))) for name, array in arrays.items())
-    return IdxFiles(files, num_valid), list(arrays.values())
+    return files, list(arrays.values())
 
 
 def test_the_last_training_images_are_the_validation_split(tmp_path, rng):
     files, (images, labels, test, test_labels) = idx_files(tmp_path, rng)
-    data = idx_dataset("tiny", DataFolder(tmp_path), files)
+    data = idx_dataset("tiny", DataFolder(tmp_path), files, num_valid=10)
     for split, pixels, names in (
         (data.train, images[:30], labels[:30]),
         (data.valid, images[30:], labels[30:]),
@@ -148,15 +146,15 @@ def test_more_images_than_labels_are_an_error_that_names_the_file(tmp_path, rng)
     files, _ = idx_files(tmp_path, rng)
     short = idx_bytes(np.zeros(39, np.uint8))
     (tmp_path / "tiny/train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(short))
-    images, _, test, test_labels = files.files
-    wrong = IdxFiles((images, RemoteFile("tiny/train-labels-idx1-ubyte", (), sha256(short)), test, test_labels), 10)
+    images, _, test, test_labels = files
+    wrong = (images, RemoteFile("tiny/train-labels-idx1-ubyte", (), sha256(short)), test, test_labels)
     with pytest.raises(ValueError, match="tiny/train-labels-idx1-ubyte holds 39 labels for 40 images"):
         idx_dataset("tiny", DataFolder(tmp_path), wrong)
 
 
 def test_the_mean_of_many_draws_is_the_intensity(tmp_path, rng):
     files, _ = idx_files(tmp_path, rng)
-    test = dynamic_dataset("tiny", DataFolder(tmp_path), files).test
+    test = dynamic_dataset("tiny", idx_dataset("grey", DataFolder(tmp_path), files, num_valid=10)).test
     intensity = test.images.double() / 255
     num_draws = 2000
     mean = torch.stack([test.draw(index).images.double() for index in range(num_draws)]).mean(0)

@@ -9,8 +9,7 @@ from scipy import stats
 from harness import ImageSpec
 from harness.auditing.spaces import all_images, index_of
 from harness.builtin.datasets import known, register_datasets
-from harness.builtin.datasets.known import Ising, KnownDataset, NoisyTemplates, TreeField, spanning_tree
-from harness.builtin.datasets.markov_tree import MarkovTree
+from harness.builtin.datasets.known import Ising, KnownDataset, MarkovTree, NoisyTemplates, TreeField, spanning_tree
 
 SMALL = {
     "ising": Ising(ImageSpec(1, 4, 3, 2), coupling=0.5, field=0.2),

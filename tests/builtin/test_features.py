@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
-from harness.builtin.datasets.digits import digits
+from harness.builtin.datasets.seeded import digits
 from harness.builtin.features import inception, lenet, network
 from harness.builtin.features.inception import Inception, InceptionFeatures, load_inception, preprocess
 from harness.builtin.features.lenet import LeNetFeatures, lenet_file, new_lenet, stored_lenet, train_lenet

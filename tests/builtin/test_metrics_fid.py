@@ -21,7 +21,7 @@ from harness import (
     Split,
     Unsupported,
 )
-from harness.builtin.datasets.digits import digits, digits_binary
+from harness.builtin.datasets.seeded import digits, digits_binary
 from harness.builtin.metrics.sample_quality import FID, KID
 from harness.discovery.manager import PluginManager
 from harness.interface import metric as metric_module

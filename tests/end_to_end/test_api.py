@@ -12,7 +12,7 @@ import torch
 
 import harness
 from harness import RunSpec
-from harness.builtin.datasets.digits import digits_binary
+from harness.builtin.datasets.seeded import digits_binary
 
 SCRIPT = """\
 import sys

@@ -11,10 +11,10 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from harness import Autoregressive
+from harness.api import load_model
 from harness.auditing.coding import decode
 from harness.cli.audit import code_images as code
 from harness.cli.context import Context
-from harness.running.loading import load_model
 
 pytest.importorskip("constriction", reason="constriction is not installed")
 
@@ -31,7 +31,7 @@ def trained(make_lab):
 
 
 def options(lab):
-    return Context.make(str(lab.artifacts), None, [])
+    return Context(lab.artifacts, None, ())
 
 
 def receipt(lab, model, number=60, **arguments):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from harness.cli.context import spread
 from harness.cli.profiled import _parts
-from harness.cli.variadic import spread
 
 TOY = """
     import torch

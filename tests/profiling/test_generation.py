@@ -5,7 +5,7 @@ import torch
 
 from harness import Autoregressive, ImageSpec, Model, SamplingTrace, Unsupported
 from harness.profiling import contest, generation
-from harness.profiling.contest import Contender, first_passes, full_passes, passes_to_time, run_rounds
+from harness.profiling.contest import Contender, first_passes, run_rounds
 from harness.profiling.generation import GenerationRun, Profiled, foresee
 from harness.profiling.measurement import (
     append_measurement,
@@ -147,13 +147,11 @@ def test_short_calls_are_timed_several_at_a_time():
 # --- the naive raster, extrapolated ---
 
 
-def test_a_raster_within_the_budget_is_drawn_to_its_end():
-    assert passes_to_time(100, 0.1, rounds=5, budget_seconds=10.0) is None
-
-
-def test_a_raster_beyond_the_budget_is_timed_for_as_many_passes_as_its_rounds_hold():
-    assert passes_to_time(784, 1.0, rounds=4, budget_seconds=100.0) == 20
-    assert passes_to_time(784, 60.0, rounds=4, budget_seconds=100.0) == 2
+@pytest.mark.parametrize(("budget", "passes"), [(2.0, 2), (8.0, 3), (9.5, 3), (9.7, None), (100.0, None)])
+def test_a_raster_beyond_the_budget_is_timed_for_as_many_passes_as_its_rounds_hold(clock, budget, passes):
+    model, _ = row(clock)  # 16 passes of 0.6 s
+    [raster], _ = measure(clock, profile(budget_seconds=budget, samplers=["raster"], batch_sizes=[6]), [model])
+    assert raster.extrapolated_from == passes
 
 
 def test_extrapolation_multiplies_by_the_passes_that_are_left_out():
@@ -169,7 +167,6 @@ def test_the_first_passes_of_a_raster_are_so_many_of_those_that_it_makes():
     noise, trace = model.draw_noise(2), SamplingTrace()
     first_passes(model, 3)(2, noise=noise, trace=trace)
     assert trace.network_evaluations == 3
-    assert full_passes(model, noise) == 16
 
 
 @pytest.mark.parametrize("orderings", [1, 3])

@@ -11,11 +11,11 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from harness.boards.comparison import NotComparable, compare_rows
+from harness.boards.figures import Measured, ScoreMatrix
 from harness.boards.lookup import NotFound, Source, find_pair
 from harness.boards.pair_tests import compare
 from harness.boards.row import BoardRow
 from harness.boards.rows import rows_of
-from harness.boards.statistics import Measured, ScoreMatrix
 from harness.cli import app
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive

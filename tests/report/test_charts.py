@@ -9,11 +9,11 @@ import altair as alt
 import pytest
 from PIL import Image
 
-from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, mark_of, to_html, to_png, to_svg, vega_lite
+from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, drawn, mark_of, vega_lite
 
 MAKE = """
 import altair as alt
-from harness.report.charts import to_svg, vega_lite
+from harness.report.charts import drawn, vega_lite
 values = [{"x": x, "y": 10.0 ** x, "name": "<script>&"} for x in range(4)]
 chart = alt.Chart(alt.Data(values=values), title="Größe").mark_point().encode(
     alt.X("x:Q").title("pixels"), alt.Y("y:Q").scale(type="log"), color="name:N"
@@ -30,9 +30,9 @@ def made():
 def test_the_same_chart_gives_the_same_svg_again_and_in_another_process():
     spec = vega_lite(made())
     assert vega_lite(made()) == spec
-    svg = to_svg(spec)
-    assert to_svg(spec) == svg
-    code = f"{MAKE}\nimport sys\nsys.stdout.buffer.write(to_svg(vega_lite(chart)))"
+    svg = drawn(spec, "svg")
+    assert drawn(spec, "svg") == svg
+    code = f"{MAKE}\nimport sys\nsys.stdout.buffer.write(drawn(vega_lite(chart), 'svg'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert other.stdout == svg
 
@@ -42,7 +42,7 @@ def test_a_chart_names_the_format_and_not_the_version_of_a_library():
 
 
 def test_texts_of_a_chart_are_no_markup():
-    svg = to_svg(vega_lite(made())).decode()
+    svg = drawn(vega_lite(made()), "svg").decode()
     assert "&lt;script&gt;&amp;" in svg
     assert "<script" not in svg
 
@@ -56,13 +56,13 @@ def test_what_a_chart_configures_stands_beside_the_style_of_the_house():
 
 def test_a_png_is_twice_as_large_as_the_svg():
     spec = vega_lite(alt.Chart(alt.Data(values=[{"x": 1}]), width=200, height=100).mark_point().encode(x="x:Q"))
-    with Image.open(io.BytesIO(to_png(spec))) as image:
+    with Image.open(io.BytesIO(drawn(spec, "png"))) as image:
         assert image.width > 400
         assert image.height > 200
 
 
 def test_a_page_holds_all_that_it_needs_and_asks_the_network_for_nothing():
-    page = to_html(vega_lite(made())).decode()
+    page = drawn(vega_lite(made()), "html").decode()
     assert len(page) > 400_000
     assert "<script src" not in page
     assert "cdn." not in page
@@ -71,7 +71,7 @@ def test_a_page_holds_all_that_it_needs_and_asks_the_network_for_nothing():
 def test_a_chart_that_would_fetch_its_data_is_not_drawn():
     spec = vega_lite(alt.Chart("https://example.org/data.csv").mark_point().encode(x="x:Q"))
     with pytest.raises(ValueError, match=r"example\.org"):
-        to_svg(spec)
+        drawn(spec, "svg")
 
 
 def test_drawings_that_are_missing_or_of_another_chart_are_named(tmp_path):

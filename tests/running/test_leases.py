@@ -40,7 +40,7 @@ def make(store):
     """Returns a function that makes a coordinator's leases on a clock of its own, on this machine or another."""
 
     def make(machine=None, clock=None):
-        made = Leases(store, SECONDS, clock or Clock())
+        made = Leases(store, clock or Clock())
         if machine is not None:
             made._me = leases.Holder(made._me.owner, machine, machine, 17, "1", 0)
         return made
@@ -65,6 +65,7 @@ def test_a_lease_has_one_holder_who_may_ask_again(make):
     assert not second.try_acquire("run")
     assert second.try_acquire("other")
     assert second.holder("run") == first._me
+    assert not first.try_acquire("other")
     assert (first.holder("other").host, first.holder("other").pid) == ("elsewhere", 17)
     assert first.holder("nothing") is None
 
@@ -223,7 +224,7 @@ def test_of_many_that_race_for_one_name_exactly_one_wins(make, store_url, is_fre
     for trial in range(5):
         name = f"run-{trial}"
         stores = [Store(store_url) for _ in range(6)]
-        racers = [Leases(opened, SECONDS, Clock()) for opened in stores]
+        racers = [Leases(opened, Clock()) for opened in stores]
         if not is_free:
             assert make("elsewhere").try_acquire(name)
             for racer in racers:
@@ -256,7 +257,7 @@ CHILD = """
 import sys
 from harness.running.leases import Leases
 from harness.records.store import Store
-mine = Leases(Store(sys.argv[1]), 60)
+mine = Leases(Store(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:
     print(sum(mine.try_acquire(name) for name in line.split()), flush=True)

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from harness.builtin.executors.watch import Watch, family, kill_all, resident_bytes
+from harness.builtin.executors.local import Watch, family, kill_all, resident_bytes
 from harness.interface.executor import Ended
 from harness.running.failures import failure_of
 from harness.support.limits import Limits

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.cli.authoring import schemas
+from harness.cli.inspect import schemas
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 FILES = sorted(LEADERBOARDS.rglob("*.toml"))

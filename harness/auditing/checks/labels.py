@@ -13,14 +13,7 @@ from harness.auditing.estimates import mean_and_error, worst_of
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.spaces import index_of
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import (
-    Evidence,
-    Trial,
-    chi_square,
-    same_distribution,
-    smallest_total_variation,
-    total_variation,
-)
+from harness.auditing.trial import Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _MIXED = 60
@@ -107,11 +100,8 @@ def _samples_given(specimen: Specimen, table: Tensor) -> Iterator[Trial]:
     for where, name, _ in specimen.samplers:
         counts = _counts_by_label(specimen, name, len(table))
         for label, (found, log_probs) in enumerate(zip(counts, table, strict=True)):
-            p, freedom = chi_square(found, log_probs.exp())
-            far = total_variation(found, log_probs.exp())
-            yield Trial.p_value(
-                f"{where}, label {label}", f"samples against p(x | y) ({far:.3g} away)", p,
-                smallest_defect=smallest_total_variation(freedom, float(found.sum())),
+            yield Trial.follows(
+                f"{where}, label {label}", "samples against p(x | y)", found, log_probs.exp(),
                 meaning=f"samples of label {label} do not follow p(x | y = {label}): the label is ignored or mispaired",
             )  # fmt: skip
 

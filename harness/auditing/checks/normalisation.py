@@ -184,9 +184,10 @@ def _log_ratios(specimen: Specimen, count: int) -> Tensor:
     return reference - _log_probs(specimen, images[:count])
 
 
-def _effective_share(log_ratios: Tensor) -> float:
-    """Returns the share of the ratios that their mean rests on, in (0, 1]; NaN where they are not numbers."""
-    return float((2 * log_ratios.logsumexp(0) - (2 * log_ratios).logsumexp(0)).exp()) / len(log_ratios)
+def _effective_share(log_weights: Tensor) -> float:
+    """Returns the share of weights (K, ...) that their mean rests on, in (0, 1]; NaN where they are not numbers."""
+    log_sizes = 2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)
+    return float(log_sizes.exp().mean()) / len(log_weights)
 
 
 @torch.no_grad()
@@ -196,9 +197,7 @@ def _weights_agree(specimen: Specimen) -> bool:
         return True
     with specimen.rng("weights agree"):
         images = specimen.model.sample(50)
-    weights = log_weights(specimen, images, _WEIGHTS, "weights agree")
-    effective = (2 * weights.logsumexp(0) - (2 * weights).logsumexp(0)).exp() / _WEIGHTS
-    return float(effective.mean()) > _AGREE
+    return _effective_share(log_weights(specimen, images, _WEIGHTS, "weights agree")) > _AGREE
 
 
 def _is_nearly_exact(specimen: Specimen) -> bool:

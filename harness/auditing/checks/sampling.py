@@ -19,16 +19,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import (
-    POWER,
-    Evidence,
-    NotApplicable,
-    Note,
-    Trial,
-    chi_square,
-    smallest_total_variation,
-    total_variation,
-)
+from harness.auditing.trial import POWER, Evidence, NotApplicable, Note, Trial
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
@@ -94,13 +85,9 @@ def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evide
 
 def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> Iterator[Trial]:
     total = float(counts.sum())
-    distance = total_variation(counts, probs)
-    p, freedom = chi_square(counts, probs, errors if bool(errors.any()) else None)
-    yield Trial.p_value(
-        where, f"frequencies of {int(total)} samples against p (total variation {distance:.3g})", p,
-        smallest_defect=smallest_total_variation(freedom, total),
-        meaning=f"samples do not follow the likelihood: their frequencies are {distance:.3g} away in total variation; "
-        f"{_CAUSES}",
+    yield Trial.follows(
+        where, f"frequencies of {int(total)} samples against p", counts, probs, errors if bool(errors.any()) else None,
+        meaning=f"samples do not follow the likelihood: {_CAUSES}",
     )  # fmt: skip
     if impossible := int(((counts > 0) & (probs == 0)).sum()):
         yield Trial.broken(where, f"{impossible} of the images that were drawn have probability zero")

@@ -8,9 +8,9 @@ from harness import BoardEntry, hookimpl
 
 _ENTRIES = (  # name, target, summary
     ("likelihood", "likelihood:Likelihood", "exact NLLs and upper bounds on them, in one order"),
-    ("bounds", "bounds:Bounds", "one column for each bound, ranked by the tightest"),
+    ("bounds", "likelihood:Bounds", "one column for each bound, ranked by the tightest"),
     ("sample-quality", "sample_quality:SampleQuality", "FID, KID: a column for each protocol"),
-    ("throughput", "throughput:Throughput", "speeds, a table for each machine"),
+    ("throughput", "cost:Throughput", "speeds, a table for each machine"),
     ("cost", "cost:Cost", "parameters, FLOPs and seconds of training"),
 )
 

@@ -1,14 +1,27 @@
-"""The cost board: what a model costs to store, to score, to draw from, and to train."""
+"""What a model costs to store, to score, to draw from, and to train: the cost board, and that of speeds by machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from harness import Board, Column
+from harness import Board, Cell, Column
 
 if TYPE_CHECKING:
-    from harness import Rows, Table
+    from harness import BoardRow, Rows, Table
+
+_NAMES = {
+    "training-throughput": "training_images_per_second",
+    "scoring-throughput": "scoring_images_per_second",
+    "sampling-throughput": "sampling_images_per_second",
+    "sampling-latency": "sampling_latency_seconds",
+    "peak-memory": "peak_memory_bytes",
+}
+_EXACT = {"": "Int64"}
+_FLOPS = ("flops-scoring", "flops-sampling")
+_SAID = ("device", "device name", "threads")  # by the title of a machine's table
 
 
 class Cost(Board):
@@ -32,3 +45,65 @@ class Cost(Board):
         scores = [score for row in table.rows for _, score in row.scores("fit-seconds")]
         machines = sorted({score.hardware for score in scores if score.hardware})
         return [f"Seconds of training are those of: {'; '.join(machines)}."] if machines else []
+
+
+class Throughput(Board):
+    """Images a second, latency and memory, on each machine that measured them: speeds of two do not compare."""
+
+    name = "throughput"
+    is_ranked = False
+    shows = frozenset({"parameters"})
+    reading = """
+    Speeds compare within one table only: each is one machine. They are measured alone on it, with the first seed:
+    the median over blocks of calls, in brackets the quartiles. Rows are sorted by sampling speed, and not ranked.
+
+    FLOPs and parameters do not depend on the machine. FLOPs are of one image at batch 1; a multiply-add is two.
+    """
+
+    def columns(self, rows: Rows) -> Sequence[Column]:
+        """The speeds in a fixed order, then any others, then what they are read beside."""
+        metrics = sorted(self.metrics(rows), key=lambda metric: [*_NAMES, metric].index(metric))
+        beside = {"figure": None, "parts": _EXACT, "required": False}
+        return [
+            *(_speed_column(rows, metric) for metric in metrics),
+            *(rows.column(metric, cell=partial(_first, metric), **beside) for metric in _FLOPS),
+            Column("protocol", cell=partial(_protocols, metrics), parts={"": "string"}, required=False),
+        ]
+
+    def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
+        """What rows are sorted by: the speed of sampling."""
+        return next((column for column in columns if column.key == _NAMES["sampling-throughput"]), None)
+
+    def parts(self, rows: Rows) -> Sequence[tuple[str, Mapping[str, str], Rows]]:
+        """The machines, sorted by the words for their hardware."""
+        scores = [score for row in rows for record in row.records for score in record.scores.values()]
+        found = {it.fingerprint: it.hardware for it in scores if it.stage == "speed" and it.status == "done"}
+        return [
+            (
+                f"{hardware or 'unknown hardware'} ({fingerprint})",
+                {"fingerprint": fingerprint, "hardware": hardware},
+                replace(rows, items=tuple(row.on_machine(fingerprint) for row in rows)),
+            )
+            for hardware, fingerprint in sorted((hardware, fingerprint) for fingerprint, hardware in found.items())
+        ]
+
+
+def _speed_column(rows: Rows, metric: str) -> Column:
+    made = rows.column(metric)
+    return replace(made, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts)
+
+
+def _first(metric: str, row: BoardRow) -> Cell | None:
+    """Of the seed whose speeds are measured."""
+    value = row.first(metric)
+    return None if value is None else Cell(value)
+
+
+def _protocols(metrics: Sequence[str], row: BoardRow) -> Cell:
+    found = []
+    for metric in metrics:
+        if (figure := row.figure(metric)) is not None:
+            stated = sorted(figure.scores[0].protocol.items())
+            words = ", ".join(f"{key}={value}" for key, value in stated if key not in _SAID)
+            found.append(f"{metric}: {words}")
+    return Cell("; ".join(found) or None)

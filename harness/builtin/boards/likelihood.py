@@ -1,7 +1,8 @@
-"""The likelihood board: exact negative log-likelihoods and upper bounds on them, in one partial order."""
+"""The likelihood board, exact values and bounds in one partial order; and that of bounds, a column for each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
     from harness import BoardRow, Rows, Table
 
 GAP = "entropy-gap"
+ACTIVE = "active-units"
 _EXACT = ("nll", "bits-per-dim")
 _IMPOSSIBLE = 4.0  # standard errors below zero
 _BELOW = " ✗ below the entropy"
 _TEXT = {"": "string"}
 _MEAN = {"": "float64", "_sd": "float64"}
 _PUBLISHED = ("slug", "value", "metric", "kind", "tags", "source")
+_SIGNS = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
 
 
 class Likelihood(Board):
@@ -38,7 +41,6 @@ class Likelihood(Board):
     def columns(self, rows: Rows) -> Sequence[Column]:
         """The best figure in nats and in bits a dimension, the gap to the entropy, the published figure, and others."""
         own = [metric for metric in self.metrics(rows) if rows.board_of(metric) == self.name]
-        others = [metric for metric in own if metric not in (*_EXACT, GAP)]
         return [
             Column("nll_nats", "NLL", "nats", False, decimals=(2, 3), figure=lambda row: row.likelihood),
             Column("bits_per_dim", "bits/dim", "", False, decimals=(3, 4), parts=_MEAN, cell=_bits),
@@ -46,7 +48,7 @@ class Likelihood(Board):
             Column("metric", style="text", parts=_TEXT, cell=partial(_of, "metric"), required=False),
             Column(GAP.replace("-", "_"), "Gap to the entropy", "nats", False, decimals=(2, 4), cell=_gap,
                    parts={**_MEAN, "_se": "float64", "_kind": "string"}, required=False),
-            *rows.columns_by_protocol(others),
+            *rows.columns_by_protocol([metric for metric in own if metric not in (*_EXACT, GAP)]),
             Column("published", "Published", style="text", cell=_published, required=False,
                    parts={f"_{name}": "float64" if name == "value" else "string" for name in _PUBLISHED}),
             Column("verdict", "Verdict", style="text", parts={**_TEXT, "_reason": "string"}, cell=_verdict,
@@ -70,12 +72,8 @@ class Likelihood(Board):
     def notes(self, table: Table) -> Sequence[str]:
         """Which rows cannot be right."""
         impossible = [row.label for row in table.rows if _is_impossible(row)]
-        if not impossible:
-            return ()
-        why = (
-            f"an exact gap below zero by more than {_IMPOSSIBLE:g} standard errors is impossible for a right likelihood"
-        )
-        return [f"{_BELOW.strip()}: {why}: {'; '.join(impossible)}."]
+        why = f"an exact gap below zero by more than {_IMPOSSIBLE:g} standard errors is impossible for a right"
+        return [f"{_BELOW.strip()}: {why} likelihood: {'; '.join(impossible)}."] if impossible else ()
 
     def details(self, table: Table) -> Mapping[str, Sequence[str]]:
         """Where published figures are from, and why the verdicts; what the columns of some datasets mean."""
@@ -90,6 +88,41 @@ class Likelihood(Board):
         published = [_says_of_published(row) for row in table.rows if row.published and row.verdict]
         found = {"Columns": says, "Published figures": published}
         return {title: words for title, words in found.items() if words}
+
+
+class Bounds(Board):
+    """Upper bounds on the negative log-likelihood, ranked by that of the most importance samples."""
+
+    name = "bounds"
+    nothing = "no bound"
+    shows = frozenset({"audit", "seeds", "training"})
+    reading = """
+    Upper bounds on the negative log-likelihood of the test images, in nats an image unless the column says bits;
+    lower is better. They are compared with one another as the promises that they are. IWAE, K: the
+    importance-weighted bound of K samples an image. It falls to the negative log-likelihood as K grows, so bounds
+    of different K are different quantities, each with a column of its own.
+
+    Active units: latent units whose posterior mean varies over test images, of all.
+    """
+
+    def columns(self, rows: Rows) -> Sequence[Column]:
+        """The bounds, whatever else belongs here, and the active units."""
+        metrics = [metric for metric in self.metrics(rows) if metric != ACTIVE]
+        kinds = {metric: rows.facts[metric].kind if metric in rows.facts else None for metric in metrics}
+        bounds = [metric for metric in metrics if kinds[metric] in (None, "upper bound")]
+        return [
+            *(rows.column(metric, key=_key(rows, metric), decimals=(2, 3)) for metric in bounds),
+            *rows.columns_by_protocol([metric for metric in metrics if metric not in bounds]),
+            Column("active_units", "Active units", decimals=(0, 1), parts=_MEAN, cell=_active, required=False),
+            Column("latent_units", parts={"": "Int64"}, cell=_latent, required=False),
+            Column("protocol", parts=_TEXT, cell=partial(_protocols, bounds), required=False),
+        ]
+
+    def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
+        """The bound of the most importance samples that the suite has, or the first where there is none."""
+        bounds = [column for column in columns if column.figure is not None]
+        weighted = {int(found[1]): column for column in bounds if (found := re.match(r"iwae_(\d+)", column.key))}
+        return weighted[max(weighted)] if weighted else bounds[0] if bounds else None
 
 
 def _bits(row: BoardRow) -> Cell | None:
@@ -118,11 +151,8 @@ def _gap(row: BoardRow) -> Cell | None:
 
 def _is_impossible(row: BoardRow) -> bool:
     """Whether a seed's exact gap lies so far below zero as no right likelihood's does."""
-    return any(
-        score.kind == "exact" and score.standard_error is not None and score.value < -_IMPOSSIBLE * score.standard_error
-        for _, score in row.scores(GAP)
-        if score.value is not None
-    )
+    found = [(score.value, score.standard_error) for _, score in row.scores(GAP) if score.kind == "exact"]
+    return any(gap < -_IMPOSSIBLE * error for gap, error in found if gap is not None and error is not None)
 
 
 def _draw_share(row: BoardRow) -> Cell | None:
@@ -134,8 +164,9 @@ def _published(row: BoardRow) -> Cell | None:
     theirs = row.published
     if theirs is None or row.likelihood is None:
         return None
+    tags = " ".join(theirs.tags)
     more: dict[str, Any] = {f"_{name}": getattr(theirs, name) for name in _PUBLISHED}
-    return Cell(text=f"{_value(row)} [{' '.join(theirs.tags)}]", more=more | {"_tags": " ".join(theirs.tags)})
+    return Cell(text=f"{_value(row)} [{tags}]", more=more | {"_tags": tags})
 
 
 def _verdict(row: BoardRow) -> Cell | None:
@@ -147,8 +178,7 @@ def _value(row: BoardRow) -> str:
     assert theirs is not None
     decimals = max(2, len(repr(theirs.value).partition(".")[2]))
     unit = " bits/dim" if theirs.metric == "bits-per-dim" else ""
-    sign = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}.get(theirs.kind, "")
-    return f"{sign}{theirs.value:,.{decimals}f}{unit}"
+    return f"{_SIGNS.get(theirs.kind, '')}{theirs.value:,.{decimals}f}{unit}"
 
 
 def _says_of_published(row: BoardRow) -> str:
@@ -160,5 +190,29 @@ def _says_of_published(row: BoardRow) -> str:
              f"{theirs.split} split" if theirs.split else "unknown split",
              f"{theirs.epochs:g} epochs" if theirs.epochs else None,
              None if theirs.verified else "unverified"]  # fmt: skip
-    known = ", ".join(fact for fact in facts if fact)
+    known = ", ".join(filter(None, facts))
     return f"{row.label}: published {_value(row)} ({known}). {judged.judgement.capitalize()}: {judged.reason}."
+
+
+def _key(rows: Rows, metric: str) -> str:
+    facts = rows.facts.get(metric)
+    unit = "" if metric.startswith("bits-per-dim") or (facts is not None and facts.unit != "nats") else "_nats"
+    return metric.replace("-", "_") + unit
+
+
+def _active(row: BoardRow) -> Cell | None:
+    figure = row.figure(ACTIVE)
+    if figure is None:
+        return None
+    units = figure.detail("units")
+    return Cell(figure.mean, figure.standard_deviation, note="" if units is None else f" of {units:,.0f}")
+
+
+def _latent(row: BoardRow) -> Cell | None:
+    figure = row.figure(ACTIVE)
+    return None if figure is None else Cell(figure.scores[0].details.get("units"))
+
+
+def _protocols(bounds: Sequence[str], row: BoardRow) -> Cell:
+    found = [(metric, figure) for metric in bounds if (figure := row.figure(metric)) is not None]
+    return Cell("; ".join(f"{metric}: {figure.protocol}" for metric, figure in found) or None)

@@ -54,11 +54,8 @@ class SampleQuality(Board):
         """One for each metric and protocol."""
         parts = dict.fromkeys((f"_{name}" for name in _HALVES), "float64")
         made = rows.columns_by_protocol(self.metrics(rows), head=_head, parts=parts)
-        kids = [column.header.startswith("KID") for column in made]
-        return [
-            replace(column, decimals=(2, 4), scale=_KID_SCALE if is_kid else 1)
-            for column, is_kid in zip(made, kids, strict=True)
-        ]
+        scales = [_KID_SCALE if column.header.startswith("KID") else 1 for column in made]
+        return [replace(it, decimals=(2, 4), scale=scale) for it, scale in zip(made, scales, strict=True)]
 
     def may_rank(self, row: BoardRow) -> bool:
         """Tells whether no check failed on which figures of samples rest."""
@@ -67,20 +64,17 @@ class SampleQuality(Board):
     def notes(self, table: Table) -> Sequence[str]:
         """What two halves of the reference images give at their size, a line for each column."""
         notes = []
-        for column in table.columns:
-            if "_halves" in column.parts:
-                cells = [cell for line in table.lines if (cell := line.cells.get(column.key)) is not None]
-                halves = [cell.more for cell in cells if cell.more["_halves"] is not None]
-                if halves:
-                    values = (
-                        sum(found["_halves"] for found in halves) / len(halves),
-                        min(found["_halves_low"] for found in halves),
-                        max(found["_halves_high"] for found in halves),
-                    )
-                    mean, low, high = (f"{column.scale * value:.2f}" for value in values)
-                    number = halves[0]["_halves_images"]
-                    of = "" if number is None else f" of {number:,.0f} images each"
-                    notes.append(f"{column.title}: two halves of the reference{of} give {mean} ({low} to {high}).")
+        for column in (column for column in table.columns if "_halves" in column.parts):
+            cells = [cell.more for line in table.lines if (cell := line.cells.get(column.key)) is not None]
+            halves = [found for found in cells if found["_halves"] is not None]
+            if halves:
+                mean = column.scale * sum(found["_halves"] for found in halves) / len(halves)
+                low = column.scale * min(found["_halves_low"] for found in halves)
+                high = column.scale * max(found["_halves_high"] for found in halves)
+                number = halves[0]["_halves_images"]
+                of = "" if number is None else f" of {number:,.0f} images each"
+                given = f"give {mean:.2f} ({low:.2f} to {high:.2f})"
+                notes.append(f"{column.title}: two halves of the reference{of} {given}.")
         return notes
 
     def appendix(self, rows: Rows, published: Mapping[str, PublishedFigure]) -> Sequence[tuple[str, str, Table]]:
@@ -90,11 +84,8 @@ class SampleQuality(Board):
             if row.published is not None:
                 named.setdefault(row.published.slug, []).append(row.label)
         [dataset] = rows.datasets
-        lines = [
-            _line(figure, named.get(slug, []))
-            for slug, figure in published.items()
-            if figure.metric in _PUBLISHED and (figure.dataset == dataset or slug in named)
-        ]
+        figures = [figure for figure in published.values() if figure.dataset == dataset or figure.slug in named]
+        lines = [_line(figure, named.get(figure.slug, [])) for figure in figures if figure.metric in _PUBLISHED]
         headers = ("Published as", "Metric", "Figure", "Protocol", "Row here", "Source")
         words = "Of other features, or of other numbers of images: none of these compares with a column above."
         table = rows.text_table(headers, lines, numeric=("Figure",))
@@ -111,16 +102,12 @@ def _head(group: Group, header: str) -> str:
 
 def _line(figure: PublishedFigure, labels: Sequence[str]) -> tuple[str, ...]:
     decimals, spread = len(figure.printed.partition(".")[2]), figure.standard_deviation
-    facts = [
-        figure.source,
-        f"arXiv {figure.arxiv}" if figure.arxiv else None,
-        None if figure.verified else "unverified",
-    ]
+    arxiv, unverified = f"arXiv {figure.arxiv}" if figure.arxiv else None, None if figure.verified else "unverified"
     return (
         figure.label,
         _PUBLISHED[figure.metric],
         f"{figure.value:,.{decimals}f}" + (f" ± {spread:.{decimals}f}" if spread else ""),
         figure.protocol or "not recorded",
         "; ".join(labels) or "–",
-        f"{', '.join(fact for fact in facts if fact)} [{' '.join(figure.tags)}]",
+        f"{', '.join(filter(None, [figure.source, arxiv, unverified]))} [{' '.join(figure.tags)}]",
     )

@@ -11,9 +11,9 @@ from harness import DatasetEntry, hookimpl
 
 # fmt: off
 _ENTRIES = (  # name, target, summary, paper
-    ("digits", "digits:digits", "1,797 digits of 8x8 pixels and 17 levels, with labels; needs no download",
+    ("digits", "seeded:digits", "1,797 digits of 8x8 pixels and 17 levels, with labels; needs no download",
      "Alpaydin & Kaynak 1998"),
-    ("digits-binary", "digits:digits_binary", "digits, a pixel is one from intensity 8 on; needs no download",
+    ("digits-binary", "seeded:digits_binary", "digits, a pixel is one from intensity 8 on; needs no download",
      "Alpaydin & Kaynak 1998"),
     ("mnist", "mnist:mnist", "28x28 digits of 256 levels, with labels, 50,000 / 10,000 / 10,000", "LeCun et al. 1998"),
     ("mnist-static", "mnist:mnist_static", "MNIST, the one fixed binarization of the likelihood literature, no labels",
@@ -25,7 +25,7 @@ _ENTRIES = (  # name, target, summary, paper
      "28x28 articles of clothing, 256 levels, with labels, 50,000 / 10,000 / 10,000",
      "Xiao et al. 2017 (arXiv 1708.07747)"),
     ("cifar10", "cifar:cifar10", "32x32 colour photographs, with labels, 45,000 / 5,000 / 10,000", "Krizhevsky 2009"),
-    ("frey-faces", "frey:frey_faces",
+    ("frey-faces", "seeded:frey_faces",
      "1,965 frames of one face, 28x20, 256 levels; a seeded split, for there is no official one",
      "Roweis, Saul & Hinton 2002"),
     ("ising-8x8", "known:ising", "known entropy: an Ising model on 8x8, coupling 0.4; drawn, not downloaded",

@@ -6,27 +6,24 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
-from harness.builtin.datasets.splits import make_split
+from harness.builtin.datasets.seeded import make_split
 
 _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")
 
 
-def read_members(archive: bytes, names: tuple[str, ...], *, num_bytes: int) -> dict[str, bytes]:
+def read_members(archive: bytes, names: Collection[str], *, num_bytes: int) -> dict[str, bytes]:
     """Returns the content of the members called ``names`` of a gzipped tar archive, whatever their folder.
 
     Only regular files of exactly ``num_bytes`` are read, and only into memory: a hostile archive can neither write
     outside a folder nor fill the memory.
-
-    Raises:
-        ValueError: no such archive, a member is missing or has another size.
     """
     members: dict[str, bytes] = {}
     try:
@@ -46,14 +43,10 @@ def read_members(archive: bytes, names: tuple[str, ...], *, num_bytes: int) -> d
 
 @dataclass(frozen=True)
 class CifarFiles:
-    """The official binary version of CIFAR-10.
+    """The official binary version of CIFAR-10, its batch files of ``rows`` images each.
 
-    Attributes:
-        members: the SHA-256 of each batch file, training batches in order, the test batch last.
-        archive_sha256: the digest of the official archive as it is served.
-        urls: where the archive is.
-        rows: images in each batch.
-        num_valid: how many of the training images, from the end, are the validation split.
+    ``members`` are the SHA-256 of each batch file, training batches in order, the test batch last; ``num_valid`` of the
+    training images, from the end, are the validation split.
     """
 
     members: Mapping[str, str]
@@ -62,36 +55,28 @@ class CifarFiles:
     rows: int = 10_000
     num_valid: int = 5_000
 
-    @property
-    def archive(self) -> RemoteFile:
-        """The archive: accepted as it is served, or packed anew with the same batch files."""
-
-        def compute(content: bytes) -> str:
-            members = self._members(content)
-            return _joint_digest({name: hashlib.sha256(data).hexdigest() for name, data in members.items()})
-
-        canonical = CanonicalDigest("the digests of its batch files", compute, _joint_digest(self.members))
-        return RemoteFile("cifar10/cifar-10-binary.tar.gz", self.urls, self.archive_sha256, canonical)
-
     def read(self, folder: DataFolder) -> dict[str, bytes]:
         """Returns the content of each batch file: of the unpacked folder if it is complete, else of the archive.
 
-        Raises:
-            DataUnavailable, DataCorrupt: see ``DataFolder.read``.
+        The archive is accepted as it is served, or packed anew with the same batch files.
         """
-        unpacked = {}
-        for name, digest in self.members.items():
-            path = next((f"{sub}/{name}" for sub in _SUBFOLDERS if folder.find(f"{sub}/{name}") is not None), None)
-            if path is None:
-                return self._members(folder.read(self.archive))
-            unpacked[name] = RemoteFile(path, (), digest)
-        return {name: folder.read(file) for name, file in unpacked.items()}
+        for subfolder in _SUBFOLDERS:
+            if all(folder.find(f"{subfolder}/{name}") is not None for name in self.members):
+                files = {name: RemoteFile(f"{subfolder}/{name}", (), digest) for name, digest in self.members.items()}
+                return {name: folder.read(file) for name, file in files.items()}
 
-    def _members(self, archive: bytes) -> dict[str, bytes]:
-        return read_members(archive, tuple(self.members), num_bytes=self.rows * _ROW)
+        def members(archive: bytes) -> dict[str, bytes]:
+            return read_members(archive, self.members, num_bytes=self.rows * _ROW)
+
+        def compute(archive: bytes) -> str:
+            return _joint({name: hashlib.sha256(data).hexdigest() for name, data in members(archive).items()})
+
+        canonical = CanonicalDigest("the digests of its batch files", compute, _joint(self.members))
+        path = "cifar10/cifar-10-binary.tar.gz"
+        return members(folder.read(RemoteFile(path, self.urls, self.archive_sha256, canonical)))
 
 
-def _joint_digest(digests: Mapping[str, str]) -> str:
+def _joint(digests: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
@@ -114,18 +99,17 @@ CIFAR10 = CifarFiles(
 def cifar_dataset(name: str, folder: DataFolder, files: CifarFiles) -> Dataset:
     """Returns the dataset in ``files``: the last ``num_valid`` training images are the validation split."""
     rows = {name: np.frombuffer(data, np.uint8).reshape(-1, _ROW) for name, data in files.read(folder).items()}
-    *batches, test = (rows[member] for member in files.members)
-    train = np.concatenate(batches)
-    cut = len(train) - files.num_valid
-    parts = {
-        split: make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0])
-        for split, part in (("train", train[:cut]), ("valid", train[cut:]), ("test", test))
-    }
+    *batches, last = (rows[member] for member in files.members)
+    images = np.concatenate(batches)
+    cut = len(images) - files.num_valid
+    train, valid, test = (
+        make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0]) for part in (images[:cut], images[cut:], last)
+    )
     protocol = (
         f"the official test batch; of the training batches, in the files' order, the first {cut:,} images train "
         f"and the last {files.num_valid:,} valid"
     )
-    return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), **parts, split_protocol=protocol)
+    return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), train, valid, test, protocol)
 
 
 def cifar10(folder: DataFolder) -> Dataset:

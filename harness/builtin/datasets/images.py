@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,13 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from harness import DataFolder, Dataset, ImageSpec
-from harness.builtin.datasets.splits import Images, Labels, split_by_content
+from harness.builtin.datasets.seeded import Images, Labels, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _OPTIONAL = ("labels", "levels", "layout")
-_FEWEST, _SEED = 10, 0
-
-
-@dataclass(frozen=True)
-class ImageArchive:
-    """Images (N, C, H, W) uint8, labels (N,) int64 or None, and the number of levels."""
-
-    images: Images
-    labels: Labels | None = None
-    levels: int = 256
+_FEWEST = 10
 
 
 def images(folder: DataFolder, path: str) -> Dataset:
@@ -45,39 +35,34 @@ def images(folder: DataFolder, path: str) -> Dataset:
     Raises:
         ValueError: nothing there, something else than images, images of several sizes, or fewer than ten.
     """
-    place = Path(path).expanduser()
+    place, labels, levels = Path(path).expanduser(), None, 256
     if place.is_dir():
-        archive = ImageArchive(read_images(place))
+        pixels = read_images(place)
     elif place.suffix.lower() == ".npz" and place.is_file():
-        archive = read_npz(place)
+        pixels, labels, levels = read_npz(place)
     elif place.exists():
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
     else:
         raise ValueError(f"{path} does not exist: give a folder of images or an .npz file")
-    num_images, channels, height, width = archive.images.shape
+    num_images, channels, height, width = pixels.shape
     if num_images < _FEWEST:
         raise ValueError(f"{path} holds {num_images} images: at least {_FEWEST} are needed for three splits")
     tenth = round(num_images / 10)
     try:
-        parts = split_by_content(archive.images, archive.labels, num_valid=tenth, num_test=tenth, seed=_SEED)
+        parts = split_by_content(pixels, labels, num_valid=tenth, num_test=tenth, seed=0)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     train, valid, test = (f"{len(part):,}" for part in parts)
     protocol = (
-        f"images ordered by SHA-256(seed {_SEED}, pixels): the first {train} train, then {valid} valid, "
+        f"images ordered by SHA-256(seed 0, pixels): the first {train} train, then {valid} valid, "
         f"then {test} test; equal images stay together"
     )
-    num_classes = None if archive.labels is None else int(archive.labels.max()) + 1
-    spec = ImageSpec(channels, height, width, archive.levels, num_classes)
-    return Dataset(f"images:{path}", spec, *parts, protocol)
+    num_classes = None if labels is None else int(labels.max()) + 1
+    return Dataset(f"images:{path}", ImageSpec(channels, height, width, levels, num_classes), *parts, protocol)
 
 
 def list_images(root: Path) -> list[Path]:
-    """Returns the image files under ``root``, by name of their path; hidden ones and other files are passed over.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """Returns the image files under ``root``, by name of their path; hidden ones and other files are passed over."""
     found = [
         Path(folder) / name
         for folder, _, names in os.walk(root)
@@ -96,9 +81,8 @@ def read_images(root: Path) -> Images:
         ValueError: no image files; a file that is no image, has another size than the first, is animated,
             has more than 8 bits for each channel, or has transparent pixels. The message names the file.
     """
-    paths = list_images(root)
     found: list[Images] = []
-    for path in paths:
+    for path in (paths := list_images(root)):
         found.append(read_image(path))
         (height, width), (first_height, first_width) = found[-1].shape[:2], found[0].shape[:2]
         if (height, width) != (first_height, first_width):
@@ -111,11 +95,7 @@ def read_images(root: Path) -> Images:
 
 
 def read_image(path: Path) -> Images:
-    """Returns the pixels of one file as stored, (H, W, 1) or (H, W, 3) uint8; orientation tags are not applied.
-
-    Raises:
-        ValueError: see ``read_images``.
-    """
+    """Returns the pixels of one file as stored, (H, W, 1) or (H, W, 3) uint8; orientation tags are not applied."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if (frames := int(getattr(image, "n_frames", 1))) > 1:
@@ -135,12 +115,13 @@ def read_image(path: Path) -> Images:
         raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())}): remove it or replace it") from error
 
 
-def read_npz(path: Path) -> ImageArchive:
-    """Reads an archive with ``images``, or with one array besides the optional ``labels``, ``levels`` and ``layout``.
+def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
+    """Returns images (N, C, H, W) uint8, labels (N,) int64 or None, and the number of levels.
 
-    Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides
-    where both readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if
-    absent. Labels are integers from 0 on.
+    An archive has ``images``, or one array besides the optional ``labels``, ``levels`` and ``layout``. Images are
+    uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both
+    readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if absent. Labels
+    are integers from 0 on.
 
     Raises:
         ValueError: anything else; the message names the file and what would be right.
@@ -168,7 +149,7 @@ def read_npz(path: Path) -> ImageArchive:
         if len(images) and int(labels.min()) < 0:
             raise ValueError(f"{path}: 'labels' holds {labels.min()}, expected classes numbered from 0")
         labels = labels.astype(np.int64)
-    return ImageArchive(images, labels, int(levels))
+    return images, labels, int(levels)
 
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -195,9 +176,8 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
             raise ValueError(f"{name}: 'layout' is {str(layout)!r}, expected 'NHWC' or 'NCHW'")
         first = str(layout) == "NCHW"
     elif first == last:
-        which = (
-            "in which the channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
+        which = "in which channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
+        raise ValueError(
+            f"{name} has shape {images.shape}, {which}: save a string 'layout' beside it, 'NHWC' or 'NCHW'"
         )
-        what = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
-        raise ValueError(f"{name} has shape {images.shape}, {which}: {what}")
     return images if first else images.transpose(0, 3, 1, 2)

@@ -7,35 +7,96 @@ no negative log-likelihood is below the entropy but by chance, and how much is c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
+from scipy.cluster.hierarchy import DisjointSet
 from torch import Tensor
 
 from harness import DataFolder, ImageSpec, KnownDataset, KnownDistribution
-from harness.builtin.datasets.markov_tree import MarkovTree
 
 _MOST_ROW_STATES = 2**12
 
 
 @dataclass(frozen=True)
+class MarkovTree:
+    """A Markov random field on a tree of T sites of S states each: everything about it is a finite sum.
+
+        p(s) = p(s_0) prod_{t > 0} p(s_t | s_{parent(t)})
+
+    ``log_root`` (S,) and ``log_transitions`` (T - 1, S, S) are normalised float64 nats, of site 0 and of site t + 1
+    given its parent's state (row); ``parents`` are T - 1 sites, each before its child.
+    """
+
+    log_root: Tensor
+    log_transitions: Tensor
+    parents: Sequence[int]
+
+    def __post_init__(self) -> None:
+        expected, found = (len(self.parents), *2 * (len(self.log_root),)), tuple(self.log_transitions.shape)
+        if found != expected:
+            raise ValueError(f"log_transitions must be {expected}, not {found}")
+        for site, parent in enumerate(self.parents, start=1):
+            if not 0 <= parent < site:
+                raise ValueError(f"the parent of site {site} must be a site before it, not {parent}")
+
+    @classmethod
+    def from_chain(cls, unary: Tensor, pair: Tensor) -> MarkovTree:
+        """Normalises p(s) = exp(sum_t unary_t(s_t) + sum_t pair(s_t, s_{t+1})) / Z, from the last site to the first.
+
+        A chain, ``unary`` (T, S) and ``pair`` (S, S) float64, is the tree whose every site has the one before it as its
+        parent: with whole rows of a grid as sites, the transfer matrix of an Ising model (Kramers & Wannier 1941).
+        """
+        transitions = pair.new_empty(len(unary) - 1, *pair.shape)
+        message = torch.zeros_like(unary[0])  # log of the sum over all sites after this one
+        for site in reversed(range(len(transitions))):
+            onwards = pair + unary[site + 1] + message  # (S, S)
+            transitions[site], message = onwards.log_softmax(1), onwards.logsumexp(1)
+        return cls((unary[0] + message).log_softmax(0), transitions, range(len(transitions)))
+
+    def log_prob(self, states: Tensor) -> Tensor:
+        """Maps (N, T) int64 to (N,) float64 nats."""
+        total = self.log_root[states[:, 0]]
+        for site, (parent, transition) in enumerate(zip(self.parents, self.log_transitions, strict=True), start=1):
+            total = total + transition[states[:, parent], states[:, site]]
+        return total
+
+    def sample(self, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Draws (num_samples, T) int64, site by site, by the inverse of the cumulative distribution."""
+        uniform = torch.rand(num_samples, 1 + len(self.parents), dtype=torch.float64, generator=generator)
+        states: list[Tensor] = []
+        for site, number in enumerate(uniform.T):
+            if site == 0:
+                cumulative = self.log_root.exp().cumsum(0).expand(num_samples, -1)
+            else:
+                cumulative = self.log_transitions[site - 1].exp().cumsum(1)[states[self.parents[site - 1]]]
+            found = torch.searchsorted(cumulative.contiguous(), number[:, None].contiguous(), right=True)
+            states.append(found.squeeze(1).clamp_max(cumulative.shape[1] - 1))
+        return torch.stack(states, 1)
+
+    @property
+    def entropy(self) -> float:
+        """In nats: H(s_0) + sum_t H(s_t | s_parent)."""
+        marginals = [self.log_root.exp()]
+        total = torch.special.entr(marginals[0]).sum()
+        for parent, transition in zip(self.parents, self.log_transitions.exp(), strict=True):
+            total = total + marginals[parent] @ torch.special.entr(transition).sum(1)
+            marginals.append(marginals[parent] @ transition)
+        return float(total)
+
+
+@dataclass(frozen=True)
 class Ising(KnownDistribution):
-    """An Ising model on a grid with open borders (Ising 1925), or its kin of more levels.
+    """An Ising model on a grid with open borders (Ising 1925), or its kin of more levels, of one channel.
 
     With v = 2 x / (levels - 1) - 1 in [-1, 1] and <i, j> the neighbours right and below,
 
-        p(x) = exp(coupling sum_<i,j> v_i v_j + field sum_i v_i) / Z.
+        p(x) = exp(coupling sum_<i,j> v_i v_j + field sum_i v_i) / Z;
 
-    Z, entropy and draws are exact: rows are the sites of a chain, the transfer matrix takes one to the next.
-
-    Args:
-        spec: one channel, at most 4,096 different rows.
-        coupling: 0.44 is critical for two levels.
-        field: shifts all entries alike.
-
-    Raises:
-        ValueError: more channels, or rows too wide for the transfer matrix.
+    a coupling of 0.44 is critical for two levels. Z, entropy and draws are exact: rows are the sites of a chain, the
+    transfer matrix takes one to the next, and so there may be at most 4,096 different ones.
     """
 
     spec: ImageSpec
@@ -45,11 +106,10 @@ class Ising(KnownDistribution):
     def __post_init__(self) -> None:
         if self.spec.channels != 1:
             raise ValueError(f"an Ising grid has one channel, not {self.spec.channels}")
-        width, levels = self.spec.width, self.spec.levels
-        if levels**width > _MOST_ROW_STATES:
+        if (states := self.spec.levels**self.spec.width) > _MOST_ROW_STATES:
             raise ValueError(
-                f"rows of {width} entries and {levels} levels are too many for a transfer matrix: "
-                f"{levels**width}, at most {_MOST_ROW_STATES}"
+                f"rows of {self.spec.width} entries and {self.spec.levels} levels are too many for a transfer matrix: "
+                f"{states}, at most {_MOST_ROW_STATES}"
             )
 
     @cached_property
@@ -80,15 +140,10 @@ class Ising(KnownDistribution):
 
 @dataclass(frozen=True)
 class TreeField(KnownDistribution):
-    """A Markov random field on a random spanning tree of the grid's entries.
+    """A Markov random field on a random spanning tree of the entries of a grid of one channel.
 
     An entry's value given its parent's is p(v | u) ~ exp(-beta |v - u|), beta uniform in ``strength`` for each edge;
     the root is uniform. The tree joins neighbours, so that its order is far from that of a raster.
-
-    Args:
-        spec: one channel.
-        strength: lowest and highest beta.
-        seed: of the tree and its edges.
     """
 
     spec: ImageSpec
@@ -128,17 +183,36 @@ class TreeField(KnownDistribution):
         return images.view(num_images, *self.spec.shape)
 
 
+def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """Returns a random spanning tree of a grid: Kruskal's (1956), the edges in random order.
+
+    That is the entries (row * width + column), each after its parent, the middle one first; and for each but the first
+    the place of its parent in this list.
+    """
+    sites = torch.arange(height * width).view(height, width)
+    right = torch.stack([sites[:, :-1].flatten(), sites[:, 1:].flatten()], 1)
+    below = torch.stack([sites[:-1].flatten(), sites[1:].flatten()], 1)
+    edges = torch.cat([right, below])
+    components = DisjointSet(range(height * width))
+    neighbours: list[list[int]] = [[] for _ in components]
+    for one, other in edges[torch.randperm(len(edges), generator=generator)].tolist():
+        if components.merge(one, other):
+            neighbours[one].append(other)
+            neighbours[other].append(one)
+    order, parents = [height // 2 * width + width // 2], list[int]()
+    for place, site in enumerate(order):  # it grows while we go through it
+        for other in neighbours[site]:
+            if other not in order:
+                order.append(other)
+                parents.append(place)
+    return order, parents
+
+
 @dataclass(frozen=True)
 class NoisyTemplates(KnownDistribution):
-    """One of a few binary templates, each of its entries flipped with a small probability.
+    """One of K binary templates, fair coins, each of its entries flipped with a probability in (0, 1).
 
-        p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)},   d_k(x) the number of entries in which x and k differ
-
-    Args:
-        spec: binary.
-        num_templates: K; their entries are fair coins.
-        flip: the probability, in (0, 1).
-        seed: of the templates.
+    p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)},   d_k(x) the number of entries in which x and k differ
     """
 
     spec: ImageSpec
@@ -161,8 +235,7 @@ class NoisyTemplates(KnownDistribution):
     def log_prob(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) float64 nats."""
         flips = torch.cdist(images.flatten(1).double(), self.templates.double(), p=1)  # (N, K)
-        same = self.spec.num_dimensions - flips
-        log_probs = flips * math.log(self.flip) + same * math.log1p(-self.flip)
+        log_probs = flips * math.log(self.flip) + (self.spec.num_dimensions - flips) * math.log1p(-self.flip)
         return log_probs.logsumexp(1) - math.log(self.num_templates)
 
     def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
@@ -170,33 +243,6 @@ class NoisyTemplates(KnownDistribution):
         chosen = self.templates[torch.randint(self.num_templates, (num_images,), generator=generator)]  # (N, D)
         flips = torch.rand(chosen.shape, dtype=torch.float64, generator=generator) < self.flip
         return (chosen ^ flips.to(torch.uint8)).view(num_images, *self.spec.shape)
-
-
-def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
-    """Returns a random spanning tree of a grid: Kruskal's (1956), the edges in random order.
-
-    That is the entries (row * width + column), each after its parent, the middle one first; and for each but the first
-    the place of its parent in this list.
-    """
-    sites = torch.arange(height * width).view(height, width)
-    right = torch.stack([sites[:, :-1].flatten(), sites[:, 1:].flatten()], 1)
-    below = torch.stack([sites[:-1].flatten(), sites[1:].flatten()], 1)
-    edges = torch.cat([right, below])
-    component = list(range(height * width))
-    neighbours: list[list[int]] = [[] for _ in component]
-    for one, other in edges[torch.randperm(len(edges), generator=generator)].tolist():
-        if component[one] != component[other]:
-            old, new = component[one], component[other]
-            component = [new if name == old else name for name in component]
-            neighbours[one].append(other)
-            neighbours[other].append(one)
-    order, parents = [height // 2 * width + width // 2], list[int]()
-    for place, site in enumerate(order):  # it grows while we go through it
-        for other in neighbours[site]:
-            if other not in order:
-                order.append(other)
-                parents.append(place)
-    return order, parents
 
 
 def _dataset(name: str, distribution: KnownDistribution, folder: DataFolder) -> KnownDataset:

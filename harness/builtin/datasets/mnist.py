@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness import BernoulliSplit, CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
-from harness.builtin.datasets.splits import Images, Labels, make_split
+from harness.builtin.datasets.seeded import Images, make_split
 
 NUM_DRAWS = 5
 _SEEDS = {"train": 1, "valid": 2, "test": 3}
@@ -22,9 +22,6 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
 
     An unpacked file is the bytes 0, 0, 8 (the type) and the number of axes; a big-endian uint32 for each axis; data.
     Images have 3 axes, labels 1. The file's ``name`` is for messages.
-
-    Raises:
-        ValueError: another magic number, or more or fewer bytes than the sizes say.
     """
     header = 4 + 4 * num_axes
     if len(content) < header or content[:4] != bytes((0, 0, 8, num_axes)):
@@ -38,75 +35,42 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
-@dataclass(frozen=True)
-class IdxFiles:
-    """The four files of a set in MNIST's layout: images and labels for training, images and labels for test.
+def idx_dataset(name: str, folder: DataFolder, files: Sequence[RemoteFile], *, num_valid: int = 10_000) -> Dataset:
+    """Returns an 8-bit dataset with ten classes from the four files of a set in MNIST's layout, as in ``_NAMES``.
 
-    Attributes:
-        files: the four, in that order.
-        num_valid: how many of the training images, from the end, are the validation split.
+    The last ``num_valid`` training images are the validation split.
+
+    Raises:
+        DataUnavailable, DataCorrupt: see ``DataFolder.read``.
+        ValueError: a file is no IDX file, or there are more or fewer labels than images.
     """
-
-    files: tuple[RemoteFile, ...]
-    num_valid: int = 10_000
-
-    @classmethod
-    def at(cls, subfolder: str, bases: tuple[str, ...], *sha256: str) -> IdxFiles:
-        """Returns the files of ``subfolder``, to be had as ``base/NAME.gz``; the digests are of the unpacked files."""
-        return cls(
-            tuple(
-                RemoteFile(f"{subfolder}/{name}", tuple(f"{base}/{name}.gz" for base in bases), digest)
-                for name, digest in zip(_NAMES, sha256, strict=True)
-            )
-        )
-
-    @property
-    def protocol(self) -> str:
-        """The sentence on where the splits come from."""
-        return (
-            f"the official test set; of the official training set, in the file's order, "
-            f"all but the last {self.num_valid:,} images train and the last {self.num_valid:,} valid"
-        )
-
-    def read(self, folder: DataFolder) -> dict[str, tuple[Images, Labels]]:
-        """Returns images (N, 1, H, W) uint8 and labels (N,) of train, valid and test.
-
-        Raises:
-            DataUnavailable, DataCorrupt: see ``DataFolder.read``.
-            ValueError: there are more or fewer labels than images.
-        """
-        train, train_labels, test, test_labels = (
-            parse_idx(folder.read(file), num_axes=axes, name=file.path)
-            for file, axes in zip(self.files, (3, 1, 3, 1), strict=True)
-        )
-        for file, images, labels in ((self.files[1], train, train_labels), (self.files[3], test, test_labels)):
-            if len(images) != len(labels):
-                raise ValueError(f"{file.path} holds {len(labels)} labels for {len(images)} images: replace it")
-        cut = len(train) - self.num_valid
-        return {
-            "train": (train[:cut, None], train_labels[:cut]),
-            "valid": (train[cut:, None], train_labels[cut:]),
-            "test": (test[:, None], test_labels),
-        }
+    train, train_labels, test, test_labels = (
+        parse_idx(folder.read(file), num_axes=axes, name=file.path)
+        for file, axes in zip(files, (3, 1, 3, 1), strict=True)
+    )
+    for file, images, labels in ((files[1], train, train_labels), (files[3], test, test_labels)):
+        if len(images) != len(labels):
+            raise ValueError(f"{file.path} holds {len(labels)} labels for {len(images)} images: replace it")
+    cut, (_, height, width) = len(train) - num_valid, train.shape
+    return Dataset(
+        name,
+        ImageSpec(1, height, width, 256, num_classes=10),
+        make_split(train[:cut, None], train_labels[:cut]),
+        make_split(train[cut:, None], train_labels[cut:]),
+        make_split(test[:, None], test_labels),
+        "the official test set; of the official training set, in the file's order, "
+        f"all but the last {num_valid:,} images train and the last {num_valid:,} valid",
+    )
 
 
-def idx_dataset(name: str, folder: DataFolder, files: IdxFiles) -> Dataset:
-    """Returns an 8-bit dataset with ten classes from files in MNIST's layout."""
-    parts = {split: make_split(images, labels) for split, (images, labels) in files.read(folder).items()}
-    _, channels, height, width = parts["train"].images.shape
-    spec = ImageSpec(channels, height, width, 256, num_classes=10)
-    return Dataset(name, spec, **parts, split_protocol=files.protocol)
-
-
-def dynamic_dataset(name: str, folder: DataFolder, files: IdxFiles) -> Dataset:
-    """Returns a dynamically binarized dataset: p(pixel = 1) = intensity / 255, redrawn at every draw."""
-    grey = idx_dataset(name, folder, files)
+def dynamic_dataset(name: str, grey: Dataset) -> Dataset:
+    """Returns a dataset dynamically binarized: p(pixel = 1) = intensity / 255, redrawn at every draw."""
     parts: dict[str, BernoulliSplit] = {}
     for split, seed in _SEEDS.items():
         num_draws, part = 1 if split == "train" else NUM_DRAWS, getattr(grey, split)
         parts[split] = BernoulliSplit(part.images, part.labels, num_draws=num_draws, seed=seed)
     protocol = (
-        f"{files.protocol}; train is drawn anew each epoch, valid and test are each {NUM_DRAWS} fixed draws "
+        f"{grey.split_protocol}; train is drawn anew each epoch, valid and test are each {NUM_DRAWS} fixed draws "
         f"(seeds {_SEEDS['valid']} and {_SEEDS['test']})"
     )
     return Dataset(name, ImageSpec(*grey.spec.shape, levels=2, num_classes=10), **parts, split_protocol=protocol)
@@ -127,7 +91,7 @@ def mnist_dynamic(folder: DataFolder) -> Dataset:
     One draw of the test set moves its mean NLL by about 0.05 nats: so valid and test are scored on five fixed draws.
     Some papers train on all 60,000 images; this split keeps 10,000 for validation, as ``mnist`` does.
     """
-    return dynamic_dataset("mnist-dynamic", folder, MNIST)
+    return dynamic_dataset("mnist-dynamic", mnist(folder))
 
 
 def fashion_mnist(folder: DataFolder) -> Dataset:
@@ -157,9 +121,6 @@ def parse_amat(content: bytes, *, num_values: int, name: str) -> Images:
 
     Every row has the same length in bytes, so that the file is one array: reading the text number by number would
     take a hundred times as long.
-
-    Raises:
-        ValueError: a line is not ``num_values`` values of 0 or 1 separated by single blanks; names the first such line.
     """
     pitch = 2 * num_values
     if not content.endswith(b"\n"):
@@ -186,6 +147,14 @@ def sorted_lines_sha256(content: bytes) -> str:
     return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
 
 
+def _idx_files(subfolder: str, bases: Sequence[str], *sha256: str) -> tuple[RemoteFile, ...]:
+    """The files of ``subfolder``, to be had as ``base/NAME.gz``; the digests are of the unpacked files."""
+    return tuple(
+        RemoteFile(f"{subfolder}/{name}", tuple(f"{base}/{name}.gz" for base in bases), digest)
+        for name, digest in zip(_NAMES, sha256, strict=True)
+    )
+
+
 def _static_file(split: str, sha256: str, sorted_sha256: str) -> RemoteFile:
     name = f"binarized_mnist_{split}.amat"
     url = f"http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/{name}"
@@ -208,7 +177,7 @@ _STATIC_SHA256 = {  # of the file's bytes, and of its sorted lines
     ),
 }
 FILES = {split: _static_file(split, *digests) for split, digests in _STATIC_SHA256.items()}
-MNIST = IdxFiles.at(
+MNIST = _idx_files(
     "mnist",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -220,7 +189,7 @@ MNIST = IdxFiles.at(
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-FASHION = IdxFiles.at(
+FASHION = _idx_files(
     "fashion-mnist",
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",

@@ -1,7 +1,8 @@
 """The local executor: a fresh child process for each run, forked from a server that has torch loaded but has never
 computed.
 
-The server keeps a start cheap and every child clean: no CUDA context, no thread pool and no state is inherited.
+The server keeps a start cheap and every child clean: no CUDA context, no thread pool and no state is inherited. A child
+is watched: for how long it has worked, and how much memory it and what it started have resident.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from harness import INTERRUPTED, Ended, Executor, Handle, Job, Limits, work
-from harness.builtin.executors.watch import Watch, family, kill_all
 
 # All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.
 _PRELOAD = [
@@ -38,9 +40,9 @@ _PRELOAD = [
     "harness.running.worker",
     "harness.builtin.executors.local",
 ]
-_STACK_SIGNAL = signal.SIGUSR1
-_STACK_SECONDS = 0.3
+_STACK_SIGNAL, _STACK_SECONDS = signal.SIGUSR1, 0.3
 _GRACE_SECONDS = 5.0
+_WATCH_SECONDS = 0.2
 _SERVER_GONE = 255  # what multiprocessing says then
 
 
@@ -91,6 +93,55 @@ class _LocalHandle(Handle):
 
     def kill(self) -> None:
         kill_all(family(self._pid))
+
+
+class Watch:
+    """Tells when a process is beyond its limits, by a ``clock`` of seconds that only grow.
+
+    Memory is the sum over the process and all that it started; pages that they share count for each, so that a limit is
+    never exceeded unseen.
+    """
+
+    def __init__(self, pid: int, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pid, self._limits, self._clock = pid, limits, clock
+        self._started = self._looked_at = clock()
+
+    def verdict(self) -> Ended | None:
+        """Returns which limit is exceeded, None if none is. Looks at memory five times a second at most."""
+        now, seconds, most = self._clock(), self._limits.seconds, self._limits.memory_bytes
+        if seconds is not None and now - self._started > seconds:
+            return Ended("timed-out", f"it worked for more than its limit of {seconds:g} s")
+        if most is None or now - self._looked_at < _WATCH_SECONDS:
+            return None
+        self._looked_at = now
+        if (resident := resident_bytes(self._pid)) <= most:
+            return None
+        return Ended("out-of-memory", f"{resident / 1e9:.2f} GB resident, more than its limit of {most / 1e9:.2f} GB")
+
+
+def resident_bytes(pid: int) -> int:
+    """Returns the memory that a process and its descendants have resident, in bytes; 0 for one that is gone."""
+    total = 0
+    for process in family(pid):
+        with contextlib.suppress(psutil.Error):
+            total += int(process.memory_info().rss)
+    return total
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Returns a process and all that it started, itself last."""
+    try:
+        process = psutil.Process(pid)
+        return [*process.children(recursive=True), process]
+    except psutil.Error:
+        return []
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """Ends processes at once; those that are gone are gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 @contextmanager

@@ -10,24 +10,13 @@ from harness import FigureEntry, hookimpl
 @hookimpl
 def register_figures() -> Sequence[FigureEntry]:
     """Returns the entries of the built-in figures."""
+    room = "harness.builtin.figures"
+    given = "the first samples of each model, and real images beside them"
+    sees = "which past pixels the centre pixel's conditional sees, and how much they matter to it"
+    ranks = "negative log-likelihoods and bounds with their standard errors and ranks"
+    paper = "van den Oord et al. 2016"
     return [
-        FigureEntry(
-            "samples",
-            "harness.builtin.figures.samples:draw",
-            summary="the first samples of each model, and real images beside them",
-            requires="Model",
-            data=True,
-        ),
-        FigureEntry(
-            "receptive-field",
-            "harness.builtin.figures.receptive_field:draw",
-            summary="which past pixels the centre pixel's conditional sees, and how much they matter to it",
-            paper="van den Oord et al. 2016",
-            requires="Autoregressive",
-        ),
-        FigureEntry(
-            "likelihood",
-            "harness.builtin.figures.likelihood:draw",
-            summary="negative log-likelihoods and bounds with their standard errors and ranks",
-        ),
+        FigureEntry("samples", f"{room}.samples:draw", summary=given, requires="Model", data=True),
+        FigureEntry("receptive-field", f"{room}.receptive_field:draw", sees, paper, requires="Autoregressive"),
+        FigureEntry("likelihood", f"{room}.likelihood:draw", summary=ranks),
     ]

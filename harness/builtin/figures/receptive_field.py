@@ -47,9 +47,8 @@ def past_of(model: Autoregressive, row: int, column: int) -> Tensor:
 def receptive_field(model: Autoregressive, row: int, column: int, images: Tensor) -> Tensor:
     """Returns how far a pixel's conditional moves when one entry changes, (C, H, W) float64: total variation.
 
-    It is found by changing one entry of the past of ``images``, (N, C, H, W) uint8, after the other, by half the
-    levels, so that a model that rounds, compares or looks up shows what it sees as well; the mean over images, of the
-    most over the pixel's channels. The model is best in float64: what moves less than rounding is not seen.
+    One entry of the past of ``images``, (N, C, H, W) uint8, after the other is changed by half the levels, so that a
+    model that rounds, compares or looks up shows what it sees as well; the mean over images, of the most over channels.
     """
     spec = model.spec
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import Split
-from harness.builtin.datasets.digits import digits_binary
+from harness.builtin.datasets.seeded import digits_binary
 
 
 class Watched(Split):

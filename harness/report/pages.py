@@ -1,22 +1,32 @@
-"""A board as a page: one section for each dataset. What explains stands once, and is folded."""
+"""The pages of a suite: its boards, and its figures, with the pictures that lie beside them.
+
+A board has one section for each dataset. What explains stands once, and is folded.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from harness.boards.audits import audit_failures, audit_notes
 from harness.boards.leaderboard import Leaderboard
+from harness.boards.pair_tests import ALPHA
 from harness.boards.published import TAGS
 from harness.boards.row import BoardRow
-from harness.boards.statistics import ALPHA
 from harness.boards.table import Table
 from harness.interface.board import Board
-from harness.report.markdown import Document, Section
-from harness.report.pictures import pictures_of
+from harness.records.record import RunRecord
+from harness.report.markdown import Document, Picture, Section
+from harness.support.names import slug
 from harness.support.numbers import NOTHING
 
-_FIGURES = """
+FOLDER = "samples"
+FIGURES = "figures"
+REAL = "real test images"
+QUALITY = "sample-quality"
+
+_SPREADS = """
 a ± b (c): mean over seeds, ± the standard deviation over seeds, (the standard error over test images, or by
 resampling). One seed has no ±. A seed without a figure is never averaged in.
 """
@@ -47,7 +57,7 @@ def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = 
     sections = tuple(_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets)
     introduction = (leaderboard.suite.description,) if leaderboard.suite and leaderboard.suite.description else ()
     common = [
-        _FIGURES + "\n" + _RANKS if board.is_ranked else "",
+        _SPREADS + "\n" + _RANKS if board.is_ranked else "",
         _AUDIT if "audit" in board.shows else "",
         _TRAINING if {"parameters", "training"} <= board.shows else "",
         _TAGS if any(row.published is not None for row in leaderboard.rows) else "",
@@ -60,21 +70,20 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
     parts = [_table_section(board, table) for table in tables if table.rows]
-    below = [*_missing(board, rows, tables)]
+    below = _missing(board, rows, tables)
     below += [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
     if board.has_pictures and (found := pictures_of(leaderboard.rows, dataset, pictures)):
         words = "The first samples of each row, in the order drawn; none is chosen."
-        below.append(Section("Samples", words, None, pictures=found))
+        below.append(Section("Samples", words, pictures=found))
     if not parts:
-        return Section(dataset, "No row has a figure yet.", None, (), tuple(below))
+        return Section(dataset, "No row has a figure yet.", subsections=tuple(below))
     lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
     protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
     data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
     if len(parts) > 1 or parts[0].title:
-        return Section(dataset, lead, None, (), (*parts, *below), folded=data)
-    [only] = parts
-    folded = {**only.folded, **data}
-    return replace(only, title=dataset, lead=lead, subsections=(*only.subsections, *below), folded=folded)
+        return Section(dataset, lead, subsections=(*parts, *below), folded=data)
+    below, folded = [*parts[0].subsections, *below], {**parts[0].folded, **data}
+    return replace(parts[0], title=dataset, lead=lead, subsections=tuple(below), folded=folded)
 
 
 def _table_section(board: Board, table: Table) -> Section:
@@ -108,11 +117,9 @@ def _protocols(table: Table) -> list[str]:
 def _sizes(rows: Iterable[BoardRow]) -> str:
     """The sizes of the splits; and whether records come from different data."""
     records = [record for row in rows for record in row.records]
-    counts = [
-        [f"{record.num_images[name]:,} {name}" for name in ("train", "valid", "test") if name in record.num_images]
-        for record in records
-    ]
-    sentences = list(dict.fromkeys(f"{', '.join(sizes)} images." for sizes in counts if sizes))
+    splits = ("train", "valid", "test")
+    counts = [[f"{it.num_images[name]:,} {name}" for name in splits if name in it.num_images] for it in records]
+    sentences = [f"{sizes} images." for sizes in dict.fromkeys(map(", ".join, counts)) if sizes]
     if (contents := len({record.dataset_digest for record in records})) > 1:
         sentences.append(f"Attention: the records come from {contents} different contents of this dataset.")
     return " ".join(sentences)
@@ -131,3 +138,59 @@ def _missing(board: Board, rows: Iterable[BoardRow], tables: Sequence[Table]) ->
     notes = (f"{board.nothing.capitalize()}: {'; '.join(others)}.",) if others else ()
     table = Table.of_texts(("Model", "Seeds", "Status", "Reason"), said) if said else None
     return [Section("Missing", "", table, notes)] if said or notes else []
+
+
+def folder_of(figure: str) -> str:
+    """Returns the folder, beside the boards, of a figure's pictures."""
+    return FOLDER if figure == FOLDER else f"{FIGURES}/{figure}"
+
+
+def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
+    """Returns the file name of every row's grid by label and dataset, and under None that of each dataset's images.
+
+    Names that a file system might not tell apart are numbered, in the order of the rows.
+    """
+    rows, names, taken = list(rows), dict[tuple[str | None, str], str](), Counter[str]()
+    real = dict.fromkeys((None, row.dataset) for row in rows)
+    for label, dataset in (*real, *((row.label, row.dataset) for row in rows)):
+        name = f"{slug(REAL if label is None else label)}-{slug(dataset)}"
+        taken[name.lower()] += 1
+        copies = taken[name.lower()]
+        names[label, dataset] = f"{name}.png" if copies == 1 else f"{name}@{copies}.png"
+    return names
+
+
+def sampled_record(row: BoardRow) -> RunRecord | None:
+    """Returns the run that a row's grid is drawn from: the first seed with a figure of sample quality, else trained."""
+    trained = [record for record in row.records if record.fit is not None]
+    figures = [[it.status for it in record.scores.values() if it.board == QUALITY] for record in trained]
+    scored = [record for record, statuses in zip(trained, figures, strict=True) if "done" in statuses]
+    return next(iter(scored or trained), None)
+
+
+def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> tuple[Picture, ...]:
+    """Returns the grids of a dataset's rows that there are files of, the real images' first."""
+    names = picture_names(rows) if files else {}
+    captions = [(name, REAL) for key, name in names.items() if key == (None, dataset)]
+    for row in rows:
+        if row.dataset == dataset and names and (record := sampled_record(row)) is not None:
+            captions.append((names[row.label, dataset], f"{row.label}, seed {record.spec.seed}"))
+    return tuple(Picture(caption, f"{FOLDER}/{name}") for name, caption in captions if name in files)
+
+
+def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
+    """Returns the page of a suite's figures: of all its rows, the ``files`` in the folder ``figures``.
+
+    These are paths in that folder, such as ``likelihood/digits.svg``.
+    """
+    names, sections = picture_names(rows), []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        captions = {slug(dataset): dataset}
+        captions |= {name.removesuffix(".png"): label or REAL for (label, of), name in names.items() if of == dataset}
+        parts = []
+        for figure in sorted({file.partition("/")[0] for file in files}):
+            paths = [(f"{figure}/{stem}.{end}", words) for stem, words in captions.items() for end in ("svg", "png")]
+            found = tuple(Picture(words, f"{FIGURES}/{path}") for path, words in paths if path in files)
+            parts += [Section(figure, pictures=found)] if found else []
+        sections += [Section(dataset, subsections=tuple(parts))] if parts else []
+    return Document(f"{title}: figures", (), tuple(sections), ())
