@@ -197,8 +197,7 @@ def _published(label: str, slug: str | None, published: Mapping[str, PublishedFi
     if slug is None or published is None:
         return None
     if slug not in published:
-        close = get_close_matches(slug, published, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
         raise ValueError(f"{label!r}: there is no published figure {slug!r}{hint}")
     return published[slug]
 
