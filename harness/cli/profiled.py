@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
-    """Reads ``MODEL``, which may be ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning."""
+    """Reads ``MODEL``, also ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE``, or the beginning of a run's name."""
     from harness.profiling.profile import ProfiledRow
     from harness.support.names import did_you_mean
 
