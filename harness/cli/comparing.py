@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -167,13 +167,12 @@ def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> 
 def _store_source(options: Context) -> Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
     from harness.boards.lookup import Source
-    from harness.boards.rows import rows_of
     from harness.records.archive import collect_all
 
     archive = collect_all(options.artifacts)
     newest = {record.identity: record for record in sorted(archive.records, key=lambda record: record.created)}
-    rows = rows_of(newest.values(), per_image=archive.per_image)
-    return Source("the store", rows, archive.records, archive.per_image)
+    source = Source.of("the store", replace(archive, records=tuple(newest.values())))
+    return replace(source, records=archive.records)
 
 
 def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:

@@ -235,11 +235,7 @@ class RunFolder:
         return self._parsed(name, kind)[0]
 
     def _parsed(self, name: str, kind: type[_T]) -> tuple[_T | None, str | None]:
-        """Returns what a file holds, or why it cannot be used; neither if it is not there.
-
-        Raises:
-            ValueError: a newer version of the harness wrote it: it is neither read nor replaced.
-        """
+        """Returns what a file holds, or why it cannot be used; what a newer version wrote is a ``ValueError``."""
         try:
             content = json.loads((self.path / name).read_bytes())
             if not isinstance(content, dict):

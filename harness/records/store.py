@@ -28,6 +28,7 @@ from harness.support.names import is_plain_name, redact, secrets_of, without
 __all__ = ["Artifacts", "Store", "StoreError"]
 
 _T = TypeVar("_T")
+_RECORDS = sa.select(runs.c.run, runs.c.record)
 
 
 class Store:
@@ -88,9 +89,8 @@ class Store:
 
     def get(self, run: str) -> RunRecord | None:
         """Returns the record of a run, or None."""
-        query = sa.select(runs.c.record).where(runs.c.run == run)
-        text = self.transact(lambda connection: connection.scalar(query), write=False)
-        return None if text is None else self._parse(run, text)
+        found = self._records(_RECORDS.where(runs.c.run == run))
+        return found[0] if found else None
 
     def array(self, reference: str) -> bytes | None:
         """Returns scores per image as ``put`` took them, or None."""
@@ -99,18 +99,24 @@ class Store:
 
     def records(self, *, identities: Iterable[str] | None = None) -> list[RunRecord]:
         """Returns all records, or those of some identities, by run."""
-        query = sa.select(runs.c.run, runs.c.record)
-        queries = [query]
-        if identities is not None:
-            wanted = sorted(set(identities))  # asked for in parts: no database takes any number of parameters
-            parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
-            queries = [query.where(runs.c.identity.in_(part)) for part in parts]
+        if identities is None:
+            return self._records(_RECORDS)
+        wanted = sorted(set(identities))  # asked for in parts: no database takes any number of parameters
+        parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
+        return self._records(*(_RECORDS.where(runs.c.identity.in_(part)) for part in parts))
 
+    def _records(self, *queries: sa.Select[Any]) -> list[RunRecord]:
         def read(connection: sa.Connection) -> list[tuple[str, str]]:
             return [(run, text) for query in queries for run, text in connection.execute(query)]
 
-        # not ordered by the database: every server has its own idea of the alphabet
-        return [self._parse(run, text) for run, text in sorted(self.transact(read, write=False))]
+        records = []
+        for run, text in sorted(self.transact(read, write=False)):  # every server has its own idea of the alphabet
+            try:
+                records.append(RunRecord.model_validate_json(text))
+            except ValidationError as error:
+                problem = f"the record of {run} cannot be read: {first_problem(error)}"
+                raise StoreError(f"the store {self.name}: {problem}") from None
+        return records
 
     def delete(self, names: Iterable[str]) -> None:
         """Removes records, their scores per image, and what refers to them."""
@@ -170,13 +176,6 @@ class Store:
         text, transient = database.explain(error, timeout=self.timeout_seconds, secrets=self._secrets)
         return StoreError(f"{where}: {text}", transient=transient)
 
-    def _parse(self, run: str, text: str) -> RunRecord:
-        try:
-            return RunRecord.model_validate_json(text)
-        except ValidationError as error:
-            problem = first_problem(error)
-            raise StoreError(f"the store {self.name}: the record of {run} cannot be read: {problem}") from None
-
     def _create_engine(self, text: str) -> sa.Engine:
         url = sa.make_url(text)
         if "@" in (url.host or ""):
@@ -230,10 +229,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The folder ``root``, and the database that holds its records, perhaps those of other folders too.
-
-    Without a ``store_url`` the records are in the folder.
-    """
+    """The folder ``root``, and the database that holds its records, perhaps those of others too; else one in it."""
 
     root: Path
     store_url: str | None = field(default=None, repr=False)  # it may have a password
