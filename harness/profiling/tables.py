@@ -114,10 +114,9 @@ class MachineTables:
 def tables_of(
     measurements: Sequence[Measurement], *, labels: Sequence[str] = (), baseline: str | None = None
 ) -> list[MachineTables]:
-    """Parts measurements by machine, and makes the tables of each; figures of two machines never meet.
+    """Parts measurements by machine, and makes the tables of each, with rows of ``labels`` alone if there are any.
 
-    ``labels`` are the order of the rows, and the only ones that are taken; all of them where it is empty. ``baseline``
-    is a label, or a model's name.
+    ``baseline`` is a label, or a model's name.
     """
     order = {label: number for number, label in enumerate(labels)}
 
