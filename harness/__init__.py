@@ -86,6 +86,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.support.checkpoint import save_weights as save_weights
 
     # tools: what a computation takes
+    from harness.support.environment import on_threads as on_threads
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
     from harness.profiling.resources import WorkingMemory as WorkingMemory, count_flops as count_flops
     from harness.profiling.resources import has_statistics as has_statistics, state_bytes as state_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +10,7 @@ from harness.boards.pair_tests import rank
 from harness.boards.row import BoardRow, Problem
 from harness.boards.rows import Rows
 from harness.boards.table import Line, Place, Table
-from harness.interface.board import Board, Cell, Column, Style
+from harness.interface.board import Board, Cell, Column
 from harness.support import numbers
 
 _TEXT, _INTEGER, _FLOAT = {"": "string"}, {"": "Int64"}, {"": "float64"}
@@ -18,6 +18,7 @@ _TRAINING = {
     "budget": _TEXT, "fit_epochs": _FLOAT, "fit_steps": _FLOAT, "fit_seconds": _FLOAT, "checkpoint": _TEXT,
     "configurations_tried": _INTEGER,
 }  # fmt: skip
+_common = partial(Column, style="text", parts=_TEXT, required=False)  # a column that every board has
 _ORDER: tuple[Place, ...] = ("ranked", "unranked", "audit failed", "reference")
 
 
@@ -35,23 +36,23 @@ class Engine:
         apart = dict.fromkeys(key for _, keys, _ in parts for key in keys)
         shown = {key: key.capitalize() for key in self.board.shows}
         before = [
-            _common("dataset", lambda row: Cell(row.dataset)),
+            _common("dataset", cell=lambda row: Cell(row.dataset)),
             *(_common(key) for key in apart),
-            _common("rank", None, {"_best": "Int64", "_worst": "Int64"}, "Rank" if self.board.is_ranked else ""),
-            _common("role", lambda row: Cell(row.role)),
-            _common("label", _label, header="Model"),
-            _common("model", lambda row: Cell(row.model)),
-            _common("status", lambda row: Cell("done")),
+            _common("rank", "Rank" if self.board.is_ranked else "", parts={"_best": "Int64", "_worst": "Int64"}),
+            _common("role", cell=lambda row: Cell(row.role)),
+            _common("label", "Model", cell=_label),
+            _common("model", cell=lambda row: Cell(row.model)),
+            _common("status", cell=lambda row: Cell("done")),
             _common("ranked_by"),
         ]
         sizes = {"_sampling": "Int64", "_training": "Int64"}
         after = [
-            _common("audit", _audit, {"": "string", "_failed": "string"}, shown.get("audit", "")),
-            _common("seeds", None, {"": "Int64", "_planned": "Int64"}, shown.get("seeds", ""), "count"),
-            _common("images", None, _INTEGER),
-            _common("parameters", _parameters, sizes, shown.get("parameters", ""), "count"),
-            _common("training", _training, {}, shown.get("training", "")),
-            *(_common(name, partial(_trained, name), kind) for name, kind in _TRAINING.items()),
+            _common("audit", shown.get("audit", ""), parts={"": "string", "_failed": "string"}, cell=_audit),
+            _common("seeds", shown.get("seeds", ""), style="count", parts={"": "Int64", "_planned": "Int64"}),
+            _common("images", parts=_INTEGER),
+            _common("parameters", shown.get("parameters", ""), style="count", parts=sizes, cell=_parameters),
+            _common("training", shown.get("training", ""), parts={}, cell=_training),
+            *(_common(name, parts=kind, cell=partial(_trained, name)) for name, kind in _TRAINING.items()),
             _common("tests_rest_on"),
             _common("problems"),
         ]
@@ -97,7 +98,10 @@ class Engine:
             cells, why = self._cells(row, by) | also | {"problems": _said(problems[row.label])}, problems[row.label]
             if (interval := intervals.get(row.label)) is not None:
                 more = {"_best": interval.best, "_worst": interval.worst}
-                cells |= {"rank": Cell(text=str(interval), more=more), "tests_rest_on": Cell(ranks.basis or None)}
+                cells |= {
+                    "rank": Cell(text=str(interval), more=more),
+                    "tests_rest_on": Cell("; ".join(ranks.bases) or None),
+                }
             lines.append(Line(cells, row, interval, places[row.label], why))
         return Table(self.columns, tuple(lines), title, ranks, by)
 
@@ -141,16 +145,6 @@ def _sorted(rows: list[BoardRow], by: Column | None) -> list[BoardRow]:
         return False, -cell.value if by.higher_is_better else cell.value
 
     return sorted(rows, key=key)
-
-
-def _common(
-    key: str,
-    cell: Callable[[BoardRow], Cell | None] | None = None,
-    parts: Mapping[str, str] = _TEXT,
-    header: str = "",
-    style: Style = "text",
-) -> Column:
-    return Column(key, header, style=style, parts=parts, cell=cell, required=False)
 
 
 def _label(row: BoardRow) -> Cell:

@@ -85,11 +85,6 @@ class Ranks:
     untested: int = 0
 
     @property
-    def basis(self) -> str:
-        """The bases as one value for a table, empty without a test."""
-        return "; ".join(self.bases)
-
-    @property
     def sentence(self) -> str:
         """What the ranks rest on."""
         if not self.num_pairs and not self.untested:

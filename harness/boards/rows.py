@@ -74,15 +74,13 @@ class Rows(Sequence[BoardRow]):
     def column(self, metric: str, **changes: Any) -> Column:
         """Returns the column of a metric, whatever the protocol of a figure; ``changes`` are fields of ``Column``."""
         facts = self.facts.get(metric)
-        header, unit, is_up = (
-            (metric, "", None) if facts is None else (facts.header, facts.unit, facts.higher_is_better)
-        )
-        style = _STYLES.get(unit, "figure")
         spreads = ("_q25", "_q75") if facts is not None and facts.stage == "speed" else ("_sd", "_se")
-        made = Column(
-            metric.replace("-", "_"), header, "" if style in _SAY_THEIR_UNIT else unit, is_up, style,
-            parts=dict.fromkeys(("", *spreads), "float64"), figure=_figure(metric),
-        )  # fmt: skip
+        parts = dict.fromkeys(("", *spreads), "float64")
+        made = Column(metric.replace("-", "_"), metric, parts=parts, figure=_figure(metric))
+        if facts is not None:
+            style = _STYLES.get(facts.unit, "figure")
+            unit = "" if style in _SAY_THEIR_UNIT else facts.unit
+            made = replace(made, header=facts.header, unit=unit, higher_is_better=facts.higher_is_better, style=style)
         return replace(made, **changes)
 
     def columns_by_protocol(
@@ -101,10 +99,9 @@ class Rows(Sequence[BoardRow]):
             head: makes the header of a group, given that of its metric; what else sets columns apart is added.
             parts: further columns of CSV and their types, see ``Column.parts``.
         """
-        sizes = self._sizes(metrics)
-        found = dict.fromkeys(
-            group for of_dataset in sizes for group in sorted(of_dataset, key=lambda it: (of_dataset[it], it.protocol))
-        )
+        sizes, found = self._sizes(metrics), dict[Group, None]()
+        for counts in sizes:
+            found |= dict.fromkeys(sorted(counts, key=lambda group: (counts[group], group.protocol)))
         groups = sorted(found, key=lambda group: metrics.index(group.metric))
         headers = _headers({group: head(group, self.facts[group.metric].header) for group in groups}, sizes)
         counted, columns = dict.fromkeys(metrics, 0), []
@@ -178,9 +175,8 @@ def rows_of(
     for record in sorted(records, key=lambda record: record.run):
         twin = by_identity.setdefault(record.identity, record)
         if twin is not record and twin != record:
-            raise ValueError(
-                f"{twin.run!r} and {record.run!r} are one run, before and after a change; only one can be shown"
-            )
+            both = f"{twin.run!r} and {record.run!r}"
+            raise ValueError(f"{both} are one run, before and after a change; only one can be shown")
     scores: PerImage = {} if per_image is None else per_image  # which may be read when it is asked for
     if suite is None:
         return _rows_alone(list(by_identity.values()), scores)
@@ -201,8 +197,7 @@ def _published(label: str, slug: str | None, published: Mapping[str, PublishedFi
     if slug is None or published is None:
         return None
     if slug not in published:
-        close = get_close_matches(slug, published, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
         raise ValueError(f"{label!r}: there is no published figure {slug!r}{hint}")
     return published[slug]
 

@@ -51,9 +51,8 @@ class Table:
     @classmethod
     def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
         """Returns a table of printed cells; ``numeric`` names the columns that are aligned right."""
-        columns = [
-            Column(name, name, style="count" if name in numeric else "text", parts={"": "string"}) for name in headers
-        ]
+        texts = [Column(name, name, style="text", parts={"": "string"}) for name in headers]
+        columns = [replace(column, style="count") if column.key in numeric else column for column in texts]
         lines = [{name: Cell(text, text=text) for name, text in zip(headers, row, strict=True)} for row in rows]
         return cls(tuple(columns), tuple(map(Line, lines)))
 

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def row_of(options: Context, text: str) -> ProfiledRow:
-    """Reads ``MODEL``, which may be ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE`` or a run's name, or its beginning.
-
-    Raises:
-        ValueError: a name that is neither a model nor a run, or a setting that is none.
-    """
+    """Reads ``MODEL``, also ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE``, or the beginning of a run's name."""
     from harness.profiling.profile import ProfiledRow
     from harness.support.names import did_you_mean
 
@@ -60,11 +56,7 @@ def _parts(settings: str) -> list[str]:
 
 
 def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> Profiled:
-    """Returns the model that a row names, a run's on ``device``; names of files are relative to ``folder``.
-
-    Raises:
-        ValueError: an unknown model or run, a wrong hyperparameter, or a run without weights.
-    """
+    """Returns the model that a row names, a run's on ``device``; names of files are relative to ``folder``."""
     from harness.api import load_model
     from harness.boards.rows import rows_of
     from harness.discovery.loading import as_json, load_model_class, model_code, resolve, sampler_codes, with_samplers

@@ -79,8 +79,8 @@ def generation(
     where, known = choose_device(profile.device), [] if again else measurement.read_measurements(file)
     rows = [profiled(context.obj, row, profile.device, code_folder) for row in profile.models]
     run, interrupted = GenerationRun(profile, rows, where, known=known, on_measurement=keep), False
-    run.check()
     try:
+        run.check()
         run.run()
     except KeyboardInterrupt:
         interrupted = True

@@ -95,7 +95,8 @@ class Contender(ABC):
             for _ in range(calls):
                 result = self._call(noise, trace)
             seconds = clock() - start
-            self._confirm(noise, result)
+            if (found := self._certify(noise, result)) is not None:
+                self.certificate = found if self.certificate is None else self.certificate + found
         except Exception as error:  # somebody else's code: whatever it raises is this contender's row
             self.problem = error
             return 0.0
@@ -103,10 +104,6 @@ class Contender(ABC):
         self._depth += trace.sequential_depth
         self._traced += calls
         return seconds
-
-    def _confirm(self, noise: Any, images: Tensor) -> None:
-        if (found := self._certify(noise, images)) is not None:
-            self.certificate = found if self.certificate is None else self.certificate + found
 
     def _whole(self, measured: float) -> float:
         """Extrapolates: every pass is the same computation."""

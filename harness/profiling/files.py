@@ -82,10 +82,7 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
 
 
 def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, command: str) -> dict[str, bytes]:
-    """Returns the files of a profile by name: tables as Markdown, CSV and JSON, and the plot as Vega-Lite.
-
-    ``stem`` is that of the files' names; ``command`` makes them again, and stands in the page's first line.
-    """
+    """Returns the files by name: tables as Markdown, CSV and JSON, and the plot; ``command`` makes them again."""
     plot = draw_plot(title, machines)
     pictures = [] if plot is None else [f"{stem}.svg"]
     sections = tuple(machine_section(tables, () if number else pictures) for number, tables in enumerate(machines))
@@ -108,10 +105,7 @@ def write_profile(files: dict[str, bytes], folder: Path) -> list[Path]:
 
 
 def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
-    """Returns the names of files that are missing or not what the measurements give; of drawings, by their mark alone.
-
-    A drawing's own bytes vary with the version of the library that draws it.
-    """
+    """Returns the names of files that are not what the measurements give; drawings vary, and go by their mark alone."""
     specs = [(folder / name, content) for name, content in files.items() if name.endswith(SPEC_ENDING)]
     return differing_files(files, folder) + [path.name for spec in specs for path in check_drawings(*spec)]
 

@@ -29,9 +29,7 @@ NUM_CLASSES = 10  # for models that need labels
 class Profiled:
     """A model to profile; of a trained one with its ``run``, that run's figures, and ``spec``, its one sample space.
 
-    ``make`` constructs it for a sample space, or raises Unsupported or ValueError. ``code`` and ``sampler_codes`` are
-    digests, the latter of the samplers that plugins registered for it. ``samplers`` and ``sizes`` are other than the
-    profile's.
+    ``make`` may raise a ValueError. The codes are digests. ``samplers`` and ``sizes`` are other than the profile's.
     """
 
     label: str
@@ -50,10 +48,7 @@ class Profiled:
 
 @dataclass
 class GenerationRun:
-    """One measuring of a profile; of the measurements that are ``known``, those that need not be repeated are ``kept``.
-
-    ``on_measurement`` is given each measurement as soon as it is ``made``.
-    """
+    """One measuring of a profile; measurements that are ``known`` and need not be repeated are ``kept``."""
 
     profile: GenerationProfile
     models: Sequence[Profiled]

@@ -35,9 +35,8 @@ class CertificateCounts(BaseModel):
 class Measurement(BaseModel):
     """One sampler of one model at one size and batch size.
 
-    ``cell`` is the digest of what was asked for, the machine included: of two measurements of one cell the later
-    counts. ``key`` is that of the cell, the model's code and how it was measured. ``weights`` are those of a run, or as
-    initialised. ``reason`` says why there is no figure; ``complete`` is False after an interruption.
+    ``cell`` is the digest of what was asked for, the machine included: of two measurements of one the later counts.
+    ``key`` is that of the cell, the model's code and how it was measured. ``complete`` is False after an interruption.
 
     ``seconds`` are of one call, a value for each round, in which ``calls`` were timed together; not ``warmed_up``, the
     first call took so long that it is the measurement. Of a raster that was not drawn to its end,

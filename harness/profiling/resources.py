@@ -109,12 +109,8 @@ def record_trace(
 ) -> list[tuple[str, str, str, str]]:
     """Watches a model at work after a warm-up, and writes the trace to a ``.json`` or a ``.json.gz``.
 
-    ``fit`` trains a copy for ``steps`` on random images; ``scoring`` is of ``batch_size`` random images. Returns the
-    operators that took the most time themselves: name, calls, own time and its share of all.
-
-    Raises:
-        ValueError: a sampler that the model does not have.
-        Unsupported: a model that cannot score, or whose fit has no steps.
+    Images to fit, on a copy, and to score are random. Returns the operators that took the most time themselves: name,
+    calls, own time and its share of all. A ValueError says what the model cannot do.
     """
     call = _call(model, what, sampler, batch_size, steps)
     on_device = model.device.type == "cuda"

@@ -114,10 +114,9 @@ class MachineTables:
 def tables_of(
     measurements: Sequence[Measurement], *, labels: Sequence[str] = (), baseline: str | None = None
 ) -> list[MachineTables]:
-    """Parts measurements by machine, and makes the tables of each; figures of two machines never meet.
+    """Parts measurements by machine, and makes the tables of each, with rows of ``labels`` alone if there are any.
 
-    ``labels`` are the order of the rows, and the only ones that are taken; all of them where it is empty. ``baseline``
-    is a label, or a model's name.
+    ``baseline`` is a label, or a model's name.
     """
     order = {label: number for number, label in enumerate(labels)}
 
@@ -173,7 +172,9 @@ def _over(other: Measurement | None, item: Measurement) -> float | None:
 
 def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw | None:
     """Fits a power law; None below two different numbers of pixels; ValueError for what is not positive."""
-    x, y = (np.log(values) for values in _checked(pixels, costs))
+    if min(*pixels, *costs) <= 0:
+        raise ValueError("a law of growth is fitted to positive numbers alone")
+    x, y = np.log(pixels), np.log(costs)
     if len(set(x.tolist())) < 2:
         return None
     slope, intercept = np.polyfit(x, y, 1).tolist()
@@ -190,15 +191,17 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     power = fit_power_law(pixels, costs)
     if power is None:
         return None
-    x, y = _checked(pixels, costs)
-    slope, intercept = np.polyfit(np.log2(x), y, 1).tolist()
-    fitted = intercept + slope * np.log2(x)
+    x, y = np.log2(pixels), np.asarray(costs)
+    slope, intercept = np.polyfit(x, y, 1).tolist()
+    fitted = intercept + slope * x
     error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
     nearer: Literal["power", "logarithmic"] | None = "logarithmic" if error < power.power_error else "power"
     if len(x) <= 2 or error == power.power_error:
         nearer = None
-    return Growth(**asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope),
-                  logarithmic_error=error, nearer=nearer)  # fmt: skip
+    return Growth(
+        **asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope), logarithmic_error=error,
+        nearer=nearer,
+    )  # fmt: skip
 
 
 def _rounded(value: float) -> float:
@@ -207,10 +210,3 @@ def _rounded(value: float) -> float:
 
 def _root_mean_square(values: _Floats) -> float:
     return _rounded(math.sqrt(float(np.square(values).mean())))
-
-
-def _checked(pixels: Sequence[float], costs: Sequence[float]) -> tuple[_Floats, _Floats]:
-    x, y = np.asarray(pixels, dtype=np.float64), np.asarray(costs, dtype=np.float64)
-    if (x <= 0).any() or (y <= 0).any():
-        raise ValueError("a law of growth is fitted to positive numbers alone")
-    return x, y

@@ -141,14 +141,14 @@ _NEEDS_SOMEBODY = re.compile(
     r"authentication failed|does not exist|no password supplied|pg_hba|permission denied|not permitted to log in"
     r"|invalid (?:connection|port|integer|sslmode)|does not support SSL|root certificate|certificate verify failed"
 )
-_LOCKED = " by another process for more than {:g} s (HARNESS_STORE_TIMEOUT)"
-_SQLITE = (
-    ("SQLITE_BUSY", _LOCKED, True),
-    ("SQLITE_LOCKED", _LOCKED, True),
+# By the beginning of its code: what follows the error's text, and whether it may pass by itself.
+_SQLITE: tuple[tuple[str | tuple[str, ...], str, bool], ...] = (
+    (("SQLITE_BUSY", "SQLITE_LOCKED"), " by another process for more than {:g} s (HARNESS_STORE_TIMEOUT)", True),
     ("SQLITE_FULL", ": make room where the store lies", True),
     ("SQLITE_READONLY", ": this user may not write to the file or its folder", False),
     ("SQLITE_CANTOPEN", ": is its folder there, and may this user write to it?", False),
     ("SQLITE_CORRUPT", ": the file is damaged; moved away, it is made anew from the runs' folders", False),
+    ("SQLITE_IOERR", "", True),
 )
 
 
@@ -171,7 +171,10 @@ def explain(error: Exception, *, timeout: float, secrets: list[str]) -> tuple[st
     text = " ".join((str(original).strip().splitlines() or [type(original).__name__])[0].split())
     transient = False
     if isinstance(original, sqlite3.Error):
-        text, transient = _explain_sqlite(original, text, timeout)
+        name = getattr(original, "sqlite_errorname", "")
+        advices = ((advice, passes) for code, advice, passes in _SQLITE if name.startswith(code))
+        advice, transient = next(advices, ("", False))
+        text += advice.format(timeout)
     elif isinstance(error, sa.exc.NoSuchModuleError):
         text += ": a store is at sqlite:///FILE or postgresql://USER@HOST/DATABASE"
     elif isinstance(error, ImportError) and ((error.name or "").partition(".")[0] == "psycopg" or "libpq" in text):
@@ -184,14 +187,6 @@ def explain(error: Exception, *, timeout: float, secrets: list[str]) -> tuple[st
     elif isinstance(error, sa.exc.TimeoutError):
         text, transient = "no connection became free", True
     return without(text, secrets), transient
-
-
-def _explain_sqlite(error: sqlite3.Error, text: str, timeout: float) -> tuple[str, bool]:
-    name = getattr(error, "sqlite_errorname", "")
-    for code, advice, transient in _SQLITE:
-        if name.startswith(code):
-            return text + advice.format(timeout), transient
-    return text, name.startswith("SQLITE_IOERR")
 
 
 def _explain_server(error: sa.exc.DBAPIError, text: str) -> tuple[str, bool]:

@@ -60,17 +60,16 @@ def render_board(leaderboard: Leaderboard, board: str, format_name: str, picture
 
 
 def render_boards(
-    leaderboard: Leaderboard,
-    pictures: Collection[str] = (),
-    figures: Collection[str] = (),
-    broken: dict[str, BrokenBoard] | None = None,
+    leaderboard: Leaderboard, folder: Path | None = None, broken: dict[str, BrokenBoard] | None = None
 ) -> dict[str, bytes]:
     """Returns the files, by name, of all boards that the suite's metrics have something to say on.
 
-    ``pictures`` and ``figures`` are the paths of files in the folders ``samples`` and ``figures`` beside the boards.
-    ``broken`` takes what is wrong with the boards of broken plugins; without it, the first one raises.
+    The pictures in the boards' ``folder`` are linked. ``broken`` takes what is wrong with the boards of broken plugins;
+    without it, the first one raises.
     """
     files: dict[str, bytes] = {}
+    pictures = {path.name for path in folder.glob(f"{FOLDER}/*.png")} if folder else set()
+    drawn = folder.glob(f"{FIGURES}/*/*") if folder else ()
     for board in leaderboard.boards:
         try:
             texts = {end: render_board(leaderboard, board, name, pictures) for end, name in _COMMITTED.items()}
@@ -80,7 +79,7 @@ def render_boards(
             broken[board] = error
         else:
             files |= {f"{board}.{ending}": text.encode() for ending, text in texts.items()}
-    if figures:
+    if figures := {f"{path.parent.name}/{path.name}" for path in drawn if path.suffix in (".svg", ".png")}:
         files["figures.md"] = to_markdown(figures_page(leaderboard.title, leaderboard.rows, figures)).encode()
     return files
 
@@ -91,7 +90,7 @@ def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
     Where a plugin's board is broken, that is raised after all others are written; its own files are left as they are.
     """
     broken: dict[str, BrokenBoard] = {}
-    files = _render(leaderboard, folder, broken)
+    files = render_boards(leaderboard, folder, broken)
     for name, content in files.items():
         write_atomically(folder / name, content)
     for name in _unwanted(files, folder):
@@ -104,14 +103,8 @@ def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
 
 def check_boards(leaderboard: Leaderboard, folder: Path) -> list[str]:
     """Returns the names of files that are missing, not what the records say, or not theirs; nothing is written."""
-    files = _render(leaderboard, folder)
+    files = render_boards(leaderboard, folder)
     return differing_files(files, folder) + _unwanted(files, folder)
-
-
-def _render(leaderboard: Leaderboard, folder: Path, broken: dict[str, BrokenBoard] | None = None) -> dict[str, bytes]:
-    pictures = {file.name for file in (folder / FOLDER).glob("*.png")}
-    drawn = [file for file in (folder / FIGURES).glob("*/*") if file.suffix in (".svg", ".png")]
-    return render_boards(leaderboard, pictures, {f"{file.parent.name}/{file.name}" for file in drawn}, broken)
 
 
 def _unwanted(files: dict[str, bytes], folder: Path) -> list[str]:

@@ -36,9 +36,8 @@ def escape(text: str) -> str:
 
 def to_latex(leaderboard: Leaderboard, board: str) -> str:
     """Writes the tables of a board, one for each dataset (and machine); rows without a figure are left out."""
-    parts = [
-        "% Generated from records by `harness leaderboard`. Needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs}."
-    ]
+    needs = r"Needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."
+    parts = [f"% Generated from records by `harness leaderboard`. {needs}"]
     for dataset in leaderboard.datasets:
         for number, table in enumerate(leaderboard.tables(board, dataset)):
             if table.rows:

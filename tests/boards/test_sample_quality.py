@@ -22,7 +22,7 @@ from harness.boards.leaderboard import Leaderboard
 from harness.boards.published import PublishedFigure, load_published
 from harness.records.archive import Archive, write_archive
 from harness.records.record import FAILURES, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
-from harness.report.files import check_boards, render_boards, to_csv, write_boards
+from harness.report.files import check_boards, render_board, render_boards, to_csv, write_boards
 from harness.report.pages import picture_names
 from harness.suites.suite import Suite
 
@@ -504,7 +504,7 @@ def hostile_lab(label: str) -> Lab:
 def test_markdown_prints_hostile_texts_as_they_are(board: str, tmp_path: Path) -> None:
     lab = hostile_lab(HOSTILE)
     names = picture_names(lab.board().rows)
-    text = render_boards(lab.board(), frozenset(names.values()))[f"{board}.md"].decode()
+    text = render_board(lab.board(), board, "markdown", frozenset(names.values()))
     html = markdown.markdown(text, extensions=["tables"])
     assert not re.search(r"<(script|strong|em|code|a)\b", html)
     assert all(source.startswith("samples/") for source in re.findall(r'<img[^>]* src="([^"]*)"', html))

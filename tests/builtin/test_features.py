@@ -18,7 +18,7 @@ from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluatio
 from harness.builtin.datasets.seeded import digits
 from harness.builtin.features import inception, lenet, network
 from harness.builtin.features.inception import Inception, InceptionFeatures, load_inception, preprocess
-from harness.builtin.features.lenet import LeNetFeatures, TrainedLeNet, lenet_file, new_lenet, stored_lenet, train_lenet
+from harness.builtin.features.lenet import LeNetFeatures, lenet_file, new_lenet, stored_lenet, train_lenet
 from harness.builtin.features.network import Pixels, load_network, weights_digest
 from harness.support.checkpoint import CheckpointError
 
@@ -62,7 +62,9 @@ def untrained(monkeypatch):
     def make(data):
         names.append(data.name)
         time.sleep(0.05)
-        return TrainedLeNet(new_lenet(data).eval(), data.spec.shape, 0.5)
+        net = new_lenet(data).eval()
+        net.test_accuracy = 0.5
+        return net
 
     monkeypatch.setattr(lenet, "train_lenet", make)
     return names
@@ -75,7 +77,7 @@ def test_pixels_are_the_values_as_fractions_of_the_highest():
 
 
 def test_the_classifier_of_digits_names_95_percent_of_the_test_images(data, trained):
-    logits = trained.net(data.test.images.float() / 16)
+    logits = trained(data.test.images.float() / 16)
     accuracy = (logits.argmax(1) == data.test.labels).double().mean().item()
     assert accuracy == trained.test_accuracy >= 0.95
 
@@ -90,11 +92,11 @@ def test_training_a_classifier_leaves_the_random_numbers_and_threads_of_the_run_
     few = replace(data, train=data.train.take(torch.arange(64)))
     torch.manual_seed(5)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
-    first = train_lenet(few).net.state_dict()
+    first = train_lenet(few).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
     torch.manual_seed(6)
-    second = train_lenet(few).net.state_dict()
+    second = train_lenet(few).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -130,7 +132,7 @@ def test_training_by_the_recipe_gives_the_shipped_classifier_but_for_rounding(da
     shipped = stored_lenet(data, lenet.SHIPPED)
     assert trained.test_accuracy == pytest.approx(shipped.test_accuracy, abs=0.01)
     images = data.test.images.float() / 16
-    torch.testing.assert_close(trained.net(images), shipped.net(images), rtol=0.05, atol=0.5)
+    torch.testing.assert_close(trained(images), shipped(images), rtol=0.05, atol=0.5)
 
 
 def test_a_stored_classifier_is_trained_once_and_gives_the_same_features(tmp_path, untrained):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import Dataset, Evaluation, ImageSpec, Inference, NonFiniteScore, Split
-from harness.builtin.metrics.active_units import ActiveUnits
+from harness.builtin.metrics.likelihood import ActiveUnits
 
 SPEC = ImageSpec(1, 1, 1, levels=2)
 

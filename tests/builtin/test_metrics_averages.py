@@ -5,15 +5,15 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.builtin.metrics import averages
+from harness.builtin.metrics import likelihood
 
 
 def draw_share(values):
-    return averages.of_draws(torch.from_numpy(np.asarray(values)))["draw_share_of_variance"]
+    return likelihood.of_draws(torch.from_numpy(np.asarray(values)))["draw_share_of_variance"]
 
 
 def draw_standard_deviation(values):
-    return averages.of_draws(torch.from_numpy(np.asarray(values)))["draw_sd_of_mean"]
+    return likelihood.of_draws(torch.from_numpy(np.asarray(values)))["draw_sd_of_mean"]
 
 
 def test_the_share_of_draws_is_the_inverse_of_the_one_way_f():

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from harness import Dataset, Evaluation, ImageSpec, ImportanceWeighted, MetricEntry, NonFiniteScore, Split
 from harness.builtin.metrics import register_metrics
-from harness.builtin.metrics.bounds import IWAE, BitsPerDimBound, NegativeELBO
+from harness.builtin.metrics.likelihood import IWAE, BitsPerDimBound, NegativeELBO
 
 SPEC = ImageSpec(1, 2, 2, levels=256)
 

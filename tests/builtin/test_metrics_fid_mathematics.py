@@ -8,18 +8,13 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
 
-from harness.builtin.metrics import distances as kernels
-from harness.builtin.metrics.distances import (
-    Effort,
-    distance_of_sets,
-    frechet_distance,
-    frechet_error,
-    halves,
-    jackknife_error,
-    kernel_distance,
-    kernel_errors,
-)
+from harness.builtin.metrics import sample_quality
+from harness.builtin.metrics.sample_quality import FID, KID, halves, jackknife_error
+
+frechet_distance, kernel_distance = FID.distance, KID.distance
 
 
 def draw(num, dimensions, *, seed, shift=0.0, mixing=None):
@@ -106,9 +101,23 @@ def test_a_set_has_no_frechet_distance_to_itself():
     assert 0 <= frechet_distance(x, x.flip(0)) < 1e-9
 
 
-def test_the_fast_frechet_distance_of_the_resampling_equals_the_reported_one():
+def test_the_frechet_distance_equals_that_of_torchmetrics():
+    class Given(torch.nn.Module):
+        num_features = 20
+
+        def forward(self, features):
+            return features
+
     x, y = draw(300, 20, seed=0, mixing=matrix(20, 1)), draw(300, 20, seed=2, mixing=matrix(20, 3))
-    assert distance_of_sets(x, y) == pytest.approx(frechet_distance(x, y), rel=1e-9)
+    reference = FrechetInceptionDistance(feature=Given())
+    reference.update(y, real=True)
+    reference.update(x, real=False)
+    assert frechet_distance(x, y) == pytest.approx(float(reference.compute()), rel=1e-9)
+
+
+def test_the_kernel_distance_equals_that_of_torchmetrics():
+    x, y = draw(40, 5, seed=0), draw(40, 5, seed=1, shift=0.4)
+    assert kernel_distance(x, y) == pytest.approx(float(poly_mmd(y, x)), rel=1e-9)
 
 
 def test_the_kernel_distance_equals_its_definition():
@@ -117,7 +126,7 @@ def test_the_kernel_distance_equals_its_definition():
 
 
 def test_the_kernel_distance_is_the_mean_over_disjoint_subsets(monkeypatch):
-    monkeypatch.setattr(kernels, "MAX_SUBSET", 20)
+    monkeypatch.setattr(sample_quality, "MAX_SUBSET", 20)
     x, y = draw(70, 5, seed=0), draw(47, 5, seed=1, shift=0.4)
     expected = [kid_by_definition(x[start : start + 20], y[start : start + 20]) for start in (0, 20)]
     assert kernel_distance(x, y) == pytest.approx(np.mean(expected), rel=1e-9)
@@ -149,45 +158,45 @@ def test_leaving_a_group_out_of_a_kernel_distance_is_computing_it_without(monkey
         jackknife_error(torch.stack([general(part, y) for part in parts])),
         jackknife_error(torch.stack([general(x, part) for part in other])),
     )
-    assert kernel_errors(x, y, Effort(6, 1)) == pytest.approx(expected, rel=1e-9)
+    assert KID.errors(x, y, 6) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_standard_errors_of_a_frechet_distance_are_the_spread_over_repeated_draws():
     a, b = matrix(6, 1), matrix(6, 2)
-    fixed, effort = draw(500, 6, seed=99, shift=0.3, mixing=b), Effort(40, 1)
+    fixed = draw(500, 6, seed=99, shift=0.3, mixing=b)
     values, errors, both, totals = [], [], [], []
     for seed in range(60):
         x, y = draw(400, 6, seed=seed, mixing=a), draw(500, 6, seed=5000 + seed, shift=0.3, mixing=b)
-        values.append(distance_of_sets(x, fixed))
-        errors.append(frechet_error(x, fixed, effort) ** 2)
-        both.append(distance_of_sets(x, y))
-        totals.append(frechet_error(x, y, effort) ** 2 + frechet_error(y, x, effort) ** 2)
+        values.append(frechet_distance(x, fixed))
+        errors.append(FID.errors(x, fixed, 40)[0] ** 2)
+        both.append(frechet_distance(x, y))
+        totals.append(sum(error**2 for error in FID.errors(x, y, 40)))
     assert math.sqrt(np.mean(errors)) == pytest.approx(np.std(values, ddof=1), rel=0.25)
     assert math.sqrt(np.mean(totals)) == pytest.approx(np.std(both, ddof=1), rel=0.25)
 
 
 def test_the_standard_errors_of_a_kernel_distance_are_the_spread_over_repeated_draws(monkeypatch):
-    monkeypatch.setattr(kernels, "MAX_SUBSET", 150)
+    monkeypatch.setattr(sample_quality, "MAX_SUBSET", 150)
     b = matrix(6, 2)
-    fixed, effort = draw(300, 6, seed=99, shift=0.5, mixing=b), Effort(40, 1)
+    fixed = draw(300, 6, seed=99, shift=0.5, mixing=b)
     values, errors, both, totals = [], [], [], []
     for seed in range(60):
         x, y = draw(300, 6, seed=seed), draw(300, 6, seed=5000 + seed, shift=0.5, mixing=b)
         values.append(kernel_distance(x, fixed))
-        errors.append(kernel_errors(x, fixed, effort)[0] ** 2)
+        errors.append(KID.errors(x, fixed, 40)[0] ** 2)
         both.append(kernel_distance(x, y))
-        totals.append(sum(error**2 for error in kernel_errors(x, y, effort)))
+        totals.append(sum(error**2 for error in KID.errors(x, y, 40)))
     assert math.sqrt(np.mean(errors)) == pytest.approx(np.std(values, ddof=1), rel=0.25)
     assert math.sqrt(np.mean(totals)) == pytest.approx(np.std(both, ddof=1), rel=0.25)
 
 
 def test_the_interval_of_halves_holds_nearly_all_other_splits():
     x = draw(400, 5, seed=0)
-    found = halves(x, distance_of_sets, 40)
+    found = halves(x, frechet_distance, 40)
     others = []
     for seed in range(60):
         order = np.random.default_rng(seed).permutation(400)
-        others.append(distance_of_sets(x[order[:200]], x[order[200:]]))
+        others.append(frechet_distance(x[order[:200]], x[order[200:]]))
     inside = np.mean([found["halves_low"] <= value <= found["halves_high"] for value in others])
     assert inside > 0.85
     assert found["halves"] == pytest.approx(np.mean(others), rel=0.1)
@@ -196,4 +205,4 @@ def test_the_interval_of_halves_holds_nearly_all_other_splits():
 
 def test_halves_are_the_same_for_every_run():
     x = draw(100, 3, seed=0)
-    assert halves(x, distance_of_sets, 5) == halves(x, distance_of_sets, 5)
+    assert halves(x, frechet_distance, 5) == halves(x, frechet_distance, 5)

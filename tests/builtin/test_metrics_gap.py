@@ -19,7 +19,7 @@ from harness import (
 )
 from harness.auditing.spaces import all_images, index_of
 from harness.builtin.datasets.known import Ising, KnownDataset
-from harness.builtin.metrics.bounds import EntropyGap
+from harness.builtin.metrics.likelihood import EntropyGap
 
 TRUTH = Ising(ImageSpec(1, 3, 3, 2), coupling=0.4, field=0.1)
 DATA = KnownDataset.draw("small", TRUTH, sizes=(10, 10, 20_000), seed=0)

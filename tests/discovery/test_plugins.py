@@ -206,18 +206,18 @@ def test_a_target_that_does_not_exist_is_listed_and_fails_by_its_name_when_used(
             "model 'gone': module 'harness.interface.figure' has no attribute 'save_grids'",
         ),
         ("harness.interface.figure:save_grid", None),
-        ("harness.builtin.metrics.bounds:IWAE", None),
+        ("harness.builtin.metrics.likelihood:IWAE", None),
     ],
 )
 def test_targets_are_checked_by_their_source(install_bad, monkeypatch, target, message):
     manager = install_bad(registering(f'return [ModelEntry("gone", "{target}")]'))
-    for name in ("harness.interface.figure", "harness.builtin.metrics.bounds"):
+    for name in ("harness.interface.figure", "harness.builtin.metrics.likelihood"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     manager.check_targets()
     manager.check_targets()
     found = [problem.message for info in manager.plugins for problem in info.problems]
     assert found == ([] if message is None else [message])
-    assert not {"harness.interface.figure", "harness.builtin.metrics.bounds"} & sys.modules.keys()
+    assert not {"harness.interface.figure", "harness.builtin.metrics.likelihood"} & sys.modules.keys()
 
 
 @pytest.fixture

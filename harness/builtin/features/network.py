@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from harness import Evaluation, FeatureNetwork, ImageSpec, Unsupported
-
-LENET = "lenet"
 
 
 class Pixels(FeatureNetwork):
@@ -28,6 +28,36 @@ class Pixels(FeatureNetwork):
         return images.flatten(1).double() / (spec.levels - 1)
 
 
+class TorchFeatures(FeatureNetwork):
+    """What a network on a device makes of images, some at a time."""
+
+    batch_size: int
+
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
+        self.digest = weights_digest(net.state_dict())
+        self.net, self.device = net.to(device).eval(), device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D) float32; images of a shape that the network is not for are Unsupported."""
+        self.check(spec)
+        batches = torch.split(images, self.batch_size)
+        return torch.cat([self.features(batch.to(self.device), spec).cpu() for batch in batches])
+
+    @abstractmethod
+    def check(self, spec: ImageSpec) -> None:
+        """Raises Unsupported if the network is not for such images."""
+
+    @abstractmethod
+    def features(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, D), both on the device."""
+
+
+def scaled(images: Tensor, spec: ImageSpec) -> Tensor:
+    """Maps uint8 to float32 in [0, 1]."""
+    return images.to(torch.float32) / (spec.levels - 1)
+
+
 def default_feature_folder() -> Path:
     """Returns where trained networks are kept if no folder is named: in the user's cache."""
     return platformdirs.user_cache_path("genharness") / "features"
@@ -42,26 +72,21 @@ def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
         Unsupported: the network cannot be made, or is not for these images; the message says why.
         ValueError: no such network or dataset.
     """
-    name = f"{LENET}-{evaluation.data.name}" if name == LENET else name
-    if name == "pixels":
-        return evaluation.network(name, lambda: Pixels(evaluation.data.spec))
-    if name == "inception":
-        return evaluation.network(name, lambda: _inception(evaluation))
-    if name.startswith(f"{LENET}-"):
-        return evaluation.network(name, lambda: _lenet(name, evaluation))
-    raise ValueError(f"feature network {name!r} is none of pixels, inception, lenet and lenet-<dataset>")
+    name = f"lenet-{evaluation.data.name}" if name == "lenet" else name
+    if name not in ("pixels", "inception") and not name.startswith("lenet-"):
+        raise ValueError(f"feature network {name!r} is none of pixels, inception, lenet and lenet-<dataset>")
+    return evaluation.network(name, lambda: _make(name, evaluation))
 
 
-def _inception(evaluation: Evaluation) -> FeatureNetwork:
+def _make(name: str, evaluation: Evaluation) -> FeatureNetwork:
     from harness.builtin.features.inception import InceptionFeatures, load_inception
-
-    return InceptionFeatures(load_inception(evaluation.data_folder), evaluation.device)
-
-
-def _lenet(name: str, evaluation: Evaluation) -> FeatureNetwork:
     from harness.builtin.features.lenet import LeNetFeatures, stored_lenet
 
-    data, dataset = evaluation.data, name.removeprefix(f"{LENET}-")
+    if name == "pixels":
+        return Pixels(evaluation.data.spec)
+    if name == "inception":
+        return InceptionFeatures(load_inception(evaluation.data_folder), evaluation.device)
+    data, dataset = evaluation.data, name.removeprefix("lenet-")
     if dataset != data.name:
         if evaluation.load_dataset is None:
             raise ValueError(f"{name}: this evaluation has no load_dataset to load {dataset!r} with")
@@ -84,9 +109,5 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
 def refuse_other_shape(name: str, expected: tuple[int, int, int], spec: ImageSpec) -> None:
     """Raises Unsupported unless images of ``spec`` have the shape ``expected``, (C, H, W)."""
     if spec.shape != expected:
-        raise Unsupported(f"{name} is for images of {_text(expected)}, these are of {_text(spec.shape)}")
-
-
-def _text(shape: tuple[int, int, int]) -> str:
-    channels, height, width = shape
-    return f"{height}x{width} and {channels} channel{'s' if channels > 1 else ''}"
+        wanted, given = (f"{h}x{w} and {c} channel{'s' if c > 1 else ''}" for c, h, w in (expected, spec.shape))
+        raise Unsupported(f"{name} is for images of {wanted}, these are of {given}")

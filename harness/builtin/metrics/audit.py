@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from harness import (
-    AUDIT_VERSION,
-    AuditReport,
-    Evaluation,
-    ImageSpec,
-    Metric,
-    Origin,
-    Score,
-    Unsupported,
-    digest_of,
-    slug,
-    write_atomically,
-)
+import harness
+from harness import AUDIT_VERSION, AuditReport, CheckResult, Evaluation, ImageSpec, Metric, Origin, Score, Unsupported
 
 log = logging.getLogger("harness")
 
@@ -61,7 +48,7 @@ class Audit(Metric):
         origin = evaluation.origin
         if origin is None:
             raise Unsupported("it is not known how the model was made, and so it cannot be made for other spaces")
-        report, file = _report(origin, evaluation.data.spec, evaluation.audit_folder)
+        report, kept = _report(origin, evaluation.data.spec, evaluation.audit_folder)
         verdicts = [result.verdict for result in report.checks]
         details = {name.replace(" ", "_"): float(verdicts.count(name)) for name in ("pass", "fail", "not applicable")}
         protocol = {
@@ -71,9 +58,8 @@ class Audit(Metric):
             "capability": report.capability,
             "spaces": "; ".join(report.spaces),
             "checks": json.dumps(_checks(report), ensure_ascii=False, sort_keys=True, separators=(",", ":")),
+            **kept,
         }
-        if file is not None:
-            protocol["report"] = file.name
         return Score(float(len(report.failed)), None, "exact", protocol=protocol, details=details)
 
 
@@ -82,17 +68,17 @@ def _checks(report: AuditReport) -> list[dict[str, Any]]:
     found = []
     for result in report.checks:
         values = result.model_dump(mode="json", exclude_defaults=True, exclude={"seconds", "seed"})
-        for name in ("statistic", "threshold"):
-            if isinstance(values.get(name), float):
+        for name in {"statistic", "threshold"} & values.keys():
+            if isinstance(values[name], float):
                 values[name] = float(f"{values[name]:.4g}")
         found.append(values)
     return found
 
 
-def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[AuditReport, Path | None]:
-    """Returns the audit that the folder keeps, or makes it. Two processes that need one wait for each other."""
+def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[AuditReport, dict[str, str]]:
+    """Returns the audit that the folder keeps, or makes it, and its file. Two that need one wait for each other."""
     if folder is None:
-        return _audit(origin, full), None
+        return _audit(origin, full), {}
     key = {
         "model": origin.name,
         "hyperparameters": dict(origin.hyperparameters),
@@ -101,23 +87,29 @@ def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[Audit
         "version": AUDIT_VERSION,
         "seed": SEED,
     }
-    file = folder / f"{slug(origin.name)}-{digest_of(key)[:16]}.json"
-    if (report := _read(file)) is not None:
-        return report, file
-    with _alone(file.with_suffix(".lock")):
-        if (report := _read(file)) is None:
-            report = _audit(origin, full)
-            write_atomically(file, report.model_dump_json(indent=1).encode())
-    return report, file
+    file = folder / f"{harness.slug(origin.name)}-{harness.digest_of(key)[:16]}.json"
+    if (report := _read(file)) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=_PATIENCE_SECONDS)
+        except (Timeout, OSError, NotImplementedError) as error:
+            log.warning("%s.lock: %s; going on without it", file.stem, error)  # then at worst both audit
+        try:
+            if (report := _read(file)) is None:
+                report = _audit(origin, full)
+                harness.write_atomically(file, report.model_dump_json(indent=1).encode())
+        finally:
+            lock.release()
+    return report, {"report": file.name}
 
 
 def _audit(origin: Origin, full: ImageSpec) -> AuditReport:
-    from harness import CheckResult, Subject, audit  # most runs find their audit made
-
     def tell(result: CheckResult) -> None:
         log.info("audit: %s: %s (%.1f s)", result.check, result.verdict, result.seconds)
 
-    return audit(Subject(origin.name, origin.construct, origin.changed, full), seed=SEED, on_check=tell)
+    subject = harness.Subject(origin.name, origin.construct, origin.changed, full)
+    return harness.audit(subject, seed=SEED, on_check=tell)
 
 
 def _read(file: Path) -> AuditReport | None:
@@ -126,18 +118,3 @@ def _read(file: Path) -> AuditReport | None:
         return AuditReport.model_validate_json(file.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Holds a lock; whoever waits too long, or cannot lock here, goes on without: then at worst both audit."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(str(lock))
-    try:
-        held.acquire(timeout=_PATIENCE_SECONDS)
-    except (Timeout, OSError, NotImplementedError) as error:
-        log.warning("%s: %s; going on without it", lock.name, error)
-    try:
-        yield
-    finally:
-        held.release()

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from harness import (
-    Evaluation,
-    Metric,
-    Score,
-    TouchedStorages,
-    Unsupported,
-    count_flops,
-    default_sampler,
-    derive_seed,
-    isolated_rng,
-    scorer,
-    unique_tensors,
-)
-from harness.builtin.metrics.averages import precision_of
+import harness
 
 
-class _Cost(Metric):
+class _Cost(harness.Metric):
     board = "cost"
     stage = "cost"
 
@@ -34,10 +23,9 @@ class ParametersTraining(_Cost):
     header = "Parameters trained"
     unit = "parameters"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Counts the entries; exact."""
-        entries = unique_tensors(evaluation.model.state_dict().values())
-        return Score(float(sum(tensor.numel() for tensor in entries if tensor.is_floating_point())), None, "exact")
+        return harness.Score(float(sum(tensor.numel() for tensor in _floating(evaluation))), None, "exact")
 
 
 class ParametersSampling(_Cost):
@@ -50,14 +38,18 @@ class ParametersSampling(_Cost):
     header = "Parameters sampling"
     unit = "parameters"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Draws two images and counts what was read; exact."""
-        model, touched = evaluation.model, TouchedStorages()
-        state = unique_tensors(model.state_dict().values())
-        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device), torch.no_grad(), touched:
+        model, state, touched = evaluation.model, _floating(evaluation), harness.TouchedStorages()
+        seed = harness.derive_seed(evaluation.seed, self.name)
+        with harness.isolated_rng(seed, evaluation.device), torch.no_grad(), touched:
             model.sample(2)
-        used = sum(tensor.numel() for tensor in state if tensor.is_floating_point() and tensor in touched)
-        return Score(float(used), None, "exact", protocol={"sampler": default_sampler(model)})
+        used = sum(tensor.numel() for tensor in state if tensor in touched)
+        return harness.Score(float(used), None, "exact", protocol={"sampler": harness.default_sampler(model)})
+
+
+def _floating(evaluation: harness.Evaluation) -> list[Tensor]:
+    return [x for x in harness.unique_tensors(evaluation.model.state_dict().values()) if x.is_floating_point()]
 
 
 class _Flops(_Cost):
@@ -65,28 +57,32 @@ class _Flops(_Cost):
 
     unit = "FLOPs"
 
-    def _count(self, evaluation: Evaluation, call: Callable[[], object], protocol: dict[str, str]) -> Score:
-        with isolated_rng(derive_seed(evaluation.seed, self.name), evaluation.device):
-            flops = count_flops(call)
-        protocol = {"batch size": "1", "precision": precision_of(evaluation), **protocol}
-        return Score(float(flops), None, "exact", protocol=protocol, details={"batch_size": 1.0})
+    @abstractmethod
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[], object]]:
+        """Returns what the protocol says of the call, and the call whose operations are counted."""
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        protocol, call = self._call(evaluation)
+        with harness.isolated_rng(harness.derive_seed(evaluation.seed, self.name), evaluation.device):
+            flops = harness.count_flops(call)
+        precision = str(evaluation.model.dtype).removeprefix("torch.")
+        protocol = {"batch size": "1", "precision": precision, **protocol}
+        return harness.Score(float(flops), None, "exact", protocol=protocol, details={"batch_size": 1.0})
 
 
 class FlopsScoring(_Flops):
-    """The floating-point operations of scoring one image, at batch 1: ``log_prob``, or one draw of the bound."""
+    """The floating-point operations of scoring one image, at batch 1: ``log_prob``, or one draw of the bound.
+
+    The image is the split's first; a model with neither is ``Unsupported``.
+    """
 
     name = "flops-scoring"
     header = "FLOPs scoring"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
-        """Scores the split's first image.
-
-        Raises:
-            Unsupported: the model has neither a likelihood nor a bound.
-        """
-        function, call = scorer(evaluation.model)
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[], object]]:
+        function, score = harness.scorer(evaluation.model)
         images = evaluation.split.draw(0).images[:1].to(evaluation.device)
-        return self._count(evaluation, lambda: call(images), {"function": function})
+        return {"function": function}, lambda: score(images)
 
 
 class FlopsSampling(_Flops):
@@ -95,10 +91,8 @@ class FlopsSampling(_Flops):
     name = "flops-sampling"
     header = "FLOPs sampling"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
-        """Draws one image."""
-        model = evaluation.model
-        return self._count(evaluation, lambda: model.sample(1), {"sampler": default_sampler(model)})
+    def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[], object]]:
+        return {"sampler": harness.default_sampler(evaluation.model)}, lambda: evaluation.model.sample(1)
 
 
 class FitSeconds(_Cost):
@@ -108,15 +102,11 @@ class FitSeconds(_Cost):
     header = "Training time"
     unit = "s"
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
-        """Reads the figure from the training's summary.
-
-        Raises:
-            Unsupported: nothing was trained.
-        """
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Reads the figure from the training's summary; a model that was not trained here has none."""
         fit = evaluation.fit
         if fit is None:
-            raise Unsupported("nothing was trained: the weights come from a checkpoint")
+            raise harness.Unsupported("nothing was trained: the weights come from a checkpoint")
         details = {"steps": float(fit.steps), "epochs": fit.epochs}
         protocol = {"device": evaluation.device.type, "threads": str(torch.get_num_threads())}
-        return Score(fit.seconds, None, "estimate", protocol=protocol, details=details)
+        return harness.Score(fit.seconds, None, "estimate", protocol=protocol, details=details)

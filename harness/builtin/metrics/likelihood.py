@@ -1,26 +1,89 @@
-"""Exact likelihoods of the integer images: nats for each image, bits for each dimension."""
+"""Likelihoods and their bounds: scores of single images, averaged over a split. How many latent units are used."""
 
 from __future__ import annotations
 
-from harness import Evaluation, ExactLikelihood, Metric, Score
-from harness.builtin.metrics.averages import average
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+import harness
+
+MAX_ELEMENTS = 2**21
+MAX_ROWS = 4096
+ACTIVE = 1e-2
 
 
-class NLL(Metric):
+def split_protocol(evaluation: harness.Evaluation) -> dict[str, str]:
+    """Returns what is to be said of a figure that is of a whole split."""
+    return {
+        "images": str(len(evaluation.split)),
+        "split": evaluation.split_name,
+        "draws": str(evaluation.split.num_draws),
+        "precision": str(evaluation.model.dtype).removeprefix("torch."),
+    }
+
+
+def average(
+    values: Tensor,
+    evaluation: harness.Evaluation,
+    kind: harness.ScoreKind,
+    *,
+    protocol: Mapping[str, str] | None = None,
+    details: Mapping[str, float] | None = None,
+) -> harness.Score:
+    """Averages (num_draws, N) float64 scores over a whole split; ``protocol`` and ``details`` are said besides.
+
+    The standard error is that of the mean over images, sd / sqrt(N), of which random data's draws are a part: the
+    details say how large a part, where there is more than one draw.
+    """
+    num_draws, num_images = values.shape
+    per_image = values.mean(0)  # (N,)
+    error = per_image.std(correction=1).item() / math.sqrt(num_images) if num_images > 1 else None
+    details = dict(details or {}) | (of_draws(values) if num_draws > 1 and num_images > 1 else {})
+    protocol = {**split_protocol(evaluation), "draws": str(num_draws), **(protocol or {})}
+    return harness.Score(per_image.mean().item(), error, kind, per_image, protocol, details)
+
+
+def of_draws(values: Tensor) -> dict[str, float]:
+    """Returns how far one draw of the images moves the mean, and the share of the mean's variance that the draws are.
+
+    ``values`` is (R, N) float64, at least two of each. Image i's score under draw r is mu + a_i + e_ri with independent
+    draws of each image. The mean over R draws and N images has variance (var(a) + var(e) / R) / N, of which
+    var(e) / (R N) is the draws'. With s_e^2 the variance within images and s_m^2 that of the images' means, one draw
+    moves the mean by s_e / sqrt(N), and the share is s_e^2 / (R s_m^2), at most 1: the inverse of a one-way F. What is
+    no more than rounding counts as zero.
+    """
+    scores = values.numpy()
+    floor = (1e-12 * float(abs(scores).max())) ** 2
+    within, between = float(scores.var(axis=0, ddof=1).mean()), float(scores.mean(axis=0).var(ddof=1))
+    within, between = within if within > floor else 0.0, between if between > floor else 0.0
+    share = 1.0 if between == 0 else min(1.0, within / (len(scores) * between))
+    return {
+        "draw_sd_of_mean": math.sqrt(within / scores.shape[1]),
+        "draw_share_of_variance": share if within > 0 else 0.0,
+    }
+
+
+class NLL(harness.Metric):
     """The mean negative log-likelihood of the whole split, -1/N sum_n log p(x_n), in nats for each image."""
 
     name = "nll"
     board = "likelihood"
     header = "NLL"
     unit = "nats"
-    requires = ExactLikelihood
+    requires: type = harness.ExactLikelihood
+    kind: harness.ScoreKind = "exact"
+    function = "log_prob"  # of the model
 
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Scores every image of the split once for each draw; ``per_image`` is (N,) in the metric's unit."""
-        model = evaluation.model
-        assert isinstance(model, ExactLikelihood)
-        values = -evaluation.per_image(model.log_prob, purpose="log_prob")
-        return average(values, evaluation, kind="exact", unit=self.unit)
+        values = -evaluation.per_image(getattr(evaluation.model, self.function), purpose=self.function)
+        if self.unit == "bits/dim":
+            values = values / (evaluation.model.spec.num_dimensions * math.log(2))
+        return average(values, evaluation, self.kind, protocol={} if self.kind == "exact" else {"samples": "1"})
 
 
 class BitsPerDim(NLL):
@@ -29,3 +92,186 @@ class BitsPerDim(NLL):
     name = "bits-per-dim"
     header = ""
     unit = "bits/dim"
+
+
+class NegativeELBO(NLL):
+    """The mean of -elbo(x) over the whole split, one random estimate for each image and draw, in nats."""
+
+    name = "negative-elbo"
+    board = "bounds"
+    header = "Negative ELBO"
+    requires = harness.VariationalBound
+    kind = "upper bound"
+    function = "elbo"
+
+
+class BitsPerDimBound(NegativeELBO):
+    """The negative ELBO in bits for each dimension: nats / (D ln 2) with D = C H W."""
+
+    name = "bits-per-dim-bound"
+    unit = "bits/dim"
+
+
+class IWAE(harness.Metric):
+    """The importance-weighted bound -1/N sum_n log (1/K sum_k w_nk) with E[w_nk] = p(x_n), in nats an image.
+
+    An upper bound in expectation, which falls to the negative log-likelihood as K grows (Burda, Grosse & Salakhutdinov
+    2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
+
+    Args:
+        num_samples: K, at least 1; the name ``iwae-5000`` gives it as text.
+        max_elements: (weights for each call) x (images in each call) x D stays at or below this, unless one weight of
+            one image exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K
+            and N are. Which random numbers an image gets depends on it; what is estimated does not.
+    """
+
+    board = "bounds"
+    unit = "nats"
+    requires = harness.ImportanceWeighted
+
+    def __init__(self, *, num_samples: int | str, max_elements: int = MAX_ELEMENTS) -> None:
+        self.num_samples, self.max_elements = int(num_samples), max_elements
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+        self.name, self.header = f"iwae-{self.num_samples}", f"IWAE, K = {self.num_samples}"
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Draws K weights for every image of the split and draw; ``per_image`` is (N,) nats.
+
+        The detail ``effective_sample_size`` is the mean over images of (sum w)^2 / sum w^2, from 1 to K: where it is
+        small, a few weights carry the figure, and the bound may be loose.
+        """
+        model, sizes = evaluation.model, list[Tensor]()
+        assert isinstance(model, harness.ImportanceWeighted)
+        rows = max(1, min(MAX_ROWS, self.max_elements // model.spec.num_dimensions))
+        chunk = min(self.num_samples, rows)
+
+        def score(images: Tensor) -> Tensor:
+            bound, effective = log_mean_weight(model, images, self.num_samples, chunk=chunk)
+            sizes.append(effective)
+            return -bound
+
+        batch_size = max(1, min(evaluation.batch_size, rows // chunk))
+        values = evaluation.per_image(score, purpose=self.name, batch_size=batch_size)
+        details = {"effective_sample_size": torch.cat(sizes).mean().item()}
+        return average(values, evaluation, "upper bound", protocol={"K": str(self.num_samples)}, details=details)
+
+
+def log_mean_weight(
+    model: harness.ImportanceWeighted, images: Tensor, num_samples: int, *, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Returns log (1/K sum_k w_k) and the effective sample size (sum w)^2 / sum w^2, both (N,) float64 on the CPU.
+
+    ``images`` is (N, C, H, W) uint8, ``num_samples`` K; ``chunk`` weights for each image are drawn at a time. A weight
+    of zero, minus infinity in logarithms, is allowed; NaN and plus infinity are a ``NonFiniteScore``.
+    """
+    # on the CPU: some accelerators have no float64
+    first = torch.full((len(images),), -math.inf, dtype=torch.float64)
+    second = first.clone()
+    for start in range(0, num_samples, chunk):
+        wanted = (min(chunk, num_samples - start), len(images))
+        weights = model.log_importance_weights(images, wanted[0])
+        if weights.shape != wanted:
+            raise ValueError(
+                f"log_importance_weights was asked for {wanted} weights, it returned {tuple(weights.shape)}"
+            )
+        weights = weights.detach().cpu().double()
+        if bool((weights.isnan() | weights.isposinf()).any()):
+            raise harness.NonFiniteScore(f"{type(model).__name__}.log_importance_weights returned NaN or infinity")
+        first = torch.logaddexp(first, weights.logsumexp(0))
+        second = torch.logaddexp(second, (2 * weights).logsumexp(0))
+    return first - math.log(num_samples), (2 * first - second).exp()
+
+
+class EntropyGap(harness.Metric):
+    """The mean over the split of log p_true(x) - log p_model(x), in nats an image.
+
+    Its expectation is the Kullback-Leibler divergence from the model to the truth, which is at least zero. The entropy
+    of the images at hand cancels, so the error is much smaller than that of the negative log-likelihood. A gap that is
+    further below zero than its error allows is impossible for a right likelihood.
+
+    The model's part is exact where there is an exact likelihood; else it is the importance-weighted bound of 500
+    samples, else the ELBO, and the gap is an upper bound.
+    """
+
+    name = "entropy-gap"
+    board = "likelihood"
+    header = "Gap to the entropy"
+    unit = "nats"
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Scores every image of the split; ``per_image`` is (N,) nats.
+
+        The details are ``true_nll``, the mean of -log p_true over the split; ``entropy``, its expectation, where that
+        is known exactly; and ``z``, the gap in units of its standard error.
+
+        Raises:
+            Unsupported: nobody knows what the data were drawn from, or the model has no likelihood.
+        """
+        data, model = evaluation.data, evaluation.model
+        if not isinstance(data, harness.KnownDataset):
+            raise harness.Unsupported(f"the entropy of {data.name} is not known")
+        choices: tuple[harness.Metric, ...] = (NLL(), IWAE(num_samples=500), NegativeELBO())
+        metric = next((metric for metric in choices if isinstance(model, metric.requires)), None)
+        if metric is None:
+            raise harness.Unsupported(f"{type(model).__name__} has no likelihood")
+        score = metric.evaluate(evaluation)
+        assert isinstance(score.per_image, Tensor)
+        truth = -data.log_prob(evaluation.split.images)  # (N,)
+        details = {"true_nll": truth.mean().item()} | ({} if data.entropy is None else {"entropy": data.entropy})
+        protocol = {**score.protocol, "likelihood": metric.name}
+        gap = average((score.per_image - truth)[None], evaluation, score.kind, protocol=protocol, details=details)
+        if gap.standard_error:
+            details["z"] = gap.value / gap.standard_error
+        return replace(gap, details=details)
+
+
+class ActiveUnits(harness.Metric):
+    """The number of latent units u with Cov_x(E_q[u | x]) > 1e-2 over the split.
+
+    Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519. The covariance is the variance over images (and draws) of the
+    posterior mean. The details count each stochastic layer, layer 1 being the top, where the model says its
+    ``latent_sizes``.
+    """
+
+    name = "active-units"
+    board = "bounds"
+    unit = "units"
+    higher_is_better = True
+    requires = harness.Inference
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Encodes the whole split, in evaluation-sized batches.
+
+        Raises:
+            NonFiniteScore: a posterior mean is NaN or infinite.
+            ValueError: the layers' sizes do not add up to the width of the latents.
+        """
+        model, means = evaluation.model, list[Tensor]()
+        assert isinstance(model, harness.Inference)
+
+        def encode(images: Tensor) -> Tensor:
+            means.append(model.encode(images).cpu().double())  # (B, D)
+            return means[-1].sum(1)
+
+        try:
+            evaluation.per_image(encode, purpose=self.name)
+        except harness.NonFiniteScore as error:
+            raise harness.NonFiniteScore(f"a posterior mean is not finite: {error}") from error
+        active = torch.cat(means).var(0, correction=0) > ACTIVE  # (D,)
+        details = {"units": float(len(active)), **_per_layer(model, active)}
+        protocol = {**split_protocol(evaluation), "threshold": f"{ACTIVE:g}"}
+        return harness.Score(float(active.sum()), None, "estimate", None, protocol, details)
+
+
+def _per_layer(model: harness.Inference, active: Tensor) -> dict[str, float]:
+    try:
+        sizes = model.latent_sizes
+    except NotImplementedError:
+        return {}
+    if sum(sizes) != len(active):
+        raise ValueError(f"latent_sizes {sizes} add up to {sum(sizes)}, encode returns {len(active)} units")
+    counts: dict[str, float] = {}
+    for layer, units in enumerate(torch.split(active, list(sizes)), start=1):
+        counts |= {f"layer_{layer}_active": float(units.sum()), f"layer_{layer}_units": float(len(units))}
+    return counts

@@ -1,30 +1,29 @@
-"""FID and KID: distances between the model's own samples and a split's images, in the features of a named network."""
+"""FID and KID: distances between the model's own samples and a split's images, in the features of a named network.
+
+- The Fréchet distance between Gaussians fitted to both, d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with means m
+  and unbiased covariances S (Heusel, Ramsauer, Unterthiner, Nessler & Hochreiter 2017, arXiv 1706.08500).
+- The squared maximum mean discrepancy: the unbiased estimate with the kernel k(x, y) = (x y / D + 1)^3, averaged over
+  disjoint subsets (Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv 1801.01401). It may be negative.
+- Standard errors are those of the delete-a-group jackknife (Efron & Stein 1981).
+
+Features are (N, D) float64, in random order where groups or subsets of them are taken.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from harness import BernoulliSplit, Evaluation, Metric, Score, Unsupported
-from harness.builtin.features.network import LENET, load_network
-from harness.builtin.metrics import distances
-from harness.builtin.metrics.distances import Effort, halves, shuffled
+from harness import BernoulliSplit, Evaluation, Metric, Score, Unsupported, generator
+from harness.builtin.features.network import load_network
 
 NUM_SAMPLES = 10_000
 MINIMUM = 20
-
-
-@dataclass(frozen=True)
-class _Sets:
-    """Features of samples (N, D) and of the reference (M, D), float64, each in a seeded random order."""
-
-    samples: Tensor
-    reference: Tensor
-    effort: Effort
+MAX_SUBSET = 1000
 
 
 class _SampleQuality(Metric):
@@ -39,7 +38,7 @@ class _SampleQuality(Metric):
     family: str
 
     def __init__(self, *, network: str | None = None, num_samples: int | str | None = None) -> None:
-        self.network = network or LENET
+        self.network = network or "lenet"
         self.num_samples = NUM_SAMPLES if num_samples is None else int(num_samples)
         suffixes = ([network] if network else []) + ([f"n{num_samples}"] if num_samples is not None else [])
         self.name = "-".join([self.family, *suffixes])
@@ -47,6 +46,7 @@ class _SampleQuality(Metric):
         if self.num_samples < MINIMUM:
             raise ValueError(f"{self.name}: at least {MINIMUM} samples are needed, not {self.num_samples}")
 
+    @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Compares the evaluation's samples with all images of its split; the first draw stands for random data.
 
@@ -58,38 +58,77 @@ class _SampleQuality(Metric):
         if len(split) < MINIMUM:
             raise Unsupported(f"{self.name}: the {where} split has {len(split)} images, {MINIMUM} are needed")
         network = load_network(self.network, evaluation)
+        num_groups, num_splits = effort(network.num_features)
         drawn = evaluation.samples(self.num_samples)
-        samples = evaluation.features(network, drawn, f"the first {self.num_samples} samples")
-        reference = evaluation.features(network, split.draw(0).images, f"the {where} split")
-        sets = _Sets(
-            shuffled(samples, evaluation.seed, "samples"),
-            shuffled(reference, evaluation.seed, "reference"),
-            Effort.at(network.num_features),
+        found = evaluation.features(network, drawn, f"the first {self.num_samples} samples")
+        real = evaluation.features(network, split.draw(0).images, f"the {where} split")
+        samples, reference = (
+            features[torch.randperm(len(features), generator=generator(evaluation.seed, purpose))].double()
+            for features, purpose in ((found, "samples"), (real, "reference"))  # a file's order may be by class
         )
-        with torch.no_grad():
-            value, over_samples, over_reference = self._measure(sets)
-            details = halves(reference, self._between_halves, sets.effort.num_splits)
+        over_samples, over_reference = self.errors(samples, reference, num_groups)
         first_draw = ", first draw" if isinstance(split, BernoulliSplit) else ""
         protocol = {
             "samples": str(self.num_samples),
             "reference": f"{where}, {len(split)} images{first_draw}",
             **network.protocol(),
-            **self._protocol(sets),
+            **self._protocol(min(len(samples), len(reference))),
             "device": evaluation.device.type,
         }
+        details = halves(real, self.distance, num_splits)
         details |= {"standard_error_samples": over_samples, "standard_error_reference": over_reference}
-        return Score(value, math.hypot(over_samples, over_reference), "estimate", None, protocol, details)
+        value, error = self.distance(samples, reference), math.hypot(over_samples, over_reference)
+        return Score(value, error, "estimate", None, protocol, details)
 
+    @staticmethod
     @abstractmethod
-    def _measure(self, sets: _Sets) -> tuple[float, float, float]:
-        """Returns the distance, and its standard errors over samples and over the reference."""
+    def distance(samples: Tensor, reference: Tensor) -> float:
+        """Returns the distance between two sets of features, (N, D) and (M, D) float64."""
 
+    @staticmethod
     @abstractmethod
-    def _between_halves(self, first: Tensor, second: Tensor) -> float:
-        """Returns the distance between two sets of features, (N, D) float64 each."""
+    def errors(samples: Tensor, reference: Tensor, num_groups: int) -> tuple[float, float]:
+        """Returns the distance's standard errors over the samples and over the reference, the other being given."""
 
-    def _protocol(self, sets: _Sets) -> dict[str, str]:
+    def _protocol(self, num_images: int) -> dict[str, str]:
         return {}
+
+
+def effort(num_dimensions: int) -> tuple[int, int]:
+    """Returns how many groups of the jackknife and how many splits into halves D dimensions allow: each costs D^3.
+
+    The relative error of a standard error is about 1 / sqrt(2 groups).
+    """
+    if num_dimensions <= 128:
+        return 50, 20
+    return (20, 5) if num_dimensions <= 1024 else (10, 3)
+
+
+def groups_of(images: Tensor, num_groups: int) -> tuple[Tensor, ...]:
+    """Splits a set into groups for the jackknife: fewer where a group would have less than two images."""
+    return torch.tensor_split(images, max(2, min(num_groups, len(images) // 2)))
+
+
+def jackknife_error(replicates: Tensor) -> float:
+    """Returns sqrt((G - 1) / G sum_g (t_g - mean)^2) of (G,) float64, the statistic without each group in turn."""
+    num_groups = len(replicates)
+    return math.sqrt((num_groups - 1) / num_groups * float((replicates - replicates.mean()).square().sum()))
+
+
+def halves(features: Tensor, distance: Callable[[Tensor, Tensor], float], num_splits: int) -> dict[str, float]:
+    """Returns distances between two halves of one set, as details of a score: what a perfect model could get.
+
+    Their mean over random splits, always the same ones, and their 2.5 % and 97.5 % quantiles.
+    """
+    half = len(features) // 2
+    values = []
+    for split in range(num_splits):
+        order = torch.randperm(len(features), generator=generator(0, "halves", split))
+        values.append(distance(features[order[:half]].double(), features[order[half : 2 * half]].double()))
+    found = torch.tensor(values, dtype=torch.float64)
+    low, high = torch.quantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    summary = {"halves": found.mean().item(), "halves_low": low, "halves_high": high}
+    return {**summary, "halves_images": float(half), "halves_splits": float(num_splits)}
 
 
 class FID(_SampleQuality):
@@ -101,16 +140,42 @@ class FID(_SampleQuality):
 
     family = "fid"
 
-    def _measure(self, sets: _Sets) -> tuple[float, float, float]:
-        samples, reference, effort = sets.samples, sets.reference, sets.effort
-        return (
-            distances.frechet_distance(samples, reference),
-            distances.frechet_error(samples, reference, effort),
-            distances.frechet_error(reference, samples, effort),
-        )
+    @staticmethod
+    def distance(samples: Tensor, reference: Tensor) -> float:
+        """Returns the distance; covariances need not have full rank.
 
-    def _between_halves(self, first: Tensor, second: Tensor) -> float:
-        return distances.distance_of_sets(first, second)
+        With S = R' R, tr (S1 S2)^(1/2) is the sum of the singular values of R1 R2'. The roots R come from the centred
+        features themselves: of a covariance that was added up, rounding would become part of the roots.
+        """
+        root, other = _root(samples), _root(reference)
+        shift = samples.mean(0) - reference.mean(0)
+        apart = shift.square().sum() + root.square().sum() + other.square().sum()
+        return max(float(apart - 2 * torch.linalg.svdvals(root @ other.T).sum()), 0.0)
+
+    @staticmethod
+    def errors(samples: Tensor, reference: Tensor, num_groups: int) -> tuple[float, float]:
+        """Returns the errors over either set."""
+        return _frechet_error(samples, reference, num_groups), _frechet_error(reference, samples, num_groups)
+
+
+def _root(features: Tensor) -> Tensor:
+    """Returns R, (min(N, D), D), with R' R the unbiased covariance of (N, D)."""
+    root: Tensor = torch.linalg.qr(features - features.mean(0), mode="r").R
+    return root / math.sqrt(len(features) - 1)
+
+
+def _frechet_error(moving: Tensor, fixed: Tensor, num_groups: int) -> float:
+    """Returns the error over one set; covariances without a group are what is left of the sums, and rough will do."""
+    root, moving = _root(fixed), moving - fixed.mean(0)
+    total, square = moving.sum(0), moving.T @ moving
+    replicates = []
+    for group in groups_of(moving, num_groups):
+        count = len(moving) - len(group)
+        mean = (total - group.sum(0)) / count
+        covariance = (square - group.T @ group - count * mean.outer(mean)) / (count - 1)
+        overlap = torch.linalg.eigvalsh(root @ covariance @ root.T).clamp(min=0).sqrt().sum()
+        replicates.append(mean.square().sum() + covariance.trace() + root.square().sum() - 2 * overlap)
+    return jackknife_error(torch.stack(replicates).clamp(min=0))
 
 
 class KID(_SampleQuality):
@@ -122,17 +187,60 @@ class KID(_SampleQuality):
 
     family = "kid"
 
-    def _measure(self, sets: _Sets) -> tuple[float, float, float]:
-        pair = sets.samples, sets.reference
-        return distances.kernel_distance(*pair), *distances.kernel_errors(*pair, sets.effort)
+    @staticmethod
+    def distance(samples: Tensor, reference: Tensor) -> float:
+        """Returns the mean over subsets of the discrepancy."""
+        values = []
+        for drawn, real in subsets(samples, reference):
+            size = len(drawn)
+            inside = sum(_kernel(images, images).sum() for images in (drawn, real)) / (size * (size - 1))
+            values.append(inside - 2 * _kernel(drawn, real).mean())
+        return float(torch.stack(values).mean())
 
-    def _between_halves(self, first: Tensor, second: Tensor) -> float:
-        return distances.kernel_distance(first, second)
+    @staticmethod
+    def errors(samples: Tensor, reference: Tensor, num_groups: int) -> tuple[float, float]:
+        """Returns the errors over either set. A group is an equal part of every subset, left out of all at once."""
+        over_samples, over_reference = [], []
+        for drawn, real in subsets(samples, reference):
+            sizes = [len(part) for part in groups_of(drawn, num_groups)]
+            xx, yy, xy = (_group_sums(a, b, sizes) for a, b in ((drawn, drawn), (real, real), (drawn, real)))
+            over_samples.append(_without_each(xx, yy, xy, torch.tensor(sizes)))
+            over_reference.append(_without_each(yy, xx, xy.T, torch.tensor(sizes)))
+        return jackknife_error(torch.stack(over_samples).mean(0)), jackknife_error(torch.stack(over_reference).mean(0))
 
-    def _protocol(self, sets: _Sets) -> dict[str, str]:
-        pairs = distances.subsets(sets.samples, sets.reference)
-        return {
-            "subset size": str(len(pairs[0][0])),
-            "subsets": f"{len(pairs)}, disjoint",
-            "kernel": "degree 3 polynomial",
-        }
+    def _protocol(self, num_images: int) -> dict[str, str]:
+        size = min(MAX_SUBSET, num_images)
+        subsets = f"{num_images // size}, disjoint"
+        return {"subset size": str(size), "subsets": subsets, "kernel": "degree 3 polynomial"}
+
+
+def subsets(samples: Tensor, reference: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns pairs of disjoint subsets of equal size m, in the order given.
+
+    m is 1000, or the number of images in the smaller set; there are as many pairs as the smaller set allows, and what
+    is left over of either is not used.
+    """
+    smaller = min(len(samples), len(reference))
+    size = min(MAX_SUBSET, smaller)
+    return list(zip(torch.split(samples, size), torch.split(reference, size), strict=False))[: smaller // size]
+
+
+def _kernel(first: Tensor, second: Tensor) -> Tensor:
+    """Returns (N, M); an image with itself is left out, as zero."""
+    kernel = (first @ second.T / first.shape[1] + 1) ** 3
+    return kernel.fill_diagonal_(0) if first is second else kernel
+
+
+def _group_sums(first: Tensor, second: Tensor, sizes: list[int]) -> Tensor:
+    """Returns (G, G): the kernel added up over pairs of groups."""
+    rows = torch.stack([part.sum(0) for part in torch.split(_kernel(first, second), sizes)])  # (G, m)
+    return torch.stack([part.sum(1) for part in torch.split(rows, sizes, dim=1)], 1)
+
+
+def _without_each(own: Tensor, other: Tensor, cross: Tensor, sizes: Tensor) -> Tensor:
+    """Returns (G,): the discrepancy of one subset without each group of the first set in turn."""
+    size = sizes.sum()
+    left = size - sizes  # (G,)
+    inside = own.sum() - 2 * own.sum(1) + own.diagonal()
+    across = cross.sum() - cross.sum(1)
+    return inside / (left * (left - 1)) + other.sum() / (size * (size - 1)) - 2 * across / (left * size)
