@@ -7,19 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import Model
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
-
-if TYPE_CHECKING:
-    from harness.interface.data_folder import DataFolder
 
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28

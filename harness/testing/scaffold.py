@@ -10,12 +10,10 @@ import shlex
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from harness.discovery.manager import PluginManager
 from harness.support.names import did_you_mean
-
-if TYPE_CHECKING:
-    from harness.discovery.manager import PluginManager
 
 _DESCRIBED = {
     "exact": {

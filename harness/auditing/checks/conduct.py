@@ -96,12 +96,10 @@ def _exact_scores(specimen: Specimen, score: Callable[[Tensor], Tensor]) -> Iter
     backwards = score(images.flip(0)).flip(0)
     for quantity, values, meaning in (
         ("from call to call", again, "log_prob is random: dropout, or noise that a bound would have to integrate"),
-        ("alone and together", alone,
-         "a score depends on the size of its batch: batch norm, a mean or a maximum"),
+        ("alone and together", alone, "a score depends on the size of its batch: batch norm, a mean or a maximum"),
         ("with other neighbours", crowd, "a score depends on its neighbours in the batch"),
-        ("in another order", backwards,
-         "scores come back in another order, or depend on their place in the batch"),
-    ):  # fmt: skip
+        ("in another order", backwards, "scores come back in another order, or depend on their place in the batch"),
+    ):
         if values.shape != together.shape:
             shape = tuple(values.shape)
             yield Trial.broken(specimen.where, f"log_prob returns {shape} for {_IMAGES} images: some are dropped")
@@ -116,7 +114,7 @@ def _exact_scores(specimen: Specimen, score: Callable[[Tensor], Tensor]) -> Iter
 def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
     images = specimen.images(5, "neighbours")
     crowd = torch.cat([images, specimen.images(1, "crowd").repeat(7, 1, 1, 1)])
-    for name, draw in _draws_of(specimen, specimen.model).items():
+    for name, draw in _draws_of(specimen, specimen.model):
         with specimen.rng(name, "alone"):
             alone = torch.stack([draw(image)[:, 0] for image in torch.split(images, 1)], 1)  # (draws, N)
         with specimen.rng(name, "crowd"):
@@ -130,15 +128,12 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
         )  # fmt: skip
 
 
-def _draws_of(specimen: Specimen, model: Model) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns functions from images (N, ...) to (draws, N): of log-weights, and of the bound where it is its own."""
-    found: dict[str, Callable[[Tensor], Tensor]] = {}
+def _draws_of(specimen: Specimen, model: Model) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Yields functions from images (N, ...) to (draws, N): of log-weights, and of the bound where it is its own."""
     if isinstance(model, ImportanceWeighted):
-        found["the log-weights"] = lambda images: log_weights(specimen, images, _WEIGHTS, "neighbours", len(images))
+        yield "the log-weights", lambda images: log_weights(specimen, images, _WEIGHTS, "neighbours", len(images))
     if isinstance(model, VariationalBound) and has_own_elbo(model):
-        elbo = model.elbo
-        found["elbo"] = lambda images: torch.stack([elbo(images).double() for _ in range(_DRAWS)])
-    return found
+        yield "elbo", lambda images: torch.stack([model.elbo(images).double() for _ in range(_DRAWS)])
 
 
 @torch.no_grad()

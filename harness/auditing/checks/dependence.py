@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,7 +107,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
 
 def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, is_faint: bool) -> Iterator[Evidence]:
     """What is not seen is a defect, but for a few scattered entries of a wide image: random masks leave them out."""
-    pairs = [(_place(one, spec), _place(two, spec)) for one, two in missing.nonzero().tolist()]
+    pairs = [[np.unravel_index(entry, spec.shape) for entry in pair] for pair in missing.nonzero().tolist()]
     pattern, meaning = _SCATTERED, ""
     if all(one[1:] == two[1:] for one, two in pairs):
         pattern = "channels of the same pixel are not seen"
@@ -162,18 +163,13 @@ def _leak(wrong: Tensor, steps: Tensor, spec: ImageSpec) -> str:
             "the mask of a first layer lets an entry's own value through, or the order is one off"
         )
     when = "in the same step" if int(steps[entry]) == int(steps[seen]) else "later"
-    same_pixel = _place(entry, spec)[1:] == _place(seen, spec)[1:]
+    same_pixel = entry % (spec.height * spec.width) == seen % (spec.height * spec.width)
     cause = "the order of channels is not kept" if same_pixel else "a mask, a shift or an order is wrong"
     return f"the future leaks: {one} sees {other}, which is drawn {when}; {cause}"
 
 
-def _place(entry: int, spec: ImageSpec) -> tuple[int, int, int]:
-    channel, rest = divmod(entry, spec.height * spec.width)
-    return channel, *divmod(rest, spec.width)
-
-
 def _names(entries: Tensor, spec: ImageSpec) -> list[str]:
-    places = [_place(entry, spec) for entry in entries.tolist()]
+    places = zip(*np.unravel_index(entries.numpy(), spec.shape), strict=True)
     return [
         f"(row {row}, column {column}, channel {channel})" if spec.channels > 1 else f"(row {row}, column {column})"
         for channel, row, column in places

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from harness import Board, Cell, Column
-
-if TYPE_CHECKING:
-    from harness import BoardRow, Rows, Table
+from harness import Board, BoardRow, Cell, Column, Rows, Table
 
 _NAMES = {
     "training-throughput": "training_images_per_second",

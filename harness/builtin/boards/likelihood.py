@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness import Board, Cell, Column
-
-if TYPE_CHECKING:
-    from harness import BoardRow, Rows, Table
+from harness import Board, BoardRow, Cell, Column, Rows, Table
 
 GAP = "entropy-gap"
 ACTIVE = "active-units"

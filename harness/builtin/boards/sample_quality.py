@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from harness import Board, Column
-
-if TYPE_CHECKING:
-    from harness import BoardRow, Group, PublishedFigure, Rows, Table
+from harness import Board, BoardRow, Column, Group, PublishedFigure, Rows, Table
 
 OF_SAMPLES = ("contract", "unchanged", "reproducible", "checkpoint")
 """Checks of the audit on which figures of samples rest: they ask nothing of the likelihood."""

@@ -39,10 +39,6 @@ def idx_dataset(name: str, folder: DataFolder, files: Sequence[RemoteFile], *, n
     """Returns an 8-bit dataset with ten classes from the four files of a set in MNIST's layout, as in ``_NAMES``.
 
     The last ``num_valid`` training images are the validation split.
-
-    Raises:
-        DataUnavailable, DataCorrupt: see ``DataFolder.read``.
-        ValueError: a file is no IDX file, or there are more or fewer labels than images.
     """
     train, train_labels, test, test_labels = (
         parse_idx(folder.read(file), num_axes=axes, name=file.path)

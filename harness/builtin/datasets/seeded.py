@@ -36,9 +36,6 @@ def split_by_content(
     ``num_valid`` before them the validation split. So the split depends on neither the order nor the names of the
     files, nor on any library's random numbers, and equal images are never apart: a boundary inside a group of them
     moves behind it.
-
-    Raises:
-        ValueError: a split would be empty.
     """
     keys = [hashlib.sha256(f"{seed}:".encode() + image.tobytes()).digest() for image in images]
     names = [0] * len(keys) if labels is None else labels.tolist()

@@ -178,12 +178,6 @@ def load_inception(folder: DataFolder | None) -> Inception:
     itself by the digest in each figure's protocol, or the official ``.pth``. Without that variable, from the data
     folder, which downloads the official file if need be. A ``.pth`` is a pickle: it is looked at only if its SHA-256
     is the official one, and then by torch's unpickler that knows tensors alone.
-
-    Raises:
-        ValueError: the named file is not there, or is of another kind.
-        CheckpointError: its tensors are not those of the network.
-        DataCorrupt: a ``.pth`` with another SHA-256.
-        DataUnavailable: not in the data folder, and it cannot be downloaded.
     """
     named = os.environ.get(VARIABLE)
     path = Path(named or OFFICIAL.path).expanduser()

@@ -87,11 +87,7 @@ class LeNetFeatures(TorchFeatures):
 
 
 def new_lenet(data: Dataset) -> LeNet:
-    """Returns an untrained classifier of the right shapes.
-
-    Raises:
-        Unsupported: no labels, a single class, or images that the recipe is not for.
-    """
+    """Returns an untrained classifier of the right shapes; Unsupported says what the recipe is not for."""
     spec, name = data.spec, f"lenet-{data.name}"
     if spec.num_classes is None or data.train.labels is None or data.test.labels is None:
         raise Unsupported(f"{name}: dataset {data.name!r} has no labels to train a classifier on; name one that has")
@@ -143,11 +139,6 @@ def stored_lenet(data: Dataset, folder: Path) -> LeNet:
 
     The file's name holds the dataset's name and a digest of the recipe and of the data. Processes that want the same
     one wait for the first. A file that is damaged, or that another recipe or other data made, is trained anew.
-
-    Raises:
-        Unsupported: no classifier can be trained on the dataset.
-        CheckpointError: the shipped file is damaged.
-        OSError: the folder cannot be written to.
     """
     net = new_lenet(data)
     if (shipped := lenet_file(data, SHIPPED)).exists():

@@ -64,13 +64,9 @@ def default_feature_folder() -> Path:
 
 
 def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
-    """Returns a network, made at its first use: trained, read or downloaded.
+    """Returns a network, made at its first use: trained, read or downloaded; Unsupported says why that cannot be.
 
     It is ``pixels``, ``inception``, ``lenet`` (trained on the evaluation's own dataset) or ``lenet-<dataset>``.
-
-    Raises:
-        Unsupported: the network cannot be made, or is not for these images; the message says why.
-        ValueError: no such network or dataset.
     """
     name = f"lenet-{evaluation.data.name}" if name == "lenet" else name
     if name not in ("pixels", "inception") and not name.startswith("lenet-"):

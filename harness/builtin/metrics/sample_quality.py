@@ -1,12 +1,7 @@
 """FID and KID: distances between the model's own samples and a split's images, in the features of a named network.
 
-- The Fréchet distance between Gaussians fitted to both, d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with means m
-  and unbiased covariances S (Heusel, Ramsauer, Unterthiner, Nessler & Hochreiter 2017, arXiv 1706.08500).
-- The squared maximum mean discrepancy: the unbiased estimate with the kernel k(x, y) = (x y / D + 1)^3, averaged over
-  disjoint subsets (Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv 1801.01401). It may be negative.
-- Standard errors are those of the delete-a-group jackknife (Efron & Stein 1981).
-
-Features are (N, D) float64, in random order where groups or subsets of them are taken.
+Standard errors are those of the delete-a-group jackknife (Efron & Stein 1981). Features are (N, D) float64, in random
+order where groups or subsets of them are taken.
 """
 
 from __future__ import annotations
@@ -134,8 +129,9 @@ def halves(features: Tensor, distance: Callable[[Tensor, Tensor], float], num_sp
 class FID(_SampleQuality):
     """The Fréchet distance between Gaussians fitted to the features of samples and of the split's images.
 
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)); Heusel et al. 2017, arXiv 1706.08500. Zero for equal moments. It is
-    biased upwards by an amount that falls with the number of images: compare figures of equal numbers alone.
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with means m and unbiased covariances S; Heusel et al. 2017, arXiv
+    1706.08500. Zero for equal moments. It is biased upwards by an amount that falls with the number of images: compare
+    figures of equal numbers alone.
     """
 
     family = "fid"
