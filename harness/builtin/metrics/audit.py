@@ -41,9 +41,6 @@ class Audit(Metric):
         The protocol has ``standing`` (``passed``, ``failed``, ``not enumerated``, ``no likelihood``), the audit's
         ``version`` and ``seed``, the model's ``capability``, the ``spaces``, and ``checks``: JSON, one object for each
         check as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
-
-        Raises:
-            Unsupported: it is not known how the model was made.
         """
         origin = evaluation.origin
         if origin is None:

@@ -204,9 +204,6 @@ class EntropyGap(harness.Metric):
 
         The details are ``true_nll``, the mean of -log p_true over the split; ``entropy``, its expectation, where that
         is known exactly; and ``z``, the gap in units of its standard error.
-
-        Raises:
-            Unsupported: nobody knows what the data were drawn from, or the model has no likelihood.
         """
         data, model = evaluation.data, evaluation.model
         if not isinstance(data, harness.KnownDataset):
@@ -241,12 +238,7 @@ class ActiveUnits(harness.Metric):
     requires = harness.Inference
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
-        """Encodes the whole split, in evaluation-sized batches.
-
-        Raises:
-            NonFiniteScore: a posterior mean is NaN or infinite.
-            ValueError: the layers' sizes do not add up to the width of the latents.
-        """
+        """Encodes the whole split, in evaluation-sized batches."""
         model, means = evaluation.model, list[Tensor]()
         assert isinstance(model, harness.Inference)
 

@@ -43,12 +43,7 @@ class _SampleQuality(Metric):
 
     @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
-        """Compares the evaluation's samples with all images of its split; the first draw stands for random data.
-
-        Raises:
-            DegenerateSamples: all samples are the same image, or the model cannot draw for NaN or infinity.
-            Unsupported: no such features for these images, or a split of fewer than 20 images.
-        """
+        """Compares the evaluation's samples with all images of its split; the first draw stands for random data."""
         split, where = evaluation.split, evaluation.split_name
         if len(split) < MINIMUM:
             raise Unsupported(f"{self.name}: the {where} split has {len(split)} images, {MINIMUM} are needed")
