@@ -140,7 +140,7 @@ class _Speed(_Cost):
         return harness.Score(value, error, "estimate", None, {**machine, **protocol}, details)
 
     def _certified(self, score: harness.Score, evaluation: harness.Evaluation, batch_size: int) -> harness.Score:
-        """Confirms an autoregressive model's default sampler, or raises; a full pass a step is what others are held to."""
+        """Confirms an autoregressive model's default sampler, or raises; a full pass for each step is the measure."""
         model, name = evaluation.model, harness.default_sampler(evaluation.model)
         if not isinstance(model, harness.Autoregressive) or name == "raster":
             return score
