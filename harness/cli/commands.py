@@ -1,0 +1,68 @@
+"""The commands of ``harness``. They import what they need when they run: listing what is installed loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from harness.cli import audit, boards, comparing, inspect, profiling, running
+from harness.cli.context import Context, fail
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark generative image models: train, score, rank.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": inspect.list_entries,
+    "plugins": inspect.list_plugins,
+    "run": running.run,
+    "status": running.status,
+    "show": running.show,
+    "sample": running.sample,
+    "doctor": inspect.doctor,
+    "clean": inspect.clean,
+    "leaderboard": boards.leaderboard,
+    "export": boards.export,
+    "figure": boards.figure,
+    "compare": comparing.compare,
+    "merge": comparing.merge,
+    "audit": audit.audit,
+    "new-plugin": inspect.new_plugin,
+    "schema": inspect.schema,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(profiling.profile, name="profile")
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    artifacts: str = typer.Option(
+        ".harness", "--artifacts", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."
+    ),
+    store: str = typer.Option(
+        None,
+        "--store",
+        metavar="URL",
+        envvar="HARNESS_STORE",
+        help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts.",
+    ),
+    data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
+    plugin: list[str] = typer.Option(
+        [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
+    ),
+) -> None:
+    context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
+    context.call_on_close(context.obj.close)
+
+
+def _blocked(plugin: str) -> str:
+    if not plugin.startswith("no:") or len(plugin) == 3:
+        fail(f"-p {plugin!r}: write -p no:NAME to block the plugin NAME")
+    return plugin[3:]
