@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import CodeEntry, importable, loaded_target
+from harness.discovery.targets import CodeEntry, loaded_target, neighbours
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -70,11 +70,9 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
 def model_code(plugins: PluginManager, name: str) -> str:
     """Returns the digest of the code that a model's training depends on."""
     entry, _ = plugins.find("model", name)
-    packages = plugins.packages()
     if isinstance(entry, CodeEntry):
         entry.load()  # from then on its module and its neighbours are found by their names
-        packages |= frozenset() if entry.file is None else importable(entry.file.parent)
-    return code_digest(entry.module, packages)
+    return code_digest(entry.module, plugins.packages() | neighbours(entry.module))
 
 
 def drawing_code(plugins: PluginManager, name: str) -> str:

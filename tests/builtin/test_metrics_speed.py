@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
-from harness.builtin.metrics import speed
+from harness.builtin.metrics import cost
 from harness.profiling.certificate import CertificateFailed
 from harness.profiling.timing import Sweep, Timing
 
@@ -35,7 +35,7 @@ def evaluation(model):
     return Evaluation(model, Dataset("toy", model.spec, train, images, images))
 
 
-@pytest.mark.parametrize("metric", [speed.ScoringThroughput, speed.SamplingThroughput])
+@pytest.mark.parametrize("metric", [cost.ScoringThroughput, cost.SamplingThroughput])
 def test_throughput_is_the_best_over_the_batch_sizes(metric):
     score = metric().evaluate(evaluation(Sleeper(SPEC)))
     assert 256 / 0.02 < score.value <= 256 / 0.01
@@ -44,13 +44,13 @@ def test_throughput_is_the_best_over_the_batch_sizes(metric):
 
 
 def test_latency_is_the_median_time_of_a_single_image():
-    score = speed.SamplingLatency().evaluate(evaluation(Sleeper(SPEC)))
+    score = cost.SamplingLatency().evaluate(evaluation(Sleeper(SPEC)))
     assert 0.01 <= score.value < 0.02
     assert score.details["q25_seconds"] <= score.value <= score.details["q75_seconds"]
 
 
 def test_training_throughput_is_batch_size_over_step_time():
-    score = speed.TrainingThroughput().evaluate(evaluation(Sleeper(SPEC)))
+    score = cost.TrainingThroughput().evaluate(evaluation(Sleeper(SPEC)))
     assert 4 / 0.02 < score.value <= 4 / 0.01
     assert score.protocol["batch size"] == "4"
 
@@ -60,12 +60,12 @@ def test_a_closed_form_fit_has_no_training_throughput():
         def fit(self, data, trainer): ...
 
     with pytest.raises(Unsupported, match="closed form"):
-        speed.TrainingThroughput().evaluate(evaluation(ClosedForm(SPEC)))
+        cost.TrainingThroughput().evaluate(evaluation(ClosedForm(SPEC)))
 
 
 def test_a_score_names_its_best_batch_size_its_quartiles_and_what_was_not_measured():
     sweep = Sweep({1: Timing(0.5, 0.4, 0.625, 9), 4: Timing(1.0, 0.8, 2.0, 4)}, {16: "a call would take about 3 s"})
-    score = speed.throughput_score(sweep, {"sampler": "raster"})
+    score = cost.throughput_score(sweep, {"sampler": "raster"})
     assert score.value == 4.0
     assert (score.details["batch_4_q25"], score.details["batch_4_q75"]) == (2.0, 5.0)
     assert score.details["batch_1_q25"] == pytest.approx(1.6)
@@ -95,7 +95,7 @@ class Allocator(Sleeper):
 
 
 def test_peak_memory_counts_what_lives_at_the_same_time():
-    score = speed.PeakMemory().evaluate(evaluation(Allocator(SPEC)))
+    score = cost.PeakMemory().evaluate(evaluation(Allocator(SPEC)))
     assert score.details["state_bytes"] == 1200
     assert score.details["sampling_bytes"] == 1200 + 3 * 64 * 1000 * 4
     assert score.details["scoring_bytes"] == 1200 + 64 * 1000 * 4 + 64 * 4
@@ -108,8 +108,8 @@ def test_a_sampler_that_does_not_end_is_watched_for_a_while(monkeypatch):
             while True:
                 torch.zeros(num_samples, 1000)
 
-    monkeypatch.setattr(speed, "_MEMORY_SECONDS", 0.05)
-    score = speed.PeakMemory().evaluate(evaluation(Endless(SPEC)))
+    monkeypatch.setattr(cost, "_MEMORY_SECONDS", 0.05)
+    score = cost.PeakMemory().evaluate(evaluation(Endless(SPEC)))
     assert score.details["sampling_bytes"] == 1200 + 64 * 1000 * 4
     assert score.protocol["cut off"].startswith("sampling ")  # and scoring, where the machine is busy
 
@@ -135,7 +135,7 @@ class Certified(Autoregressive):
     def fit(self, data, trainer): ...
 
 
-@pytest.mark.parametrize("metric", [speed.SamplingThroughput, speed.SamplingLatency])
+@pytest.mark.parametrize("metric", [cost.SamplingThroughput, cost.SamplingLatency])
 def test_the_speed_of_a_fast_sampler_comes_with_its_certificate(metric):
     score = metric().evaluate(evaluation(Certified(SPEC)))
     assert score.protocol["certificate"] == "holds"
@@ -143,12 +143,12 @@ def test_the_speed_of_a_fast_sampler_comes_with_its_certificate(metric):
     assert score.details["certificate_within_rounding"] == 0
 
 
-@pytest.mark.parametrize("metric", [speed.SamplingThroughput, speed.SamplingLatency])
+@pytest.mark.parametrize("metric", [cost.SamplingThroughput, cost.SamplingLatency])
 def test_a_sampler_that_is_not_confirmed_has_no_speed(metric):
     with pytest.raises(CertificateFailed, match="Certified's sampler 'fast' are not confirmed by a forward pass"):
         metric().evaluate(evaluation(Certified(SPEC, lies=True)))
 
 
 def test_the_naive_raster_is_the_definition_and_needs_no_certificate():
-    score = speed.SamplingLatency().evaluate(evaluation(Certified(SPEC, lies=True, default="raster")))
+    score = cost.SamplingLatency().evaluate(evaluation(Certified(SPEC, lies=True, default="raster")))
     assert "certificate" not in score.protocol

@@ -33,11 +33,11 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("flops-scoring", "cost:FlopsScoring", "floating-point operations to score one image"),
     ("flops-sampling", "cost:FlopsSampling", "floating-point operations to draw one image"),
     ("fit-seconds", "cost:FitSeconds", "seconds spent in training"),
-    ("training-throughput", "speed:TrainingThroughput", "images a second through the training loop"),
-    ("scoring-throughput", "speed:ScoringThroughput", "images scored a second"),
-    ("sampling-throughput", "speed:SamplingThroughput", "images drawn a second"),
-    ("sampling-latency", "speed:SamplingLatency", "seconds until one image is drawn"),
-    ("peak-memory", "speed:PeakMemory", "bytes while sampling and scoring a batch of 64"),
+    ("training-throughput", "cost:TrainingThroughput", "images a second through the training loop"),
+    ("scoring-throughput", "cost:ScoringThroughput", "images scored a second"),
+    ("sampling-throughput", "cost:SamplingThroughput", "images drawn a second"),
+    ("sampling-latency", "cost:SamplingLatency", "seconds until one image is drawn"),
+    ("peak-memory", "cost:PeakMemory", "bytes while sampling and scoring a batch of 64"),
 )
 # fmt: on
 
