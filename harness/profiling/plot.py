@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import altair as alt
 
 from harness.profiling.measurement import Measurement
 from harness.profiling.tables import MachineTables
 from harness.support.numbers import fixed, seconds, ten_digits
-
-if TYPE_CHECKING:
-    import altair
 
 _Limits = tuple[tuple[float, float], tuple[float, float]]
 _DASHES: list[Any] = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
@@ -26,10 +25,8 @@ _READING = (
 )
 
 
-def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatChart | None:
+def draw_plot(title: str, machines: Sequence[MachineTables]) -> alt.VConcatChart | None:
     """Draws all machines' measurements, colours for models, marks and dashes for samplers; None without a figure."""
-    import altair as alt
-
     shown = [(tables, [item for item in tables.measurements if item.shown]) for tables in machines]
     everything = [item for _, own in shown for item in own]
     if not everything:
@@ -57,9 +54,7 @@ def draw_plot(title: str, machines: Sequence[MachineTables]) -> altair.VConcatCh
 
 def _panel(
     tables: MachineTables, items: Sequence[Measurement], batch_size: int, limits: _Limits, looks: Sequence[Any]
-) -> altair.LayerChart | altair.FacetChart:
-    import altair as alt
-
+) -> alt.LayerChart | alt.FacetChart:
     sizes = {item.pixels: item.size for item in sorted(items, key=lambda item: item.pixels)}
     powers = [10.0**power for power in range(math.ceil(math.log10(limits[1][0])), 1 + int(math.log10(limits[1][1])))]
     by_size = alt.Axis(values=list(sizes), labelExpr=f"({json.dumps(sizes)})[datum.value]", labelOverlap="greedy")
@@ -113,10 +108,8 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return ten_digits(min(values) / edge), ten_digits(max(values) * edge)
 
 
-def _guides(limits: _Limits) -> altair.LayerChart | altair.FacetChart:
+def _guides(limits: _Limits) -> alt.LayerChart | alt.FacetChart:
     """Grey lines of slope 1 and 2, from the lower left corner, as far as they stay inside."""
-    import altair as alt
-
     (left, right), (low, high) = limits
     reaches = {slope: min(right / left, (high / low) ** (1 / slope)) for slope in (1, 2)}
     values = [

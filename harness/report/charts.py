@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image, PngImagePlugin
+
 from harness.support.files import write_atomically
 
 if TYPE_CHECKING:
     import altair
-    from PIL import Image
 
     Picture = altair.TopLevelMixin | Image.Image
 
@@ -66,7 +67,6 @@ def drawn(spec: bytes, form: str) -> bytes:
     that shows it in a browser, tooltips and all; the libraries are in it (about 900 kB).
     """
     import vl_convert
-    from PIL import Image
 
     text = spec.decode()
     if form == "html":
@@ -132,8 +132,6 @@ def remove_picture(stem: Path) -> list[Path]:
 
 def mark_of(picture: bytes) -> str | None:
     """What Vega-Lite, an SVG or a PNG says that it shows; None where it is not of the harness's making."""
-    from PIL import Image
-
     if found := re.search(rb"<!-- (vega-lite [0-9a-f]+) -->\s*\Z", picture):
         return found[1].decode()
     try:
@@ -149,7 +147,6 @@ def mark_of(picture: bytes) -> str | None:
 
 def _main_file(picture: Picture, stem: Path, mark: str) -> tuple[Path, bytes]:
     import altair
-    from PIL import Image
 
     if isinstance(picture, Image.Image):
         return _beside(stem, ".png"), _png_bytes(picture, mark)
@@ -160,8 +157,6 @@ def _main_file(picture: Picture, stem: Path, mark: str) -> tuple[Path, bytes]:
 
 def _png_bytes(image: Image.Image, mark: str) -> bytes:
     """The same image gives the same bytes, with one version of Pillow; ``mark`` goes into a text chunk."""
-    from PIL import PngImagePlugin
-
     text, out = PngImagePlugin.PngInfo(), io.BytesIO()
     text.add_text(_KEY, mark)
     image.save(out, format="PNG", pnginfo=text, optimize=True)

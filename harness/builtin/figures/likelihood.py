@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import altair as alt
 import pandas as pd
 
 from harness import Leaderboard
-
-if TYPE_CHECKING:
-    import altair
 
 _KINDS = ["exact", "upper bound", "lower bound", "estimate"]
 _COLUMNS = ["label", "nll_nats", "nll_nats_se", "bits_per_dim", "kind", "rank_best", "rank_worst", "seeds"]
 
 
-def draw(leaderboard: Leaderboard, dataset: str) -> altair.LayerChart | altair.FacetChart | None:
+def draw(leaderboard: Leaderboard, dataset: str) -> alt.LayerChart | alt.FacetChart | None:
     """Draws the figures of a dataset; None where there is no likelihood."""
-    import altair as alt
-
     if "likelihood" not in leaderboard.boards:
         return None
     frame = leaderboard.table("likelihood", dataset)
