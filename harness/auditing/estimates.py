@@ -54,8 +54,8 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
         for part in torch.split(images, max(1, _CALL_ROWS // num_samples)):
             weights = model.log_importance_weights(part, num_samples)
             if weights.shape != (wanted := (num_samples, len(part))):
-                found = tuple(weights.shape)
-                raise ValueError(f"log_importance_weights was asked for {wanted} weights, it returned {found}")
+                returned = tuple(weights.shape)
+                raise ValueError(f"log_importance_weights was asked for {wanted} weights, it returned {returned}")
             parts.append(weights.double())
     found = torch.cat(parts, dim=1)
     if bool(found.isnan().any()):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ShownModel:
     """A model to draw a picture of: the first seed of a board's row that is trained, or a model as it is initialised.
 
-    ``label`` is the row's, as boards print it; ``model`` in evaluation mode, on the CPU; ``data`` and ``seed`` are those
-    that it was trained with. A model that is not trained has random images, and no ``record`` of a run.
+    ``label`` is the row's, as boards print it; ``model`` in evaluation mode, on the CPU; ``data`` and ``seed`` are what
+    it was trained with. A model that is not trained has random images, and no ``record`` of a run.
     """
 
     label: str

@@ -192,11 +192,11 @@ def step_seconds(
 ) -> StepTimes:
     """Times the steps of a model's own ``fit`` to ``data``, on a copy of it in a ``precision``, after one of warm-up.
 
-    The copy does not validate. What is timed is the first loop over batches, at the start of the schedules, for ``max_steps`` steps after the first
-    and ``max_seconds`` at most, but one at least. The global random numbers are left as they were; ``seed`` is that of
-    batch order, random data and the model's own. On an accelerator a block of steps is timed at a time, so that waiting
-    for it does not slow it down. ``clock`` gives seconds, once the accelerator is done. A ``fit`` of fewer than two
-    steps, as that of a closed form, is ``Unsupported``.
+    It does not validate. What is timed is the first loop over batches, at the start of the schedules, for ``max_steps``
+    steps after the first and ``max_seconds`` at most, but one at least. The global random numbers are left as they
+    were; ``seed`` is that of batch order, random data and the model's own. On an accelerator a block of steps is timed
+    at a time, so that waiting for it does not slow it down. ``clock`` gives seconds, once the accelerator is done. A
+    ``fit`` of fewer than two steps, as that of a closed form, is ``Unsupported``.
     """
     copied = copy.deepcopy(model)
     times: list[tuple[float, int, float]] = []  # seconds, steps and epochs, one after each block
