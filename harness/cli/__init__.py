@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "list": inspect.list_entries,
-    "plugins": inspect.list_plugins,
-    "run": running.run,
-    "status": running.status,
-    "show": running.show,
-    "sample": running.sample,
-    "doctor": inspect.doctor,
-    "clean": inspect.clean,
-    "leaderboard": boards.leaderboard,
-    "export": boards.export,
-    "figure": boards.figure,
-    "compare": comparing.compare,
-    "merge": comparing.merge,
-    "audit": audit.audit,
-    "new-plugin": inspect.new_plugin,
-    "schema": inspect.schema,
-}
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+app.command("list")(inspect.list_entries)
+app.command("plugins")(inspect.list_plugins)
+_RUNS = (running.run, running.status, running.show, running.sample, inspect.doctor, inspect.clean)
+_BOARDS = (boards.leaderboard, boards.export, boards.figure, comparing.compare, comparing.merge)
+for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
+    app.command()(_command)  # by the function's name
 app.add_typer(profiling.profile, name="profile")
 
 
