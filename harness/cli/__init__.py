@@ -18,14 +18,16 @@ def main() -> None:
     """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
     try:
         from harness.cli.commands import app
+        from harness.cli.context import complain
+        from harness.support.guard import Escaped, shown
 
-        app(standalone_mode=True)
-    except (ValueError, OSError) as error:
-        if os.environ.get("HARNESS_DEBUG"):
-            raise
-        from harness.cli.context import fail
-
-        fail(str(error) or type(error).__name__)
+        try:
+            app(standalone_mode=True)
+        except (ValueError, OSError, Escaped) as error:
+            if os.environ.get("HARNESS_DEBUG"):
+                raise
+            complain(shown(error, str) or type(error).__name__)
+            sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # typer makes an exit with status 130 of it, without a word
         if not isinstance(getattr(end.__context__, "__cause__", None) or end, KeyboardInterrupt):
