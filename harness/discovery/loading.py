@@ -5,6 +5,7 @@ A model's hyperparameters are read off its constructor, checked by type, complet
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import types
@@ -25,7 +26,7 @@ from harness.interface.entries import SamplerEntry
 from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, known_as, place_of
 from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
 from harness.support.words import type_in_words, what_is_wrong
@@ -45,7 +46,7 @@ def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Datas
         raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Dataset):
         raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
-    return data
+    return data if place_of(name) is None else dataclasses.replace(data, name=known_as(name))
 
 
 def load_metric(plugins: PluginManager, name: str) -> Metric:
