@@ -189,5 +189,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
 def fail(message: str) -> NoReturn:
     """Prints one line on standard error and exits with status 2."""
     first, *_ = message.strip().splitlines() or [""]
-    echo(f"error: {first}", err=True)
+    echo(f"error: {first[:2000]}", err=True)
     sys.exit(2)

@@ -212,8 +212,9 @@ class RunFolder:
             status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
-        return record.model_copy(
-            update={
+        return RunRecord(
+            **{
+                **vars(record),
                 "status": status,
                 "fit": None if finished is None else finished.fit,
                 "environment": {} if finished is None else finished.environment,

@@ -32,11 +32,15 @@ _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 def failure_from(stage: str, error: BaseException) -> Failure:
     """Returns what an exception says of a stage that it stopped."""
+    try:
+        said = str(error)
+    except Exception:
+        said = "its message cannot be read"
     if isinstance(error, Unsupported):
-        return Failure(stage=stage, type="Unsupported", message=str(error))
+        return Failure(stage=stage, type="Unsupported", message=said)
     name, text = type(error).__name__, "".join(traceback.format_exception(error))
     # torch's allocator for the CPU raises a RuntimeError that only its text tells apart
-    no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in said
     status: FailureStatus = "failed"
     if isinstance(error, Diverged):
         status = "diverged"
@@ -44,7 +48,7 @@ def failure_from(stage: str, error: BaseException) -> Failure:
         status = "degenerate"
     elif no_memory or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         status = "out-of-memory"
-    return Failure(stage=stage, type=name, message=str(error) or name, traceback=text, status=status)
+    return Failure(stage=stage, type=name, message=said or name, traceback=text, status=status)
 
 
 def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:

@@ -119,11 +119,12 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
 
 
 def _failure_logged(stage: str, error: Exception) -> Failure:
+    failure = failure_from(stage, error)
     if isinstance(error, Unsupported):
-        log.info("skipped: %s", error)
+        log.info("skipped: %s", failure.message)
     else:
-        log.exception("%s failed", stage)
-    return failure_from(stage, error)
+        log.error("%s failed\n%s", stage, failure.traceback)
+    return failure
 
 
 def _is_trained(folder: RunFolder) -> bool:
