@@ -32,7 +32,7 @@ from harness.records.record import RunRecord, ScoreRecord
 def _forget_caches():
     importlib.invalidate_caches()
     plugins.plugin_manager.cache_clear()
-    distributions.shared_packages.cache_clear()
+    distributions.modules_of.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,6 @@ def test_a_wrapper_takes_under_thirty_lines():
 
 def test_the_plugins_of_the_documents_are_gone_afterwards():
     plugins.plugin_manager.cache_clear()
-    distributions.shared_packages.cache_clear()
+    distributions.modules_of.cache_clear()
     names = {info.name for info in plugins.plugin_manager().plugins}
     assert not names & {"demo", "stripes", "ink", "ink-board"}

@@ -30,19 +30,26 @@ def installed() -> tuple[list[importlib.metadata.EntryPoint], list[tuple[str, Ex
 
 
 @lru_cache(maxsize=64)
-def shared_packages(distribution: str) -> frozenset[str]:
-    """Returns the top-level packages of what a distribution requires, as far as that requires the harness itself."""
+def modules_of(distribution: str) -> frozenset[str]:
+    """Returns the top-level modules and packages of a distribution and of those that it requires, the harness apart.
+
+    What it requires counts as far as that registers plugins or requires the harness itself.
+    """
     found, pending, seen = set[str](), [distribution], set[str]()
     while pending:
         current = pending.pop()
         seen.add(current)
-        for name in _required(current) - seen - {OWN}:
-            if OWN in _required(name):
-                pending.append(name)
-                files = importlib.metadata.files(name) or []  # an editable installation lists no package
-                found |= {file.parts[0] for file in files if file.suffix == ".py" and len(file.parts) > 1}
-                found.add(name.replace("-", "_"))
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
+            files = importlib.metadata.files(current) or []  # an editable installation lists no module of its own
+            found |= {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"}
+        found.add(current.replace("-", "_"))
+        pending += [name for name in _required(current) - seen - {OWN} if OWN in _required(name) or _registers(name)]
     return frozenset(found)
+
+
+def _registers(distribution: str) -> bool:
+    found = importlib.metadata.distributions(name=distribution)
+    return any(f"[{GROUP}]" in (item.read_text("entry_points.txt") or "") for item in found)
 
 
 def _required(distribution: str) -> set[str]:

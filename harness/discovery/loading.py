@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import CodeEntry, importable, loaded_target
+from harness.discovery.targets import CodeEntry, loaded_target, neighbours
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import SamplerEntry
@@ -28,6 +28,7 @@ from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
 from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
+from harness.support.words import type_in_words, what_is_wrong
 
 M = TypeVar("M", bound=Model)
 
@@ -69,11 +70,9 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
 def model_code(plugins: PluginManager, name: str) -> str:
     """Returns the digest of the code that a model's training depends on."""
     entry, _ = plugins.find("model", name)
-    packages = plugins.packages()
     if isinstance(entry, CodeEntry):
         entry.load()  # from then on its module and its neighbours are found by their names
-        packages |= frozenset() if entry.file is None else importable(entry.file.parent)
-    return code_digest(entry.module, packages)
+    return code_digest(entry.module, plugins.packages() | neighbours(entry.module))
 
 
 def drawing_code(plugins: PluginManager, name: str) -> str:
@@ -116,18 +115,20 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
         try:
-            wanted = TypeAdapter(_type_of(model, known[name]))
-            resolved[name] = wanted.validate_json(json.dumps(value, allow_nan=False), strict=True)
-        except (ValidationError, TypeError, ValueError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            kind = inspect.formatannotation(known[name].annotation).strip("'")
-            raise HyperparameterError(
-                f"{model.__name__}: hyperparameter {name} = {value!r} is not a {kind}: {reason}"
-            ) from error
+            kind = type_of(model, known[name])
+            resolved[name] = TypeAdapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
+        except HyperparameterError:
+            raise
+        except (TypeError, ValueError) as error:
+            where = f"{model.__name__}: hyperparameter {name}"
+            first = dict(error.errors()[0]) if isinstance(error, ValidationError) else {}
+            if first.get("ctx"):  # of the right type, and out of bounds
+                raise HyperparameterError(f"{where} {what_is_wrong({**first, 'loc': ()})}") from error
+            raise HyperparameterError(f"{where} has to be {type_in_words(kind)}, not {value!r:.60}") from error
     return resolved
 
 
-def _type_of(model: type, parameter: inspect.Parameter) -> Any:
+def type_of(model: type, parameter: inspect.Parameter) -> Any:
     """Returns a parameter's type; other parameters' annotations may be names that only a type checker imports."""
     scope = getattr(inspect.getattr_static(model, "__init__"), "__globals__", {})
     one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})

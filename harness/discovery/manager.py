@@ -19,8 +19,8 @@ from typing import Any, Literal, get_args
 
 import pluggy
 
-from harness.discovery.distributions import GROUP, OWN, describe_error, installed, name_and_version, shared_packages
-from harness.discovery.targets import CodeEntry, missing_target, says_where
+from harness.discovery.distributions import GROUP, OWN, describe_error, installed, modules_of, name_and_version
+from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
 from harness.interface.entries import Entry, SamplerEntry
 from harness.support.names import did_you_mean
@@ -252,12 +252,15 @@ class PluginManager:
         return own, [item for item in _samplers_of(entry.name, self.entries("sampler")) if item.name not in names]
 
     def packages(self) -> frozenset[str]:
-        """Returns the top-level packages whose source is a plugin's: named by it, or layers that plugins share."""
-        tops = {entry.module.partition(".")[0] for info in self.plugins for entry in info.entries}
+        """Returns the top-level modules and packages whose source is a plugin's, be it imported or not.
+
+        They are its distribution's, those beside the module that it is, and those of the layers that plugins share.
+        """
+        found = set[str]()
         for info in self.plugins:
-            if info.entries and info.distribution != OWN:
-                tops |= {re.split(r"[.:\s]", info.value)[0], *shared_packages(info.distribution)}
-        return frozenset(tops - {"harness"})
+            if info.value and info.distribution != OWN:
+                found |= {re.split(r"[.:\s]", info.value)[0], *modules_of(info.distribution)}
+        return frozenset(found.union(*map(neighbours, found)) - {"harness"})
 
     def notify(self, hook: Literal["run_started", "run_finished"], **arguments: Any) -> list[Problem]:
         """Calls the observers one by one; what one raises is returned as a problem and stops neither run nor others."""

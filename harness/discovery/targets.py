@@ -160,6 +160,17 @@ def _look_first_in(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
+def neighbours(module: str) -> frozenset[str]:
+    """Returns the modules and packages in the folder that a top-level one lies in, if they are of one project.
+
+    A folder that distributions were installed into holds those of many: they say themselves which are theirs.
+    """
+    spec = _find(module.partition(".")[0])
+    places = [] if spec is None else spec.submodule_search_locations or [spec.origin or "built-in"]
+    folders = [Path(place).parent for place in places if Path(place).is_absolute()]
+    return frozenset().union(*(importable(item) for item in folders if not any(item.glob("*.dist-info/RECORD"))))
+
+
 def importable(folder: Path) -> frozenset[str]:
     """Returns the names of the modules and packages in a folder, but for the harness's own."""
     packages = {file.parent.name for file in folder.glob("*/__init__.py")}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from harness.interface.spec import RunSpec, ScoreKind
 from harness.support.names import BOARD_NAME, digest_of, heading, in_texts
+from harness.support.words import what_is_wrong
 
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
 # limit of time; a loss that was not finite; samples that cannot be scored.
@@ -206,8 +207,7 @@ def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | Failure
 
 def first_problem(error: ValidationError) -> str:
     """Returns the first field that is wrong, and what is wrong with it."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return what_is_wrong(error.errors()[0])
 
 
 def identity_of(spec: RunSpec) -> str:

@@ -400,7 +400,7 @@ def test_every_observer_is_called_and_one_that_raises_is_reported(install_plugin
 
 def test_packages_are_those_of_the_plugins_and_the_layers_that_they_require(install_plugin):
     text = registering('return [ModelEntry("thing", "thing_models.kernel:Thing")]')
-    files = {"thing.py": text}
+    files = {"thing.py": text, "thing_models/__init__.py": ""}
     requires = ["genharness", "Harness_Stack>=0.1 ; python_version >= '3.8'", "numpy", "not-installed"]
     install_plugin("harness-thing", files, entry_points={"thing": "thing"}, requires=requires)
     install_plugin("harness-stack", {"harness_stack/__init__.py": ""}, requires=["genharness", "harness-base"])

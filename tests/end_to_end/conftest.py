@@ -162,7 +162,7 @@ def site(tmp_path_factory):
 def _forget_plugins():
     importlib.invalidate_caches()
     plugins.plugin_manager.cache_clear()
-    distributions.shared_packages.cache_clear()
+    distributions.modules_of.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "harness_tinker"]:
         del sys.modules[name]
 

@@ -31,7 +31,7 @@ def suite_of(lab):
         ),
         (
             'models = [{name = "tilted", hyperparameters = {learning_rate = "fast"}}]',
-            "hyperparameter learning_rate = 'fast' is not a float",
+            "hyperparameter learning_rate has to be a number, not 'fast'",
         ),
         ('budget = "3 weeks"', "'3 weeks'"),
         ('datasets = ["broken"]', "dataset 'broken': harness_tinker.datasets:broken failed: KeyError: 'pixels'"),
@@ -49,7 +49,7 @@ def test_a_suite_that_cannot_be_used_is_one_line_that_says_what_would_be_right(l
     ("arguments", "says"),
     [
         (["--set", "tilted.learning_rat=1"], "has no hyperparameter 'learning_rat' (did you mean 'learning_rate'?)"),
-        (["--set", "tilted.learning_rate=fast"], "learning_rate = 'fast' is not a float"),
+        (["--set", "tilted.learning_rate=fast"], "learning_rate has to be a number, not 'fast'"),
         (["--set", "tiltd.learning_rate=1"], "no model 'tiltd' in the suite (did you mean 'tilted'?)"),
         (["--set", "budgte=1"], "the suite has no key 'budgte' (did you mean 'budget'"),
         (["--set", "budget"], "write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE"),

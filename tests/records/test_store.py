@@ -183,7 +183,7 @@ def test_the_store_of_a_folder_keeps_no_scores_per_image(tmp_path, make_record):
 
 
 def test_the_scores_per_image_of_a_run_that_another_folder_did_come_from_the_store(tmp_path, make_record, make_score):
-    digits = Suite.parse({"title": "", "datasets": ["digits"], "models": [{"name": "made"}]}, name="digits", source="")
+    digits = Suite.parse({"title": "T", "datasets": ["digits"], "models": [{"name": "made"}]}, name="digits", source="")
     record = make_record(
         "a",
         identity=identity_of(digits.rows()[0].configurations[0][0]),
@@ -226,7 +226,7 @@ def test_a_database_of_another_program_is_refused(store, store_url):
 def test_a_record_that_cannot_be_read_is_named_in_one_line(store, make_record):
     store.put(make_record("a"))
     _execute(store, """UPDATE runs SET record = '{"run": 5}' WHERE run = 'a'""")
-    with pytest.raises(StoreError, match=r"the record of a cannot be read: run: .*string") as caught:
+    with pytest.raises(StoreError, match=r"the record of a cannot be read: run has to be text") as caught:
         store.records()
     assert "\n" not in str(caught.value)
 

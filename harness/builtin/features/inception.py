@@ -151,13 +151,10 @@ class InceptionFeatures(TorchFeatures):
     num_features = 2048
     batch_size = 25
 
-    def check(self, spec: ImageSpec) -> None:
-        """Takes one channel or three."""
+    def features(self, images: Tensor, spec: ImageSpec) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, 2048), C being 1 or 3."""
         if spec.channels not in (1, 3):
             raise Unsupported(f"inception is for images of 1 or 3 channels, these have {spec.channels}")
-
-    def features(self, images: Tensor, spec: ImageSpec) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, 2048)."""
         return torch.as_tensor(self.net(preprocess(images, spec)))
 
     def protocol(self) -> dict[str, str]:

@@ -73,12 +73,9 @@ class LeNetFeatures(TorchFeatures):
         super().__init__(net, device)
         self.name, self.lenet = f"lenet-{dataset}", net
 
-    def check(self, spec: ImageSpec) -> None:
-        """Takes images of the shape that it was trained on."""
-        refuse_other_shape(self.name, self.lenet.shape, spec)
-
     def features(self, images: Tensor, spec: ImageSpec) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, 84)."""
+        """Maps (N, C, H, W) uint8 to (N, 84); the shape is that of the images that it was trained on."""
+        refuse_other_shape(self.name, self.lenet.shape, spec)
         return self.lenet.features(scaled(images, spec))
 
     def protocol(self) -> dict[str, str]:

@@ -40,17 +40,12 @@ class TorchFeatures(FeatureNetwork):
     @torch.no_grad()
     def __call__(self, images: Tensor, spec: ImageSpec) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, D) float32; images of a shape that the network is not for are Unsupported."""
-        self.check(spec)
         batches = torch.split(images, self.batch_size)
         return torch.cat([self.features(batch.to(self.device), spec).cpu() for batch in batches])
 
     @abstractmethod
-    def check(self, spec: ImageSpec) -> None:
-        """Raises Unsupported if the network is not for such images."""
-
-    @abstractmethod
     def features(self, images: Tensor, spec: ImageSpec) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N, D), both on the device."""
+        """Maps (N, C, H, W) uint8 to (N, D), both on the device; Unsupported if the network is not for such images."""
 
 
 def scaled(images: Tensor, spec: ImageSpec) -> Tensor:

@@ -140,7 +140,7 @@ class _Speed(_Cost):
         return harness.Score(value, error, "estimate", None, {**machine, **protocol}, details)
 
     def _certified(self, score: harness.Score, evaluation: harness.Evaluation, batch_size: int) -> harness.Score:
-        """Confirms an autoregressive model's default sampler; a full pass for each step is what others are held to."""
+        """Confirms an autoregressive model's default sampler, or raises; a full pass for each step is the measure."""
         model, name = evaluation.model, harness.default_sampler(evaluation.model)
         if not isinstance(model, harness.Autoregressive) or name == "raster":
             return score
@@ -165,11 +165,7 @@ class _Throughput(_Speed):
         """Returns what the protocol says of the function, and the function of a batch size that is timed."""
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
-        """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all.
-
-        Raises:
-            CertificateFailed: what was timed is an autoregressive sampler, and its images are not what its noise gives.
-        """
+        """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all."""
         protocol, call = self._call(evaluation)
         with self._isolated(evaluation):
             sweep = harness.sweep_batch_sizes(call)
@@ -235,11 +231,7 @@ class SamplingLatency(_Speed):
     unit = "s"
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
-        """Draws single images for about a second, after a warm-up; the details hold the quartiles.
-
-        Raises:
-            CertificateFailed: the model is autoregressive, and its sampler's images are not what its noise gives.
-        """
+        """Draws single images for about a second, after a warm-up; the details hold the quartiles."""
         with self._isolated(evaluation):
             timing = harness.time_calls(lambda: evaluation.model.sample(1), max_seconds=1.0)
         details = {"q25_seconds": timing.q25_seconds, "q75_seconds": timing.q75_seconds, "blocks": float(timing.blocks)}
@@ -257,11 +249,7 @@ class TrainingThroughput(_Speed):
     higher_is_better = True
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
-        """Trains a copy of the model for up to 200 steps or a second and a half.
-
-        Raises:
-            Unsupported: ``fit`` has no steps to time, as a closed form has none.
-        """
+        """Trains a copy of the model for up to 200 steps or a second and a half."""
         double = evaluation.model.dtype is torch.float64
         precision: Literal["float64", "float32"] = "float64" if double else "float32"
         times = harness.step_seconds(evaluation.model, evaluation.data, seed=evaluation.seed, precision=precision)
