@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from harness.cli import audit, boards, comparing, inspect, profiling, running
-from harness.cli.context import Context, fail
+from harness.cli.context import Context, complain, fail
+from harness.support.guard import Escaped, no_exit, shown
+
+
+class _Commands(TyperGroup):
+    """Commands that end by themselves alone: what they call of a plugin ends none of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command."""
+        with no_exit():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="harness",
     help="Benchmark generative image models: train, score, rank.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "list": inspect.list_entries,
-    "plugins": inspect.list_plugins,
-    "run": running.run,
-    "status": running.status,
-    "show": running.show,
-    "sample": running.sample,
-    "doctor": inspect.doctor,
-    "clean": inspect.clean,
-    "leaderboard": boards.leaderboard,
-    "export": boards.export,
-    "figure": boards.figure,
-    "compare": comparing.compare,
-    "merge": comparing.merge,
-    "audit": audit.audit,
-    "new-plugin": inspect.new_plugin,
-    "schema": inspect.schema,
-}
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+app.command("list")(inspect.list_entries)
+app.command("plugins")(inspect.list_plugins)
+_RUNS = (running.run, running.status, running.show, running.sample, inspect.doctor, inspect.clean)
+_BOARDS = (boards.leaderboard, boards.export, boards.figure, comparing.compare, comparing.merge)
+for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
+    app.command()(_command)  # by the function's name
 app.add_typer(profiling.profile, name="profile")
 
 
@@ -74,10 +73,11 @@ def main() -> None:
     """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
     try:
         app(standalone_mode=True)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, Escaped) as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
-        fail(str(error) or type(error).__name__)
+        complain(shown(error, str) or type(error).__name__)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 (the command line)
         sys.exit(130)

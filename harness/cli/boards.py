@@ -175,7 +175,7 @@ def _figure_of_model(
 ) -> list[Path]:
     import torch
 
-    from harness.cli.profiled import profiled, row_of
+    from harness.cli.profiling import profiled, row_of
     from harness.interface.figure import ShownModel
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
