@@ -129,11 +129,7 @@ def _num_decimals(number: str) -> int:
 
 
 def load_published(path: Path) -> dict[str, PublishedFigure]:
-    """Reads ``published.toml``: {slug: figure}, in the file's order.
-
-    Raises:
-        ValueError: no TOML, or figures that are wrong; the message names the file, every such figure and field.
-    """
+    """Reads ``published.toml``: {slug: figure}, in the file's order; a ValueError names all that is wrong in it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -160,20 +156,17 @@ def _explain(error: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class MeasuredFigure:
-    """Our row, as far as a verdict needs it: ``value`` is the mean over seeds, ``hyperparameters`` include defaults.
-
-    ``standard_deviation`` is None for one seed, ``epochs`` where a closed form has none.
-    """
+    """Our row, as far as a verdict needs it."""
 
     model: str
     dataset: str
     metric: str
     split: str
     kind: ScoreKind
-    value: float
-    standard_deviation: float | None = None
-    hyperparameters: Mapping[str, Any] | None = None
-    epochs: float | None = None
+    value: float  # the mean over seeds
+    standard_deviation: float | None = None  # None for one seed
+    hyperparameters: Mapping[str, Any] | None = None  # defaults included
+    epochs: float | None = None  # None where a closed form has none
 
 
 @dataclass(frozen=True)

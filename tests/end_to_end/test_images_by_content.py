@@ -64,7 +64,9 @@ def test_other_images_in_a_folder_of_the_same_name_are_other_data(root, harness,
 
 def test_no_record_of_the_store_has_the_path(root, harness, trained):
     assert harness("run", f"images:{root}/photos").code == 0
-    assert f"{root}/photos".encode() not in b"".join(file.read_bytes() for file in (root / "artifacts").glob("store.sqlite*"))
+    assert f"{root}/photos".encode() not in b"".join(
+        file.read_bytes() for file in (root / "artifacts").glob("store.sqlite*")
+    )
 
 
 def test_each_suite_s_board_and_archive_have_its_own_name_for_the_images(root, harness, trained, tmp_path):
