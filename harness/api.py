@@ -35,8 +35,7 @@ def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path 
         artifacts: the artifact folder; ``HARNESS_ARTIFACTS`` or ``.harness`` by default.
         data: the data folder; ``HARNESS_DATA`` or the user's cache folder by default.
 
-    Raises:
-        ValueError: an unknown name, a wrong hyperparameter, missing data.
+    An unknown name, a wrong hyperparameter or missing data are a ValueError.
     """
     row = Row(spec.model, spec.dataset, spec.model, None, ((spec,),))
     outcome = run_plan(Plan([row], _settings(artifacts, data, spec.device), Path()))

@@ -131,12 +131,8 @@ def code_images(
         batch_size: images coded together; None takes what half a gigabyte holds.
         progress: told how far it is.
 
-    Returns:
-        The receipt, and the content of the file.
-
-    Raises:
-        Unsupported: the model has no conditionals.
-        CodingError: images of another sample space, conditionals that are NaN, or constriction is not installed.
+    Returns the receipt, and the content of the file. A model without conditionals is ``Unsupported``; images of another
+    sample space, conditionals that are NaN, and constriction not installed are ``CodingError``.
     """
     started = time.monotonic()
     content, nats = encode(model, images, batch_size=batch_size, progress=progress)

@@ -23,14 +23,11 @@ _MOST_FAILURES = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, what a right model does, and a generator of what it measures.
-
-    ``run`` raises ``NotApplicable`` where the model does not promise this.
-    """
+    """One check."""
 
     name: str
-    promise: str
-    run: Callable[[Laboratory], Iterator[Evidence]]
+    promise: str  # what a right model does
+    run: Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 
 
 def audit(
@@ -48,11 +45,8 @@ def audit(
     Args:
         subject: the model.
         seed: of everything random.
-        only: names of checks; None makes all of them.
+        only: names of checks, else a ValueError; None makes all of them.
         on_check: told every verdict.
-
-    Raises:
-        ValueError: a check that does not exist.
     """
     from harness.auditing.checks import CHECKS
 

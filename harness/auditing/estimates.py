@@ -53,11 +53,9 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     with specimen.rng("weights", *purpose):
         for part in torch.split(images, max(1, _CALL_ROWS // num_samples)):
             weights = model.log_importance_weights(part, num_samples)
-            if weights.shape != (num_samples, len(part)):
-                raise ValueError(
-                    f"log_importance_weights was asked for ({num_samples}, {len(part)}) weights, "
-                    f"it returned {tuple(weights.shape)}"
-                )
+            if weights.shape != (wanted := (num_samples, len(part))):
+                returned = tuple(weights.shape)
+                raise ValueError(f"log_importance_weights was asked for {wanted} weights, it returned {returned}")
             parts.append(weights.double())
     found = torch.cat(parts, dim=1)
     if bool(found.isnan().any()):
@@ -66,11 +64,7 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
 
 
 def trusted_weights(laboratory: Laboratory) -> Iterator[Note | tuple[Specimen, Tensor, Tensor]]:
-    """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown.
-
-    Raises:
-        NotApplicable: no error can be relied on.
-    """
+    """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown."""
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
         if "weights" not in specimen.kept:

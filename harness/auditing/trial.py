@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from scipy import optimize, stats
@@ -23,29 +23,29 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """One measurement. Make it by ``exact``, ``z_test``, ``p_value`` or ``broken``.
+    """One measurement: made as it is, that of any test with a p-value that is valid far into its tail.
 
-    Attributes:
-        where, quantity: sample space, state and sampler, and what is measured there, in words.
-        statistic: a deviation (fails above ``tolerance``), or a p-value (fails below its share of the error rate, where
-            ``tolerance`` is None). NaN fails, and so does None: what was found cannot be right.
-        smallest_defect: maps the threshold to words.
-        meaning: what is likely wrong if this fails.
+    The statistic is a deviation (fails above ``tolerance``), or a p-value (fails below its share of the error rate,
+    where ``tolerance`` is None). NaN fails, and so does None: what was found cannot be right.
     """
 
-    where: str
-    quantity: str
+    where: str  # sample space, state and sampler
+    quantity: str  # what is measured there
     statistic: float | None
-    tolerance: float | None
-    smallest_defect: Callable[[float], str]
-    meaning: str
+    _: KW_ONLY
+    meaning: str  # what is likely wrong if this fails
+    smallest_defect: Callable[[float], str] = str  # maps the threshold to words
+    tolerance: float | None = None
 
     @classmethod
     def exact(
         cls, where: str, quantity: str, deviation: float, *, tolerance: float = 0, meaning: str, unit: str = ""
     ) -> Trial:
         """A count, or what is right up to rounding: ``deviation`` is the distance from what is right."""
-        return cls(where, quantity, float(deviation), tolerance, lambda t: f"{t or 1:.1g} {unit}".rstrip(), meaning)
+        smallest = f"{tolerance or 1:.1g} {unit}".rstrip()
+        return cls(
+            where, quantity, float(deviation), meaning=meaning, smallest_defect=lambda _: smallest, tolerance=tolerance
+        )
 
     @classmethod
     def z_test(
@@ -76,14 +76,7 @@ class Trial:
             z = stats.norm.isf(threshold / tails) + stats.norm.isf(1 - POWER)
             return f"{z * standard_error + rounding:.2g} {unit}".rstrip()
 
-        return cls(where, quantity, p, None, smallest, meaning)
-
-    @classmethod
-    def p_value(
-        cls, where: str, quantity: str, p: float, *, smallest_defect: Callable[[float], str], meaning: str
-    ) -> Trial:
-        """Any test that has a p-value, valid far into its tail."""
-        return cls(where, quantity, p, None, smallest_defect, meaning)
+        return cls(where, quantity, p, meaning=meaning, smallest_defect=smallest)
 
     @classmethod
     def follows(
@@ -92,14 +85,13 @@ class Trial:
         """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
         p, freedom = chi_square(counts, probs, errors)
         total = float(counts.sum())
-        distance = float(0.5 * (counts.double() / total - probs).abs().sum())
-        words = f"{quantity} (total variation {distance:.3g})"
-        return cls(where, words, p, None, smallest_total_variation(freedom, total), meaning)
+        words = f"{quantity} (total variation {float(0.5 * (counts.double() / total - probs).abs().sum()):.3g})"
+        return cls(where, words, p, meaning=meaning, smallest_defect=smallest_total_variation(freedom, total))
 
     @classmethod
     def broken(cls, where: str, meaning: str) -> Trial:
         """What was found cannot be right: an exception, a wrong shape, NaN."""
-        return cls(where, "", None, None, str, meaning)
+        return cls(where, "", None, meaning=meaning)
 
     @property
     def is_random(self) -> bool:

@@ -67,11 +67,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Group:
-    """What sets figures apart that may not share a column: the metric, and its protocol.
+    """What sets figures apart that may not share a column: the metric's name, and its protocol.
 
-    Attributes:
-        metric: its name.
-        protocol: (key, value) pairs, sorted: all but the device; of a speed, the machine too.
+    ``protocol`` are (key, value) pairs, sorted: all but the device; of a speed, the machine too.
     """
 
     metric: str
@@ -159,11 +157,7 @@ class Figure:
 
     @property
     def matrix(self) -> ScoreMatrix | None:
-        """The scores per image, where every seed has them. It is large, and made anew each time.
-
-        Raises:
-            ValueError: a score per image is not finite.
-        """
+        """The scores per image, where every seed has them: large, made anew each time, finite or a ValueError."""
         names = [score.per_image for score in self.scores]
         arrays = [self.per_image[name] for name in names if name is not None and name in self.per_image]
         try:

@@ -15,12 +15,13 @@ from harness.boards.figures import PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
 from harness.boards.rows import Rows, rows_of
 from harness.boards.table import Table
-from harness.discovery.distributions import OWN, describe_error
+from harness.discovery.distributions import OWN
 from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
 from harness.interface.board import Board
 from harness.records.archive import read_archive
 from harness.records.record import RunRecord
 from harness.suites.suite import Suite
+from harness.support.guard import describe_error, guarded
 
 
 class BrokenBoard(ValueError):
@@ -72,8 +73,7 @@ class Leaderboard:
     ) -> Self:
         """Makes the boards of an archive, by default with the suite and the published figures that lie beside it.
 
-        Raises:
-            ArchiveError: there is no ``records.jsonl`` in the folder, or it cannot be read.
+        A folder without a ``records.jsonl`` that can be read is an ``ArchiveError``.
         """
         folder = Path(folder)
         archive, beside = read_archive(folder), folder.with_suffix(".toml")
@@ -102,10 +102,7 @@ class Leaderboard:
     def board(self, name: str) -> Board:
         """Returns the board of a name: the one that is registered, else one of the default engine.
 
-        Raises:
-            BrokenBoard: what is registered is no board.
-            NameConflict: two plugins register it.
-            ValueError: its code is not there.
+        ``BrokenBoard``: it is no board; ``NameConflict``: two plugins register it; ValueError: its code is not there.
         """
         made: Any = self._plugins.load("board", name)() if self._plugins.has("board", name) else Board()
         if not isinstance(made, Board):
@@ -120,13 +117,10 @@ class Leaderboard:
 
     @contextmanager
     def blaming(self, name: str) -> Iterator[None]:
-        """Where a plugin's board raises, says in one line whose it is.
-
-        Raises:
-            BrokenBoard: the code of a plugin's board raised; two plugins register it.
-        """
+        """Turns what a plugin's board raises, or two plugins of one name, into a ``BrokenBoard`` that says whose."""
         try:
-            yield
+            with guarded(f"board {name!r}"):
+                yield
         except BrokenBoard:
             raise
         except NameConflict as error:
@@ -139,8 +133,7 @@ class Leaderboard:
     def tables(self, board: str, dataset: str) -> list[Table]:
         """Returns the tables of a dataset on a board: one, unless the board splits them.
 
-        Raises:
-            ValueError: no such board or dataset; a figure that cannot be used.
+        A board or dataset that there is not, or a figure that cannot be used, is a ValueError.
         """
         if board not in self.boards:
             raise ValueError(f"no board {board!r}: the boards are {', '.join(self.boards) or 'none'}")
@@ -152,10 +145,8 @@ class Leaderboard:
     def table(self, board: str, dataset: str) -> pd.DataFrame:
         """Returns a board of a dataset as pandas has it: the rows with figures in order, then those without.
 
-        What is computed from records has ten significant digits; what was measured stands as it was recorded.
-
-        Raises:
-            ValueError: no such board or dataset; a figure that cannot be used.
+        What is computed from records has ten significant digits; what was measured stands as it was recorded. Errors
+        are those of ``tables``.
         """
         tables = self.tables(board, dataset)
         parts = [(column.key, suffix, kind) for column in tables[0].columns for suffix, kind in column.parts.items()]

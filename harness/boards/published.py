@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.interface.spec import ScoreKind
+from harness.support.words import what_is_wrong
 
 Tag = Literal["P", "C", "2", "L", "?"]
 
@@ -128,15 +129,11 @@ def _num_decimals(number: str) -> int:
 
 
 def load_published(path: Path) -> dict[str, PublishedFigure]:
-    """Reads ``published.toml``: {slug: figure}, in the file's order.
-
-    Raises:
-        ValueError: no TOML, or figures that are wrong; the message names the file, every such figure and field.
-    """
+    """Reads ``published.toml``: {slug: figure}, in the file's order; a ValueError names all that is wrong in it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read as TOML: {error}") from error
     figures, problems = {}, []
     for slug, table in tables.items():
         if not isinstance(table, dict) or "slug" in table:
@@ -145,37 +142,31 @@ def load_published(path: Path) -> dict[str, PublishedFigure]:
         try:
             figures[slug] = PublishedFigure(slug=slug, **table)
         except ValidationError as error:
-            problems += [f"{slug}: {_explain(item['loc'], item['msg'], item['input'])}" for item in error.errors()]
+            problems += [f"{slug}: {_explain(item)}" for item in error.errors()]
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return figures
 
 
-def _explain(location: tuple[int | str, ...], message: str, given: Any) -> str:
-    if not location:
-        return message.removeprefix("Value error, ")
-    if message == "Extra inputs are not permitted":
-        return f"unknown key {location[0]!r}: the keys are {', '.join(PublishedFigure.model_fields)}"
-    value = "" if isinstance(given, dict) else f", not {given!r}"
-    return f"{location[0]}: {message}{value}"
+def _explain(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {error['loc'][0]!r}: the keys are {', '.join(PublishedFigure.model_fields)}"
+    return what_is_wrong(error)
 
 
 @dataclass(frozen=True)
 class MeasuredFigure:
-    """Our row, as far as a verdict needs it: ``value`` is the mean over seeds, ``hyperparameters`` include defaults.
-
-    ``standard_deviation`` is None for one seed, ``epochs`` where a closed form has none.
-    """
+    """Our row, as far as a verdict needs it."""
 
     model: str
     dataset: str
     metric: str
     split: str
     kind: ScoreKind
-    value: float
-    standard_deviation: float | None = None
-    hyperparameters: Mapping[str, Any] | None = None
-    epochs: float | None = None
+    value: float  # the mean over seeds
+    standard_deviation: float | None = None  # None for one seed
+    hyperparameters: Mapping[str, Any] | None = None  # defaults included
+    epochs: float | None = None  # None where a closed form has none
 
 
 @dataclass(frozen=True)

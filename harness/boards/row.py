@@ -207,11 +207,7 @@ def problems_of(record: RunRecord | None, metrics: Sequence[str], scored: Sequen
 
 
 def nats_per_bit_per_dim(row: BoardRow) -> float:
-    """D ln 2.
-
-    Raises:
-        ValueError: no record of the row says the images' shape.
-    """
+    """D ln 2; ValueError where no record of the row says the images' shape."""
     for record in row.records:
         if record.image_shape is not None:
             return math.prod(record.image_shape[:3]) * math.log(2)

@@ -9,7 +9,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -21,13 +21,15 @@ from harness.discovery.manager import PluginManager
 from harness.discovery.targets import CodeEntry, loaded_target, neighbours
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
-from harness.interface.entries import SamplerEntry
+from harness.interface.entries import Entry, SamplerEntry
 from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
+from harness.support.guard import describe_error, guarded
 from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
+from harness.support.words import type_in_words, what_is_wrong
 
 M = TypeVar("M", bound=Model)
 
@@ -35,22 +37,30 @@ M = TypeVar("M", bound=Model)
 def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
     """Loads a dataset by its name as a suite writes it; whatever goes wrong is a ValueError or an OSError."""
     entry, arguments = plugins.find("dataset", name)
-    load = entry.load()
+    data = _made_by(entry, lambda load: load(folder, **arguments))
+    if not isinstance(data, Dataset):
+        where = f"{entry.module}:{entry.attribute}"
+        raise ValueError(f"dataset {name!r}: {where} returned {type(data).__name__}, not a harness.Dataset")
+    return data
+
+
+def _made_by(entry: Entry, make: Callable[[Any], Any]) -> Any:
+    """Returns what an entry's target gives; whatever goes wrong is a ValueError or an OSError."""
+    target = entry.load()
     try:
-        data = load(folder, **arguments)
+        with guarded(f"{entry.kind} {entry.name!r}"):
+            return make(target)
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(data, Dataset):
-        raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
-    return data
+        where = f"{entry.kind} {entry.name!r}: {entry.module}:{entry.attribute}"
+        raise ValueError(f"{where} failed: {describe_error(error)}") from error
 
 
 def load_metric(plugins: PluginManager, name: str) -> Metric:
     """Makes a metric by its name as a suite writes it."""
     entry, arguments = plugins.find("metric", name)
-    metric = entry.load()(**arguments)
+    metric = _made_by(entry, lambda make: make(**arguments))
     if not isinstance(metric, Metric):
         raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
     if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
@@ -114,18 +124,20 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
         try:
-            wanted = TypeAdapter(_type_of(model, known[name]))
-            resolved[name] = wanted.validate_json(json.dumps(value, allow_nan=False), strict=True)
-        except (ValidationError, TypeError, ValueError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            kind = inspect.formatannotation(known[name].annotation).strip("'")
-            raise HyperparameterError(
-                f"{model.__name__}: hyperparameter {name} = {value!r} is not a {kind}: {reason}"
-            ) from error
+            kind = type_of(model, known[name])
+            resolved[name] = TypeAdapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
+        except HyperparameterError:
+            raise
+        except (TypeError, ValueError) as error:
+            where = f"{model.__name__}: hyperparameter {name}"
+            first = dict(error.errors()[0]) if isinstance(error, ValidationError) else {}
+            if first.get("ctx"):  # of the right type, and out of bounds
+                raise HyperparameterError(f"{where} {what_is_wrong({**first, 'loc': ()})}") from error
+            raise HyperparameterError(f"{where} has to be {type_in_words(kind)}, not {value!r:.60}") from error
     return resolved
 
 
-def _type_of(model: type, parameter: inspect.Parameter) -> Any:
+def type_of(model: type, parameter: inspect.Parameter) -> Any:
     """Returns a parameter's type; other parameters' annotations may be names that only a type checker imports."""
     scope = getattr(inspect.getattr_static(model, "__init__"), "__globals__", {})
     one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})

@@ -193,9 +193,8 @@ class DataFolder:
     def read(self, remote: RemoteFile) -> bytes:
         """Returns the unpacked content of ``remote``, verified; downloads it if need be.
 
-        Raises:
-            DataUnavailable: it is not there, and cannot be downloaded.
-            DataCorrupt: it is there, and its content is wrong: it is neither used nor overwritten.
+        ``DataUnavailable``: it is neither there nor to be downloaded; ``DataCorrupt``: its content is wrong, and it is
+        neither used nor overwritten.
         """
         path = self.find(remote.path)
         if path is None:

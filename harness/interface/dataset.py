@@ -31,9 +31,8 @@ class Split:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
             raise ValueError(f"images must be (N, C, H, W) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
         if self.labels is not None and (self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64):
-            raise ValueError(
-                f"labels must be ({len(self.images)},) int64, not {tuple(self.labels.shape)} {self.labels.dtype}"
-            )
+            found = f"{tuple(self.labels.shape)} {self.labels.dtype}"
+            raise ValueError(f"labels must be ({len(self.images)},) int64, not {found}")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 class ShownModel:
     """A model to draw a picture of: the first seed of a board's row that is trained, or a model as it is initialised.
 
-    Attributes:
-        label: the row's, as boards print it.
-        model: in evaluation mode, on the CPU.
-        data, seed: the dataset that it was trained on, and the seed; of a model that is not trained, random images.
-        record: of the run; None of a model that is not trained.
+    ``label`` is the row's, as boards print it; ``model`` in evaluation mode, on the CPU; ``data`` and ``seed`` are what
+    it was trained with. A model that is not trained has random images, and no ``record`` of a run.
     """
 
     label: str
@@ -43,19 +40,15 @@ def image_grid(
     """Lays images out in a grid.
 
     Args:
-        images: (N, C, H, W) uint8, values in {0, ..., levels - 1}; one channel, or three for colour.
+        images: (N, C, H, W) uint8, at least one; of one channel, or three for colour, else it is a ValueError.
         spec: the sample space, for the number of levels.
         columns: images in each row; about the square root of N by default.
         gap: pixels between images.
         scale: each pixel becomes scale x scale pixels.
-
-    Raises:
-        ValueError: neither one channel nor three, or no images.
     """
     if len(images) == 0 or spec.channels not in (1, 3):
-        raise ValueError(
-            f"a grid needs images of 1 or 3 channels, not {len(images)} images of {spec.channels} channels"
-        )
+        found = f"{len(images)} images of {spec.channels} channels"
+        raise ValueError(f"a grid needs images of 1 or 3 channels, not {found}")
     columns = columns or math.ceil(math.sqrt(len(images)))
     pixels = np.rint(images.cpu().numpy().astype(np.float64) * (255 / (spec.levels - 1))).astype(np.uint8)
     pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)

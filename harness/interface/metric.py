@@ -90,11 +90,8 @@ class Metric(ABC):
 class Origin:
     """How a model was made: enough to make it again, untrained, for any sample space.
 
-    Attributes:
-        name: the model's registered name.
-        construct: makes it; raises ``Unsupported`` for a space that it cannot do.
-        hyperparameters, changed: all of them, as JSON holds them, and those that differ from the model's defaults.
-        code: the digest of its code.
+    ``construct`` raises ``Unsupported`` for a space that the model ``name`` cannot do. ``hyperparameters`` are all of
+    them, as JSON holds them, ``changed`` those that differ from the defaults; ``code`` is the digest of its code.
     """
 
     name: str
@@ -178,11 +175,8 @@ class Evaluation:
         """Returns (num_samples, C, H, W) uint8 on the CPU: the model's own draws, the same for every metric.
 
         They are drawn once, ``SAMPLE_BATCH`` at a time, each batch under a seed of its own: fewer samples are the
-        first of more. A model that ``draws_jointly`` is called once for all of them.
-
-        Raises:
-            DegenerateSamples: all samples are the same image, or the model's output is NaN or infinite.
-            ValueError: the model returned something else than images of its spec.
+        first of more. A model that ``draws_jointly`` is called once for all of them. Samples that are all the same
+        image, NaN or infinite are ``DegenerateSamples``, what else is no image of the spec a ValueError.
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}")
@@ -210,16 +204,13 @@ class Evaluation:
     def features(self, network: FeatureNetwork, images: Tensor, key: str) -> Tensor:
         """Returns a network's (N, num_features) floating-point features of images, on the CPU, computed once for a key.
 
-        At most ``FEATURE_CACHE_BYTES`` are kept, the latest; what is not kept is computed again.
+        At most ``FEATURE_CACHE_BYTES`` are kept, the latest; what is not kept is computed again. A feature that is NaN
+        or infinite is a ``NonFiniteScore``, another shape a ValueError.
 
         Args:
             network: the feature network.
             images: (N, C, H, W) uint8 of the model's spec.
             key: names the images, such as ``samples 10000``; the same key must mean the same images.
-
-        Raises:
-            NonFiniteScore: a feature is NaN or infinite.
-            ValueError: the network returned another shape.
         """
         where, expected = (network.digest, key), (len(images), network.num_features)
         if where in self._features:
@@ -246,9 +237,7 @@ class Evaluation:
             purpose: names the stream of random numbers, so that no metric depends on another having run.
             batch_size: images at a time, where the function needs fewer than the evaluation's.
 
-        Raises:
-            NonFiniteScore: an image's score is NaN or infinite; the message names the first such image.
-            ValueError: the function returned another shape.
+        A score that is NaN or infinite is a ``NonFiniteScore`` that names the image, another shape a ValueError.
         """
 
         def scored(batch: Tensor) -> Tensor:

@@ -78,9 +78,8 @@ class Sampler(Protocol):
             mask: where pixels are known; goes with ``known``.
             trace: counts network evaluations where given.
 
-        Raises:
-            Unsupported: it cannot draw from this model, or cannot clamp; the message says why.
-            ValueError: one of ``known`` and ``mask`` without the other.
+        What it cannot draw from, or clamp, is ``Unsupported`` with the reason; ``known`` without ``mask``, or the other
+        way round, a ValueError.
         """
         ...
 

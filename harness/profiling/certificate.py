@@ -79,8 +79,7 @@ def certify(
         rounding: an entry within rounding is one where the best and the second best value of logit + noise are closer
             than this, in nats; for two levels that is |logit + noise| of the difference.
 
-    Raises:
-        ValueError: images, noise or known pixels of another shape or type, or ``known`` without ``mask``.
+    Another shape or type, or ``known`` without ``mask``, is a ValueError.
     """
     shape = (len(noise.gumbel), *model.spec.shape)
     if images.dtype != torch.uint8 or images.shape != shape:

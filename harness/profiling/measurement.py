@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from harness.support.files import write_atomically
 from harness.support.numbers import ten_digits
+from harness.support.words import what_is_wrong
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
@@ -161,7 +162,7 @@ def read_measurements(path: Path) -> list[Measurement]:
         except ValidationError as error:
             if number == len(lines):  # no line feed follows
                 break
-            raise ValueError(f"{path}, line {number}: not a measurement: {error.errors()[0]['msg']}") from error
+            raise ValueError(f"{path}, line {number}: not a measurement: {what_is_wrong(error.errors()[0])}") from error
         if measurement.version > VERSION:
             raise ValueError(f"{path}, line {number}: written by a newer version ({measurement.version})")
         found[measurement.cell] = measurement

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.suites.toml import read_toml
+from harness.support.names import did_you_mean
+from harness.support.words import what_is_wrong
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ProfileError(ValueError):
@@ -73,7 +75,7 @@ class GenerationProfile(BaseModel):
     """A label or a model's name, which the others are compared with."""
     channels: PositiveInt = 1
     """Channels of the images."""
-    levels: int = Field(default=2, ge=2, le=256)
+    levels: int = Field(default=2, strict=True, ge=2, le=256)
     """Values that an entry of an image can take."""
     rounds: PositiveInt = 5
     """How often each sampler is timed, all of one size and batch size in turn."""
@@ -81,9 +83,9 @@ class GenerationProfile(BaseModel):
     """Processor threads."""
     device: str = "auto"
     """``cpu``, ``cuda`` or another of torch's names, or ``auto``."""
-    budget_seconds: float = Field(default=30.0, gt=0)
+    budget_seconds: float = Field(default=30.0, strict=True, gt=0, allow_inf_nan=False)
     """How long one sampler may take at one size and batch size, rounds together."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     """Seed of weights that are not trained, and of the noise."""
 
     @model_validator(mode="after")
@@ -114,6 +116,8 @@ class GenerationProfile(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            what = first["msg"].removeprefix("Value error, ")
-            raise ProfileError(": ".join(filter(None, [source, where, what]))) from error
+            what = what_is_wrong(first)
+            if first["type"] == "extra_forbidden":
+                known = ProfiledRow if first["loc"][0] == "models" else cls
+                what = f"unknown key {first['loc'][-1]!r}{did_you_mean(str(first['loc'][-1]), known.model_fields)}"
+            raise ProfileError(f"{source}: {what}") from error

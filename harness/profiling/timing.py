@@ -149,10 +149,9 @@ def _extrapolate(timings: dict[int, Timing], size: int) -> float:
 
 
 def scorer(model: Model) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Returns how a model scores (N, C, H, W) uint8 images, name first: ``log_prob`` where there is one, else ``elbo``.
+    """Returns how a model scores (N, C, H, W) uint8 images, name first: ``log_prob`` or, where there is none, ``elbo``.
 
-    Raises:
-        Unsupported: the model has neither.
+    A model with neither is ``Unsupported``.
     """
     if isinstance(model, ExactLikelihood):
         return "log_prob", model.log_prob
@@ -193,15 +192,11 @@ def step_seconds(
 ) -> StepTimes:
     """Times the steps of a model's own ``fit`` to ``data``, on a copy of it in a ``precision``, after one of warm-up.
 
-    The copy does not validate.
-
-    What is timed is the first loop over batches, at the start of the schedules, for ``max_steps`` steps after the first
-    and ``max_seconds`` at most, but one at least. The global random numbers are left as they were; ``seed`` is that of
-    batch order, random data and the model's own. On an accelerator a block of steps is timed at a time, so that waiting
-    for it does not slow it down. ``clock`` gives seconds, once the accelerator is done.
-
-    Raises:
-        Unsupported: ``fit`` takes fewer than two steps, as a closed form does.
+    It does not validate. What is timed is the first loop over batches, at the start of the schedules, for ``max_steps``
+    steps after the first and ``max_seconds`` at most, but one at least. The global random numbers are left as they
+    were; ``seed`` is that of batch order, random data and the model's own. On an accelerator a block of steps is timed
+    at a time, so that waiting for it does not slow it down. ``clock`` gives seconds, once the accelerator is done. A
+    ``fit`` of fewer than two steps, as that of a closed form, is ``Unsupported``.
     """
     copied = copy.deepcopy(model)
     times: list[tuple[float, int, float]] = []  # seconds, steps and epochs, one after each block

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec
 from harness.suites.toml import read_toml, toml_value
 from harness.support.limits import Limits
 from harness.support.names import did_you_mean
+from harness.support.words import what_is_wrong
 
-_NOT_IN_FILE = ("name", "checkpoint", "folder")
+_NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _UNIQUE: dict[str, Any] = {"uniqueItems": True}
 
 
@@ -34,7 +36,7 @@ class SuiteModel(BaseModel):
 
     name: CodeName
     """The model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``."""
-    label: str | None = None
+    label: Text | None = None
     """The row's name on the boards; by default made from name and hyperparameters."""
     published: str | None = None
     """The row of ``published.toml`` to stand beside."""
@@ -54,6 +56,9 @@ class SuiteModel(BaseModel):
         twice = sorted(self.grid.keys() & self.hyperparameters.keys())
         if twice:
             raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
+        for name, values in self.grid.items():
+            if equal := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{equal[0]!r} stands twice in the grid of {name!r}; name each value once")
         return self
 
     @property
@@ -88,7 +93,7 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    title: str
+    title: Text
     """What the boards are headed by."""
     description: str = ""
     """What a reader of the boards should know."""
@@ -96,25 +101,25 @@ class Suite(BaseModel):
     """Registered names, or where the code is, relative to the suite: ``my_data.py:stripes``."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, json_schema_extra=_UNIQUE)
     """Every model is trained once for each seed."""
-    metrics: tuple[str, ...] = Field(default=(), json_schema_extra=_UNIQUE)
+    metrics: tuple[str, ...] = Field(default=(), min_length=1, json_schema_extra=_UNIQUE)
     """What is measured, by registered names: ``nll``, ``iwae-500``, ``fid``."""
     budget: BudgetText | None = None
     """How long to train; each model's own default without it."""
     precision: Precision = "float32"
     """Of weights and arithmetic."""
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, strict=True, ge=1)
     """Processor threads of each run."""
     time_limit: str | None = Field(default=None, json_schema_extra={"examples": ["90 s", "30 minutes", "2 hours"]})
     """What a run may take before it is ended; no part of what a run is."""
     memory_limit: str | None = Field(default=None, json_schema_extra={"examples": ["512 MiB", "4 GB"]})
     """What a run may have resident before it is ended; no part of what a run is."""
-    audit: bool = True
+    audit: bool = Field(default=True, strict=True)
     """Whether models are audited, once for their code and hyperparameters on a sample space; references never are."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     """The rows of the boards."""
     checkpoint: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
     name: SkipJsonSchema[str] = Field(default="", exclude=True)
-    folder: SkipJsonSchema[Path] = Field(default=Path(), exclude=True)
+    file: SkipJsonSchema[Path | None] = Field(default=None, exclude=True)
 
     @property
     def limits(self) -> Limits:
@@ -131,14 +136,14 @@ class Suite(BaseModel):
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = [item for item in dict.fromkeys(value) if value.count(item) > 1]
         if twice:
-            raise ValueError(f"{twice[0]!r} stands twice")
+            raise ValueError(f"{twice[0]!r} stands twice; name each once")
         return value
 
     @classmethod
     def read(cls, path: Path) -> Suite:
         """Reads a suite from a TOML file; its name is the file's."""
         content = read_toml(path, "suite", SuiteError)
-        return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"folder": path.parent})
+        return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"file": path})
 
     @classmethod
     def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
@@ -237,7 +242,7 @@ class Suite(BaseModel):
         return suite
 
     def _set(self, owner: str, key: str, value: Any, source: str) -> Suite:
-        content = self.model_dump(mode="json")
+        content = {name: item for name, item in self.model_dump(mode="json").items() if item != []}
         known = self._owners() if owner else {*_keys(type(self))} - {"models"}
         if (owner or key) not in known:
             what = f"no model {owner!r} in the suite" if owner else f"the suite has no key {key!r}"
@@ -251,7 +256,7 @@ class Suite(BaseModel):
                 table["hyperparameters"][key] = value
                 table["grid"].pop(key, None)
         changed = self.parse(content, name=self.name, source=source)
-        return changed.model_copy(update={"checkpoint": self.checkpoint, "folder": self.folder})
+        return changed.model_copy(update={"checkpoint": self.checkpoint, "file": self.file})
 
 
 def _keys(suite: type[Suite]) -> list[str]:
@@ -260,9 +265,8 @@ def _keys(suite: type[Suite]) -> list[str]:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = list(SuiteModel.model_fields) if first["loc"][0] == "models" else _keys(Suite)
-        return f"unknown key {where!r}{did_you_mean(str(first['loc'][-1]), known)}"
-    value = "" if first["type"] == "missing" else f" (it is {first['input']!r:.60})"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}{value}"
+    if first["type"] != "extra_forbidden":
+        return what_is_wrong(first)
+    known = list(SuiteModel.model_fields) if first["loc"][0] == "models" else _keys(Suite)
+    where = ".".join(map(str, first["loc"]))
+    return f"unknown key {where!r}{did_you_mean(str(first['loc'][-1]), known)}"

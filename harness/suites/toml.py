@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # TOML wants a digit on either side
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # which every editor's TOML extension knows
 
 
@@ -26,20 +27,22 @@ def read_toml(path: Path, what: str, error: type[ValueError]) -> dict[str, Any]:
     """
     if not _NAME.fullmatch(path.stem):
         raise error(f"{what} name {path.stem!r} may hold only letters, digits, hyphens and underscores")
+    if not path.is_file():
+        raise error(f"no {what} at {path}" + ": it is a folder" * path.is_dir())
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as reason:
-        raise error(f"no {what} at {path}") from reason
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as reason:
+    except OSError as reason:
+        raise error(f"{path}: cannot be read: {reason.strerror}") from reason
+    except (ValueError, RecursionError) as reason:
         raise error(f"{path}: cannot be read as TOML: {reason}") from reason
 
 
 def toml_value(text: str) -> Any:
-    """Reads a value as in TOML; what is none, such as a bare word, is text."""
+    """Reads a value as in TOML, or a number such as ``.001`` or ``1.``; what is neither, such as a word, is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    except (ValueError, RecursionError):
+        return float(text) if _NUMBER.fullmatch(text) else text
 
 
 class _TomlSchema(GenerateJsonSchema):

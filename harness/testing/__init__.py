@@ -64,11 +64,7 @@ def registered_metric(name: str) -> Metric:
 
 
 class Lab:
-    """Runs whole suites in a folder of its own, with real child processes, as ``harness run`` does.
-
-    Args:
-        root: the folder; it is made.
-    """
+    """Runs whole suites in the folder ``root``, which is made, with real child processes, as ``harness run`` does."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -78,12 +74,8 @@ class Lab:
     def run(self, suite: str | Mapping[str, Any]) -> list[RunRecord]:
         """Does what is missing of a suite, and returns the records of all its runs.
 
-        Args:
-            suite: the text of a TOML file, or its content as a mapping; without a title or seeds it gets them. A
-                training that fails is a record that says so, not an exception.
-
-        Raises:
-            ValueError: the suite cannot be used: an unknown name, a wrong hyperparameter, missing data.
+        ``suite`` is the text of a TOML file, or its content; without a title or seeds it gets them. A training that
+        fails is a record that says so; an unknown name, a wrong hyperparameter or missing data are a ValueError.
         """
         from harness.running.coordinator import plan_suite, run_plan
         from harness.suites.suite import Suite
@@ -93,22 +85,14 @@ class Lab:
         return run_plan(plan_suite(self._suite, self._settings)).records
 
     def record(self, suite: str | Mapping[str, Any]) -> RunRecord:
-        """Runs a suite of one run, and returns its record.
-
-        Raises:
-            ValueError: the suite has several runs.
-        """
+        """Runs a suite of one run, and returns its record; ValueError for one of several runs."""
         records = self.run(suite)
         if len(records) != 1:
             raise ValueError(f"the suite has {len(records)} runs, not one")
         return records[0]
 
     def board(self) -> Leaderboard:
-        """Returns the leaderboard of the suite that was run last.
-
-        Raises:
-            ValueError: none was.
-        """
+        """Returns the leaderboard of the suite that was run last; ValueError if none was."""
         from harness.boards.leaderboard import Leaderboard
         from harness.records.archive import collect
         from harness.running.coordinator import plan_suite

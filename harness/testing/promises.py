@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -77,6 +78,18 @@ def registered(case: Conformance) -> None:
 def _require(kept: object, otherwise: str) -> None:
     if not kept:
         raise Broken(otherwise)
+
+
+@contextmanager
+def _calling(what: str, spec: ImageSpec | None = None) -> Iterator[None]:
+    """What the code of a plugin raises is a promise broken; what it says to be ``Unsupported`` does not apply."""
+    try:
+        yield
+    except Unsupported as reason:
+        raise Inapplicable(f"{what}: {reason}") from reason
+    except Exception as error:  # somebody else's code: anything can happen
+        where = "" if spec is None else f" ({describe(spec)})"
+        raise Broken(f"{what} raises {type(error).__name__}: {error}{where}") from error
 
 
 # --- a model is made, trained, stopped, resumed, scored ---
@@ -160,19 +173,10 @@ def scored(case: ModelConformance) -> None:
     for name in _METRICS:
         metric = loading.load_metric(plugin_manager(), name)
         if isinstance(model, metric.requires):
-            try:
+            with suppress(Inapplicable), _calling(name, data.spec):
                 metric.evaluate(evaluation)
-            except Unsupported:
-                continue
-            except Exception as error:  # somebody else's code: anything can happen
-                raise Broken(f"{name} raises {type(error).__name__}: {error} ({describe(data.spec)})") from error
-    try:
-        with torch.no_grad(), isolated_rng(case.seed, _CPU):
-            check_samples(model.sample(_SAMPLES), _SAMPLES, model)
-    except Unsupported as reason:
-        raise Inapplicable(f"sample: {reason}") from reason
-    except Exception as error:  # somebody else's code: anything can happen
-        raise Broken(f"sample({_SAMPLES}): {type(error).__name__}: {error} ({describe(data.spec)})") from error
+    with _calling(f"sample({_SAMPLES})", data.spec), torch.no_grad(), isolated_rng(case.seed, _CPU):
+        check_samples(model.sample(_SAMPLES), _SAMPLES, model)
 
 
 def _class_of(model: str | type[Model]) -> type[Model]:
@@ -219,13 +223,8 @@ def _fit(
             should_stop=lambda: trainer.step == stop_at,
         )  # fmt: skip
         try:
-            model.fit(data, trainer)
-        except Interrupted:
-            pass
-        except Unsupported as reason:
-            raise Inapplicable(f"fit: {reason}") from reason
-        except Exception as error:  # somebody else's code: anything can happen
-            raise Broken(f"fit raises {type(error).__name__}: {error} ({describe(data.spec)})") from error
+            with _calling("fit", data.spec), suppress(Interrupted):
+                model.fit(data, trainer)
         finally:
             if trainer._writer is not None:
                 trainer._writer.close()  # its thread would write into a folder that is gone
@@ -240,14 +239,15 @@ def declared(case: MetricConformance) -> None:
     metric, name = _metric(case), case.metric
     words = f"{name} declares no unit: say what its value counts, such as nats, or '' of a pure number"
     _require(isinstance(getattr(metric, "unit", None), str), words)
-    words = f"{name}.board is {metric.board!r}, not lower-case words joined by hyphens"
-    _require(isinstance(metric.board, str) and BOARD_NAME.fullmatch(metric.board), words)
-    _require(isinstance(metric.header, str), f"{name}.header is {metric.header!r}, not a text")
-    words = f"{name}.requires is {metric.requires!r}, not a capability such as harness.ExactLikelihood"
-    _require(isinstance(metric.requires, type), words)
-    _require(metric.stage in _STAGES, f"{name}.stage is {metric.stage!r}, not one of {', '.join(_STAGES)}")
-    right = isinstance(metric.version, str) and metric.version
-    _require(right, f"{name}.version is {metric.version!r}, not a text")
+    for attribute, is_right, expected in (
+        ("board", lambda it: isinstance(it, str) and BOARD_NAME.fullmatch(it), "lower-case words joined by hyphens"),
+        ("header", lambda it: isinstance(it, str), "a text"),
+        ("requires", lambda it: isinstance(it, type), "a capability such as harness.ExactLikelihood"),
+        ("stage", lambda it: it in _STAGES, f"one of {', '.join(_STAGES)}"),
+        ("version", lambda it: isinstance(it, str) and it, "a text"),
+    ):
+        value = getattr(metric, attribute)
+        _require(is_right(value), f"{name}.{attribute} is {value!r}, not {expected}")
 
 
 def scores(case: MetricConformance) -> None:
@@ -276,10 +276,8 @@ def deterministic(case: MetricConformance) -> None:
         evaluation = _evaluation(case)
         with isolated_rng(seed, _CPU):
             found.append(_score(evaluation, metric).value)
-    words = (
-        f"measured twice, {case.metric} is {found[0]!r} and {found[1]!r}: draw by evaluation.samples and "
-        "evaluation.per_image, or by a generator that is seeded from evaluation.seed"
-    )
+    seeded = "evaluation.samples and evaluation.per_image, or by a generator that is seeded from evaluation.seed"
+    words = f"measured twice, {case.metric} is {found[0]!r} and {found[1]!r}: draw by {seeded}"
     _require(found[0] == found[1], words)
 
 

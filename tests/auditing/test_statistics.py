@@ -116,7 +116,7 @@ def test_nan_is_a_failure_of_every_kind_of_trial():
     nan = math.nan
     assert Trial.exact("", "", nan, tolerance=1.0, meaning="").fails(0.1)
     assert Trial.z_test("", "", estimate=nan, standard_error=1.0, meaning="").fails(0.1)
-    assert Trial.p_value("", "", nan, smallest_defect=str, meaning="").fails(0.1)
+    assert Trial("", "", nan, smallest_defect=str, meaning="").fails(0.1)
 
 
 def test_an_estimate_without_error_fails_unless_it_is_rounding():

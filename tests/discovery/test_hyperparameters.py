@@ -57,28 +57,28 @@ def test_an_integer_is_a_float():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "right"),
     [
-        ("layers", "5"),
-        ("layers", 1.5),
-        ("layers", 2.0),
-        ("layers", True),
-        ("layers", None),
-        ("learning_rate", "0.1"),
-        ("learning_rate", True),
-        ("learning_rate", float("nan")),
-        ("learning_rate", float("inf")),
-        ("hidden", 500),
-        ("hidden", ["500"]),
-        ("activation", "elu"),
-        ("tied", 1),
-        ("dropout", object()),
+        ("layers", "5", "a whole number"),
+        ("layers", 1.5, "a whole number"),
+        ("layers", 2.0, "a whole number"),
+        ("layers", True, "a whole number"),
+        ("layers", None, "a whole number"),
+        ("learning_rate", "0.1", "a number"),
+        ("learning_rate", True, "a number"),
+        ("learning_rate", float("nan"), "a number"),
+        ("learning_rate", float("inf"), "a number"),
+        ("hidden", 500, "a list of whole numbers"),
+        ("hidden", ["500"], "a list of whole numbers"),
+        ("activation", "elu", "'relu' or 'tanh'"),
+        ("tied", 1, "true or false"),
+        ("dropout", "much", "a number or nothing"),
     ],
 )
-def test_a_value_of_another_type_is_refused_by_model_name_and_value(name, value):
+def test_a_value_of_another_type_is_refused_in_plain_words_by_model_name_and_value(name, value, right):
     with pytest.raises(HyperparameterError) as caught:
         resolve(Net, {name: value})
-    assert str(caught.value).startswith(f"Net: hyperparameter {name} = {value!r} is not a ")
+    assert str(caught.value) == f"Net: hyperparameter {name} has to be {right}, not {value!r}"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_ones():

@@ -31,7 +31,7 @@ def suite_of(lab):
         ),
         (
             'models = [{name = "tilted", hyperparameters = {learning_rate = "fast"}}]',
-            "hyperparameter learning_rate = 'fast' is not a float",
+            "hyperparameter learning_rate has to be a number, not 'fast'",
         ),
         ('budget = "3 weeks"', "'3 weeks'"),
         ('datasets = ["broken"]', "dataset 'broken': harness_tinker.datasets:broken failed: KeyError: 'pixels'"),
@@ -49,7 +49,7 @@ def test_a_suite_that_cannot_be_used_is_one_line_that_says_what_would_be_right(l
     ("arguments", "says"),
     [
         (["--set", "tilted.learning_rat=1"], "has no hyperparameter 'learning_rat' (did you mean 'learning_rate'?)"),
-        (["--set", "tilted.learning_rate=fast"], "learning_rate = 'fast' is not a float"),
+        (["--set", "tilted.learning_rate=fast"], "learning_rate has to be a number, not 'fast'"),
         (["--set", "tiltd.learning_rate=1"], "no model 'tiltd' in the suite (did you mean 'tilted'?)"),
         (["--set", "budgte=1"], "the suite has no key 'budgte' (did you mean 'budget'"),
         (["--set", "budget"], "write MODEL.HYPERPARAMETER=VALUE or KEY=VALUE"),
@@ -216,3 +216,12 @@ def test_boards_are_written_from_the_store(finished, tmp_path):
 @pytest.mark.parametrize(("name", "why"), [("tinkr", "did you mean 'tinker'"), ("metrics", "is built in")])
 def test_blocking_what_cannot_be_blocked_is_one_line(lab, name, why):
     assert why in lab.harness("-p", f"no:{name}", "list").complaint
+
+
+def test_a_suite_of_the_same_name_in_another_folder_takes_nothing_from_a_suite(lab):
+    lab.done("run", lab.suite(["uniform"], name="a/suite"))
+    lab.done("run", lab.suite(["independent-pixels"], name="b/suite"))
+    before = lab.records()
+    assert lab.done("clean", "--remove", "--json").json["unreferenced"] == []
+    assert lab.records() == before
+    assert all(lab.folder(record).fit() is not None for record in before)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from harness.cli.context import spread
-from harness.cli.profiled import _parts
+from harness.cli.profiling import _parts
 
 TOY = """
     import torch

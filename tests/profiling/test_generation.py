@@ -393,14 +393,14 @@ def test_of_two_files_the_later_measurement_of_a_cell_counts(clock):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"models": []}, "models: Tuple should have at least 1 item"),
+        ({"models": []}, "models has to hold at least 1"),
         ({"models": [{"label": "x"}]}, "name a model by 'name', or a trained one by 'run'"),
         ({"models": [{"run": "x", "sizes": [8]}]}, "a run has hyperparameters and a size of its own"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "two models are labelled 'a'"),
         ({"models": [{"name": "a"}], "sizes": [8, 8]}, "none of them twice"),
         ({"models": [{"name": "a"}], "baseline": "b"}, "baseline 'b' is none of the models: a"),
-        ({"models": [{"name": "a"}], "levels": 1}, "levels: "),
-        ({"models": [{"name": "a"}], "batchsizes": [1]}, "batchsizes: Extra inputs"),
+        ({"models": [{"name": "a"}], "levels": 1}, "levels has to be at least 2, not 1"),
+        ({"models": [{"name": "a"}], "batchsizes": [1]}, "unknown key .batchsizes. .did you mean .batch_sizes"),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_said_in_a_line(content, message):

@@ -210,7 +210,7 @@ def corrupt(folder: Path, line: int, text: str) -> None:
         ("{", "not JSON"),
         ("[]", "version None"),
         ('{"version": 99}', "version 99; this genharness reads version 1"),
-        ('{"version": 1}', "not a record: run: Field required"),
+        ('{"version": 1}', "not a record: run is missing"),
     ],
 )
 def test_a_broken_line_is_named(exported: Path, text: str, message: str) -> None:

@@ -125,7 +125,7 @@ def _independence(specimen: Specimen) -> Evidence:
     freedom, least, most = _CALLS - 1, float(ratio.min()), float(ratio.max())
     low, high = float(stats.chi2.cdf(freedom * least, freedom)), float(stats.chi2.sf(freedom * most, freedom))
     used = _WEIGHTS / (most if high < low else max(least, 1e-12))
-    return Trial.p_value(
+    return Trial(
         specimen.where, f"variance of the mean of {_WEIGHTS} weights, times {_WEIGHTS}, against that of one",
         min(1.0, 2 * len(ratio) * min(low, high)),
         smallest_defect=lambda t: f"{_WEIGHTS} weights that average like "

@@ -103,7 +103,7 @@ def _martingale(specimen: Specimen, count: int) -> Iterator[Trial]:
         needed = math.sqrt(2 * math.log(2 / max(threshold / p.numel(), 1e-300))) * deviation + 1.645 * deviation
         return f"{needed / count:.2g} nats at one entry"
 
-    yield Trial.p_value(
+    yield Trial(
         where, f"the same at each of {p.numel()} entries, the worst is number {worst}",
         min(1.0, float(p.min()) * p.numel()), smallest_defect=smallest, meaning=meaning,
     )  # fmt: skip

@@ -153,7 +153,7 @@ def _stein_identity(specimen: Specimen, name: str, values: Tensor) -> Trial:
     def smallest(threshold: float) -> str:
         return f"{(stats.norm.isf(threshold / two_sided) + stats.norm.isf(1 - POWER)) * float(errors[worst]):.2g}"
 
-    return Trial.p_value(
+    return Trial(
         f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {len(z)} latents",
         min(1.0, two_sided * float(stats.norm.sf(float(z[worst])))), smallest_defect=smallest,
         meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
@@ -179,7 +179,7 @@ def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
         x = model.inverse(model.sample_prior(MOST_SAMPLES))
     images = x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8).view(-1, *specimen.spec.shape)
     p, freedom = same_distribution(counts, torch.bincount(index_of(images, specimen.spec), minlength=len(counts)))
-    return Trial.p_value(
+    return Trial(
         where, "samples against the prior's draws, mapped back", p,
         smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),
         meaning="sample() does not draw from the prior through the inverse",

@@ -170,7 +170,7 @@ def _implicit(specimen: Specimen) -> Iterator[Trial]:
         with specimen.rng("pure", label):
             images = torch.cat([view.sample(3000) for _ in range(2)])
         p, freedom = same_distribution(mixed[label], torch.bincount(index_of(images, specimen.spec), minlength=size))
-        yield Trial.p_value(
+        yield Trial(
             f"{specimen.where}, label {label}", "samples of mixed labels against those of one label at a time", p,
             smallest_defect=smallest_total_variation(freedom, 2000), meaning="samples are paired with the wrong labels",
         )  # fmt: skip

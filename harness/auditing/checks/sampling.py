@@ -116,7 +116,7 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
             return "none: the bounds promise too few draws of any image"
         return f"a shortfall of {share:.2g} of what the highest bound promises"
 
-    return Trial.p_value(
+    return Trial(
         where, f"counts of {total} samples against exp(bound), the least likely image",
         min(1.0, float(p_values.min()) * len(p_values)), smallest_defect=smallest,
         meaning=f"an image is drawn {int(counts[worst])} times in {total}, where its bound promises at least "

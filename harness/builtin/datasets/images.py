@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import warnings
 import zipfile
-import zlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +21,11 @@ from harness.builtin.datasets.seeded import Images, Labels, split_by_content
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # of TIFF
 _OPTIONAL = ("labels", "levels", "layout")
 _FEWEST = 10
+_FREE_BYTES, _RATIO = 2**28, 200  # what a member may unpack to, whatever the file has; beyond, times the file
 
 
 def images(folder: DataFolder, path: str) -> Dataset:
@@ -37,7 +43,7 @@ def images(folder: DataFolder, path: str) -> Dataset:
     """
     place, labels, levels = Path(path).expanduser(), None, 256
     if place.is_dir():
-        pixels = read_images(place)
+        pixels, levels = read_images(place)
     elif place.suffix.lower() == ".npz" and place.is_file():
         pixels, labels, levels = read_npz(place)
     elif place.exists():
@@ -62,57 +68,96 @@ def images(folder: DataFolder, path: str) -> Dataset:
 
 
 def list_images(root: Path) -> list[Path]:
-    """Returns the image files under ``root``, by name of their path; hidden ones and other files are passed over."""
-    found = [
-        Path(folder) / name
-        for folder, _, names in os.walk(root)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    ]
+    """Returns the image files under ``root``, by name of their path; hidden files and folders, and others, are not."""
+
+    def refuse(error: OSError) -> None:
+        raise error  # else a folder that cannot be listed would be passed over
+
+    found = list[Path]()
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [path for path in shown if path.suffix.lower() in SUFFIXES]
     if not found:
         raise ValueError(f"{root} holds no image files: expected files ending in {', '.join(sorted(SUFFIXES))}")
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def read_images(root: Path) -> Images:
-    """Returns (N, C, H, W) uint8: C is 1 if every file is grey, else 3 with grey files repeated.
+def read_images(root: Path) -> tuple[Images, int]:
+    """Returns (N, C, H, W) uint8 and their number of levels: 2 if every file has 1 bit a channel, 256 for 8 bits.
+
+    C is 1 if every file is grey, else 3 with grey files repeated.
 
     Raises:
         ValueError: no image files; a file that is no image, has another size than the first, is animated,
             has more than 8 bits for each channel, or has transparent pixels. The message names the file.
     """
-    found: list[Images] = []
+    found = list[tuple[Images, int]]()
     for path in (paths := list_images(root)):
         found.append(read_image(path))
-        (height, width), (first_height, first_width) = found[-1].shape[:2], found[0].shape[:2]
+        (height, width), (first_height, first_width) = found[-1][0].shape[:2], found[0][0].shape[:2]
         if (height, width) != (first_height, first_width):
             raise ValueError(
                 f"{path} is {width}x{height}, but {paths[0].name} is {first_width}x{first_height} (width x height): "
                 "crop or resize all images to one size"
             )
-    channels = max(image.shape[2] for image in found)
-    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image in found])
+    channels, levels = max(image.shape[2] for image, _ in found), max(levels for _, levels in found)
+    if any((levels - 1) % (own - 1) for _, own in found):
+        levels = 256  # 1, 2, 4 and 8 bits are steps of one scale, other numbers of levels need not be
+    images = [np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image, _ in found]
+    pixels = np.stack(images)
+    return pixels if levels == 256 else ((pixels.astype(np.uint16) * (levels - 1) + 127) // 255).astype(
+        np.uint8
+    ), levels
 
 
-def read_image(path: Path) -> Images:
-    """Returns the pixels of one file as stored, (H, W, 1) or (H, W, 3) uint8; orientation tags are not applied."""
+def read_image(path: Path) -> tuple[Images, int]:
+    """Returns the pixels of a file, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, and how many levels the file has.
+
+    Orientation tags are not applied. A palette that is all grey, in the pixels that use it, is grey.
+    """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if (frames := int(getattr(image, "n_frames", 1))) > 1:
-                raise ValueError(f"{path} holds {frames} frames: save each as a file of its own")
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{path} has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits")
-            grey = image.mode in ("1", "L", "LA", "La")
-            if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-                rgba = np.asarray(image.convert("RGBA"))
-                if int(rgba[:, :, 3].min()) < 255:
-                    raise ValueError(f"{path} has transparent pixels: flatten it on a background first")
-                return rgba[:, :, :1] if grey else rgba[:, :, :3]
-            return np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image.convert("RGB"))
+        refusing = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
+        with refusing, Image.open(path, formats=_FORMATS) as image:
+            problem, levels = _problem(image), _levels(image)
+            rgba: Images = np.asarray(image.convert("RGBA")) if problem is None else np.empty((1, 1, 4), np.uint8)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image: remove it or replace it") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises whatever the damage runs into
         raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())}): remove it or replace it") from error
+    if problem is not None:
+        raise ValueError(f"{path} {problem}")
+    if int(rgba[:, :, 3].min()) < 255:
+        raise ValueError(f"{path} has transparent pixels: flatten it on a background first")
+    if image.mode in ("P", "PA"):
+        if not (rgba[:, :, :3] == rgba[:, :, :1]).all():
+            return rgba[:, :, :3].copy(), 256
+        return rgba[:, :, :1].copy(), 256 if ((rgba > 0) & (rgba < 255)).any() else 2
+    return rgba[:, :, : 1 if image.mode in ("1", "L", "LA") else 3].copy(), levels
+
+
+def _problem(image: Image.Image) -> str | None:
+    if (frames := int(getattr(image, "n_frames", 1))) > 1:
+        return f"holds {frames} frames: save each as a file of its own"
+    if _levels(image) > 256 or image.mode.startswith(("I", "F")):
+        return "has more than 8 bits a channel, or signed or real numbers: convert it to 8 bits"
+    return None if image.mode in _MODES else f"is stored as {image.mode}: convert it to RGB or grey"
+
+
+def _levels(image: Image.Image) -> int:
+    """As many as the file has for each channel: Pillow cuts 16 bits to 8 and stretches fewer over 0 to 255."""
+    tiles: Any = getattr(image, "tile", None) or [(None, None, None, "")]
+    how = tiles[0][3]  # what the decoder is told: "RGB;16B" of a PNG; ("RGB", 1023) of a PPM
+    raw, *rest = how if isinstance(how, tuple) else (how,)
+    if image.format == "PPM" and rest:
+        return 1 + int(rest[-1])
+    tags: Any = getattr(image, "tag_v2", {})
+    if any(kind != 1 for kind in tags.get(_SAMPLE_FORMAT, ())):
+        return 2**16  # signed or real numbers, even where there are 8 bits of them
+    bits = 1 if image.mode == "1" else max(tags.get(_BITS_PER_SAMPLE, (8,)))
+    if image.format == "PNG" and (found := re.search(r";(\d+)", str(raw))):
+        bits = int(found[1])
+    return int(2**bits)
 
 
 def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
@@ -121,48 +166,91 @@ def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
     An archive has ``images``, or one array besides the optional ``labels``, ``levels`` and ``layout``. Images are
     uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both
     readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if absent. Labels
-    are integers from 0 on.
+    are integers from 0 on. Other arrays are not read.
 
     Raises:
         ValueError: anything else; the message names the file and what would be right.
     """
-    arrays = _load(path)
+    names = list(_load(path, ()))
     name = "images"
-    if name not in arrays:
-        others = [key for key in arrays if key not in _OPTIONAL]
+    if name not in names:
+        others = [key for key in names if key not in _OPTIONAL]
         if len(others) != 1:
-            raise ValueError(f"{path} holds {', '.join(arrays) or 'nothing'}: name the array of images 'images'")
+            raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of images 'images'")
         name = others[0]
+    arrays = _load(path, (name, *_OPTIONAL))
     images, labels, levels = arrays[name], arrays.get("labels"), arrays.get("levels", np.array(256))
     if images.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: {name!r} is {images.dtype}, expected uint8: save integers from 0 to 255 with .astype(numpy.uint8)"
-        )
+        raise ValueError(f"{path}: {name!r} is {images.dtype}, expected uint8: {_as_bytes(images)}")
     images = _channels_first(images, arrays.get("layout"), f"{path}: {name!r}")
     if levels.ndim != 0 or levels.dtype.kind not in "iu" or not 2 <= int(levels) <= 256:
-        raise ValueError(f"{path}: 'levels' is {levels.tolist()!r}, expected one integer from 2 to 256")
+        raise ValueError(f"{path}: 'levels' is {levels.tolist()!r:.60}, expected one integer from 2 to 256")
     if images.size and int(images.max()) >= levels:
         raise ValueError(f"{path}: {name!r} holds the value {images.max()}, but 'levels' is {levels}: raise 'levels'")
     if labels is not None:
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
             raise ValueError(f"{path}: 'labels' is {labels.shape} {labels.dtype}, expected ({len(images)},) integers")
-        if len(images) and int(labels.min()) < 0:
-            raise ValueError(f"{path}: 'labels' holds {labels.min()}, expected classes numbered from 0")
+        ends = [int(labels.min()), int(labels.max())] if len(images) else []
+        if wrong := [label for label in ends if not 0 <= label < len(images)]:
+            raise ValueError(
+                f"{path}: 'labels' holds {wrong[0]}, expected classes numbered from 0, with images of each"
+            )
         labels = labels.astype(np.int64)
     return images, labels, int(levels)
 
 
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _as_bytes(images: npt.NDArray[Any]) -> str:
+    """How images of another type become bytes: cutting off what stands behind the point would make them black."""
+    kind, cast = images.dtype.kind, ".astype(numpy.uint8)"
+    if kind == "b":
+        return f"save {cast}, and 'levels' 2 beside it"
+    if kind not in "fiu" or not images.size:
+        return "save integers from 0 to 255"
+    low, high = float(images.min()), float(images.max())
+    if kind == "f" and low >= -1 and high <= 1:
+        scaled = "255 * images" if low >= 0 else "127.5 * (images + 1)"
+        return f"they lie between {min(low, 0):.0f} and 1: save ({scaled}).round(){cast}"
+    if low >= 0 and high <= 255:
+        return f"save them with .round(){cast}"
+    return f"they lie between {low:g} and {high:g}: scale them to 0 to 255, then .round(){cast}"
+
+
+def _load(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+    """Returns the names of all arrays; those that are wanted are read, the others are empty."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
     try:
-        # Opened here, for numpy leaves the file open where the archive is damaged.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array: save it with numpy.savez")
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name == member.filename or Path(name).name.startswith("."):
+                    continue
+                arrays[name] = np.empty(0)
+                if name not in wanted:
+                    continue
+                if member.file_size > max(_FREE_BYTES, _RATIO * path.stat().st_size):
+                    what = f"{name!r} unpacks to {member.file_size:,} bytes, more than {_RATIO} times the file"
+                    raise ValueError(f"{what}: if that is meant, save it with numpy.savez, uncompressed")
+                with archive.open(member) as file:
+                    arrays[name] = _array(file, name, member.file_size)
+    # zipfile raises what is broken (BadZipFile, zlib.error, ...) and what it cannot do (NotImplementedError, ...)
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not a readable .npz archive of plain arrays: {reason}") from error
+    return arrays
+
+
+def _array(file: IO[bytes], name: str, num_bytes: int) -> npt.NDArray[Any]:
+    """Reads an array once its header has been seen to say as much as there is."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError(f"{name!r} holds Python objects")
+    left, said = num_bytes - file.tell(), math.prod(shape) * dtype.itemsize
+    if left != said or min(shape, default=0) < 0:
+        raise ValueError(f"{name!r} says {shape} {dtype}, {said:,} bytes, and has {left:,}")
+    array = np.frombuffer(file.read(left), dtype)
+    return array.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, name: str) -> Images:
@@ -173,7 +261,7 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if layout is not None:
         if str(layout) not in ("NHWC", "NCHW"):
-            raise ValueError(f"{name}: 'layout' is {str(layout)!r}, expected 'NHWC' or 'NCHW'")
+            raise ValueError(f"{name}: 'layout' is {str(layout)!r:.60}, expected 'NHWC' or 'NCHW'")
         first = str(layout) == "NCHW"
     elif first == last:
         which = "in which channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
