@@ -11,8 +11,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import mean_and_error, worst_of
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import index_of
-from harness.auditing.subject import Specimen
+from harness.auditing.subject import Specimen, index_of
 from harness.auditing.trial import Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 

@@ -24,8 +24,7 @@ from harness.auditing.estimates import (
     trusted_weights,
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
-from harness.auditing.spaces import index_of
-from harness.auditing.subject import Specimen, State
+from harness.auditing.subject import Specimen, State, index_of
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
