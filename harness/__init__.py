@@ -5,11 +5,7 @@ The public names below load when they are used: ``import harness`` imports no to
 
 from __future__ import annotations
 
-import ast
-import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not typing's: importing this costs nothing, so that Ctrl-C is listened to from the first
 # isort: off
 if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so does ``__getattr__`` below
     # what a plugin registers
@@ -61,6 +57,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # executors
     from harness.interface.executor import INTERRUPTED as INTERRUPTED, NO_SPACE as NO_SPACE, Ended as Ended
+    from harness.interface.executor import STORE_SECRETS as STORE_SECRETS
     from harness.interface.executor import Executor as Executor, Handle as Handle, Job as Job, Stage as Stage
     from harness.support.limits import Limits as Limits
     from harness.running.worker import work as work
@@ -98,18 +95,35 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 # isort: on
 
 
-_LIST = next(node for node in ast.parse(Path(__file__).read_text(encoding="utf-8")).body if isinstance(node, ast.If))
-_IMPORTS = [node for node in _LIST.body if isinstance(node, ast.ImportFrom)]
-_MODULES = {alias.name: str(node.module) for node in _IMPORTS for alias in node.names}
-__all__ = sorted(_MODULES)
+_modules: dict[str, str] = {}
+
+
+def _module_of(name: str) -> str | None:
+    """Returns where a public name is defined, None if it is none."""
+    if not _modules:
+        import ast
+        from pathlib import Path
+
+        tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+        listed = next(node for node in tree.body if isinstance(node, ast.If))
+        for node in listed.body:
+            if isinstance(node, ast.ImportFrom):
+                _modules.update((alias.name, str(node.module)) for alias in node.names)
+    return _modules.get(name)
+
 
 if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that this knows
 
-    def __getattr__(name: str) -> Any:
-        if name in _MODULES:
-            return getattr(importlib.import_module(_MODULES[name]), name)
-        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return __dir__()
+        if name.startswith("_") or (module := _module_of(name)) is None:
+            raise AttributeError(f"module 'harness' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    _module_of("")
+    return sorted(_modules)

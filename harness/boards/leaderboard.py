@@ -15,12 +15,13 @@ from harness.boards.figures import PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
 from harness.boards.rows import Rows, rows_of
 from harness.boards.table import Table
-from harness.discovery.distributions import OWN, describe_error
+from harness.discovery.distributions import OWN
 from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
 from harness.interface.board import Board
 from harness.records.archive import read_archive
 from harness.records.record import RunRecord
 from harness.suites.suite import Suite
+from harness.support.guard import describe_error, guarded
 
 
 class BrokenBoard(ValueError):
@@ -118,7 +119,8 @@ class Leaderboard:
     def blaming(self, name: str) -> Iterator[None]:
         """Turns what a plugin's board raises, or two plugins of one name, into a ``BrokenBoard`` that says whose."""
         try:
-            yield
+            with guarded(f"board {name!r}"):
+                yield
         except BrokenBoard:
             raise
         except NameConflict as error:

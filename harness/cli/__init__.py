@@ -1,68 +1,36 @@
-"""The command ``harness``. Commands import what they need when they run: listing what is installed loads no torch."""
+"""The command ``harness``. What it needs is imported within ``main``: Ctrl-C is one line from the first moment on."""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-
-import typer
-
-from harness.cli import audit, boards, comparing, inspect, profiling, running
-from harness.cli.context import Context, fail
-
-app = typer.Typer(
-    name="harness",
-    help="Benchmark generative image models: train, score, rank.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("list")(inspect.list_entries)
-app.command("plugins")(inspect.list_plugins)
-_RUNS = (running.run, running.status, running.show, running.sample, inspect.doctor, inspect.clean)
-_BOARDS = (boards.leaderboard, boards.export, boards.figure, comparing.compare, comparing.merge)
-for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
-    app.command()(_command)  # by the function's name
-app.add_typer(profiling.profile, name="profile")
 
 
-@app.callback()
-def _options(
-    context: typer.Context,
-    artifacts: str = typer.Option(
-        ".harness", "--artifacts", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."
-    ),
-    store: str = typer.Option(
-        None,
-        "--store",
-        metavar="URL",
-        envvar="HARNESS_STORE",
-        help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts.",
-    ),
-    data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
-    plugin: list[str] = typer.Option(
-        [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
-    ),
-) -> None:
-    context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
-    context.call_on_close(context.obj.close)
+def __getattr__(name: str) -> object:
+    if name != "app":
+        raise AttributeError(name)
+    from harness.cli.commands import app
 
-
-def _blocked(plugin: str) -> str:
-    if not plugin.startswith("no:") or len(plugin) == 3:
-        fail(f"-p {plugin!r}: write -p no:NAME to block the plugin NAME")
-    return plugin[3:]
+    return app
 
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
     try:
-        app(standalone_mode=True)
-    except (ValueError, OSError) as error:
-        if os.environ.get("HARNESS_DEBUG"):
+        from harness.cli.commands import app
+        from harness.cli.context import complain
+        from harness.support.guard import Escaped, shown
+
+        try:
+            app(standalone_mode=True)
+        except (ValueError, OSError, Escaped) as error:
+            if os.environ.get("HARNESS_DEBUG"):
+                raise
+            complain(shown(error, str) or type(error).__name__)
+            sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # typer makes an exit with status 130 of it, without a word
+        if not isinstance(getattr(end.__context__, "__cause__", None) or end, KeyboardInterrupt):
             raise
-        fail(str(error) or type(error).__name__)
-    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 (the command line)
         sys.exit(130)

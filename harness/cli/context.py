@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -187,7 +186,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
 
 
 def fail(message: str) -> NoReturn:
-    """Prints one line on standard error and exits with status 2."""
+    """Prints one line on standard error, and ends the command with status 2."""
+    complain(message)
+    raise typer.Exit(2)
+
+
+def complain(message: str) -> None:
+    """Prints one line on standard error."""
     first, *_ = message.strip().splitlines() or [""]
-    echo(f"error: {first}", err=True)
-    sys.exit(2)
+    echo(f"error: {first[:2000]}", err=True)

@@ -135,38 +135,35 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
 
 def clean(
     context: typer.Context,
-    remove: bool = typer.Option(False, "--remove", help="Remove the runs that no suite refers to."),
+    remove: bool = typer.Option(False, "--remove", help="Remove the runs of this folder that no suite refers to."),
     json: bool = JSON_OPTION,
 ) -> None:
-    """Say what runs and caches hold, and remove what no suite refers to."""
+    """Say what runs and caches hold, list the runs that no suite refers to, and remove them."""
     from harness.interface.data_folder import cache_folder
+    from harness.running.leases import remove_runs
 
     artifacts, runs_root = context.obj.artifacts, context.obj.artifacts_root / "runs"
-    store, references = artifacts.store, artifacts.store.references()
-    sizes = {path.name: _size_of(path) for path in sorted(runs_root.glob("*"))}
-    loose = (sizes.keys() | {record.run for record in store.records()}).difference(*references.values())
-    # A name that no folder can have is of no run here, whoever wrote it into the store: its record alone is removed.
-    foreign = sorted(name for name in loose if not is_plain_name(name))
-    unreferenced = sorted(loose.difference(foreign))
-    busy = [run for run in unreferenced if remove and artifacts.folder(run).is_held()]
-    removed = [run for run in unreferenced if remove and run not in busy]
-    if remove:
-        for run in removed:
-            artifacts.folder(run).remove()
-        store.delete([*removed, *foreign])
+    references = artifacts.store.references()
+    sizes = {path.name: _size_of(path) for path in sorted(runs_root.glob("*")) if is_plain_name(path.name)}
+    # what is in the store and not in this folder is another folder's
+    unreferenced = sorted(sizes.keys() - set().union(*references.values()))
+    groups = [*sorted(references.items()), ("(no suite)", unreferenced)]
+    if not json:
+        megabytes = [f"{sum(sizes.get(run, 0) for run in runs) / 1e6:.1f} MB" for _, runs in groups]
+        rows = [[name, str(len(runs)), size] for (name, runs), size in zip(groups, megabytes, strict=True)]
+        print_table(["suite", "runs", "size"], rows)
+        for run in unreferenced:
+            echo(f"no suite refers to {run} ({sizes.get(run, 0) / 1e6:.1f} MB)")
+    removed = remove_runs(artifacts, unreferenced) if remove else []
+    busy = sorted(set(unreferenced) - set(removed)) if remove else []
     cache, cached = cache_folder(), _size_of(cache_folder())
     if json:
         found = {"runs": len(sizes), "bytes": sum(sizes.values()), "unreferenced": unreferenced, "removed": removed}
         print_json({**found, "running": busy, "data_cache": cache, "data_cache_bytes": cached})
         return
-    rows = []
-    for name, runs in [*sorted(references.items()), ("(no suite)", unreferenced)]:
-        megabytes = sum(sizes.get(run, 0) for run in runs) / 1e6
-        rows.append([name, str(len(runs)), f"{megabytes:.1f} MB"])
-    print_table(["suite", "runs", "size"], rows)
     typer.echo(f"data cache {cache}: {cached / 1e6:.1f} MB")
     if removed or busy:
-        typer.echo(f"removed {len(removed)} runs" + (f"; {len(busy)} are running and stay" if busy else ""))
+        typer.echo(f"removed {len(removed)} runs" + (f"; {len(busy)} are in use and stay" if busy else ""))
     elif unreferenced:
         typer.echo("--remove removes the runs of no suite")
 

@@ -16,13 +16,11 @@ def installed() -> tuple[list[importlib.metadata.EntryPoint], list[tuple[str, Ex
     """Returns the entry points of the group ``harness``, and whose cannot be read, with what went wrong."""
     points, unreadable, seen = list[importlib.metadata.EntryPoint](), list[tuple[str, Exception]](), set[str]()
     for distribution in importlib.metadata.distributions():
-        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
-            continue
         name, _ = name_and_version(distribution)
-        if name in seen:
-            continue
-        seen |= {name} - {UNKNOWN}
         try:
+            if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or "") or name in seen:
+                continue
+            seen |= {name} - {UNKNOWN}
             points += distribution.entry_points.select(group=GROUP)
         except Exception as error:  # one malformed file takes no other down
             unreadable.append((name, error))
@@ -69,10 +67,3 @@ def name_and_version(distribution: importlib.metadata.Distribution | None) -> tu
         with contextlib.suppress(Exception):
             found[field] = (distribution.metadata[field] if distribution is not None else "") or ""
     return found["Name"] or UNKNOWN, found["Version"]
-
-
-def describe_error(error: BaseException) -> str:
-    """Returns an exception in one line, ``sys.exit`` among them."""
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {error}"

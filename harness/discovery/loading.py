@@ -9,7 +9,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -21,11 +21,12 @@ from harness.discovery.manager import PluginManager
 from harness.discovery.targets import CodeEntry, loaded_target, neighbours
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
-from harness.interface.entries import SamplerEntry
+from harness.interface.entries import Entry, SamplerEntry
 from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec
+from harness.support.guard import describe_error, guarded
 from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
 from harness.support.words import type_in_words, what_is_wrong
@@ -36,22 +37,30 @@ M = TypeVar("M", bound=Model)
 def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Dataset:
     """Loads a dataset by its name as a suite writes it; whatever goes wrong is a ValueError or an OSError."""
     entry, arguments = plugins.find("dataset", name)
-    load = entry.load()
+    data = _made_by(entry, lambda load: load(folder, **arguments))
+    if not isinstance(data, Dataset):
+        where = f"{entry.module}:{entry.attribute}"
+        raise ValueError(f"dataset {name!r}: {where} returned {type(data).__name__}, not a harness.Dataset")
+    return data
+
+
+def _made_by(entry: Entry, make: Callable[[Any], Any]) -> Any:
+    """Returns what an entry's target gives; whatever goes wrong is a ValueError or an OSError."""
+    target = entry.load()
     try:
-        data = load(folder, **arguments)
+        with guarded(f"{entry.kind} {entry.name!r}"):
+            return make(target)
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise ValueError(f"dataset {name!r}: {entry.target} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(data, Dataset):
-        raise ValueError(f"dataset {name!r}: {entry.target} returned {type(data).__name__}, not a harness.Dataset")
-    return data
+        where = f"{entry.kind} {entry.name!r}: {entry.module}:{entry.attribute}"
+        raise ValueError(f"{where} failed: {describe_error(error)}") from error
 
 
 def load_metric(plugins: PluginManager, name: str) -> Metric:
     """Makes a metric by its name as a suite writes it."""
     entry, arguments = plugins.find("metric", name)
-    metric = entry.load()(**arguments)
+    metric = _made_by(entry, lambda make: make(**arguments))
     if not isinstance(metric, Metric):
         raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
     if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):

@@ -19,10 +19,11 @@ from typing import Any, Literal, get_args
 
 import pluggy
 
-from harness.discovery.distributions import GROUP, OWN, describe_error, installed, modules_of, name_and_version
+from harness.discovery.distributions import GROUP, OWN, installed, modules_of, name_and_version
 from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
 from harness.interface.entries import Entry, SamplerEntry
+from harness.support.guard import describe_error, guarded, shown
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
@@ -116,9 +117,11 @@ class PluginManager:
             self._add(info, point)
 
     def _add(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
+        who = f"plugin {info.name!r}"
         try:
-            plugin = point.load()
-        except (Exception, SystemExit) as error:
+            with guarded(who):
+                plugin = point.load()
+        except Exception as error:
             info.report(f"import of {point.value!r} failed", error)
             return
         # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
@@ -127,14 +130,15 @@ class PluginManager:
             info.report(f"{point.value!r} is registered already, by plugin {other!r}")
             return
         try:
-            self._manager.register(plugin, name=info.name)
-            self._manager.check_pending()
+            with guarded(who):
+                self._manager.register(plugin, name=info.name)
+                self._manager.check_pending()
             if not self._manager.get_hookcallers(plugin):
                 info.report(f"{point.value!r} has no hook: is @harness.hookimpl missing?")
         except pluggy.PluginValidationError as error:
             self._forget(plugin)
             info.report(_explain_validation(str(error)))
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             self._forget(plugin)
             info.report("registration failed", error)
 
@@ -152,21 +156,22 @@ class PluginManager:
         for implementation in sorted(implementations, key=lambda item: str(item.plugin_name)):
             info = next(info for info in self.plugins if info.name == implementation.plugin_name and not info.blocked)
             try:
-                answer = implementation.function()
-                if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
-                    answer = list(answer)
-            except (Exception, SystemExit) as error:
+                with guarded(f"plugin {info.name!r}"):
+                    answer = implementation.function()
+                    if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
+                        answer = list(answer)
+            except Exception as error:
                 info.report(f"{where} failed", error)
                 continue
             if not isinstance(answer, list):
-                info.report(f"{where} returned {answer!r:.80}, not a list of {kind} entries")
+                info.report(f"{where} returned {shown(answer):.80}, not a list of {kind} entries")
                 continue
             for entry in answer:
-                if isinstance(entry, wanted):
+                if issubclass(type(entry), wanted):
                     info.entries.append(entry)
                     self._names[kind].setdefault(entry.full_name, []).append((entry, info))
                 else:
-                    info.report(f"{where} returned {entry!r:.80}, which is not a harness.{wanted.__name__}")
+                    info.report(f"{where} returned {shown(entry):.80}, which is not a harness.{wanted.__name__}")
 
     def _claims(self, kind: Kind, name: str) -> list[Claim]:
         """Returns all that a name as a suite writes it could mean."""
@@ -267,8 +272,9 @@ class PluginManager:
         problems = []
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             try:
-                implementation.function(*[arguments[name] for name in implementation.argnames])
-            except (Exception, SystemExit) as error:
+                with guarded(f"plugin {implementation.plugin_name!r}"):
+                    implementation.function(*[arguments[name] for name in implementation.argnames])
+            except Exception as error:
                 message = f"{implementation.plugin_name}: {hook} failed: {describe_error(error)}"
                 problems.append(Problem(message, traceback.format_exc()))
         return problems

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.discovery.distributions import describe_error
 from harness.interface.entries import Entry, EntryError
+from harness.support.guard import describe_error, guarded
 from harness.support.names import did_you_mean
 
 _PLACE = re.compile(r"([^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
@@ -116,8 +116,9 @@ class CodeEntry(Entry):
     def load(self) -> Any:
         """Imports and returns what is named; what cannot be imported, or is not there, is an EntryError."""
         try:
-            module = self._import()
-        except (Exception, SystemExit) as error:  # somebody's first draft: anything can happen
+            with guarded(self.where):
+                module = self._import()
+        except Exception as error:  # somebody's first draft: anything can happen
             raise EntryError(f"{self.name!r}: {self.where} cannot be imported: {describe_error(error)}") from error
         attribute = self.name.rpartition(":")[2]
         if not hasattr(module, attribute):

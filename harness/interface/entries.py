@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from harness.support.guard import describe_error, guarded
+
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -99,9 +101,10 @@ class Entry:
         if not isinstance(self.target, str):
             return self.target
         try:
-            module = importlib.import_module(self.module)
-        except (Exception, SystemExit) as error:
-            raise self._error(f"cannot import {self.module!r}: {type(error).__name__}: {error}") from error
+            with guarded(self.module):
+                module = importlib.import_module(self.module)
+        except Exception as error:
+            raise self._error(f"cannot import {self.module!r}: {describe_error(error)}") from error
         try:
             return getattr(module, self.attribute)
         except AttributeError as error:

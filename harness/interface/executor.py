@@ -11,6 +11,7 @@ from harness.support.limits import Limits
 
 INTERRUPTED = 75  # the exit status of a job that saved its state and stopped
 NO_SPACE = 74  # of one that could not write its results, not even why
+STORE_SECRETS = ("HARNESS_STORE", "PGPASSWORD")  # variables that open a store: no process that does a job has them
 LOG_FILE = "log.txt"
 
 

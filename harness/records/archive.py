@@ -289,7 +289,7 @@ def _failure_without_paths(failure: Failure | None) -> Failure | None:
     if failure is None:
         return None
     traceback = failure.traceback and shorten_paths(failure.traceback)
-    return failure.model_copy(update={"message": shorten_paths(failure.message), "traceback": traceback})
+    return Failure(**{**vars(failure), "message": shorten_paths(failure.message), "traceback": traceback})
 
 
 def shorten_paths(text: str) -> str:

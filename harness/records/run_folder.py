@@ -212,8 +212,9 @@ class RunFolder:
             status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
-        return record.model_copy(
-            update={
+        return RunRecord(
+            **{
+                **vars(record),
                 "status": status,
                 "fit": None if finished is None else finished.fit,
                 "environment": {} if finished is None else finished.environment,
@@ -223,6 +224,13 @@ class RunFolder:
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+
+    def is_told_by(self, record: RunRecord | None) -> bool:
+        """Tells whether a record is of what this folder holds, and of no other training of the same run."""
+        if record is None or self.description() is None:
+            return False
+        own = self.collect()
+        return (own.fit, own.failure, own.scores) == (record.fit, record.failure, record.scores)
 
     def _scored(self) -> list[str]:
         return sorted(file.stem for file in (self.path / "scores").glob("*.json"))

@@ -6,6 +6,8 @@ Every method either does all that it says or nothing, and raises one error, ``St
 from __future__ import annotations
 
 import math
+import os
+import socket
 import sqlite3
 import time
 import warnings
@@ -23,7 +25,7 @@ from harness.records.database import StoreError, insert, per_image, runs, suite_
 from harness.records.record import RunRecord, first_problem
 from harness.records.run_folder import RunFolder
 from harness.support.limits import seconds_of_variable
-from harness.support.names import is_plain_name, redact, secrets_of, without
+from harness.support.names import digest_of, is_plain_name, redact, secrets_of, without
 
 __all__ = ["Artifacts", "Store", "StoreError"]
 
@@ -39,16 +41,17 @@ class Store:
     not have the runs' folders. A database that cannot be opened, or has a newer schema, is a ``StoreError``.
     """
 
-    def __init__(self, url: str, *, keeps_arrays: bool = True) -> None:
+    def __init__(self, url: str | sa.URL, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
-        self._secrets = secrets_of(url)
+        text = url if isinstance(url, str) else f"{url.drivername}:///{url.database}"
+        self._secrets = secrets_of(text)
         try:
             self.timeout_seconds = seconds_of_variable(
                 "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
             )
         except ValueError as error:
             raise StoreError(str(error)) from None
-        self.name = without("(malformed URL)" if _parsed(url) is None else redact(url), self._secrets)
+        self.name = without("(malformed URL)" if _parsed(url) is None else redact(text), self._secrets)
         try:
             self._engine = self._create_engine(url)
             if self._attempt(database.version_of, write=False) != database.SCHEMA_VERSION:
@@ -65,7 +68,8 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot open the store in {folder}: {error.strerror or error}") from None
-        return cls(f"sqlite:///{store_file(folder)}", keeps_arrays=False)
+        file = str(store_file(folder))  # as it is: in the text of a URL, what is a percent sign would be an escape
+        return cls(sa.URL.create("sqlite", database=file), keeps_arrays=False)
 
     def put(self, record: RunRecord, arrays: Mapping[str, bytes] | None = None) -> None:
         """Inserts a record, or replaces the one of the same run.
@@ -125,7 +129,7 @@ class Store:
         self.transact(lambda connection: [connection.execute(deletion) for deletion in deletions])
 
     def refer(self, suite: str, names: Iterable[str], *, anew: bool = False) -> None:
-        """Notes that a suite refers to some runs: to these alone, or besides those that it referred to before."""
+        """Notes that a suite, by its reference, refers to some runs: to these alone, or besides those before."""
         rows = [{"suite": suite, "run": run} for run in sorted(set(names))]
 
         def write(connection: sa.Connection) -> None:
@@ -176,8 +180,8 @@ class Store:
         text, transient = database.explain(error, timeout=self.timeout_seconds, secrets=self._secrets)
         return StoreError(f"{where}: {text}", transient=transient)
 
-    def _create_engine(self, text: str) -> sa.Engine:
-        url = sa.make_url(text)
+    def _create_engine(self, given: str | sa.URL) -> sa.Engine:
+        url = sa.make_url(given)
         if "@" in (url.host or ""):
             raise StoreError("the password holds '@': in a URL that is written %40")
         options: dict[str, Any] = {"hide_parameters": True}
@@ -240,6 +244,17 @@ class Artifacts:
             raise ValueError(f"{run!r:.120} is no run's name: letters, digits, '@', '.', '_' and '-', and no path")
         return RunFolder(self.root / "runs" / run)
 
+    def reference_of(self, suite: Path) -> str:
+        """Returns how the store knows a suite: by where its file lies, since two of one name are not one suite.
+
+        In a folder's own store that is relative to the folder, so that the two can be moved together; in a shared one
+        the machine stands before it.
+        """
+        file, root = suite.resolve(), self.root.resolve()
+        text = f"{socket.gethostname()}:{file}" if self.store.keeps_arrays else os.path.relpath(file, root)
+        text = text.encode(errors="backslashreplace").decode()
+        return text if len(text) <= 255 else f"{text[:100]}...{digest_of(text)[:16]}...{text[-100:]}"
+
     @cached_property
     def store(self) -> Store:
         """The records; ``StoreError`` where the database cannot be opened."""
@@ -261,7 +276,7 @@ def is_store_of(url: str, folder: Path) -> bool:
     return Path(parsed.database).resolve() == store_file(folder)
 
 
-def _parsed(url: str) -> sa.URL | None:
+def _parsed(url: str | sa.URL) -> sa.URL | None:
     try:
         return sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from harness.records.record import RunRecord, best_configuration
@@ -23,7 +24,7 @@ class Outcome(NamedTuple):
 def plan_suite(suite: Suite, settings: Settings) -> Plan:
     """Returns what there is to do for a suite, or raises ValueError for what is wrong with it."""
     settings = replace(settings, limits=settings.limits.or_else(suite.limits))
-    return Plan(suite.rows(), settings, suite.folder, suite.name)
+    return Plan(suite.rows(), settings, Path() if suite.file is None else suite.file.parent, suite.file)
 
 
 def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = False) -> Outcome:
@@ -34,8 +35,8 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
     """
     artifacts, runs = plan.settings.artifacts, plan.runs()
     store = artifacts.store
-    if plan.suite:
-        store.refer(plan.suite, [run.stale_run or run.run for run in runs], anew=not partial)
+    if plan.suite is not None:
+        store.refer(artifacts.reference_of(plan.suite), [run.stale_run or run.run for run in runs], anew=not partial)
     if plan.settings.retry_failed:
         for run in runs:
             artifacts.folder(run.run).forget()

@@ -16,6 +16,7 @@ from harness.interface.metric import DegenerateSamples
 from harness.interface.model import Unsupported
 from harness.interface.training import Diverged
 from harness.records.record import Failure, FailureStatus
+from harness.support.guard import shown
 
 _LOG_LINES = 20
 _MAX_LOG_BYTES = 64 * 1024
@@ -33,10 +34,10 @@ _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 def failure_from(stage: str, error: BaseException) -> Failure:
     """Returns what an exception says of a stage that it stopped."""
     if isinstance(error, Unsupported):
-        return Failure(stage=stage, type="Unsupported", message=str(error))
+        return Failure(stage=stage, type="Unsupported", message=shown(error, str))
     name, text = type(error).__name__, "".join(traceback.format_exception(error))
     # torch's allocator for the CPU raises a RuntimeError that only its text tells apart
-    no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in shown(error, str)
     status: FailureStatus = "failed"
     if isinstance(error, Diverged):
         status = "diverged"
@@ -44,7 +45,7 @@ def failure_from(stage: str, error: BaseException) -> Failure:
         status = "degenerate"
     elif no_memory or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         status = "out-of-memory"
-    return Failure(stage=stage, type=name, message=str(error) or name, traceback=text, status=status)
+    return Failure(stage=stage, type=name, message=shown(error, str) or name, traceback=text, status=status)
 
 
 def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:

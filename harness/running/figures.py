@@ -29,6 +29,7 @@ from harness.report.charts import FORMATS, differing, remove_picture, stated_mar
 from harness.report.pages import REAL, folder_of, picture_names, sampled_record
 from harness.support.checkpoint import load_weights
 from harness.support.environment import on_threads
+from harness.support.guard import describe_error, guarded, shown
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
@@ -85,11 +86,13 @@ class FigureMaker:
                 if not again and stated_mark(stem) == mark:
                     drawn.kept.append(stem)
                     continue
-                if (picture := make()) is None:
+                with guarded(f"figure {name!r}"):
+                    picture = make()
+                if picture is None:
                     raise ValueError("there is nothing to draw")
                 drawn.written.extend(write_picture(picture, stem, mark, self.formats))
             except Exception as error:  # somebody else's code: whatever it raises leaves out this picture alone
-                reason = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+                reason = shown(error, str) if isinstance(error, ValueError | OSError) else describe_error(error)
                 drawn.left_out[label or REAL, dataset] = " ".join(reason.split())
                 drawn.removed.extend(remove_picture(stem) if stated_mark(stem) != mark else [])
         return drawn
@@ -106,9 +109,10 @@ class FigureMaker:
     def _of_records(self, name: str, target: _Target) -> Iterator[tuple[Path, Any]]:
         for dataset in self.leaderboard.datasets:
             try:
-                picture = target(self.leaderboard, dataset)
+                with guarded(f"figure {name!r}"):
+                    picture = target(self.leaderboard, dataset)
             except Exception as error:  # somebody else's code
-                raise ValueError(f"figure {name!r} on {dataset}: {type(error).__name__}: {error}") from error
+                raise ValueError(f"figure {name!r} on {dataset}: {describe_error(error)}") from error
             if picture is not None:
                 yield self._stem(name, slug(dataset)), picture
 

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from harness.records.database import insert
 from harness.records.database import leases as _leases
-from harness.records.store import Store, StoreError
+from harness.records.store import Artifacts, Store, StoreError
 from harness.support.limits import seconds_of_variable
 
 
@@ -160,6 +160,28 @@ class Leases:
         seconds += min(max(0.0, now - looked_at), self.seconds / 2)
         self._watches[name] = (row, now, seconds)
         return seconds >= self.seconds
+
+
+def remove_runs(artifacts: Artifacts, runs: Iterable[str]) -> list[str]:
+    """Removes those of some runs here that nobody works on and no suite refers to by now; returns them.
+
+    A record stays if it is of another folder's training of the same run: several may share the store.
+    """
+    store, removed = artifacts.store, list[str]()
+    leases = Leases(store)
+    try:
+        ours = [run for run in runs if leases.try_acquire(run)]
+        wanted = set[str]().union(*store.references().values())
+        for run in (run for run in ours if run not in wanted and run not in leases.beat()):
+            folder = artifacts.folder(run)
+            if not folder.is_held():
+                if folder.is_told_by(store.get(run)):
+                    store.delete([run])
+                folder.remove()
+                removed.append(run)
+    finally:
+        leases.release_all()
+    return removed
 
 
 def _find(connection: sa.Connection, name: str) -> Holder | None:

@@ -77,13 +77,13 @@ class PlannedRun:
 
 
 class Plan:
-    """What there is to do for rows, and for the suite that refers to their runs, if they are of one.
+    """What there is to do for rows, and the file of the suite that refers to their runs, if they are of one.
 
     What cannot be is a ValueError, unknown names before anything is loaded; each dataset and metric is loaded once.
     Names such as ``my_model.py:KDE`` are relative to ``code_folder``.
     """
 
-    def __init__(self, rows: Sequence[Row], settings: Settings, code_folder: Path, suite: str = "") -> None:
+    def __init__(self, rows: Sequence[Row], settings: Settings, code_folder: Path, suite: Path | None = None) -> None:
         self.settings, self.suite, self.plugins = settings, suite, plugin_manager(settings.blocked).at(code_folder)
         self._metric: Callable[[str], Metric] = cache(partial(loading.load_metric, self.plugins))
         folder = DataFolder.resolve(settings.data)

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,14 +20,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
 from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
-from harness.interface.executor import INTERRUPTED, NO_SPACE, Job, Stage
+from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
 from harness.interface.metric import Evaluation, Metric
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
@@ -38,28 +39,39 @@ from harness.running.failures import failure_from
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
-from harness.support.names import heading
+from harness.support.names import heading, redact
 from harness.support.randomness import derive_seed
 
 log = logging.getLogger("harness")
 
+_LOCK_SECONDS = 60.0  # a child whose coordinator was killed is gone long before
 CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
 
 
 def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
     """Does a job in this process, alone on its run, and returns the exit status that its executor passes on.
 
+    First it forgets what opens a store: no code of a plugin is to see it.
+
     Args:
         job: what is to be done.
         should_stop: asked again and again; once it says so, the state is saved, and the job ends.
 
     Returns:
-        0, ``INTERRUPTED`` or ``NO_SPACE``.
+        0, ``INTERRUPTED``, also where another process works on the run all the time, or ``NO_SPACE``.
 
     Raises:
         OSError: the run's folder cannot be used, for another reason than a lack of space.
     """
-    with FileLock(str(RunFolder(job.folder).lock)):
+    for name in STORE_SECRETS:
+        os.environ.pop(name, None)
+    sys.argv = [redact(argument) for argument in sys.argv]
+    try:
+        held = FileLock(str(RunFolder(job.folder).lock)).acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        log.warning("another process works on this run, for more than %g s: left to it", _LOCK_SECONDS)
+        return INTERRUPTED
+    with held:
         try:
             _execute(job, should_stop)
         except Interrupted as error:
@@ -119,11 +131,12 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
 
 
 def _failure_logged(stage: str, error: Exception) -> Failure:
+    failure = failure_from(stage, error)
     if isinstance(error, Unsupported):
-        log.info("skipped: %s", error)
+        log.info("skipped: %s", failure.message)
     else:
-        log.exception("%s failed", stage)
-    return failure_from(stage, error)
+        log.error("%s failed\n%s", stage, failure.traceback)
+    return failure
 
 
 def _is_trained(folder: RunFolder) -> bool:

@@ -17,7 +17,7 @@ from harness.support.limits import Limits
 from harness.support.names import did_you_mean
 from harness.support.words import what_is_wrong
 
-_NOT_IN_FILE = ("name", "checkpoint", "folder")
+_NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
@@ -119,7 +119,7 @@ class Suite(BaseModel):
     """The rows of the boards."""
     checkpoint: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
     name: SkipJsonSchema[str] = Field(default="", exclude=True)
-    folder: SkipJsonSchema[Path] = Field(default=Path(), exclude=True)
+    file: SkipJsonSchema[Path | None] = Field(default=None, exclude=True)
 
     @property
     def limits(self) -> Limits:
@@ -143,7 +143,7 @@ class Suite(BaseModel):
     def read(cls, path: Path) -> Suite:
         """Reads a suite from a TOML file; its name is the file's."""
         content = read_toml(path, "suite", SuiteError)
-        return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"folder": path.parent})
+        return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"file": path})
 
     @classmethod
     def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
@@ -256,7 +256,7 @@ class Suite(BaseModel):
                 table["hyperparameters"][key] = value
                 table["grid"].pop(key, None)
         changed = self.parse(content, name=self.name, source=source)
-        return changed.model_copy(update={"checkpoint": self.checkpoint, "folder": self.folder})
+        return changed.model_copy(update={"checkpoint": self.checkpoint, "file": self.file})
 
 
 def _keys(suite: type[Suite]) -> list[str]:

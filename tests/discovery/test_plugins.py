@@ -103,10 +103,22 @@ def test_a_string_target_is_not_imported_by_discovery(install_plugin):
     [
         ('raise RuntimeError("no licence")', "import of 'aa_bad' failed: RuntimeError: no licence"),
         ("import sys; sys.exit(3)", "import of 'aa_bad' failed: it called sys.exit(3)"),
+        ("import os; os._exit(0)", "import of 'aa_bad' failed: it called os._exit(0)"),
+        ("raise KeyboardInterrupt", "import of 'aa_bad' failed: it raised KeyboardInterrupt"),
+        (
+            """
+            class Mute(Exception):
+                def __str__(self):
+                    raise RuntimeError
+
+            raise Mute
+            """,
+            "import of 'aa_bad' failed: Mute: <Mute whose str() raises>",
+        ),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("def broken(:", "import of 'aa_bad' failed: SyntaxError"),
     ],
-    ids=["raises", "exits", "lacks a dependency", "does not parse"],
+    ids=["raises", "exits", "ends at once", "interrupts", "cannot be told", "lacks a dependency", "does not parse"],
 )
 def test_a_plugin_that_fails_to_import_is_reported_with_its_traceback(install_bad, text, message):
     problem = problem_of(install_bad(text), "aa-bad")
@@ -157,6 +169,11 @@ def test_a_plugin_without_any_hook_is_reported(install_bad):
     [
         ('raise OSError("no disk")', "register_models() failed: OSError: no disk"),
         ("import sys; sys.exit()", "register_models() failed: it called sys.exit(None)"),
+        ("import os; os._exit(0)", "register_models() failed: it called os._exit(0)"),
+        (
+            "return [type('Mute', (), {'__repr__': lambda self: 1 / 0})()]",
+            "register_models() returned <Mute whose repr() raises>, which is not a harness.ModelEntry",
+        ),
         ('yield ModelEntry("early", Thing); raise OSError("late")', "register_models() failed: OSError: late"),
         ('return "kde"', "register_models() returned 'kde', not a list of model entries"),
         ("return {'kde': Thing}", "register_models() returned {'kde': <class 'aa_bad.Thing'>}, not a list of model"),
@@ -165,7 +182,19 @@ def test_a_plugin_without_any_hook_is_reported(install_bad):
         ('return [DatasetEntry("kde", Thing)]', "which is not a harness.ModelEntry"),
         ('return [ModelEntry("Bad Name", Thing)]', "register_models() failed: EntryError: model name 'Bad Name' is"),
     ],
-    ids=["raises", "exits", "raises half-way", "text", "mapping", "nothing", "integers", "other kind", "bad name"],
+    ids=[
+        "raises",
+        "exits",
+        "ends at once",
+        "cannot be shown",
+        "half-way",
+        "text",
+        "mapping",
+        "nothing",
+        "integers",
+        "other kind",
+        "bad name",
+    ],
 )
 def test_a_hook_that_answers_nonsense_is_reported(install_bad, body, message):
     assert message in problem_of(install_bad(registering(body)), "aa-bad").message
@@ -490,3 +519,42 @@ def test_a_metric_on_a_board_that_cannot_be_a_files_name_is_refused_before_anyth
     install_plugin("harness-ink", {"harness_ink.py": text}, entry_points={"ink": "harness_ink"})
     with pytest.raises(ValueError, match="metric 'ink': board 'light show' is not made of lower-case words"):
         load_metric(PluginManager(), "ink")
+
+
+@pytest.mark.parametrize("act", ["sys.exit(0)", "os._exit(0)"])
+def test_a_loader_that_ends_the_process_is_a_mistake_that_names_it(install_plugin, command_line, tmp_path, act):
+    code = f"""
+    import os, sys, harness
+    def load(folder):
+        {act}
+    @harness.hookimpl
+    def register_datasets():
+        return [harness.DatasetEntry("leaves", load)]
+    """
+    install_plugin("harness-leaves", {"harness_leaves.py": code}, entry_points={"leaves": "harness_leaves"})
+    suite = tmp_path / "s.toml"
+    suite.write_text(
+        'title = "T"\ndatasets = ["leaves"]\nmetrics = ["nll"]\nseeds = [0]\n[[models]]\nname = "uniform"\n'
+    )
+    answer = command_line("--artifacts", tmp_path / "a", "run", suite)
+    assert answer.complaint == f"error: dataset 'leaves': harness_leaves:load failed: it called {act}"
+
+
+def test_code_of_a_plugin_that_ends_the_process_ends_no_command_in_silence(command_line, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.suites.suite.Suite.read", lambda path: sys.exit(0))
+    assert command_line("--artifacts", tmp_path, "run", "any").complaint == "error: it called sys.exit(0)"
+
+
+def test_what_a_plugin_prints_at_import_is_no_part_of_a_commands_output(install_plugin, command_line):
+    code = "import harness\nprint('hello')\n@harness.hookimpl\ndef register_models(): return []\n"
+    install_plugin("harness-chatty", {"chatty.py": code}, entry_points={"chatty": "chatty"})
+    answer = command_line("list", "executors", "--json")
+    assert [item["name"] for item in answer.json] == ["local"]
+
+
+def test_entry_points_that_are_no_text_are_reported_and_the_others_work(install_plugin):
+    site = install_plugin("harness-bytes", {}, entry_points="")
+    (site / "harness_bytes-0.1.dist-info" / "entry_points.txt").write_bytes(b"[harness]\n\xff = nothing\n")
+    manager = PluginManager()
+    assert problem_of(manager, "harness-bytes").message.startswith("entry_points.txt cannot be read: UnicodeDecode")
+    assert manager.has("dataset", "digits")

@@ -216,3 +216,12 @@ def test_boards_are_written_from_the_store(finished, tmp_path):
 @pytest.mark.parametrize(("name", "why"), [("tinkr", "did you mean 'tinker'"), ("metrics", "is built in")])
 def test_blocking_what_cannot_be_blocked_is_one_line(lab, name, why):
     assert why in lab.harness("-p", f"no:{name}", "list").complaint
+
+
+def test_a_suite_of_the_same_name_in_another_folder_takes_nothing_from_a_suite(lab):
+    lab.done("run", lab.suite(["uniform"], name="a/suite"))
+    lab.done("run", lab.suite(["independent-pixels"], name="b/suite"))
+    before = lab.records()
+    assert lab.done("clean", "--remove", "--json").json["unreferenced"] == []
+    assert lab.records() == before
+    assert all(lab.folder(record).fit() is not None for record in before)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
+from harness.builtin.executors.local import family, kill_all
 from harness.records.store import Artifacts
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
@@ -41,7 +41,7 @@ class Pair:
             return self.processes[index].wait(timeout=60 + 10 * RUNS)
         finally:
             if self.processes[index].poll() is None:
-                os.killpg(self.processes[index].pid, signal.SIGKILL)
+                kill_all(family(self.processes[index].pid))
 
     def finished(self, index):
         """The runs that a coordinator said it finished."""
@@ -105,7 +105,7 @@ def test_killing_one_of_two_loses_nothing(lab, store_url, monkeypatch):
     while not pair.finished(0) and time.monotonic() < deadline:
         time.sleep(0.05)
     done = pair.finished(0) | pair.finished(1)
-    os.killpg(pair.processes[0].pid, signal.SIGKILL)  # with its child and its fork server
+    kill_all(family(pair.processes[0].pid))  # with its child and its fork server
     pair.processes[0].wait()
     assert pair.wait(1) == 0
     records = pair.records()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
+from harness.builtin.executors.local import family, kill_all
 from harness.support.checkpoint import load_state
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
@@ -35,13 +34,13 @@ def slow(monkeypatch):
 def test_a_run_killed_with_all_its_processes_goes_on_to_the_same_figures(lab, slow, uninterrupted):
     suite = lab.suite(MODELS)
     command = [sys.executable, "-c", COMMAND, "--artifacts", str(lab.artifacts), "run", str(suite), "--jobs", "1"]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
     while not lab.training("tilted", step=12):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(family(process.pid))
     process.communicate()
     killed = lab.record("tilted")
     assert (killed.status, lab.folder(killed).fit()) == ("running", None)

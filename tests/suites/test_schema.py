@@ -49,7 +49,7 @@ def test_a_committed_file_names_its_schema_and_follows_it(file):
 
 
 def test_what_is_set_from_the_command_line_is_no_key_of_a_suite():
-    assert {"name", "folder", "checkpoint"}.isdisjoint(schemas()["suite.schema.json"]["properties"])
+    assert {"name", "file", "checkpoint"}.isdisjoint(schemas()["suite.schema.json"]["properties"])
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ is watched: for how long it has worked, and how much memory it and what it start
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +26,11 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
-from harness import INTERRUPTED, Ended, Executor, Handle, Job, Limits, work
+from harness import INTERRUPTED, STORE_SECRETS, Ended, Executor, Handle, Job, Limits, work
 
 # All that is slow to import and that nearly every run needs; an optimizer's first step imports torch._dynamo.
 _PRELOAD = [
@@ -44,6 +48,9 @@ _STACK_SIGNAL, _STACK_SECONDS = signal.SIGUSR1, 0.3
 _GRACE_SECONDS = 5.0
 _WATCH_SECONDS = 0.2
 _SERVER_GONE = 255  # what multiprocessing says then
+_LONGEST_FOLDER = 70  # a socket's address has 104 characters at most, and multiprocessing adds 32 to its folder
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_exit = os._exit  # while code of a plugin runs, a guard stands before it
 
 
 class LocalExecutor(Executor):
@@ -52,7 +59,7 @@ class LocalExecutor(Executor):
     def __init__(self) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
-        with _without_main(), _without_interrupts():
+        with _without_main(), _without_interrupts(), _without_secrets(), _short_addresses():
             forkserver.ensure_running()
 
     def start(self, job: Job) -> Handle:
@@ -83,6 +90,8 @@ class _LocalHandle(Handle):
             self.kill()
             self._process.join(_GRACE_SECONDS)
             code = self._process.exitcode
+        if code is not None:
+            _end_group(self._pid)
         return code
 
     def ended(self) -> Ended | None:
@@ -93,6 +102,7 @@ class _LocalHandle(Handle):
 
     def kill(self) -> None:
         kill_all(family(self._pid))
+        _end_group(self._pid)
 
 
 class Watch:
@@ -144,6 +154,12 @@ def kill_all(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
+def _end_group(pid: int) -> None:
+    """Ends what a child that has ended left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 @contextmanager
 def _without_main() -> Iterator[None]:
     """Keeps a child from importing the caller's main script again: it needs nothing of it."""
@@ -171,7 +187,32 @@ def _without_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
 
 
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Starts the server without what opens a store: a child could read there what its own variables do not have."""
+    taken = {name: os.environ.pop(name) for name in STORE_SECRETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+@contextmanager
+def _short_addresses() -> Iterator[None]:
+    """Lets the server's socket lie elsewhere if the folder for temporary files has too long a name for it."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) > _LONGEST_FOLDER:
+        tempfile.tempdir = next((folder for folder in ("/tmp", "/var/tmp") if os.access(folder, os.W_OK)), before)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> None:
+    os.setpgid(0, 0)
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone: what its children leave behind is the child's own
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     # The server has what the caller had when it started; variables and folder may have changed since.
     os.environ.clear()
     os.environ.update(environment)
@@ -186,9 +227,23 @@ def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
-    status = work(job, should_stop=stop.is_set)
-    if status:
-        os._exit(status)
+    status = 1
+    try:
+        status = work(job, should_stop=stop.is_set)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends the child with all that it started, at once: its threads, which may never end, are not waited for."""
+    kill_all(psutil.Process().children(recursive=True))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    _exit(status)
 
 
 def _watch_parent(stop: threading.Event) -> None:
@@ -199,4 +254,4 @@ def _watch_parent(stop: threading.Event) -> None:
     parent.join()
     stop.set()
     time.sleep(10)
-    os._exit(INTERRUPTED)
+    _leave(INTERRUPTED)

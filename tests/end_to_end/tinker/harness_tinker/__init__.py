@@ -9,6 +9,7 @@ from harness import DatasetEntry, MetricEntry, ModelEntry, hookimpl
 def register_models():
     failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits", "Stubborn", "Crashes"]
     failing += ["Hungry", "Greedy", "Dreams", "Overflows", "Backwards", "Constant", "NotANumber"]
+    failing += ["Lingers", "Drops", "Spies"]
     return [
         ModelEntry("tilted", "harness_tinker.tilted:Tilted", summary="independent pixels, by noisy gradient descent"),
         ModelEntry("edited", "harness_tinker.edited:Edited", summary="independent pixels, whose code the tests edit"),

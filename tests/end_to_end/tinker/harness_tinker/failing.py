@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -118,3 +121,36 @@ class Constant(Tilted):
 class NotANumber(Tilted):
     def sample(self, num_samples):
         return torch.full((num_samples, *self.spec.shape), torch.nan)
+
+
+class Lingers(Tilted):
+    """Leaves behind a thread and processes that would end in ten minutes."""
+
+    def fit(self, data, trainer):
+        super().fit(data, trainer)
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)", os.environ["TINKER_MARK"]]
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+        subprocess.Popen(sleep)
+        subprocess.Popen(sleep, start_new_session=True)
+        subprocess.run(["sh", "-c", 'setsid "$@" & exit', "sh", *sleep], check=True)
+
+
+class Drops(Tilted):
+    """Crashes, and leaves a process behind."""
+
+    def fit(self, data, trainer):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", os.environ["TINKER_MARK"]])
+        ctypes.string_at(0)
+
+
+class Spies(Tilted):
+    """Prints all that a process can know of its environment."""
+
+    def fit(self, data, trainer):
+        super().fit(data, trainer)
+        parent = Path(f"/proc/{os.getppid()}/environ")
+        for file in (Path("/proc/self/environ"), parent):
+            sys.stdout.write(file.read_text() if file.exists() else "")
+        sys.stdout.write(f"{dict(os.environ)} {sys.argv} all that it knows\n")
+        sys.stdout.flush()

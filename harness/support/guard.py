@@ -1,0 +1,150 @@
+"""Somebody else's code in this process: whatever it does is an exception, and what others depend on stays as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Escaped(RuntimeError):
+    """Code of a plugin was about to end the process, or raised what only the process itself may."""
+
+
+class _Exit(BaseException):
+    """Stands for ``os._exit``, so that no ``except Exception`` on its way stops it."""
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Makes ``sys.exit`` and ``os._exit`` in its body an ``Escaped``: a plugin never ends a command, in silence least.
+
+    A process that the body forks ends as it likes.
+    """
+    leave, process = os._exit, os.getpid()
+
+    def end(status: int = 0) -> NoReturn:
+        if os.getpid() != process:
+            leave(status)
+        raise _Exit(f"it called os._exit({status!r})")
+
+    os._exit = end
+    try:
+        yield
+    except (_Exit, SystemExit) as error:
+        raise Escaped(describe_error(error)) from error
+    finally:
+        os._exit = leave
+
+
+@contextmanager
+def guarded(who: str) -> Iterator[None]:
+    """Runs code of a plugin: what it raises is an Exception, what it prints no part of a command's output.
+
+    Beyond ``no_exit``: a KeyboardInterrupt counts only if Ctrl-C was pressed. Working folder and global settings are
+    put back. ``who`` is named in warnings.
+    """
+    pressed, before, folder = False, signal.getsignal(signal.SIGINT), Path.cwd()
+    can_listen = threading.current_thread() is threading.main_thread() and callable(before)
+
+    def note(*arguments: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        if callable(before):
+            before(*arguments)
+
+    if can_listen:
+        signal.signal(signal.SIGINT, note)
+    try:
+        with no_exit(), undisturbed(who), contextlib.redirect_stdout(sys.stderr):
+            yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if pressed:
+            raise
+        raise Escaped(describe_error(error)) from error
+    finally:
+        if can_listen:
+            signal.signal(signal.SIGINT, before)
+        os.chdir(folder)
+
+
+@contextmanager
+def undisturbed(who: str) -> Iterator[None]:
+    """Puts torch's global settings and all global random numbers back after its body, and says what was changed."""
+    torch = sys.modules.get("torch")
+    before = {} if torch is None else {name: get() for name, (get, _, _) in _settings(torch).items()}
+    states = [] if torch is None else _random_states(torch)
+    try:
+        yield
+    finally:
+        for put, state in states:
+            put(state)
+        if (loaded := torch or sys.modules.get("torch")) is not None:
+            for name, (get, put, fresh) in _settings(loaded).items():
+                if (value := get()) != (was := before.get(name, value if fresh is None else fresh)):
+                    put(was)
+                    told = "%s changed torch's %s from %s to %s, for others too: it was put back"
+                    logging.getLogger("harness").warning(told, who, name, was, value)
+
+
+def _settings(torch: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], object], Any]]:
+    """Returns what figures depend on: how each is read, how it is set, and what it is in a fresh process."""
+    cpu = torch.device("cpu")
+    found = {
+        "default dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+        "default device": (
+            torch.get_default_device,
+            lambda device: torch.set_default_device(None if device == cpu else device),
+            cpu,
+        ),
+        "gradients": (torch.is_grad_enabled, torch.set_grad_enabled, True),
+        "number of threads": (torch.get_num_threads, torch.set_num_threads, None),
+        "deterministic algorithms": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
+        "precision of products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, None),
+        "anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+        "autocast": (partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"), False),
+    }
+    for flag in ("cudnn.benchmark", "cudnn.deterministic", "cudnn.enabled", "mkldnn.enabled"):
+        module, _, name = flag.partition(".")
+        backend = getattr(torch.backends, module)
+        found[flag] = (partial(getattr, backend, name), partial(setattr, backend, name), None)
+    return found
+
+
+def _random_states(torch: Any) -> list[tuple[Callable[[Any], object], Any]]:
+    import numpy as np
+
+    return [
+        (torch.set_rng_state, torch.get_rng_state()),
+        (random.setstate, random.getstate()),
+        (np.random.set_state, np.random.get_state()),
+    ]
+
+
+def describe_error(error: BaseException) -> str:
+    """Returns an exception in one line, whatever its ``str`` does; an attempt to end the process in words."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({shown(error.code)})"
+    if isinstance(error, Escaped | _Exit):
+        return str(error)
+    said = f"{type(error).__name__}: {shown(error, str)}"
+    return said if isinstance(error, Exception) else f"it raised {said}".removesuffix(": ")
+
+
+def shown(value: object, how: Callable[[Any], str] = repr) -> str:
+    """Returns a value as text, also where its own ``repr`` or ``str`` raises."""
+    try:
+        return how(value)
+    except BaseException:
+        return f"<{type(value).__name__} whose {how.__name__}() raises>"
