@@ -178,16 +178,14 @@ class SamplerCall(Contender):
     def finish(self) -> None:
         """Confirms more images where few were timed, for the budget at most, then looks at memory and operations."""
         start, number = time.perf_counter(), 0
-        while self._is_unsure() and time.perf_counter() - start < self.profile.budget_seconds:
+        while (found := self.certificate) is not None and found.holds and found.entries < _CERTIFIED_ENTRIES:
+            if self.problem is not None or time.perf_counter() - start >= self.profile.budget_seconds:
+                break
             number -= 1
             self._timed(number, 1, time.perf_counter)
         if self.problem is None:
             with suppress(Exception):  # a model that cannot be copied or watched still has its time
                 self._look()
-
-    def _is_unsure(self) -> bool:
-        found = self.certificate if self.problem is None else None
-        return found is not None and found.holds and found.entries < _CERTIFIED_ENTRIES
 
     def _look(self) -> None:
         model = self.model
