@@ -104,8 +104,7 @@ def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
     """Returns what is to be audited, and the arguments that say so again."""
-    from harness.auditing.spaces import describe
-    from harness.auditing.subject import Subject
+    from harness.auditing.subject import Subject, describe
     from harness.discovery.loading import origin_of
     from harness.interface.model import Unsupported
 

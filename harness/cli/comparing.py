@@ -179,13 +179,8 @@ def _store_source(options: Context) -> Source:
 
 def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:
     sides = {
-        letter: {
-            "label": side.row.label,
-            "model": side.row.model,
-            "source": side.source,
-            "runs": [record.run for record in side.row.records],
-        }
-        for letter, side in (("a", a), ("b", b))
+        letter: {"label": row.label, "model": row.model, "source": source, "runs": [it.run for it in row.records]}
+        for letter, (row, source) in (("a", a), ("b", b))
     }
     refused = [{"metric": metric, "reason": reason} for metric, reason in result.refused.items()]
     differences = [asdict(difference) for difference in result.differences]
