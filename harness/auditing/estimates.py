@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import index_of
-from harness.auditing.subject import Specimen
+from harness.auditing.subject import Specimen, index_of
 from harness.auditing.trial import NotApplicable, Note
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound

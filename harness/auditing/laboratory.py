@@ -10,8 +10,22 @@ from types import UnionType
 
 import torch
 
-from harness.auditing.spaces import FULL, LARGER, LARGEST, SMALL, WIDE, KnownDistribution, describe, num_images
-from harness.auditing.subject import Specimen, State, Subject, dtype_of, needs_fit, probe
+from harness.auditing.subject import (
+    FULL,
+    LARGER,
+    LARGEST,
+    SMALL,
+    WIDE,
+    KnownDistribution,
+    Specimen,
+    State,
+    Subject,
+    describe,
+    dtype_of,
+    needs_fit,
+    num_images,
+    probe,
+)
 from harness.auditing.trial import NotApplicable
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import ImportanceWeighted, Model, Unsupported

@@ -172,7 +172,12 @@ def _parameters(row: BoardRow) -> Cell | None:
     """Parameters that sampling uses / that are trained; one number where they are equal or only one is known."""
     sampling, training = row.training["parameters_sampling"], row.training["parameters_training"]
     known = list(dict.fromkeys(numbers.count(value) for value in (sampling, training) if value is not None))
-    return Cell(text=" / ".join(known), more={"_sampling": sampling, "_training": training}) if known else None
+    sizes = {"_sampling": _whole(sampling), "_training": _whole(training)}
+    return Cell(text=" / ".join(known), more=sizes) if known else None
+
+
+def _whole(value: float | None) -> int | None:
+    return int(value) if value is not None and abs(value) <= 2**53 and value == int(value) else None
 
 
 def _trained(name: str, row: BoardRow) -> Cell:

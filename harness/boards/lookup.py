@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from harness.boards.comparison import NotComparable
 from harness.boards.figures import PerImage
@@ -35,8 +36,7 @@ class Source:
         return cls(name, [row for row in rows if row.records], archive.records, archive.per_image)
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One of the two: a row, and where it was found. A single run is a row whose label is the run's name."""
 
     row: BoardRow
@@ -59,6 +59,9 @@ def find_pair(
     of_a, of_b = _only(a, found_a), _only(b, found_b)
     if pairs := [(side, of_b[name]) for name, side in of_a.items() if name in of_b]:
         return pairs
+    same = [(a, b) for a in of_a.values() for b in of_b.values() if a.row.dataset_digests == b.row.dataset_digests]
+    if same:
+        return same
     datasets_a, datasets_b = (", ".join(map(repr, sides)) for sides in (of_a, of_b))
     raise NotComparable(f"{a!r} is scored on {datasets_a}, {b!r} on {datasets_b}: different data do not compare")
 
@@ -84,10 +87,7 @@ def _find(name: str, sources: Sequence[Source], dataset: str | None) -> list[Sid
     ways = (
         [*_runs(sources, lambda run: run == name), *(side for side in rows if side.row.label == name)],
         [side for side in rows if side.row.model == name],
-        [
-            *_runs(sources, lambda run: run.startswith(name)),
-            *(side for side in rows if side.row.label.startswith(name)),
-        ],
+        [*_runs(sources, lambda run: run.startswith(name)), *(it for it in rows if it.row.label.startswith(name))],
     )
     found = next((sides for sides in ways if sides), [])
     if found:

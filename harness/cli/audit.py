@@ -104,8 +104,7 @@ def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
     """Returns what is to be audited, and the arguments that say so again."""
-    from harness.auditing.spaces import describe
-    from harness.auditing.subject import Subject
+    from harness.auditing.subject import Subject, describe
     from harness.discovery.loading import origin_of
     from harness.interface.model import Unsupported
 
@@ -244,8 +243,10 @@ def code_images(
 
 def _find_trained(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
     """Returns the one trained run that is meant."""
+    from harness.interface.spec import known_as
     from harness.records.record import VALID_PREFIX
 
+    dataset = dataset and known_as(dataset)
     store, folder = options.artifacts.store, options.artifacts.folder
     referred = None if suite is None else store.references().get(read_suite(suite).name, set())
     records = [

@@ -54,10 +54,10 @@ def leaderboard(
             pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
             what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
             fail(f"{what}; 'harness leaderboard {path}' rewrites it")
-        typer.echo(f"{target}: the boards are what {RECORDS_FILE} gives")
+        echo(f"{target}: the boards are what {RECORDS_FILE} gives")
     elif board is not None or format_name is not None:
         for name in boards.boards if board is None else (board,):
-            typer.echo(render_board(boards, name, format_name or "markdown"))
+            echo(render_board(boards, name, format_name or "markdown"))
     else:
         written = write_boards(boards, target)
         if json:
@@ -65,8 +65,8 @@ def leaderboard(
             return
         for file in written:
             if file.suffix == ".md":
-                typer.echo(file.read_text(encoding="utf-8"))
-        typer.echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+                echo(file.read_text(encoding="utf-8"))
+        echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
 
 
 def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, bool]:
@@ -110,7 +110,7 @@ def export(
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
     for file in write_archive(archive, folder):
-        typer.echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
+        echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and QUALITY in scored):
         from harness.boards.leaderboard import Leaderboard
@@ -125,9 +125,8 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     from harness.running.coordinator import plan_suite
 
     planned = plan_suite(suite, options.settings()).runs()
-    keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
-    return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)
+    return collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
 
 
 def figure(
@@ -158,7 +157,7 @@ def figure(
     path = suite_path(target)
     if not path.exists() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
         for file in _figure_of_model(options, name, target, (channels, size, size, levels), output, wanted):
-            typer.echo(str(file))
+            echo(str(file))
         return
     boards, _ = read_leaderboard(options, path, from_store=from_store)
     maker = _maker_of(options, boards, Path(output or path.with_suffix("")), path.parent, wanted)
@@ -167,7 +166,7 @@ def figure(
     elif differing := maker.check(name):
         fail(f"{', '.join(differing)} in {maker.folder}: not what the records give; without --check they are drawn")
     else:
-        typer.echo(f"{maker.folder}: the figure {name} is what the records give")
+        echo(f"{maker.folder}: the figure {name} is what the records give")
 
 
 def _figure_of_model(
@@ -205,7 +204,7 @@ def _maker_of(
 def _say(drawn: Drawn, name: str, folder: Path) -> None:
     """Says what became of a figure."""
     removed = f", {len(drawn.removed)} files of other trainings removed" if drawn.removed else ""
-    typer.echo(
+    echo(
         f"{folder}: {name}: {len(drawn.written)} files written, {len(drawn.kept)} pictures up to date, "
         f"{len(drawn.left_out)} left out{removed}"
     )

@@ -43,9 +43,11 @@ def compare(
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
     from harness.boards.comparison import NotComparable, compare_rows
     from harness.boards.lookup import NotFound, find_pair
+    from harness.interface.spec import known_as
 
     options: Context = context.obj
     metrics = [name.strip() for item in metric for name in item.split(",") if name.strip()]
+    dataset = dataset and known_as(dataset)
     (own_a, name_a), (own_b, name_b) = _split(a), _split(b)
     sources = _suite_sources(options, suite, from_store=from_store)
     try:
@@ -177,13 +179,8 @@ def _store_source(options: Context) -> Source:
 
 def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:
     sides = {
-        letter: {
-            "label": side.row.label,
-            "model": side.row.model,
-            "source": side.source,
-            "runs": [record.run for record in side.row.records],
-        }
-        for letter, side in (("a", a), ("b", b))
+        letter: {"label": row.label, "model": row.model, "source": source, "runs": [it.run for it in row.records]}
+        for letter, (row, source) in (("a", a), ("b", b))
     }
     refused = [{"metric": metric, "reason": reason} for metric, reason in result.refused.items()]
     differences = [asdict(difference) for difference in result.differences]

@@ -58,6 +58,7 @@ class Context:
         from harness.interface.data_folder import DataFolder
 
         plugins = self.plugins if run is None else self.plugins_of(run)
+        name = name if run is None else self.artifacts.folder(run).dataset() or name
         return load_dataset(plugins, name, DataFolder.resolve(self.data))
 
     @cached_property
@@ -194,4 +195,4 @@ def fail(message: str) -> NoReturn:
 def complain(message: str) -> None:
     """Prints one line on standard error."""
     first, *_ = message.strip().splitlines() or [""]
-    echo(f"error: {first}", err=True)
+    echo(f"error: {first[:2000]}", err=True)

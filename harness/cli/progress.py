@@ -18,17 +18,10 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self.bars = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=24),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[note]}"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        done, times = progress.MofNCompleteColumn(), (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+        columns = ("{task.description}", progress.BarColumn(bar_width=24), done, "{task.fields[note]}", *times)
+        silent = not self._console.is_terminal
+        self.bars = progress.Progress(*columns, console=self._console, transient=True, disable=silent)
         self._tasks: dict[str, progress.TaskID] = {}
         self._phase: progress.TaskID | None = None
         self._done = self._total = 0

@@ -240,7 +240,7 @@ def show(
     folder = options.artifacts.folder(record.run)
     if lines and folder.log.exists():
         tail = folder.log.read_text(errors="replace").splitlines()[-lines:]
-        echo(f"\n{folder.log}:\n" + "\n".join(f"  {line}" for line in tail))
+        echo(f"\n{folder.log}:\n" + "\n".join(f"  {line[:1000]}" for line in tail))
 
 
 def _cells(score: ScoreRecord) -> list[str]:

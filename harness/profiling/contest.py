@@ -20,9 +20,10 @@ from torch import Tensor
 from harness.interface.model import Autoregressive, Model, Unsupported
 from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
+from harness.profiling.flops import count_flops
 from harness.profiling.measurement import RASTER, CertificateCounts
 from harness.profiling.profile import GenerationProfile
-from harness.profiling.resources import count_flops, random_images, state_bytes, working_memory
+from harness.profiling.resources import random_images, state_bytes, working_memory
 from harness.profiling.timing import Clock, default_sampler
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -177,23 +178,23 @@ class SamplerCall(Contender):
     def finish(self) -> None:
         """Confirms more images where few were timed, for the budget at most, then looks at memory and operations."""
         start, number = time.perf_counter(), 0
-        while self._is_unsure() and time.perf_counter() - start < self.profile.budget_seconds:
+        while (found := self.certificate) is not None and found.holds and found.entries < _CERTIFIED_ENTRIES:
+            if self.problem is not None or time.perf_counter() - start >= self.profile.budget_seconds:
+                break
             number -= 1
             self._timed(number, 1, time.perf_counter)
         if self.problem is None:
             with suppress(Exception):  # a model that cannot be copied or watched still has its time
                 self._look()
 
-    def _is_unsure(self) -> bool:
-        found = self.certificate if self.problem is None else None
-        return found is not None and found.holds and found.entries < _CERTIFIED_ENTRIES
-
     def _look(self) -> None:
         model = self.model
         if self.forward is not None:
             zeros = torch.zeros(1, *model.spec.shape, dtype=torch.uint8, device=model.device)
             conditional_logits = self.forward.model.conditional_logits
-            self.taken["forward_flops"] = count_flops(lambda: conditional_logits(zeros)) * self.batch_size
+            flops = count_flops(lambda: conditional_logits(zeros))
+            if not flops.not_counted:
+                self.taken["forward_flops"] = flops * self.batch_size
         copied = copy.deepcopy(model)  # a sampler that is cut off may leave its caches behind
         sampler: Callable[..., Tensor] = copied.samplers()[self.name]
         if self.part is not None and isinstance(copied, Autoregressive):

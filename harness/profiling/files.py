@@ -156,7 +156,14 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
         title = f"{height}x{width}x{channels}, {levels} levels, batch {batch_size}"
         parts.append(Section(title, "", table, notes))
     if tables.scalings:
-        growth = _table(map(_growth_cells, tables.scalings), "model", "sampler", "sizes", _LAW, "depth")
+        growths = [
+            {
+                "model": found.label, "sampler": found.sampler, "batch": str(found.batch_size),
+                "sizes": " ".join(map(str, found.sizes)), _LAW: str(found.seconds), "depth": _cell(found.depth, str),
+            }
+            for found in tables.scalings
+        ]  # fmt: skip
+        growth = _table(growths, "model", "sampler", "sizes", _LAW, "depth")
         parts.append(Section("Growth with the number of pixels", "", growth))
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     shown_pictures = tuple(Picture("seconds of a call against pixels", name) for name in pictures)
@@ -231,13 +238,6 @@ def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
         "of the GEMM peak": _cell(item.gemm_fraction, lambda part: f"{100 * part:.2g} %"),
         "growth": _cell(scaling and scaling.seconds, str), "bits/dim": _bits(item),
         "certificate": _certificate(item),
-    }  # fmt: skip
-
-
-def _growth_cells(found: Scaling) -> dict[str, str]:
-    return {
-        "model": found.label, "sampler": found.sampler, "batch": str(found.batch_size),
-        "sizes": " ".join(map(str, found.sizes)), _LAW: str(found.seconds), "depth": _cell(found.depth, str),
     }  # fmt: skip
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any, Literal, get_args
+from functools import lru_cache, partial
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from harness.interface.spec import RunSpec, ScoreKind
-from harness.support.names import BOARD_NAME, digest_of, heading
+from harness.interface.spec import RunSpec, ScoreKind, known_as
+from harness.support.names import BOARD_NAME, digest_of, heading, in_texts
 from harness.support.words import what_is_wrong
 
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
@@ -21,9 +21,16 @@ ScoreStatus = Literal["done", "skipped"] | FailureStatus
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
+# What a figure and its square can be, and a count that every table takes: a record may come from anywhere.
+Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[int, Field(ge=1, le=2**20)]
+
 RECORD_VERSION = 1
 VALID_PREFIX = "valid--"  # of a figure on the validation split
 OTHER = "other"  # the board of a metric that says none
+MOST = 20_000  # characters of a text
+_LONGEST = {"message": 2_000, "reason": 2_000}
 
 # Board and header of the metrics that records name which were written before metrics said theirs. No header: the name.
 _METRICS = (
@@ -62,7 +69,24 @@ def known_board(metric: str) -> str | None:
 
 
 class _Value(BaseModel):
+    """Plugins make the texts in it: lone surrogates, which no file and no database takes, are spelled out, and what is
+    too long is cut. What was read from JSON text has been through this.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _can_be_stored(self, info: ValidationInfo) -> Self:
+        if info.mode == "python":
+            for name, value in vars(self).items():
+                vars(self)[name] = in_texts(value, partial(_storable, most=_LONGEST.get(name, MOST)))
+        return self
+
+
+def _storable(text: str, most: int = MOST) -> str:
+    if len(text) > most:
+        text = f"{text[: most // 2]} [{len(text) - most:,} characters left out] {text[-most // 2 :]}"
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Failure(_Value):
@@ -82,23 +106,17 @@ class Failure(_Value):
         """Whether somebody ended the process from outside: then the same command goes on from the saved state."""
         return self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
 
-    @field_validator("message", "traceback", "stack", "log", mode="before")
-    @classmethod
-    def _is_unicode(cls, value: Any) -> Any:
-        """Undecodable file names put lone surrogates into messages, which no database takes."""
-        return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
-
 
 class FitRecord(_Value):
     """What came out of a training; see ``harness.interface.training.FitSummary``."""
 
-    steps: int
-    epochs: float
-    seconds: float
+    steps: Count
+    epochs: Number
+    seconds: Number
     checkpoint: str
-    valid_score: FiniteFloat | None = None
-    valid_step: int | None = None
-    calibrated_steps: int | None = None
+    valid_score: Number | None = None
+    valid_step: Count | None = None
+    calibrated_steps: Count | None = None
     weights_sha256: str
 
 
@@ -119,16 +137,16 @@ class ScoreRecord(_Value):
     stage: Literal["quality", "cost", "speed"] = "quality"
     unit: str = ""
     higher_is_better: bool = False
-    value: FiniteFloat | None = None
-    standard_error: FiniteFloat | None = None
+    value: Number | None = None
+    standard_error: Number | None = None
     kind: ScoreKind | None = None
-    num_images: int | None = None
+    num_images: Count | None = None
     per_image: str | None = None
     protocol: dict[str, str] = Field(default_factory=dict)
-    details: dict[str, FiniteFloat] = Field(default_factory=dict)
+    details: dict[str, Number] = Field(default_factory=dict)
     fingerprint: str = ""
     hardware: str = ""
-    seconds: float | None = None
+    seconds: Number | None = None
     failure: Failure | None = None
 
     @model_validator(mode="before")
@@ -164,14 +182,14 @@ class RunRecord(_Value):
     code: str
     dataset_digest: str
     split_protocol: str = ""
-    num_images: dict[str, int] = Field(default_factory=dict)
-    image_shape: tuple[int, int, int, int] | None = None
+    num_images: dict[str, Count] = Field(default_factory=dict)
+    image_shape: tuple[Size, Size, Size, Annotated[int, Field(ge=2, le=256)]] | None = None
     status: RunStatus
     fit: FitRecord | None = None
     scores: dict[str, ScoreRecord] = Field(default_factory=dict)
     failure: Failure | None = None
     reason: str | None = None
-    configurations_tried: int = 1
+    configurations_tried: Size = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
 
@@ -194,7 +212,8 @@ def first_problem(error: ValidationError) -> str:
 
 def identity_of(spec: RunSpec) -> str:
     """Returns the digest of what determines a training as asked for: all of the spec but metrics and device."""
-    return digest_of(spec.model_dump(mode="json", exclude={"metrics", "device"}))
+    content = spec.model_dump(mode="json", exclude={"metrics", "device"})
+    return digest_of({**content, "dataset": known_as(spec.dataset)})
 
 
 def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> int | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, PngImagePlugin
 
 from harness.support.files import write_atomically
+from harness.support.names import in_texts, printable
 
 if TYPE_CHECKING:
     import altair
@@ -57,6 +58,7 @@ def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
     own = content.get("config", {})
     styled = {name: {**value, **own.get(name, {})} for name, value in _THEME.items() if isinstance(value, dict)}
     content["config"] = {**_THEME, **own, **styled}
+    content = in_texts(content, printable)
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 

@@ -17,6 +17,7 @@ from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED, to_markdown
 from harness.report.pages import FIGURES, FOLDER, board_page, figures_page
 from harness.support.files import write_atomically
+from harness.support.names import printable
 
 _COMMITTED = {"md": "markdown", "csv": "csv"}
 # The wide forms are read as the others where texts are Chinese or Japanese.
@@ -39,7 +40,7 @@ def to_csv(frames: Iterable[pd.DataFrame]) -> str:
 
 
 def _csv_text(value: Any) -> Any:
-    text = " ".join(value.split()) if isinstance(value, str) else value
+    text = printable(" ".join(value.split())) if isinstance(value, str) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.table import Table
 from harness.report.grid import grid_of
+from harness.support.names import printable
 
 _LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})
 """What a paper says in its text."""
@@ -31,7 +32,7 @@ _TABLE = r"""\begin{{table}}
 
 def escape(text: str) -> str:
     """Returns a text on one line, in which nothing is a command."""
-    return " ".join(text.split()).translate(_SPECIAL)
+    return printable(" ".join(text.split())).translate(_SPECIAL)
 
 
 def to_latex(leaderboard: Leaderboard, board: str) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from harness.boards.table import Table
 from harness.report.grid import grid_of
+from harness.support.names import printable
 
 ORIGIN = "records by `harness leaderboard`"
 GENERATED = f"<!-- Generated from {ORIGIN}"
@@ -54,7 +55,7 @@ class Document:
 
 def escape(text: str) -> str:
     """Returns a text on one line, in which nothing is markup; an underscore inside a word is none as it is."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     line = _TAG.sub("&lt;", _ENTITY.sub("&amp;", line))
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
 

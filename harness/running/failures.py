@@ -34,7 +34,7 @@ _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 def failure_from(stage: str, error: BaseException) -> Failure:
     """Returns what an exception says of a stage that it stopped."""
     if isinstance(error, Unsupported):
-        return Failure(stage=stage, type="Unsupported", message=str(error))
+        return Failure(stage=stage, type="Unsupported", message=shown(error, str))
     name, text = type(error).__name__, "".join(traceback.format_exception(error))
     # torch's allocator for the CPU raises a RuntimeError that only its text tells apart
     no_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in shown(error, str)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -64,6 +64,15 @@ def digest_of(value: Any) -> str:
     """Returns the SHA-256 of a JSON value in canonical form, in hexadecimal: what keys and fingerprints are made of."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def in_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Returns a JSON value in which every text, also the name of an entry, is what ``change`` makes of it."""
+    if isinstance(value, dict):
+        return {in_texts(name, change): in_texts(item, change) for name, item in value.items()}
+    if isinstance(value, list):
+        return [in_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from harness.auditing.spaces import FULL, LARGER, SMALL, WIDE, describe
+from harness.auditing.subject import FULL, LARGER, SMALL, WIDE, describe
 from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.discovery.targets import loaded_target

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from harness.auditing.checks.conditionals import _bernstein
-from harness.auditing.spaces import SMALL, KnownDistribution, all_images, index_of, num_images
+from harness.auditing.subject import SMALL, KnownDistribution, all_images, index_of, num_images
 from harness.auditing.trial import (
     POWER,
     Trial,

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from harness import ImageSpec
-from harness.auditing.spaces import all_images, index_of
+from harness.auditing.subject import all_images, index_of
 from harness.builtin.datasets import known, register_datasets
 from harness.builtin.datasets.known import Ising, KnownDataset, MarkovTree, NoisyTemplates, TreeField, spanning_tree
 

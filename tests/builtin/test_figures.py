@@ -28,8 +28,7 @@ from harness import (
     image_grid,
 )
 from harness.boards.published import load_published
-from harness.builtin.figures.receptive_field import paint, receptive_field
-from harness.builtin.figures.samples import NUM_IMAGES
+from harness.builtin.figures.models import NUM_SAMPLES, paint, receptive_field
 from harness.cli import main
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
@@ -95,7 +94,7 @@ class Lab:
         return self.folder / "samples" / "a-b-digits.png"
 
     def drawn(self) -> torch.Tensor:
-        return Evaluation(self.model, self.data, seed=0).samples(NUM_IMAGES)
+        return Evaluation(self.model, self.data, seed=0).samples(NUM_SAMPLES)
 
 
 @pytest.fixture

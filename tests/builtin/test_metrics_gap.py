@@ -17,7 +17,7 @@ from harness import (
     Unsupported,
     VariationalBound,
 )
-from harness.auditing.spaces import all_images, index_of
+from harness.auditing.subject import all_images, index_of
 from harness.builtin.datasets.known import Ising, KnownDataset
 from harness.builtin.metrics.likelihood import EntropyGap
 

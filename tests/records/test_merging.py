@@ -19,7 +19,7 @@ from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, Archi
 from harness.records.merging import MergeConflicts, merge
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.untrusted import read_untrusted
-from harness.report.files import render_boards
+from harness.report.files import render_board, render_boards
 from harness.suites.suite import Suite
 from harness.support.names import digest_of
 
@@ -376,13 +376,20 @@ HOSTILE_RUNS = [
         (set_path("scores", "nll", "metric", value="fid"), "belongs under the name 'fid'"),
         (set_path("scores", "nll", "value", value=float("nan")), "has to be finite"),
         (set_path("scores", "nll", "value", value=None), "done, and without a value"),
-        (set_path("scores", "nll", "num_images", value=10**30), "the record says"),
-        (set_path("fit", "seconds", value=float("inf")), "not finite"),
+        (set_path("scores", "nll", "num_images", value=10**6), "the record says"),
+        (set_path("fit", "seconds", value=float("inf")), "has to be finite"),
         (set_path("environment", "x", value=float("nan")), "not finite"),
         (set_path("environment", "merged_from", value={"../x": {}}), "merged_from is not what a merge writes"),
         (set_path("environment", "merged_from", value=["x"]), "merged_from is not what a merge writes"),
         (set_path("spec", "seed", value=10**400), "spec.seed has to be"),
         (rename_score, "belongs under the name 'nll'"),
+        (set_path("image_shape", value=[0, 0, 0, 0]), "image_shape.0 has to be at least 1, not 0"),
+        (set_path("image_shape", value=[1, 8, 8, 1]), "image_shape.3 has to be at least 2, not 1"),
+        (set_path("image_shape", value=[10**400, 8, 8, 2]), "image_shape.0"),
+        (set_path("fit", "steps", value=10**400), "fit.steps"),
+        (set_path("fit", "steps", value=-1), "fit.steps"),
+        (set_path("configurations_tried", value=2**63), "configurations_tried"),
+        (set_path("scores", "nll", "value", value=1e308), "scores.nll.value has to be at most 1e+100"),
     ],
 )
 def test_a_hostile_record_is_an_archive_error(suite, tmp_path, edit, says):
@@ -392,6 +399,45 @@ def test_a_hostile_record_is_an_archive_error(suite, tmp_path, edit, says):
         read_untrusted(folder)
     assert says in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 1e99, 5e-324])
+@pytest.mark.parametrize("name", ["nll", "parameters-training", "fit-seconds"])
+def test_a_figure_that_is_no_plausible_one_still_gives_boards(suite, tmp_path, name, value):
+    folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
+    change(folder, set_path("scores", name, "value", value=value))
+    archive = read_untrusted(folder)
+    assert render_boards(Leaderboard(archive.records, suite, per_image=archive.per_image))
+
+
+STEERING = "\x1bc\x9b31m \x00 \u202egnp.exe \x07 \udcff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("split_protocol",),
+        ("fit", "checkpoint"),
+        ("scores", "nll", "protocol"),
+        ("scores", "fit-seconds", "unit"),
+        ("scores", "fit-seconds", "header"),
+        ("scores", "sampling-latency@a1", "hardware"),
+        ("failure",),
+    ],
+)
+def test_nothing_in_a_foreign_record_steers_a_terminal_from_a_board(suite, tmp_path, path):
+    folder = exported(Machine(suite, "a1").archive(), tmp_path / "lab")
+    value = {"p": STEERING} if path[-1] == "protocol" else STEERING
+    if path == ("failure",):
+        change(folder, set_path("status", value="failed"))
+        value = {"stage": "fit", "type": "E", "message": STEERING}
+    change(folder, set_path(*path, value=value))
+    archive = read_untrusted(folder)
+    boards = Leaderboard(archive.records, suite, per_image=archive.per_image)
+    latex = [render_board(boards, name, "latex") for name in boards.boards]
+    text = "".join([file.decode() for file in render_boards(boards).values()] + latex)
+    assert not [character for character in text if not (character.isprintable() or character == "\n")]
+    exported(archive, tmp_path / "again")
 
 
 @pytest.mark.parametrize(

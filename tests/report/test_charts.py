@@ -47,6 +47,14 @@ def test_texts_of_a_chart_are_no_markup():
     assert "<script" not in svg
 
 
+def test_nothing_in_a_chart_steers_a_terminal():
+    spec = vega_lite(made().properties(title="\x1b[31m \u202e \x9b"))
+    assert not {"\x1b", "\u202e", "\x9b"} & set(
+        json.dumps(json.loads(spec), ensure_ascii=False) + drawn(spec, "svg").decode()
+    )
+    assert json.loads(spec)["title"] == r"\x1b[31m \u202e \x9b"
+
+
 def test_what_a_chart_configures_stands_beside_the_style_of_the_house():
     config = json.loads(vega_lite(made().configure_axis(labelFontSize=7)))["config"]
     assert config["axis"]["labelFontSize"] == 7

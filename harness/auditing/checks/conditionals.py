@@ -14,8 +14,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import WIDE, describe
-from harness.auditing.subject import Specimen
+from harness.auditing.subject import WIDE, Specimen, describe
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported

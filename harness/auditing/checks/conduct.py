@@ -114,7 +114,13 @@ def _exact_scores(specimen: Specimen, score: Callable[[Tensor], Tensor]) -> Iter
 def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
     images = specimen.images(5, "neighbours")
     crowd = torch.cat([images, specimen.images(1, "crowd").repeat(7, 1, 1, 1)])
-    for name, draw in _draws_of(specimen, specimen.model):
+    draws: dict[str, Callable[[Tensor], Tensor]] = {}  # from images (N, ...) to (draws, N)
+    if isinstance(model := specimen.model, ImportanceWeighted):
+        draws["the log-weights"] = lambda batch: log_weights(specimen, batch, _WEIGHTS, "neighbours", len(batch))
+    if isinstance(model, VariationalBound) and has_own_elbo(model):
+        elbo = model.elbo
+        draws["elbo"] = lambda batch: torch.stack([elbo(batch).double() for _ in range(_DRAWS)])
+    for name, draw in draws.items():
         with specimen.rng(name, "alone"):
             alone = torch.stack([draw(image)[:, 0] for image in torch.split(images, 1)], 1)  # (draws, N)
         with specimen.rng(name, "crowd"):
@@ -126,14 +132,6 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
             meaning="a bound depends on its neighbours in the batch: batch norm in training mode, or a mean over the "
             "batch", rounding=specimen.tolerance(scale=float(alone.abs().max())),
         )  # fmt: skip
-
-
-def _draws_of(specimen: Specimen, model: Model) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
-    """Yields functions from images (N, ...) to (draws, N): of log-weights, and of the bound where it is its own."""
-    if isinstance(model, ImportanceWeighted):
-        yield "the log-weights", lambda images: log_weights(specimen, images, _WEIGHTS, "neighbours", len(images))
-    if isinstance(model, VariationalBound) and has_own_elbo(model):
-        yield "elbo", lambda images: torch.stack([model.elbo(images).double() for _ in range(_DRAWS)])
 
 
 @torch.no_grad()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import describe
-from harness.auditing.subject import Specimen
+from harness.auditing.subject import Specimen, describe
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (

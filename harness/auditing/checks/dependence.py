@@ -15,8 +15,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import WIDE
-from harness.auditing.subject import Specimen, State
+from harness.auditing.subject import WIDE, Specimen, State
 from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import MOST_SAMPLES, mean_and_error, sample_counts
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import index_of, num_images
-from harness.auditing.subject import Specimen, State
+from harness.auditing.subject import Specimen, State, index_of, num_images
 from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import Invertible
 

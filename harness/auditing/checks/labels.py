@@ -11,8 +11,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import mean_and_error, worst_of
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.spaces import index_of
-from harness.auditing.subject import Specimen
+from harness.auditing.subject import Specimen, index_of
 from harness.auditing.trial import Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 
@@ -76,7 +75,14 @@ def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
         tolerance=specimen.tolerance(scale=float(expected.abs().max())), meaning=_MISPAIRED,
     )  # fmt: skip
     yield _is_mixture(specimen, table)
-    yield from _samples_given(laboratory.single(specimen), table)
+    single = laboratory.single(specimen)
+    for place, name, _ in single.samplers:
+        counts = _counts_by_label(single, name, len(table))
+        for label, (found, log_probs) in enumerate(zip(counts, table, strict=True)):
+            yield Trial.follows(
+                f"{place}, label {label}", "samples against p(x | y)", found, log_probs.exp(),
+                meaning=f"samples of label {label} do not follow p(x | y = {label}): the label is ignored or mispaired",
+            )  # fmt: skip
     if specimen.state == "fitted":
         yield from _learned(laboratory, specimen, table)
 
@@ -94,16 +100,6 @@ def _is_mixture(specimen: Specimen, table: Tensor) -> Trial:
         tolerance=1e-6 if specimen.dtype == torch.float64 else 1e-2,
         meaning=f"without labels, log_prob is not that of a mixture over the labels: {_RANKED}",
     )  # fmt: skip
-
-
-def _samples_given(specimen: Specimen, table: Tensor) -> Iterator[Trial]:
-    for where, name, _ in specimen.samplers:
-        counts = _counts_by_label(specimen, name, len(table))
-        for label, (found, log_probs) in enumerate(zip(counts, table, strict=True)):
-            yield Trial.follows(
-                f"{where}, label {label}", "samples against p(x | y)", found, log_probs.exp(),
-                meaning=f"samples of label {label} do not follow p(x | y = {label}): the label is ignored or mispaired",
-            )  # fmt: skip
 
 
 def _counts_by_label(specimen: Specimen, sampler: str, classes: int) -> Tensor:

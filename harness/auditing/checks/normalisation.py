@@ -24,8 +24,7 @@ from harness.auditing.estimates import (
     trusted_weights,
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
-from harness.auditing.spaces import index_of
-from harness.auditing.subject import Specimen, State
+from harness.auditing.subject import Specimen, State, index_of
 from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
@@ -180,8 +179,11 @@ def _log_ratios(specimen: Specimen, count: int) -> Tensor:
     sizes = [min(500, total - start) for start in range(0, total, 500)]
     with specimen.rng("own samples"):
         images = torch.cat([check_samples(model.sample(size), size, model) for size in sizes])
-    reference = _product_of_frequencies(images[count:], images[:count], specimen.spec.levels)
-    return reference - _log_probs(specimen, images[:count])
+    own, others = images[:count], images[count:]
+    found = [(others == value).sum(0) for value in range(specimen.spec.levels)]
+    counts = torch.stack(found).double() + 0.5  # (levels, C, H, W)
+    table = (counts / counts.sum(0)).log().expand(count, *counts.shape)
+    return table.gather(1, own.long().unsqueeze(1)).flatten(1).sum(1) - _log_probs(specimen, own)
 
 
 def _effective_share(log_weights: Tensor) -> float:
@@ -219,13 +221,6 @@ def _log_probs(specimen: Specimen, images: Tensor) -> Tensor:
         assert isinstance(model, VariationalBound)  # the mean of a few draws of a bound is one as well
         draws = [torch.cat([model.elbo(part) for part in torch.split(images, 500)]).double() for _ in range(8)]
         return torch.stack(draws).mean(0)
-
-
-def _product_of_frequencies(fitted: Tensor, scored: Tensor, levels: int) -> Tensor:
-    """Returns (N,) nats of ``scored`` under independent pixels, whose frequencies are those of ``fitted``."""
-    counts = torch.stack([(fitted == value).sum(0) for value in range(levels)]).double() + 0.5  # (levels, C, H, W)
-    table = (counts / counts.sum(0)).log()
-    return table.unsqueeze(0).expand(len(scored), *table.shape).gather(1, scored.long().unsqueeze(1)).flatten(1).sum(1)
 
 
 def _affordable(specimen: Specimen) -> int:

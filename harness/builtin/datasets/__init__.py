@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from harness import DatasetEntry, hookimpl
 
 # fmt: off
-_ENTRIES = (  # name, target, summary, paper
+_ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("digits", "seeded:digits", "1,797 digits of 8x8 pixels and 17 levels, with labels; needs no download",
      "Alpaydin & Kaynak 1998"),
     ("digits-binary", "seeded:digits_binary", "digits, a pixel is one from intensity 8 on; needs no download",
@@ -36,6 +36,8 @@ _ENTRIES = (  # name, target, summary, paper
      "known entropy: a binary Markov field on a spanning tree of 8x8; drawn, not downloaded"),
     ("tree-8x8-4-levels", "known:tree_levels",
      "known entropy: a Markov field of four levels on a spanning tree of 8x8; drawn, not downloaded"),
+    ("images", "images:images", "your own images: a folder of image files or an .npz, split 80/10/10 by content",
+     None, r"images:(?P<path>.+)", "images:PATH"),
 )
 # fmt: on
 
@@ -43,13 +45,4 @@ _ENTRIES = (  # name, target, summary, paper
 @hookimpl
 def register_datasets() -> Sequence[DatasetEntry]:
     """Returns the entries of the built-in datasets."""
-    return [
-        *(DatasetEntry(name, f"harness.builtin.datasets.{target}", *words) for name, target, *words in _ENTRIES),
-        DatasetEntry(
-            "images",
-            "harness.builtin.datasets.images:images",
-            summary="your own images: a folder of image files or an .npz, split 80/10/10 by content",
-            pattern=r"images:(?P<path>.+)",
-            usage="images:PATH",
-        ),
-    ]
+    return [DatasetEntry(name, f"harness.builtin.datasets.{target}", *words) for name, target, *words in _ENTRIES]

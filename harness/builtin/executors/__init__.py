@@ -10,8 +10,5 @@ from harness import ExecutorEntry, hookimpl
 @hookimpl
 def register_executors() -> Sequence[ExecutorEntry]:
     """Registers the executors of the core."""
-    return [
-        ExecutorEntry(
-            "local", "harness.builtin.executors.local:LocalExecutor", summary="a child process a run, on this machine"
-        )
-    ]
+    target = "harness.builtin.executors.local:LocalExecutor"
+    return [ExecutorEntry("local", target, summary="a child process a run, on this machine")]

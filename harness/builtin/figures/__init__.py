@@ -16,7 +16,7 @@ def register_figures() -> Sequence[FigureEntry]:
     ranks = "negative log-likelihoods and bounds with their standard errors and ranks"
     paper = "van den Oord et al. 2016"
     return [
-        FigureEntry("samples", f"{room}.samples:draw", summary=given, requires="Model", data=True),
-        FigureEntry("receptive-field", f"{room}.receptive_field:draw", sees, paper, requires="Autoregressive"),
+        FigureEntry("samples", f"{room}.models:draw_samples", summary=given, requires="Model", data=True),
+        FigureEntry("receptive-field", f"{room}.models:draw_receptive_field", sees, paper, requires="Autoregressive"),
         FigureEntry("likelihood", f"{room}.likelihood:draw", summary=ranks),
     ]
