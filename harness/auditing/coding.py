@@ -63,8 +63,6 @@ class Receipt:
     """The size of a file beside the likelihood that it is to agree with.
 
     Attributes:
-        model: the class's name.
-        num_images: how many were coded.
         num_bytes: size of the whole file, its header included.
         nll: mean of -log_prob of the same images, nats an image.
         conditional_nats: mean of -log of the conditionals as they are before an entry is known, nats an image: what an
@@ -73,7 +71,6 @@ class Receipt:
         bound_slack: nats an image by which the file of a right model may exceed ``nll``: the logarithm of the number of
             different orders, where a mixture over such is coded by the best order of each image; else 0.
         decoded_equal: whether decoding the file gave the images.
-        encode_seconds, decode_seconds: how long it took.
     """
 
     model: str
@@ -125,14 +122,10 @@ def code_images(
 ) -> tuple[Receipt, bytes]:
     """Codes images, decodes the file, and compares its size with the model's ``log_prob`` of the same images.
 
-    Args:
-        model: an autoregressive model.
-        images: (N, C, H, W) uint8.
-        batch_size: images coded together; None takes what half a gigabyte holds.
-        progress: told how far it is.
-
-    Returns the receipt, and the content of the file. A model without conditionals is ``Unsupported``; images of another
-    sample space, conditionals that are NaN, and constriction not installed are ``CodingError``.
+    ``images`` are (N, C, H, W) uint8; ``batch_size`` are coded together, None takes what half a gigabyte holds;
+    ``progress`` is told how far it is. Returns the receipt, and the content of the file. A ``model`` without
+    conditionals is ``Unsupported``; images of another sample space, conditionals that are NaN, and constriction not
+    installed are ``CodingError``.
     """
     started = time.monotonic()
     content, nats = encode(model, images, batch_size=batch_size, progress=progress)
@@ -225,10 +218,8 @@ def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, f
 
     images = _walk(coder, num_images, batch_size, get, partial(progress, "decode"))
     if _check_of(images) != check:
-        raise CodingError(
-            "other images came out than were coded: the model's conditionals are not those that coded them; "
-            "do they differ from call to call?"
-        )
+        why = "the model's conditionals are not those that coded them; do they differ from call to call?"
+        raise CodingError(f"other images came out than were coded: {why}")
     return images
 
 

@@ -50,13 +50,10 @@ _CAPABILITIES = (Autoregressive, ExactLikelihood, Invertible, LatentVariable, Im
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to audit.
+    """A model to audit: ``make`` constructs it for a sample space, or raises ``Unsupported``.
 
-    Attributes:
-        name: what it is called.
-        make: constructs it for a sample space; raises ``Unsupported`` for one that it cannot do.
-        hyperparameters: what ``make`` sets, for the report.
-        full: the sample space of a benchmark; None takes the first common one that the model supports.
+    ``name`` and ``hyperparameters``, what ``make`` sets, are for the report; ``full`` is the sample space of a
+    benchmark, None the first common one that the model supports.
     """
 
     name: str

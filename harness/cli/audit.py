@@ -261,10 +261,9 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
     # of a grid, the configuration that was chosen is the one that has test scores
     chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
     if not trained:
-        raise ValueError(
-            f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
-            "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
-        )
+        advice = "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
+        missing = f"{options.artifacts_root} has no trained run {name!r}"
+        raise ValueError(f"--code needs trained weights, and {missing}: train one with {advice}")
     if len(trained) > 1 and len(chosen) != 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")

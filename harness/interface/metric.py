@@ -102,12 +102,10 @@ class Origin:
 
 
 class FeatureNetwork(ABC):
-    """A fixed map from images to vectors.
+    """A fixed map from images to vectors of ``num_features`` D.
 
-    Attributes:
-        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
-        num_features: D.
-        digest: names the map, for one digest gives the same features: the weights' SHA-256, ``none`` without weights.
+    ``name`` is as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``. ``digest`` names the map, for
+    one digest gives the same features: the weights' SHA-256, ``none`` without weights.
     """
 
     name: str

@@ -172,9 +172,8 @@ def log_mean_weight(
         wanted = (min(chunk, num_samples - start), len(images))
         weights = model.log_importance_weights(images, wanted[0])
         if weights.shape != wanted:
-            raise ValueError(
-                f"log_importance_weights was asked for {wanted} weights, it returned {tuple(weights.shape)}"
-            )
+            returned = tuple(weights.shape)
+            raise ValueError(f"log_importance_weights was asked for {wanted} weights, it returned {returned}")
         weights = weights.detach().cpu().double()
         if bool((weights.isnan() | weights.isposinf()).any()):
             raise harness.NonFiniteScore(f"{type(model).__name__}.log_importance_weights returned NaN or infinity")
