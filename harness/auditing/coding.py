@@ -28,25 +28,19 @@ from torch import Tensor
 
 from harness.interface.model import Autoregressive, Model, Unsupported
 
-TOLERANCE = 0.01
-"""A file agrees with the likelihood where their sizes differ by no more than this share."""
-
+TOLERANCE = 0.01  # a file agrees with the likelihood where their sizes differ by no more than this share
+# Of probabilities: coarse beside the error of float64, so that a rounding hardly ever falls on another side
 UNIT = 2.0**-18
-"""Of probabilities: coarse beside the error of float64, so that a rounding hardly ever falls on another side."""
-
 _MAGIC, _VERSION = b"genhcode", 1
+# Magic, version, C, H, W, levels, how many images, how many at a time, how many words, digest, checksum of images
 _FIELDS = struct.Struct("<8sHHHHHIII8sI")
-"""Magic, version, C, H, W, levels, how many images, how many at a time, how many words, digest, checksum of images."""
-
 _CHECK = struct.Struct("<I")  # of all the rest, header and words
 HEADER_BYTES = _FIELDS.size + _CHECK.size
 _CODER_BITS = 64
 _MAX_LOGITS = 2**26  # of one batch: half a gigabyte of float64
 _SCORE_BATCH = 250
 
-Progress = Callable[[str, float], None]
-"""Told ``encode`` or ``decode``, and which part of it is done."""
-
+Progress = Callable[[str, float], None]  # told ``encode`` or ``decode``, and which part of it is done
 Exchange = Callable[[Tensor, int, Tensor], Tensor]
 """Maps the numbers of images (n,), a symbol's number and its log-probabilities (n, values) to its values (n,) int64.
 

@@ -15,9 +15,7 @@ from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
 
-ERROR_RATE = 1e-3
-"""With what probability a right model fails any check at all."""
-
+ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
 
 

@@ -36,12 +36,9 @@ from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
+# Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``
 SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
-"""Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``."""
-
-CPU = torch.device("cpu")
-"""Where specimens live: it has float64."""
-
+CPU = torch.device("cpu")  # where specimens live: it has float64
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels

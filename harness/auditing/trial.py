@@ -10,11 +10,8 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
-POWER = 0.95
-"""The smallest defect is the one that is seen with this probability."""
-
-LEAST_EXPECTED = 10.0
-"""Cells of a chi-square test that expect fewer counts are pooled."""
+POWER = 0.95  # the smallest defect is the one that is seen with this probability
+LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
 
 
 class NotApplicable(Exception):
@@ -124,8 +121,7 @@ class Note:
     text: str
 
 
-Evidence = Trial | Note
-"""What a check yields."""
+Evidence = Trial | Note  # what a check yields
 
 
 # --- counts of samples against probabilities ---

@@ -22,8 +22,7 @@ from harness.support.numbers import ten_digits
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Arrays = tuple[Floats, Integers]
-PerImage = Mapping[str, Arrays]
-"""By a score's ``per_image`` name: (N,) scores and (N,) digests of the images."""
+PerImage = Mapping[str, Arrays]  # by a score's ``per_image`` name: (N,) scores and (N,) digests of the images
 
 # Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
 ROUNDING = 1e-12

@@ -86,9 +86,7 @@ def _is_relative(name: str) -> str:
     return name
 
 
-CodeName = Annotated[str, AfterValidator(_is_relative)]
-"""A registered name, or where the code is: ``my_model.py:KDE``."""
-
+CodeName = Annotated[str, AfterValidator(_is_relative)]  # a registered name, or where the code is: ``my_model.py:KDE``
 BudgetText = Annotated[
     str,
     AfterValidator(lambda text: str(Budget.parse(text))),

@@ -18,8 +18,7 @@ from harness.support.words import what_is_wrong
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
-RASTER = "raster"
-"""The sampler that makes one full pass for each generation step."""
+RASTER = "raster"  # the sampler that makes one full pass for each generation step
 
 
 class CertificateCounts(BaseModel):

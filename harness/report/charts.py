@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     Picture = altair.TopLevelMixin | Image.Image
 
 SPEC_ENDING = ".vl.json"
-FORMATS = ("svg", "png", "html")
-"""What a chart can be drawn as."""
-
+FORMATS = ("svg", "png", "html")  # what a chart can be drawn as
 _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
 _KEY = "genharness"
 _PNG_SCALE = 2

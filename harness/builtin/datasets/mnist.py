@@ -33,7 +33,7 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
 
 
 def idx_dataset(name: str, folder: DataFolder, files: Sequence[RemoteFile], *, num_valid: int = 10_000) -> Dataset:
-    """Returns an 8-bit dataset of ten classes from files as in ``_NAMES``; the last ``num_valid`` of train are valid."""
+    """Returns an 8-bit dataset of ten classes from files as in ``_NAMES``, the last ``num_valid`` of train as valid."""
     train, train_labels, test, test_labels = (
         parse_idx(folder.read(file), num_axes=axes, name=file.path)
         for file, axes in zip(files, (3, 1, 3, 1), strict=True)

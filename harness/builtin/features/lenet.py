@@ -25,9 +25,8 @@ from harness.builtin.features.network import TorchFeatures, refuse_other_shape, 
 log = logging.getLogger("harness")
 
 SHIPPED = Path(__file__).parent / "weights"
+# Names the architecture and the training below: another recipe needs another number, and gives other networks
 RECIPE = "1"
-"""Names the architecture and the training below: another recipe needs another number, and gives other networks."""
-
 _SIZES = range(8, 33)
 _BATCH = 64
 _LEARNING_RATE = 4e-3
