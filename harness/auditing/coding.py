@@ -257,9 +257,6 @@ def _best_families(model: Autoregressive, images: Tensor, found: Sequence[Sequen
     return torch.stack(scores).cpu().argmax(0)
 
 
-# --- from entry to entry, each entry's distribution known before the entry is ---
-
-
 def _walk(
     model: Autoregressive, num_images: int, batch_size: int, exchange: Exchange, progress: Callable[[float], None]
 ) -> Tensor:
@@ -334,9 +331,6 @@ def _walk_family(
             images[:, entry] = values.to(torch.uint8)
             outdated |= images[:, entry] != seen[:, entry]
     return images.view(-1, *model.spec.shape)
-
-
-# --- the file: a header of fixed size that says what is needed to decode it, and the coder's words ---
 
 
 def _read(content: bytes) -> tuple[list[Any], NDArray[np.uint32]]:

@@ -54,8 +54,6 @@ class Laboratory:
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
 
-    # --- spaces ---
-
     @cached_property
     def small(self) -> tuple[ImageSpec, ...]:
         """The spaces that can be enumerated and that the model takes."""
@@ -110,8 +108,6 @@ class Laboratory:
         """The spaces that a specimen was made on, in words."""
         made = [describe(spec) for (spec, *_), made in self._made.items() if isinstance(made, Specimen)]
         return tuple(dict.fromkeys(made))
-
-    # --- specimens ---
 
     def specimens(
         self, *states: State, spaces: Sequence[ImageSpec] | None = None, variant: int = 0
@@ -241,9 +237,6 @@ class Laboratory:
         labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
         split = Split(images, labels)
         return Dataset(f"random, {describe(spec)}", spec, split, split, split)
-
-
-# --- weights in states that show what a model computes ---
 
 
 @torch.no_grad()

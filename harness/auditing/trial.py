@@ -124,9 +124,6 @@ class Note:
 Evidence = Trial | Note  # what a check yields
 
 
-# --- counts of samples against probabilities ---
-
-
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:
     """Pearson's test of counts (M,) against probabilities (M,), themselves known to within standard errors (M,).
 

@@ -97,9 +97,6 @@ def audit(
         raise typer.Exit(1)
 
 
-# --- what is asked for ---
-
-
 def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
@@ -159,9 +156,6 @@ def _size(text: str) -> ImageSpec:
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-# --- what is said ---
-
-
 def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
@@ -193,9 +187,6 @@ def _cells(result: CheckResult) -> list[str]:
         return ["", "", "", result.meaning if result.verdict == "not applicable" else result.where]
     relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
     return [f"{result.statistic:.3g}", f"{relation} {result.threshold:.1g}", result.smallest_defect, result.where]
-
-
-# --- images coded by a trained model ---
 
 
 def code_images(
