@@ -260,9 +260,9 @@ def _best_families(model: Autoregressive, images: Tensor, found: Sequence[Sequen
 def _walk(
     model: Autoregressive, num_images: int, batch_size: int, exchange: Exchange, progress: Callable[[float], None]
 ) -> Tensor:
-    """Goes through images in batches, each in the steps of one family, and returns them, (N, C, H, W) uint8 on the CPU.
+    """Goes through images in batches, each in the steps of one family; returns (N, C, H, W) uint8 on the CPU.
 
-    Encoder and decoder take the same walk, with the same numbers: what differs is where ``exchange`` has values from.
+    Encoder and decoder take the same walk: what differs is where ``exchange`` has values from.
     """
     found, size = families(model), model.spec.num_dimensions
     prior = (torch.tensor([len(members) for members in found]).double() / model.num_orderings).log()

@@ -121,10 +121,7 @@ class Laboratory:
                     continue
 
     def specimen(self, spec: ImageSpec, state: State, *, variant: int = 0) -> Specimen:
-        """Returns the model on a space in a state, or raises ``NotApplicable``, with the reason why it cannot be had.
-
-        Variants of random weights are independent of one another.
-        """
+        """Returns the model on a space in a state; ``NotApplicable`` says why not. Variants are independent."""
         key = (spec, state, variant)
         if key not in self._made:
             try:

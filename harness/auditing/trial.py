@@ -125,10 +125,7 @@ Evidence = Trial | Note  # what a check yields
 
 
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:
-    """Pearson's test of counts (M,) against probabilities (M,), themselves known to within standard errors (M,).
-
-    Returns the p-value and the number of degrees of freedom; 1.0 and 0 where one cell is left.
-    """
+    """Pearson's test of counts (M,) against probabilities (M,) of known errors: p-value, degrees of freedom or 0."""
     total = float(counts.sum())
     variances = torch.zeros_like(probs) if errors is None else errors.square()
     expected = total * probs

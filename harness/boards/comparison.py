@@ -120,10 +120,7 @@ def _figure(letter: str, row: BoardRow, metric: str) -> Figure:
 
 
 def _check_protocols(a: Figure, b: Figure) -> None:
-    """Refuses figures that were measured differently.
-
-    Two metrics are two protocols by their nature: of them, what both state has to agree, less what their names say.
-    """
+    """Refuses figures measured differently; of two metrics, what both state has to agree, but for their names."""
     of_a, of_b = _protocol("A", a), _protocol("B", b)
     keys, name = of_a.keys() | of_b.keys(), a.metric
     if a.metric != b.metric:

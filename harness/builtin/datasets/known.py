@@ -207,9 +207,9 @@ def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[
 
 @dataclass(frozen=True)
 class NoisyTemplates(KnownDistribution):
-    """One of K binary templates, fair coins, each of its entries flipped with a probability in (0, 1).
+    """One of K binary templates, fair coins, each entry flipped with a probability in (0, 1), d_k(x) of them:
 
-    p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)},   d_k(x) the number of entries in which x and k differ
+    p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)}.
     """
 
     spec: ImageSpec
