@@ -28,7 +28,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric
+from harness.interface.metric import Evaluation, Metric, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Trainer
@@ -259,6 +259,8 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
 
 def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    if (reason := why_not(metric, type(evaluation.model))) is not None:
+        raise Unsupported(reason)
     score = metric.evaluate(evaluation)
     if not np.isfinite(score.value):
         raise ValueError(f"{wanted.metric} is {score.value}")
