@@ -125,9 +125,8 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     from harness.running.coordinator import plan_suite
 
     planned = plan_suite(suite, options.settings()).runs()
-    keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
-    return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)
+    return collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
 
 
 def figure(
@@ -156,7 +155,7 @@ def figure(
         raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(FORMATS)}")
     options: Context = context.obj
     path = suite_path(target)
-    if not path.exists() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
+    if not path.is_file() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
         for file in _figure_of_model(options, name, target, (channels, size, size, levels), output, wanted):
             echo(str(file))
         return

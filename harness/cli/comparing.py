@@ -43,9 +43,11 @@ def compare(
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
     from harness.boards.comparison import NotComparable, compare_rows
     from harness.boards.lookup import NotFound, find_pair
+    from harness.interface.spec import known_as
 
     options: Context = context.obj
     metrics = [name.strip() for item in metric for name in item.split(",") if name.strip()]
+    dataset = dataset and known_as(dataset)
     (own_a, name_a), (own_b, name_b) = _split(a), _split(b)
     sources = _suite_sources(options, suite, from_store=from_store)
     try:
@@ -54,7 +56,10 @@ def compare(
         if suite is not None or (own_a and own_b):
             raise
         sources = [_store_source(options), *sources]  # opened last: it takes torch to know where it is
-        pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+        try:
+            pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+        except NotFound as error:
+            raise NotFound(f"{error}; a label that only a suite knows is found with --suite SUITE") from error
     results, problems = [], []
     for side_a, side_b in pairs:
         try:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.boards.published import PUBLISHED_FILE, load_published
+from harness.boards.rows import published_of
 from harness.records.record import RunRecord, best_configuration
 from harness.records.store import Artifacts
 from harness.running.dispatch import Dispatcher
@@ -24,7 +26,12 @@ class Outcome(NamedTuple):
 def plan_suite(suite: Suite, settings: Settings) -> Plan:
     """Returns what there is to do for a suite, or raises ValueError for what is wrong with it."""
     settings = replace(settings, limits=settings.limits.or_else(suite.limits))
-    return Plan(suite.rows(), settings, Path() if suite.file is None else suite.file.parent, suite.file)
+    folder, rows = Path() if suite.file is None else suite.file.parent, suite.rows()
+    if any(row.published for row in rows):
+        published = load_published(folder / PUBLISHED_FILE) if (folder / PUBLISHED_FILE).is_file() else {}
+        for row in rows:
+            published_of(row.label, row.published, published)
+    return Plan(rows, settings, folder, suite.file)
 
 
 def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = False) -> Outcome:
@@ -66,7 +73,7 @@ def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
     for _, configurations in plan.rows:
         best = best_configuration([[_collected(artifacts, run.run) for run in runs] for runs in configurations])
         for index, run in enumerate(configurations[best] if best is not None else ()):
-            planned = plan.plan_run(run.record.spec, speed=index == 0)
+            planned = plan.plan_run(run.record.spec.model_copy(update={"dataset": run.dataset}), speed=index == 0)
             chosen.append(planned)
             if len(configurations) > 1:
                 grids.append(planned)

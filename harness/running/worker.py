@@ -28,7 +28,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric, check_score
+from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Trainer
@@ -109,7 +109,7 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
         device = choose_device(job.device or spec.device)
         plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
         data_folder = DataFolder.resolve(job.data_folder)
-        data = load_dataset(plugins, spec.dataset, data_folder)
+        data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
         stage = "fit"
         run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
         if not _is_trained(folder):
@@ -259,6 +259,8 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
 
 def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    if (reason := why_not(metric, type(evaluation.model))) is not None:
+        raise Unsupported(reason)
     score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
     reference = num_images = None
     if score.per_image is not None:
