@@ -111,7 +111,7 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
         device = choose_device(job.device or spec.device)
         plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
         data_folder = DataFolder.resolve(job.data_folder)
-        data = load_dataset(plugins, spec.dataset, data_folder)
+        data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
         stage = "fit"
         run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
         if not _is_trained(folder):
