@@ -30,7 +30,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric, check_score
+from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Trainer
@@ -281,6 +281,8 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
 
 def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    if (reason := why_not(metric, type(evaluation.model))) is not None:
+        raise Unsupported(reason)
     score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
     reference = num_images = None
     if score.per_image is not None:
