@@ -149,6 +149,8 @@ def _note(planned: PlannedRun) -> str:
         return f"code or data changed since {planned.stale_run}"
     if planned.damaged:
         return f"damaged, to be done again: {'; '.join(planned.damaged)}"
+    if planned.state == "newer":
+        return "a newer genharness did it; this one leaves it as it is"
     if planned.state == "elsewhere":
         return "its weights are in another artifact folder, which shares this store"
     if planned.stale_stages:

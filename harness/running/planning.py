@@ -23,6 +23,7 @@ from harness.interface.metric import Metric, why_not
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
 from harness.interface.spec import Budget, RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
 from harness.suites.suite import AUDIT, Row
 from harness.support.checkpoint import load_weights
@@ -31,7 +32,7 @@ from harness.support.limits import Limits
 from harness.support.names import digest_of, slug
 from harness.support.randomness import isolated_rng
 
-RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere"]
+RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class PlannedRun:
     """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
     A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-    ``elsewhere``: its weights are not here.
+    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays.
     """
 
     record: RunRecord
@@ -151,7 +152,10 @@ class Plan:
     def look_again(self, planned: PlannedRun) -> PlannedRun:
         """Finds what is there of a run by now: another process may have done some of it in the meantime."""
         folder, store = self.settings.artifacts.folder(planned.run), self.settings.artifacts.store
-        planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        try:
+            planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        except NewerRecord:
+            return replace(planned, state="newer", stages=(), speed_stages=())
         is_here = folder.description() is not None
         record = store.get(planned.run) if store.keeps_arrays and not is_here and not planned.damaged else None
         if record is not None and record.is_unfinished:
