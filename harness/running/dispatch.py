@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.interface.executor import INTERRUPTED, Executor, Handle, Job
+from harness.interface.spec import place_of
 from harness.records.record import Failure
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
@@ -178,7 +179,7 @@ class Dispatcher:
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried
         folder.begin(planned.record.model_copy(update={"configurations_tried": tried}))
-        folder.write_code_folder(self._plugins.code_folder)
+        folder.write_sources(self._plugins.code_folder, planned.dataset)
         self._ingest.put(folder.collect().model_copy(update={"status": "running"}))
 
     def _mend(self, planned: PlannedRun, folder: RunFolder) -> None:
@@ -257,6 +258,8 @@ class Dispatcher:
             self._mend(planned, folder)
         if folder.description() is None:
             return
+        if place_of(planned.dataset) is not None:  # which may have been moved
+            folder.write_sources(self._plugins.code_folder, planned.dataset)
         record, known = folder.collect(), self._artifacts.store.get(planned.run)
         if known is None or known != record.model_copy(update={"created": known.created}):
             self._ingest.put(record)

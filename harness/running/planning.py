@@ -21,7 +21,7 @@ from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Model, Unsupported
-from harness.interface.spec import Budget, RunSpec
+from harness.interface.spec import Budget, RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.store import Artifacts
 from harness.suites.suite import Row
@@ -58,6 +58,7 @@ class PlannedRun:
     """
 
     record: RunRecord
+    dataset: str = ""  # as it was asked for; the record has no path
     state: RunState = "missing"
     stages: tuple[Stage, ...] = ()  # quality and cost figures that are missing
     speed_stages: tuple[Stage, ...] = ()  # speeds that are missing; measured alone, after everything else
@@ -92,10 +93,15 @@ class Plan:
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         for row in rows:
-            self.plugins.find("dataset", row.dataset)
+            self.plugins.find("dataset", row.configurations[0][0].dataset)
             self.plugins.find("model", row.model)
             for metric in row.configurations[0][0].metrics:
                 self.plugins.find("metric", metric)
+        names = {row.dataset: row.configurations[0][0].dataset for row in rows}
+        placed = {known: self._digest(name) for known, name in names.items() if place_of(name) is not None}
+        for known, digest in placed.items():
+            if (other := next(name for name in placed if placed[name] == digest)) != known:
+                raise ValueError(f"datasets {other!r} and {known!r} are the same images: leave one of them out")
         # for each row, for each configuration of its grid, the runs, one for each seed
         self.rows = [(row, self._configurations(row)) for row in rows]
 
@@ -132,9 +138,9 @@ class Plan:
         if selection is not None:
             key = digest_of([record.key, selection, self._metric(selection).version, "valid"])
             stages = (Stage(f"{VALID_PREFIX}{selection}", selection, key, "valid"),)
-            return self.look_again(PlannedRun(record, stages=stages))
+            return self.look_again(PlannedRun(record, spec.dataset, stages=stages))
         quality, speeds = self._stages(record)
-        return self.look_again(PlannedRun(record, stages=quality, speed_stages=speeds if speed else ()))
+        return self.look_again(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
 
     def look_again(self, planned: PlannedRun) -> PlannedRun:
         """Finds what is there of a run by now: another process may have done some of it in the meantime."""
@@ -192,9 +198,12 @@ class Plan:
         data, dataset_digest = self._dataset(spec.dataset), self._digest(spec.dataset)
         checkpoint = self._checked_weights(spec, data)
         budget = str(Budget.parse(spec.budget or model_class.default_budget))
+        place, named = place_of(spec.dataset), spec
+        if place is not None:  # known by content: the same images are the same run, wherever they are
+            named = spec.model_copy(update={"dataset": f"{place[0]}:{dataset_digest[:12]}"})
         key = digest_of(
             {
-                **spec.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
+                **named.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
                 "hyperparameters": hyperparameters,
                 "data": dataset_digest,
                 "budget": None if spec.checkpoint else budget,
@@ -203,10 +212,10 @@ class Plan:
             }
         )
         return RunRecord(
-            run=f"{slug(spec.model)}-{slug(spec.dataset)[:40]}-s{spec.seed}-{key[:10]}",
+            run=f"{slug(spec.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
             key=key,
-            identity=identity_of(spec),
-            spec=spec,
+            identity=identity_of(named),
+            spec=spec.model_copy(update={"dataset": known_as(spec.dataset)}),
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
             code=self._code(spec.model),

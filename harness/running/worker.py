@@ -28,7 +28,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric
+from harness.interface.metric import Evaluation, Metric, check_score
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
@@ -110,7 +110,7 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
         device = choose_device(job.device or spec.device)
         plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
         data_folder = DataFolder.resolve(job.data_folder)
-        data = load_dataset(plugins, spec.dataset, data_folder)
+        data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
         stage = "fit"
         run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
         if not _is_trained(folder):
@@ -285,24 +285,20 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
 
 def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
-    score = metric.evaluate(evaluation)
-    if not np.isfinite(score.value):
-        raise ValueError(f"{wanted.metric} is {score.value}")
+    score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
     reference = num_images = None
     if score.per_image is not None:
         num_images, reference = len(score.per_image), f"{folder.run}/{wanted.name}"
-        if num_images != len(evaluation.split):
-            raise ValueError(f"{wanted.metric} scored {num_images} of {len(evaluation.split)} images")
-        values, images = score.per_image.double().cpu().numpy(), np.asarray(evaluation.split.image_digests())
+        values, images = score.per_image.numpy(), np.asarray(evaluation.split.image_digests())
         write_atomically(folder.per_image_file(wanted.name), save({"per_image": values, "images": images}))
     return {
-        "value": float(score.value),
+        "value": score.value,
         "standard_error": score.standard_error,
         "kind": score.kind,
         "num_images": num_images,
         "per_image": reference,
         "protocol": dict(score.protocol),
-        "details": {name: float(value) for name, value in score.details.items()},
+        "details": dict(score.details),
     }
 
 
