@@ -25,12 +25,9 @@ _SAY_THEIR_UNIT = ("count", "scaled", "seconds", "bytes")
 
 @dataclass(frozen=True)
 class Rows(Sequence[BoardRow]):
-    """The rows of a suite, or of one of its datasets.
+    """The rows of a suite, dataset by dataset, or of one of its datasets; and the suite's metrics, in its order.
 
-    Attributes:
-        items: dataset by dataset.
-        metrics: those of the suite, in its order.
-        facts: for each metric a score that says its board, header, unit and direction; none where nothing was scored.
+    ``facts`` has a score of each metric that was scored, which says its board, header, unit and direction.
     """
 
     items: tuple[BoardRow, ...]

@@ -99,9 +99,6 @@ def audit(
         raise typer.Exit(1)
 
 
-# --- what is asked for ---
-
-
 def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
@@ -161,9 +158,6 @@ def _size(text: str) -> ImageSpec:
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-# --- what is said ---
-
-
 def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
@@ -195,9 +189,6 @@ def _cells(result: CheckResult) -> list[str]:
         return ["", "", "", result.meaning if result.verdict == "not applicable" else result.where]
     relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
     return [f"{result.statistic:.3g}", f"{relation} {result.threshold:.1g}", result.smallest_defect, result.where]
-
-
-# --- images coded by a trained model ---
 
 
 def code_images(
@@ -265,10 +256,9 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
     # of a grid, the configuration that was chosen is the one that has test scores
     chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
     if not trained:
-        raise ValueError(
-            f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
-            "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
-        )
+        advice = "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
+        missing = f"{options.artifacts_root} has no trained run {name!r}"
+        raise ValueError(f"--code needs trained weights, and {missing}: train one with {advice}")
     if len(trained) > 1 and len(chosen) != 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")

@@ -114,10 +114,7 @@ class MachineTables:
 def tables_of(
     measurements: Sequence[Measurement], *, labels: Sequence[str] = (), baseline: str | None = None
 ) -> list[MachineTables]:
-    """Parts measurements by machine, and makes the tables of each, with rows of ``labels`` alone if there are any.
-
-    ``baseline`` is a label, or a model's name.
-    """
+    """Makes the tables of each machine, of ``labels`` alone if any; ``baseline`` is a label or a model's name."""
     order = {label: number for number, label in enumerate(labels)}
 
     def place(item: Measurement) -> tuple[Any, ...]:

@@ -126,10 +126,7 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
 
 @torch.no_grad()
 def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
-    """Returns (D, D) bool: whether the conditional of entry (row) changes with input (column), in one context.
-
-    ``which`` (n,) int64 are the inputs that are changed; columns of others are false.
-    """
+    """Returns (D, D) bool: whether entry (row) changes with input (column), in one context, of inputs ``which``."""
     model, spec = specimen.model_as(Autoregressive), specimen.spec
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
