@@ -273,7 +273,7 @@ class Evaluation:
 
     @staticmethod
     def checked(values: object, shape: tuple[int, ...], name: str) -> Tensor:
-        """Returns what a plugin's function ``name`` gave, (N, ...) float64 on the CPU; else it is a ValueError."""
+        """Returns what a plugin's function ``name`` gave, (N, ...) float64 on the CPU; else a ValueError says so."""
         found = type(values).__name__
         if isinstance(values, Tensor):
             found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
