@@ -16,8 +16,8 @@ from harness.support.words import what_is_wrong
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
 # limit of time; a loss that was not finite; samples that cannot be scored.
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
-RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
-ScoreStatus = Literal["done", "skipped"] | FailureStatus
+RunStatus = Literal["pending", "running", "done", "interrupted", "skipped", FailureStatus]
+ScoreStatus = Literal["done", "skipped", FailureStatus]
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
