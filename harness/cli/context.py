@@ -73,6 +73,8 @@ class Context:
         artifacts = vars(self).get("artifacts")
         if artifacts is not None and "store" in vars(artifacts):
             artifacts.store.close()
+            for problem in list(artifacts.store.unreadable.values())[:3]:
+                echo(f"note: {problem}; of {len(artifacts.store.unreadable)} that are left out", err=True)
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
@@ -89,6 +91,9 @@ class Context:
         """Returns the record of the one run whose name begins with ``prefix``."""
         records = {record.run: record for record in self.artifacts.store.records()}
         found = [prefix] if prefix in records else [run for run in records if run.startswith(prefix)]
+        unreadable = self.artifacts.store.unreadable
+        if not found and (problems := [unreadable[run] for run in unreadable if run.startswith(prefix)]):
+            raise ValueError(problems[0])
         if not found:
             hint = did_you_mean(prefix, records) if records else ": the store is empty"
             where = self.artifacts_root if self.store_url is None else self.artifacts.store.name
@@ -101,10 +106,10 @@ class Context:
 def suite_path(name: str) -> Path:
     """Returns the file of a suite given by path or by name."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         return path
     named = Path("leaderboards") / f"{name}.toml"
-    return named if named.exists() else path.with_suffix(".toml")
+    return named if named.is_file() else Path(f"{path}.toml")
 
 
 def read_suite(name: str) -> Suite:
@@ -194,5 +199,4 @@ def fail(message: str) -> NoReturn:
 
 def complain(message: str) -> None:
     """Prints one line on standard error."""
-    first, *_ = message.strip().splitlines() or [""]
-    echo(f"error: {first[:2000]}", err=True)
+    echo(f"error: {' '.join(message.split())[:2000]}", err=True)

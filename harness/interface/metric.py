@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset, Split
-from harness.interface.model import Model
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, VariationalBound
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
@@ -37,15 +37,11 @@ class DegenerateSamples(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """One figure.
+    """One figure, in the metric's unit; ``kind`` is what it is of the quantity that the metric's name promises.
 
-    Attributes:
-        value: in the metric's unit.
-        standard_error: over test images (or repetitions, for speeds), None where it has no meaning.
-        kind: what the value is of the quantity that the metric's name promises.
-        per_image: (N,) float64 in test-set order, for paired tests, or None.
-        protocol: what makes two figures comparable, as text: K, number of samples, precision, device, ...
-        details: further figures of the same measurement, such as quartiles or a batch-size sweep.
+    The standard error is over test images (or repetitions, for speeds), None where it has no meaning; ``per_image`` is
+    (N,) float64 in test-set order, for paired tests, or None. ``protocol`` is what makes two figures comparable, as
+    text: K, number of samples, precision, device, ...; ``details`` are further figures of the same measurement.
     """
 
     value: float
@@ -70,6 +66,7 @@ class Metric(ABC):
         stage: ``quality`` and ``cost`` do not depend on the hardware; ``speed`` does, and is measured alone on the
             machine, for the first seed only.
         can_choose: whether the configurations of a grid may be compared by it.
+        datasets: others that it reads, by their names: that they are there is known before anything is trained.
     """
 
     name: str
@@ -81,10 +78,26 @@ class Metric(ABC):
     version: str = "1"
     stage: ClassVar[Literal["quality", "cost", "speed"]] = "quality"
     can_choose: ClassVar[bool] = True
+    datasets: tuple[str, ...] = ()
 
     @abstractmethod
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Measures ``evaluation.model`` on ``evaluation.split``."""
+
+
+def why_not(metric: Metric, model: type[Model]) -> str | None:
+    """Returns what a model lacks for a metric, and what measures that which it has; None where it lacks nothing."""
+    if issubclass(model, metric.requires):
+        return None
+    lacks: dict[type, str] = {
+        ExactLikelihood: "exact likelihood",
+        VariationalBound: "bound",
+        ImportanceWeighted: "importance weights",
+    }
+    has = "negative-elbo measures its bound" if issubclass(model, VariationalBound) else "fid and kid its samples"
+    has = "negative-elbo and iwae-K measure its bound" if issubclass(model, ImportanceWeighted) else has
+    has = "nll measures its exact likelihood" if issubclass(model, ExactLikelihood) else has
+    return f"{model.__name__} has no {lacks.get(metric.requires, metric.requires.__name__)}: {has}"
 
 
 @dataclass(frozen=True)
@@ -103,12 +116,10 @@ class Origin:
 
 
 class FeatureNetwork(ABC):
-    """A fixed map from images to vectors.
+    """A fixed map from images to vectors of ``num_features`` D.
 
-    Attributes:
-        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
-        num_features: D.
-        digest: names the map, for one digest gives the same features: the weights' SHA-256, ``none`` without weights.
+    ``name`` is as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``. ``digest`` names the map, for
+    one digest gives the same features: the weights' SHA-256, ``none`` without weights.
     """
 
     name: str
@@ -258,7 +269,7 @@ class Evaluation:
 
     @staticmethod
     def checked(values: object, shape: tuple[int, ...], name: str) -> Tensor:
-        """Returns what a plugin's function ``name`` gave, float64 on the CPU; another type or shape is a ValueError."""
+        """Returns what a plugin's function ``name`` gave, (N, ...) float64 on the CPU; else a ValueError says so."""
         found = type(values).__name__
         if isinstance(values, Tensor):
             found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"

@@ -12,8 +12,10 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,15 +30,15 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric, check_score
+from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.interface.training import FitSummary, Interrupted, Trainer
+from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
 from harness.records.record import Failure, FitRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
-from harness.support.checkpoint import load_weights, save_weights
+from harness.support.checkpoint import check_shapes, check_state, check_weights, load_state, load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
 from harness.support.names import heading, redact
@@ -45,6 +47,7 @@ from harness.support.randomness import derive_seed
 log = logging.getLogger("harness")
 
 _LOCK_SECONDS = 60.0  # a child whose coordinator was killed is gone long before
+_CHANGED = "the state's names or shapes changed in fit, and a new model could not load it: make it in __init__"
 CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
 
 
@@ -113,7 +116,17 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
         stage = "fit"
         run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
         if not _is_trained(folder):
-            _fit(run, should_stop)
+            try:
+                _fit(run, should_stop)
+            except Exception as error:
+                if not _is_of_the_state(error):
+                    raise
+                log.warning(
+                    "%s is whole and wrong (%r): set aside; the training starts again", folder.state.name, error
+                )
+                folder.state.replace(folder.state.with_name(f"{folder.state.name}.damaged"))
+                run = replace(run, model=build_model(plugins, spec, data, device))
+                _fit(run, should_stop)
         load_weights(folder.weights, run.model)
     except Interrupted:
         raise
@@ -139,6 +152,14 @@ def _failure_logged(stage: str, error: Exception) -> Failure:
     return failure
 
 
+def _is_of_the_state(error: Exception) -> bool:
+    """Whether a training could not take its saved state: by where it was raised, in what reads and restores it."""
+    if isinstance(error, (OSError, MemoryError, torch.OutOfMemoryError)):
+        return False
+    where = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return Trainer._restore.__code__ in where or load_state.__code__ in where or where[-1] is Trainer.batches.__code__
+
+
 def _is_trained(folder: RunFolder) -> bool:
     """Whether the training is complete, and the weights are those that it ended with."""
     fit = folder.fit()
@@ -160,7 +181,7 @@ def _digest_of_file(file: Path) -> str:
 def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
     folder, spec, model = run.folder, run.spec, run.model
     environment = describe_environment(model.device, spec.threads)
-    calibrated = None
+    calibrated, weights_before = None, check_weights(model)
     if spec.checkpoint is not None:
         load_weights(Path(spec.checkpoint), model)
         summary = FitSummary(0, 0.0, 0.0, f"given: {Path(spec.checkpoint).name}", None, None)
@@ -170,6 +191,7 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
             calibrated = _calibrate(run, budget)
             budget = Budget(calibrated, "steps")
         summary = _train(run, budget, should_stop)
+    check_shapes(weights_before, check_weights(model), _CHANGED)
     save_weights(folder.weights, model)
     weights = _digest_of_file(folder.weights)
     folder.write_fit(FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights), environment)
@@ -179,19 +201,45 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
 def _calibrate(run: _Run, budget: Budget) -> int:
     """Returns the steps that a budget in minutes buys here; measured once, and the same on resumption."""
     file, spec = run.folder.path / "calibrated_steps.txt", run.spec
-    if not file.exists():
-        run.folder.write_progress(stage="calibration")
-        steps = calibrate_steps(run.model, run.data, budget.amount, seed=spec.seed, precision=spec.precision)
-        log.info("calibration: %s are %d steps", budget, steps)
-        write_atomically(file, str(steps).encode())
-    return int(file.read_text())
+    with suppress(OSError, ValueError):
+        if (steps := int(file.read_text())) > 0:
+            return steps
+    run.folder.write_progress(stage="calibration")
+    steps = calibrate_steps(run.model, run.data, budget.amount, seed=spec.seed, precision=spec.precision)
+    log.info("calibration: %s are %d steps", budget, steps)
+    write_atomically(file, str(steps).encode())
+    return steps
+
+
+class _CheckingTrainer(Trainer):
+    """Tries to save what is tracked when it is named: a training is not lost to what its last save finds."""
+
+    def track(self, **stateful: Stateful) -> None:
+        """Names them, if their state can be saved; else a CheckpointError."""
+        super().track(**stateful)
+        self.check_tracked()
+
+    def check_tracked(self) -> None:
+        """Tries to save the state of all that is tracked."""
+        for name, item in self._tracked.items():
+            check_state(item.state_dict(), whose=f"the state of {name!r} ({type(item).__name__})")
 
 
 def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSummary:
     folder, spec = run.folder, run.spec
     torch.manual_seed(derive_seed(spec.seed, "training"))
     where = "from the saved state" if folder.state.exists() else "from the start"
-    trainer = Trainer(
+    before, tried = check_weights(run.model), False
+
+    def try_once_then_ask() -> bool:
+        nonlocal tried
+        if not tried:  # an optimizer has its state after the first step, as has a layer that is made when it is used
+            tried = True
+            check_shapes(before, check_weights(run.model), _CHANGED)
+            trainer.check_tracked()
+        return should_stop()
+
+    trainer = _CheckingTrainer(
         run.model,
         run.data,
         budget=budget,
@@ -199,7 +247,7 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
         precision=spec.precision,
         folder=folder.path,
         checkpoint_seconds=_checkpoint_seconds(),
-        should_stop=should_stop,
+        should_stop=try_once_then_ask,
         on_progress=lambda progress: folder.write_progress(stage="fit", **asdict(progress)),
     )
     log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
@@ -259,6 +307,8 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
 
 def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    if (reason := why_not(metric, type(evaluation.model))) is not None:
+        raise Unsupported(reason)
     score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
     reference = num_images = None
     if score.per_image is not None:

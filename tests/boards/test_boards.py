@@ -368,7 +368,9 @@ def test_a_bound_of_one_draw_is_compared_with_published_bits_per_dim() -> None:
 
 
 def test_an_unknown_published_figure_is_an_error_that_says_which_row(full: Lab) -> None:
-    with pytest.raises(ValueError, match=r"'MADE \| wide': there is no published figure 'made'; did you mean 'mad'"):
+    with pytest.raises(
+        ValueError, match=r"'made': published.toml beside the suite has no such figure; did you mean 'mad'"
+    ):
         full.board(published={"mad": None}).table("likelihood", "mnist-static")  # type: ignore[dict-item]
 
 
@@ -452,6 +454,15 @@ def test_random_data_show_the_share_of_the_draws() -> None:
     lab.score(lab.add("a"), "nll", 80.0, details={"draw_share_of_variance": 0.125})
     assert lab.board().table("likelihood", "mnist-static").draw_share_of_variance[0] == 0.125
     assert "12.5 %" in render_boards(lab.board())["likelihood.md"].decode()
+
+
+def test_test_images_among_the_training_images_are_said_above_the_table() -> None:
+    lab = Lab(make_suite("nade"))
+    counts = {"train": 1000, "valid": 100, "test": NUM_IMAGES, "test in train": 7, "levels used": 2}
+    lab.score(lab.add("nade", num_images=counts, image_shape=(1, 28, 28, 256)), "nll", 90.0)
+    head = section(render_boards(lab.board())["likelihood.md"].decode(), "mnist-static").partition("| Rank")[0]
+    assert f"Attention: 7 of {NUM_IMAGES} test images are also in train." in head
+    assert "Attention: the images use 2 of 256 levels." in head
 
 
 def test_boards_are_built_without_torch() -> None:

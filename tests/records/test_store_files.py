@@ -255,7 +255,7 @@ def test_a_full_disk_is_a_line_that_may_pass_and_what_was_there_stays(store, mak
     pages = store.transact(lambda connection: connection.scalar(sa.text("PRAGMA page_count")))
     store.transact(lambda connection: connection.execute(sa.text(f"PRAGMA max_page_count = {pages}")).close())
     with pytest.raises(StoreError, match="database or disk is full: make room where the store lies") as caught:
-        store.put(make_record("b", reason="x" * 100_000))
+        store.put(make_record("b", hyperparameters={"hidden": [5] * 50_000}))
     assert_one_line(caught, transient=True)
     assert [record.run for record in store.records()] == ["a"]
 
