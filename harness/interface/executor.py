@@ -27,14 +27,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """What a child process is told.
+    """What a child process is told: the run's ``folder``, in which ``run.json`` is, and the figures wanted.
 
-    Attributes:
-        folder, stages: the run's folder, in which ``run.json`` is, and the figures wanted.
-        data_folder, blocked: where the data are, and plugins that are not imported.
-        code_folder: what names such as ``my_model.py:KDE`` are relative to.
-        device: the device to work on; None: the one that the run asks for.
-        limits: what it may take; the executor sees to it.
+    Names such as ``my_model.py:KDE`` are relative to ``code_folder``; plugins in ``blocked`` are not imported. It works
+    on ``device``, None is the one that the run asks for. The executor sees to the ``limits``.
     """
 
     folder: Path

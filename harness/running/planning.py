@@ -239,7 +239,7 @@ class Plan:
             last = max(records, key=lambda record: record.created, default=None)
             nothing = _Facts("", "", {}, None)
             return _Facts(*(getattr(last, name) for name in _Facts._fields)) if last is not None else nothing
-        sizes = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)}
+        sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")} | data.caveats()
         return _Facts(data.digest(), data.split_protocol, sizes, (*data.spec.shape, data.spec.levels))
 
     def _describe(self, spec: RunSpec) -> RunRecord:
