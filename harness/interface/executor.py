@@ -17,12 +17,16 @@ LOG_FILE = "log.txt"
 
 @dataclass(frozen=True)
 class Stage:
-    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
+    """One figure to measure: the name it is kept under, the metric, its cache key, the split that is scored.
+
+    ``plugin`` registers the metric.
+    """
 
     name: str
     metric: str
     key: str
     split: Literal["test", "valid"] = "test"
+    plugin: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Job:
     Attributes:
         folder, stages: the run's folder, in which ``run.json`` is, and the figures wanted.
         data_folder, blocked: where the data are, and plugins that are not imported.
+        plugins: those that the training needs: no other is imported before a figure needs it. None: all.
         code_folder: what names such as ``my_model.py:KDE`` are relative to.
         device: the device to work on; None: the one that the run asks for.
         limits: what it may take; the executor sees to it.
@@ -44,6 +49,7 @@ class Job:
     code_folder: Path = Path()
     device: str | None = None
     limits: Limits = field(default_factory=Limits)
+    plugins: tuple[str, ...] | None = None
 
     @property
     def log(self) -> Path:
