@@ -85,7 +85,8 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     # tools: what a computation takes
     from harness.support.environment import on_threads as on_threads
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
-    from harness.profiling.resources import WorkingMemory as WorkingMemory, count_flops as count_flops
+    from harness.profiling.flops import count_flops as count_flops
+    from harness.profiling.resources import WorkingMemory as WorkingMemory
     from harness.profiling.resources import has_statistics as has_statistics, state_bytes as state_bytes
     from harness.profiling.resources import working_memory as working_memory
     from harness.profiling.timing import Sweep as Sweep, Timing as Timing, default_sampler as default_sampler

@@ -68,9 +68,9 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
     the two are compared too, as ``likelihood``. Other data, a metric named that cannot be compared, and nothing that
     can, are ``NotComparable``.
     """
-    if a.dataset != b.dataset:
+    contents = a.dataset_digests | b.dataset_digests
+    if a.dataset != b.dataset and len(contents) > 1:
         raise NotComparable(f"A is scored on {a.dataset!r}, B on {b.dataset!r}: different data do not compare")
-    contents = {record.dataset_digest for row in (a, b) for record in row.records}
     if len(contents) > 1:
         shown = " and ".join(sorted(digest[:12] for digest in contents))
         raise NotComparable(f"the records come from different contents of {a.dataset!r} (digests {shown})")

@@ -68,6 +68,11 @@ class BoardRow:
         """Whether a run has all that was asked of it."""
         return any(record.status == "done" for record in self.records)
 
+    @property
+    def dataset_digests(self) -> set[str]:
+        """What the data hold that its records are of; one digest, unless the data have changed between them."""
+        return {record.dataset_digest for record in self.records}
+
     def scores(self, metric: str) -> list[tuple[RunRecord, ScoreRecord]]:
         """Returns the figures of one metric on the test split, one for each seed that has it."""
         figure = self.figure(metric)

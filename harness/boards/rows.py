@@ -13,6 +13,7 @@ from harness.boards.published import PublishedFigure
 from harness.boards.row import BoardRow, Problem, problems_of
 from harness.boards.table import Table
 from harness.interface.board import Column, Style
+from harness.interface.spec import place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, identity_of, known_board
 from harness.suites.suite import Suite, SuiteModel
 
@@ -224,8 +225,10 @@ def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[Board
     groups: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.spec.seed):
         spec = record.spec
+        content = record.dataset_digest if place_of(spec.dataset) is not None else None
         same = [
-            spec.dataset, spec.model, spec.hyperparameters, spec.budget, spec.precision, spec.threads, spec.checkpoint
+            spec.dataset, spec.model, spec.hyperparameters, spec.budget, spec.precision, spec.threads, spec.checkpoint,
+            content,
         ]  # fmt: skip
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
     rows = []

@@ -243,8 +243,10 @@ def code_images(
 
 def _find_trained(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
     """Returns the one trained run that is meant."""
+    from harness.interface.spec import known_as
     from harness.records.record import VALID_PREFIX
 
+    dataset = dataset and known_as(dataset)
     store, folder = options.artifacts.store, options.artifacts.folder
     referred = None if suite is None else store.references().get(read_suite(suite).name, set())
     records = [

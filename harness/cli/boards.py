@@ -125,9 +125,8 @@ def collect_from_store(options: Context, suite: Suite) -> Archive:
     from harness.running.coordinator import plan_suite
 
     planned = plan_suite(suite, options.settings()).runs()
-    keys = {run.record.identity: run.record.key for run in planned}
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
-    return collect(suite, options.artifacts, current_keys=keys, stale_scores=stale)
+    return collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
 
 
 def figure(

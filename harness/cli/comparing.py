@@ -43,9 +43,11 @@ def compare(
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
     from harness.boards.comparison import NotComparable, compare_rows
     from harness.boards.lookup import NotFound, find_pair
+    from harness.interface.spec import known_as
 
     options: Context = context.obj
     metrics = [name.strip() for item in metric for name in item.split(",") if name.strip()]
+    dataset = dataset and known_as(dataset)
     (own_a, name_a), (own_b, name_b) = _split(a), _split(b)
     sources = _suite_sources(options, suite, from_store=from_store)
     try:

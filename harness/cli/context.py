@@ -58,6 +58,7 @@ class Context:
         from harness.interface.data_folder import DataFolder
 
         plugins = self.plugins if run is None else self.plugins_of(run)
+        name = name if run is None else self.artifacts.folder(run).dataset() or name
         return load_dataset(plugins, name, DataFolder.resolve(self.data))
 
     @cached_property

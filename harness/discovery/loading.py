@@ -5,6 +5,7 @@ A model's hyperparameters are read off its constructor, checked by type, complet
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import types
@@ -25,7 +26,7 @@ from harness.interface.entries import Entry, SamplerEntry
 from harness.interface.metric import Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, known_as, place_of
 from harness.support.guard import describe_error, guarded
 from harness.support.names import BOARD_NAME, did_you_mean, digest_of
 from harness.support.randomness import derive_seed
@@ -41,7 +42,7 @@ def load_dataset(plugins: PluginManager, name: str, folder: DataFolder) -> Datas
     if not isinstance(data, Dataset):
         where = f"{entry.module}:{entry.attribute}"
         raise ValueError(f"dataset {name!r}: {where} returned {type(data).__name__}, not a harness.Dataset")
-    return data
+    return data if place_of(name) is None else dataclasses.replace(data, name=known_as(name))
 
 
 def _made_by(entry: Entry, make: Callable[[Any], Any]) -> Any:
@@ -63,6 +64,11 @@ def load_metric(plugins: PluginManager, name: str) -> Metric:
     metric = _made_by(entry, lambda make: make(**arguments))
     if not isinstance(metric, Metric):
         raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
+    for what, kind in (("unit", str), ("header", str), ("version", str), ("higher_is_better", bool)):
+        if not isinstance(found := getattr(metric, what, None), kind):
+            raise ValueError(f"metric {name!r}: {what} {found!r:.80} is no {kind.__name__}")
+    if metric.stage not in ("quality", "cost", "speed"):
+        raise ValueError(f"metric {name!r}: stage {metric.stage!r:.80} is not quality, cost or speed")
     if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
         raise ValueError(f"metric {name!r}: board {metric.board!r} is not made of lower-case words joined by hyphens")
     return metric

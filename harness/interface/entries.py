@@ -112,7 +112,15 @@ class Entry:
 
 
 class DatasetEntry(Entry):
-    """A dataset. The target is called as ``target(folder, **groups)`` with a ``harness.DataFolder``."""
+    """A dataset. The target is called as ``target(folder, **groups)`` with a ``harness.DataFolder``.
+
+    A pattern such as ``images:(?P<path>.+)`` is for data that are known by their content, wherever they are; what a
+    suite calls them, by `` as NAME`` at the end, is no part of what the pattern is given.
+    """
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
+        return super().match(re.sub(r"^([a-z0-9-]+:.+?) as [^/\\]+$", r"\1", name))
 
 
 class ModelEntry(Entry):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from harness.support.randomness import derive_seed, isolated_rng
 
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28
+MOST_ENTRIES = 1000  # of a protocol, or of details
 
 # torch.bernoulli speaks of the range of p_in when it is given NaN
 _SAYS_NON_FINITE = re.compile(r"\b(nan|inf)s?\b|\binfinit\w+|non-?finite|not finite|p_in >= 0", re.IGNORECASE)
@@ -215,9 +216,9 @@ class Evaluation:
         where, expected = (network.digest, key), (len(images), network.num_features)
         if where in self._features:
             return self._features[where]
-        found = network(images, self.data.spec).cpu()
-        if found.shape != expected:
-            raise ValueError(f"{network.name}: expected {expected} features, got {tuple(found.shape)}")
+        found = network(images, self.data.spec)
+        self.checked(found, expected, network.name)
+        found = found.cpu()
         if not bool(torch.isfinite(found).all()):
             raise NonFiniteScore(f"{network.name}: the features of {key} are not all finite")
         self._features[where] = found
@@ -241,10 +242,7 @@ class Evaluation:
         """
 
         def scored(batch: Tensor) -> Tensor:
-            values = function(batch.to(self.device))
-            if values.shape != (len(batch),):
-                raise ValueError(f"{purpose}: expected {len(batch)} values, one an image, got {tuple(values.shape)}")
-            return values.double().cpu()
+            return self.checked(function(batch.to(self.device)), (len(batch),), purpose)
 
         rows = []
         with torch.no_grad(), isolated_rng(derive_seed(self.seed, self.split_name, purpose), self.device):
@@ -257,6 +255,56 @@ class Evaluation:
                     raise NonFiniteScore(f"{purpose}: {told}")
                 rows.append(row)
         return torch.stack(rows)
+
+    @staticmethod
+    def checked(values: object, shape: tuple[int, ...], name: str) -> Tensor:
+        """Returns what a plugin's function ``name`` gave, float64 on the CPU; another type or shape is a ValueError."""
+        found = type(values).__name__
+        if isinstance(values, Tensor):
+            found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
+            if values.shape == shape and values.dtype in (torch.float32, torch.float64):
+                return values.detach().cpu().double()
+        raise ValueError(f"{name} must return {shape} float32 or float64, not {found}")
+
+
+def check_score(score: object, name: str, num_images: int) -> Score:
+    """Returns what the metric ``name`` gave for a split of so many images, or raises ValueError: what is wrong with it.
+
+    Numbers and texts are as JSON holds them then.
+    """
+    if not isinstance(score, Score):
+        raise ValueError(f"{name}.evaluate must return a harness.Score, not {type(score).__name__}")
+    if score.kind not in get_args(ScoreKind):
+        raise ValueError(f"{name}: kind {score.kind!r:.80} is none of {', '.join(get_args(ScoreKind))}")
+    error = None if score.standard_error is None else _number(score.standard_error, f"{name}: standard_error")
+    if error is not None and error < 0:
+        raise ValueError(f"{name}: standard_error {error} is below zero")
+    values = score.per_image
+    if values is not None:
+        values = Evaluation.checked(values, (num_images,), f"{name}: per_image")
+        if not bool(torch.isfinite(values.float()).all()):  # float32 in archives
+            raise NonFiniteScore(f"{name}: per_image is not finite in float32")
+    for what in ("protocol", "details"):
+        entries = getattr(score, what)
+        is_map = isinstance(entries, Mapping) and len(entries) <= MOST_ENTRIES
+        if not is_map or not all(isinstance(key, str) for key in entries):
+            raise ValueError(f"{name}: {what} must map at most {MOST_ENTRIES} texts, not {entries!r:.80}")
+    for key, text in score.protocol.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name}: protocol {key!r:.80} must be a text, not {text!r:.80}")
+    details = {key: _number(value, f"{name}: details {key!r:.80}") for key, value in score.details.items()}
+    number = _number(score.value, name)
+    return replace(score, value=number, standard_error=error, per_image=values, details=details)
+
+
+def _number(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise ValueError(f"{what} must be a number, not {value!r:.80}") from None
+    if not abs(number) <= 1e100:
+        raise NonFiniteScore(f"{what} is {number}, not a finite number up to 1e100")
+    return number
 
 
 def check_samples(images: object, num_samples: int, model: Model) -> Tensor:

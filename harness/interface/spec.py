@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -89,6 +90,29 @@ def _is_relative(name: str) -> str:
     return name
 
 
+_PLACE = re.compile(r"([a-z0-9-]+):(.+?)(?: as ([^/\\]+))?")
+
+
+def place_of(dataset: str) -> tuple[str, str, str] | None:
+    """Returns kind, absolute path and name of data that a suite names by where they are; None for other names.
+
+    Such data are known by their content: the path stands in no key and no record. Their name is what follows `` as ``,
+    else the path's last part.
+
+    >>> place_of("images:/data/photos/"), place_of("images:/x.npz as faces"), place_of("mnist")
+    (('images', '/data/photos', 'photos'), ('images', '/x.npz', 'faces'), None)
+    """
+    if (found := _PLACE.fullmatch(dataset)) is None:
+        return None
+    path = Path(os.path.abspath(os.path.expanduser(found[2])))  # noqa: PTH100, PTH111 - no link is followed
+    return found[1], str(path), found[3] or path.name.replace(" as ", "-as-") or "root"
+
+
+def known_as(dataset: str) -> str:
+    """Returns what records and boards call a dataset: ``images:photos`` of ``images:/data/photos``."""
+    return dataset if (place := place_of(dataset)) is None else f"{place[0]}:{place[2]}"
+
+
 CodeName = Annotated[str, AfterValidator(_is_relative)]
 """A registered name, or where the code is: ``my_model.py:KDE``."""
 
@@ -104,7 +128,8 @@ class RunSpec(BaseModel):
     """One run: a model with its hyperparameters, a dataset, a budget, a seed, and what to measure.
 
     ``model`` and ``dataset`` are registered names, or say where their code is: ``my_model.py:KDE``, relative to the
-    suite or, without one, to the working folder.
+    suite or, without one, to the working folder. Data may be named by where they are, ``images:PATH``, and be given a
+    name, ``images:PATH as NAME``; the path is relative to the working folder.
     ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
     ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained.
     """

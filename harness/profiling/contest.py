@@ -20,9 +20,10 @@ from torch import Tensor
 from harness.interface.model import Autoregressive, Model, Unsupported
 from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
+from harness.profiling.flops import count_flops
 from harness.profiling.measurement import RASTER, CertificateCounts
 from harness.profiling.profile import GenerationProfile
-from harness.profiling.resources import count_flops, random_images, state_bytes, working_memory
+from harness.profiling.resources import random_images, state_bytes, working_memory
 from harness.profiling.timing import Clock, default_sampler
 from harness.support.randomness import derive_seed, isolated_rng
 
@@ -191,7 +192,9 @@ class SamplerCall(Contender):
         if self.forward is not None:
             zeros = torch.zeros(1, *model.spec.shape, dtype=torch.uint8, device=model.device)
             conditional_logits = self.forward.model.conditional_logits
-            self.taken["forward_flops"] = count_flops(lambda: conditional_logits(zeros)) * self.batch_size
+            flops = count_flops(lambda: conditional_logits(zeros))
+            if not flops.not_counted:
+                self.taken["forward_flops"] = flops * self.batch_size
         copied = copy.deepcopy(model)  # a sampler that is cut off may leave its caches behind
         sampler: Callable[..., Tensor] = copied.samplers()[self.name]
         if self.part is not None and isinstance(copied, Autoregressive):

@@ -1,4 +1,4 @@
-"""What a computation takes: operations, memory, the machine's peak; and a trace of it, for Chrome's viewer."""
+"""What a computation takes: memory, the machine's peak; and a trace of it, for Chrome's viewer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import timer
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import Model
@@ -37,18 +36,6 @@ class WorkingMemory:
 
     num_bytes: int
     finished: bool
-
-
-def count_flops(call: Callable[[], object]) -> int:
-    """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
-    counter, before = FlopCounterMode(display=False), torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # fused kernels, an LSTM's, hide their products
-    try:
-        with torch.no_grad(), counter:
-            call()
-    finally:
-        torch.backends.mkldnn.enabled = before
-    return int(counter.get_total_flops())
 
 
 def gemm_peak(device: torch.device) -> float:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
+from harness.interface.spec import RunSpec
 from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_problem, identity_of
 from harness.support.files import write_atomically
 
@@ -97,18 +98,19 @@ def identities_of(suite: Suite) -> list[str]:
 
 
 def collect(
-    suite: Suite, artifacts: Artifacts, *, current_keys: Mapping[str, str], stale_scores: Collection[str] = ()
+    suite: Suite, artifacts: Artifacts, planned: Iterable[RunRecord], *, stale_scores: Collection[str] = ()
 ) -> Archive:
     """Returns the results of a suite, of all configurations of its grids, whatever their status is.
 
-    ``current_keys`` are those that runs have today, by identity; ``stale_scores`` the ``run/score`` names of figures
-    that an older version of a metric computed. Where the only record of a run has another key than today's, or a score
-    is stale, that is ``StaleRecords``; scores per image that are lost are an ``ArchiveError`` when asked for.
+    ``planned`` are its runs as they are described today; ``stale_scores`` the ``run/score`` names of figures that an
+    older version of a metric computed. Data that are known by their content are called what the suite calls them.
+    Where the only record of a run has another key than today's, or a score is stale, that is ``StaleRecords``; scores
+    per image that are lost are an ``ArchiveError`` when asked for.
     """
-    identities = identities_of(suite)
-    stored = artifacts.store.records(identities=identities)
-    current = {record.identity: record for record in stored if record.key == current_keys.get(record.identity)}
-    records = [current[identity] for identity in identities if identity in current]
+    asked = {record.identity: record for record in planned}
+    stored = artifacts.store.records(identities=asked)
+    current = {record.identity: record for record in stored if record.key == asked[record.identity].key}
+    records = [_called(current[identity], asked[identity].spec) for identity in asked if identity in current]
     stale = [record.run for record in stored if record.identity not in current]
     kept = {f"{record.run}/{name}" for record in records for name in record.scores}
     stale += sorted(kept & set(stale_scores))
@@ -119,6 +121,12 @@ def collect(
         )
     arrays = LoadedArrays(sorted(_references(records)), lambda name: _of_run(artifacts, name))
     return Archive(tuple(map(without_paths, records)), arrays)
+
+
+def _called(record: RunRecord, asked: RunSpec) -> RunRecord:
+    """Returns a record under the name that a suite has for the same data."""
+    spec = record.spec.model_copy(update={"dataset": asked.dataset})
+    return record.model_copy(update={"spec": spec, "identity": identity_of(spec)})
 
 
 def collect_all(artifacts: Artifacts) -> Archive:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from harness.interface.spec import RunSpec, ScoreKind
+from harness.interface.spec import RunSpec, ScoreKind, known_as
 from harness.support.names import BOARD_NAME, digest_of, heading, in_texts
 from harness.support.words import what_is_wrong
 
@@ -217,7 +217,8 @@ def first_problem(error: ValidationError) -> str:
 
 def identity_of(spec: RunSpec) -> str:
     """Returns the digest of what determines a training as asked for: all of the spec but metrics and device."""
-    return digest_of(spec.model_dump(mode="json", exclude={"metrics", "device"}))
+    content = spec.model_dump(mode="json", exclude={"metrics", "device"})
+    return digest_of({**content, "dataset": known_as(spec.dataset)})
 
 
 def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> int | None:

@@ -1,7 +1,8 @@
 """A run's own folder: what a worker leaves there, file by file, and the record that it adds up to.
 
     run.json               what the run is (a record without results), written before it starts
-    code.json              what names such as ``my_model.py:KDE`` are relative to, itself relative to this folder
+    code.json              what names such as ``my_model.py:KDE`` are relative to, itself relative to this folder, and
+                           where the data are, if they are named by that
     log.txt                everything that the child process printed
     progress.json          where a running stage stands
     training.safetensors   the trainer's state, while it trains
@@ -29,6 +30,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.interface.executor import LOG_FILE
+from harness.interface.spec import place_of
 from harness.records.record import (
     FAILURES,
     RECORD_VERSION,
@@ -112,12 +114,20 @@ class RunFolder:
         """Returns what ``begin`` wrote, or None."""
         return self._read("run.json", RunRecord)
 
-    def write_code_folder(self, folder: Path) -> None:
-        """Notes what names such as ``my_model.py:KDE`` are relative to; no record says where that is."""
-        self._write("code.json", {"folder": os.path.relpath(folder, self.path)})
+    def write_sources(self, code_folder: Path, dataset: str) -> None:
+        """Notes what names such as ``my_model.py:KDE`` are relative to, and where data are; no record says where."""
+        place = place_of(dataset)
+        where = {} if place is None else {"dataset": f"{place[0]}:{place[1]}" if Path(place[1]).exists() else dataset}
+        noted = {"folder": os.path.relpath(code_folder, self.path), **where}
+        if noted != self._read("code.json", dict[str, str]):
+            self._write("code.json", noted)
+
+    def dataset(self) -> str | None:
+        """Returns how the data are loaded, if ``write_sources`` noted it: the record has the name alone."""
+        return (self._read("code.json", dict[str, str]) or {}).get("dataset")
 
     def code_folder(self) -> Path:
-        """Returns what ``write_code_folder`` noted, or the working folder."""
+        """Returns what ``write_sources`` noted, or the working folder."""
         found = self._read("code.json", dict[str, str]) or {}
         return (self.path / found["folder"]).resolve() if "folder" in found else Path()
 

@@ -80,10 +80,11 @@ def _text(line: Line, column: Column, decimals: int) -> str:
 def _value(cell: Cell, column: Column, decimals: int) -> str:
     if cell.text is not None or not isinstance(cell.value, int | float):
         return str(cell.value) if cell.text is None else cell.text
+    sign = _SIGNS.get(cell.kind or "", "")
     if column.style == "figure":
         sd, se = (None if spread is None else column.scale * spread for spread in (cell.sd, cell.se))
-        return _SIGNS.get(cell.kind or "", "") + numbers.with_spread(column.scale * cell.value, sd, se, decimals)
+        return sign + numbers.with_spread(column.scale * cell.value, sd, se, decimals)
     show = _PLAIN.get(column.style, str)
     low, high = cell.more.get("_q25"), cell.more.get("_q75")
     quartiles = f" ({show(low)}–{show(high)})" if low is not None and high is not None else ""
-    return show(cell.value) + quartiles
+    return sign + show(cell.value) + quartiles

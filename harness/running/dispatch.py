@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.interface.executor import INTERRUPTED, Executor, Handle, Job
+from harness.interface.spec import place_of
 from harness.records.record import Failure
 from harness.records.run_folder import RunFolder
 from harness.records.store import StoreError
@@ -165,7 +166,7 @@ class Dispatcher:
             assert self._executor is not None
             data, blocked, limits = self._settings.data, self._settings.blocked, self._settings.limits
             code_folder = self._plugins.code_folder.resolve()
-            needs = self._plan.needs(planned.record.spec)
+            needs = self._plan.needs(planned)
             job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits, needs)
             self._running[planned.run] = _Running(planned, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
@@ -179,7 +180,7 @@ class Dispatcher:
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried
         folder.begin(planned.record.model_copy(update={"configurations_tried": tried}))
-        folder.write_code_folder(self._plugins.code_folder)
+        folder.write_sources(self._plugins.code_folder, planned.dataset)
         self._ingest.put(folder.collect().model_copy(update={"status": "running"}))
 
     def _mend(self, planned: PlannedRun, folder: RunFolder) -> None:
@@ -258,6 +259,8 @@ class Dispatcher:
             self._mend(planned, folder)
         if folder.description() is None:
             return
+        if place_of(planned.dataset) is not None:  # which may have been moved
+            folder.write_sources(self._plugins.code_folder, planned.dataset)
         record, known = folder.collect(), self._artifacts.store.get(planned.run)
         if known is None or known != record.model_copy(update={"created": known.created}):
             self._ingest.put(record)

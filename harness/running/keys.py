@@ -11,7 +11,7 @@ from typing import Literal
 from harness.discovery.loading import as_json, resolve
 from harness.interface.metric import Metric
 from harness.interface.model import Model
-from harness.interface.spec import Budget, RunSpec
+from harness.interface.spec import Budget, RunSpec, place_of
 from harness.records.record import RunRecord
 from harness.support.names import digest_of
 
@@ -20,8 +20,14 @@ class Changed(Exception):
     """What a run or a figure depends on is no longer what was planned."""
 
 
+def named_by_content(spec: RunSpec, data: str) -> RunSpec:
+    """Returns a spec whose dataset is known by content if it says where it is: the same images are the same run."""
+    place = place_of(spec.dataset)
+    return spec if place is None else spec.model_copy(update={"dataset": f"{place[0]}:{data[:12]}"})
+
+
 def run_key(spec: RunSpec, model: type[Model], *, data: str, code: str, checkpoint: str | None) -> str:
-    """Returns a run's key; ``data``, ``code`` and ``checkpoint`` are digests."""
+    """Returns the key of a run as ``named_by_content`` names it; ``data``, ``code`` and ``checkpoint`` are digests."""
     return digest_of(
         {
             **spec.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),

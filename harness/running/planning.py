@@ -21,10 +21,10 @@ from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric
 from harness.interface.model import Unsupported
-from harness.interface.spec import RunSpec
+from harness.interface.spec import RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.store import Artifacts
-from harness.running.keys import figure_key, run_key
+from harness.running.keys import figure_key, named_by_content, run_key
 from harness.suites.suite import Row
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device, fingerprint
@@ -59,6 +59,7 @@ class PlannedRun:
     """
 
     record: RunRecord
+    dataset: str = ""  # as it was asked for; the record has no path
     state: RunState = "missing"
     stages: tuple[Stage, ...] = ()  # quality and cost figures that are missing
     speed_stages: tuple[Stage, ...] = ()  # speeds that are missing; measured alone, after everything else
@@ -93,10 +94,15 @@ class Plan:
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         for row in rows:
-            self.plugins.find("dataset", row.dataset)
+            self.plugins.find("dataset", row.configurations[0][0].dataset)
             self.plugins.find("model", row.model)
             for metric in row.configurations[0][0].metrics:
                 self.plugins.find("metric", metric)
+        names = {row.dataset: row.configurations[0][0].dataset for row in rows}
+        placed = {known: self._digest(name) for known, name in names.items() if place_of(name) is not None}
+        for known, digest in placed.items():
+            if (other := next(name for name in placed if placed[name] == digest)) != known:
+                raise ValueError(f"datasets {other!r} and {known!r} are the same images: leave one of them out")
         # for each row, for each configuration of its grid, the runs, one for each seed
         self.rows = [(row, self._configurations(row)) for row in rows]
 
@@ -132,9 +138,9 @@ class Plan:
         record = self._describe(spec)
         if selection is not None:
             stages = (self._stage(record, selection, "valid"),)
-            return self.look_again(PlannedRun(record, stages=stages))
+            return self.look_again(PlannedRun(record, spec.dataset, stages=stages))
         quality, speeds = self._stages(record)
-        return self.look_again(PlannedRun(record, stages=quality, speed_stages=speeds if speed else ()))
+        return self.look_again(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
 
     def look_again(self, planned: PlannedRun) -> PlannedRun:
         """Finds what is there of a run by now: another process may have done some of it in the meantime."""
@@ -191,13 +197,13 @@ class Plan:
         hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
         data, dataset_digest = self._dataset(spec.dataset), self._digest(spec.dataset)
         checkpoint = self._checked_weights(spec, data)
-        code = self._code(spec.model)
-        key = run_key(spec, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
+        code, named = self._code(spec.model), named_by_content(spec, dataset_digest)
+        key = run_key(named, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
         return RunRecord(
-            run=f"{slug(spec.model)}-{slug(spec.dataset)[:40]}-s{spec.seed}-{key[:10]}",
+            run=f"{slug(spec.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
             key=key,
-            identity=identity_of(spec),
-            spec=spec,
+            identity=identity_of(named),
+            spec=spec.model_copy(update={"dataset": known_as(spec.dataset)}),
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
             code=code,
@@ -227,9 +233,11 @@ class Plan:
         shown = f"{VALID_PREFIX}{name}" if split == "valid" else f"{name}@{where}" if metric.stage == "speed" else name
         return Stage(shown, name, key, split, self.plugins.provider("metric", name).name)
 
-    def needs(self, spec: RunSpec) -> tuple[str, ...]:
+    def needs(self, planned: PlannedRun) -> tuple[str, ...]:
         """Returns the plugins that a run needs to be trained: its child process imports no others."""
-        return (self.plugins.provider("dataset", spec.dataset).name, self.plugins.provider("model", spec.model).name)
+        spec = planned.record.spec
+        provider = self.plugins.provider
+        return provider("dataset", planned.dataset or spec.dataset).name, provider("model", spec.model).name
 
     def _checked_weights(self, spec: RunSpec, data: Dataset) -> str | None:
         """Returns the digest of the checkpoint that a spec names, once it has been seen to fit the model."""

@@ -29,7 +29,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric
+from harness.interface.metric import Evaluation, Metric, check_score
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Trainer
@@ -37,7 +37,7 @@ from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
-from harness.running.keys import Changed, figure_key, run_key
+from harness.running.keys import Changed, figure_key, named_by_content, run_key
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
@@ -119,12 +119,13 @@ def _check_run(run: _Run) -> None:
     """Raises ``Changed`` unless code and data, as this process has imported and loaded them, are those of the plan."""
     record, spec = run.record, run.spec
     code, data = model_code(run.plugins, spec.model), run.data.digest()
+    asked = spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset})
     given = None if spec.checkpoint is None else _digest_of_file(Path(spec.checkpoint))
     if code != record.code:
         what = f"the code of {spec.model!r}"
     elif data != record.dataset_digest:
-        what = f"the data of {spec.dataset!r}"
-    elif record.key != run_key(spec, type(run.model), data=data, code=code, checkpoint=given):
+        what = f"the data of {asked.dataset!r}"
+    elif record.key != run_key(named_by_content(asked, data), type(run.model), data=data, code=code, checkpoint=given):
         what = f"{spec.checkpoint or 'what the run depends on'}"
     else:
         return
@@ -153,7 +154,7 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
         device = choose_device(job.device or spec.device)
         plugins = _plugins(job)
         data_folder = DataFolder.resolve(job.data_folder)
-        data = load_dataset(plugins, spec.dataset, data_folder)
+        data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
         stage = "fit"
         with undisturbed(spec.model):
             run = _Run(job, record, plugins, data_folder, data, build_model(plugins, spec, data, device))
@@ -325,25 +326,21 @@ def _measured(run: _Run, wanted: Stage, metric: Metric, evaluation: Evaluation) 
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
     folder = run.folder
     with _watching(run):
-        score = metric.evaluate(evaluation)
+        score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
     _check_figure(run, wanted, metric)
-    if not np.isfinite(score.value):
-        raise ValueError(f"{wanted.metric} is {score.value}")
     reference = num_images = None
     if score.per_image is not None:
         num_images, reference = len(score.per_image), f"{folder.run}/{wanted.name}"
-        if num_images != len(evaluation.split):
-            raise ValueError(f"{wanted.metric} scored {num_images} of {len(evaluation.split)} images")
-        values, images = score.per_image.double().cpu().numpy(), np.asarray(evaluation.split.image_digests())
+        values, images = score.per_image.numpy(), np.asarray(evaluation.split.image_digests())
         write_atomically(folder.per_image_file(wanted.name), save({"per_image": values, "images": images}))
     return {
-        "value": float(score.value),
+        "value": score.value,
         "standard_error": score.standard_error,
         "kind": score.kind,
         "num_images": num_images,
         "per_image": reference,
         "protocol": dict(score.protocol),
-        "details": {name: float(value) for name, value in score.details.items()},
+        "details": dict(score.details),
     }
 
 

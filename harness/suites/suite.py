@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec
+from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec, known_as
 from harness.suites.toml import read_toml, toml_value
 from harness.support.limits import Limits
 from harness.support.names import did_you_mean
@@ -98,7 +98,8 @@ class Suite(BaseModel):
     description: str = ""
     """What a reader of the boards should know."""
     datasets: tuple[CodeName, ...] = Field(min_length=1, json_schema_extra=_UNIQUE)
-    """Registered names, or where the code is, relative to the suite: ``my_data.py:stripes``."""
+    """Registered names, where the code is, relative to the suite: ``my_data.py:stripes``, or where images are, relative
+    to the working folder: ``images:PATH``, or ``images:PATH as NAME``."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, json_schema_extra=_UNIQUE)
     """Every model is trained once for each seed."""
     metrics: tuple[str, ...] = Field(default=(), min_length=1, json_schema_extra=_UNIQUE)
@@ -158,6 +159,10 @@ class Suite(BaseModel):
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
             raise SuiteError(f"{source}: {_explain(error)}") from error
+        names = [known_as(dataset) for dataset in suite.datasets]
+        for dataset, known in zip(suite.datasets, names, strict=True):
+            if names.count(known) > 1:
+                raise SuiteError(f"{source}: two datasets are called {known!r}; name one, such as '{dataset} as NAME'")
         labels = [model.row_label for model in suite.models]
         for model, label in zip(suite.models, labels, strict=True):
             if labels.count(label) > 1:
@@ -188,13 +193,13 @@ class Suite(BaseModel):
             tuple(spec.model_copy(update={"hyperparameters": chosen, "seed": seed}) for seed in self.seeds)
             for chosen in model.configurations()
         )
-        return Row(model.row_label, dataset, model.name, model.published, configurations, model.role)
+        return Row(model.row_label, known_as(dataset), model.name, model.published, configurations, model.role)
 
     def select(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Suite:
         """Returns the suite with the models and datasets named by ``only`` (all, if it names none), and other seeds."""
         models = tuple(item for item in self.models if {item.name, item.row_label} & set(only))
-        datasets = tuple(item for item in self.datasets if item in only)
-        known = self._owners() | set(self.datasets)
+        datasets = tuple(item for item in self.datasets if {item, known_as(item)} & set(only))
+        known = self._owners() | set(self.datasets) | set(map(known_as, self.datasets))
         for name in only:
             if name not in known:
                 hint = did_you_mean(name, known)

@@ -100,8 +100,7 @@ class Lab:
         if self._suite is None:
             raise ValueError("run a suite before you ask for its board")
         planned = plan_suite(self._suite, self._settings).runs()
-        keys = {run.record.identity: run.record.key for run in planned}
-        archive = collect(self._suite, self._settings.artifacts, current_keys=keys)
+        archive = collect(self._suite, self._settings.artifacts, [run.record for run in planned])
         return Leaderboard(archive.records, suite=self._suite, per_image=archive.per_image)
 
     def close(self) -> None:

@@ -158,6 +158,24 @@ def test_costs_have_a_board_of_their_own_and_no_ranks():
     assert board.table("cost", "digits").rank_best.isna().all()
 
 
+def test_operations_that_were_not_all_counted_are_at_least_so_many_on_both_boards_of_costs():
+    flops = {"key": "k", "unit": "FLOPs", "kind": "lower bound", "stage": "cost"}
+    speed = {"key": "k", "unit": "images/s", "kind": "estimate", "stage": "speed", "fingerprint": "f", "hardware": "h"}
+    board = Leaderboard(
+        [
+            record(
+                "a",
+                ScoreRecord(metric="flops-sampling", value=5e9, protocol={"not counted": "aten.mv"}, **flops),
+                ScoreRecord(metric="sampling-throughput", value=9.0, **speed),
+            )
+        ]
+    )
+    cost, throughput = (render_board(board, name, "markdown") for name in ("cost", "throughput"))
+    for text in (cost, throughput):
+        assert "≥ 5.00 G" in text
+        assert "FLOPs are at least so many, for want of a rule for an operation: a (aten.mv)." in text
+
+
 def test_what_a_plugin_measures_in_nats_on_the_likelihood_board_is_a_column_of_its_own_and_never_the_likelihood():
     nll = {"board": "likelihood", "header": "NLL", "unit": "nats", "kind": "exact"}
     own = {**nll, "header": "Worst image"}

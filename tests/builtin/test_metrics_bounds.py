@@ -194,7 +194,7 @@ def test_an_image_without_any_weight_is_an_error():
 
 def test_a_model_that_returns_fewer_weights_than_asked_is_an_error():
     model = StoredWeights(SPEC, weights=torch.zeros(3, 2).double())
-    with pytest.raises(ValueError, match="asked for"):
+    with pytest.raises(ValueError, match=r"must return \(4, 2\) float32 or float64, not \(3, 2\)"):
         IWAE(num_samples=4).evaluate(evaluation(model, numbered(2)))
 
 
@@ -210,3 +210,16 @@ def test_the_name_carries_k():
 @pytest.mark.parametrize("name", ["iwae", "iwae-0", "iwae-05", "iwae--1", "iwae-5k"])
 def test_a_name_without_a_whole_k_is_not_of_the_family(name):
     assert entry().match(name) is None
+
+
+@pytest.mark.parametrize("metric", [NegativeELBO(), BitsPerDimBound(), IWAE(num_samples=3)])
+def test_a_bound_that_is_above_zero_on_average_is_impossible(metric):
+    with pytest.raises(ValueError, match="on average: no bound on a log-probability is above 0"):
+        metric.evaluate(evaluation(StoredWeights(SPEC, weights=torch.full((9, 5), 5.0)), numbered(5)))
+
+
+def test_single_weights_above_zero_are_no_proof_of_anything():
+    weights = torch.full((9, 5), -3.0)
+    weights[0, 0] = 5.0
+    score = NegativeELBO().evaluate(evaluation(StoredWeights(SPEC, weights=weights), numbered(5)))
+    assert score.value == pytest.approx(1.4)

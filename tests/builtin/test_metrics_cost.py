@@ -125,6 +125,17 @@ def test_the_matrix_products_of_a_fused_recurrent_layer_are_counted():
     assert evaluate(FlopsScoring, Recurrent(SPEC)).value == 2 * 6 * (1 * 12 + 3 * 12)
 
 
+def test_an_operation_without_a_rule_makes_the_figure_a_lower_bound_whose_protocol_names_it():
+    class Solving(Autoencoder):
+        def elbo(self, images):
+            return torch.linalg.solve(torch.eye(6), self.encoder(images.flatten(1).float()).new_ones(6)).sum()[None]
+
+    score = evaluate(FlopsScoring, Solving(SPEC))
+    assert (score.value, score.kind) == (2 * 6 * 5, "lower bound")
+    assert score.protocol["not counted"] == "aten._linalg_solve_ex"
+    assert "not counted" not in evaluate(FlopsScoring, Autoencoder(SPEC)).protocol
+
+
 class Implicit(Model):
     def fit(self, data, trainer): ...
 

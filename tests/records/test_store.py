@@ -192,7 +192,7 @@ def test_the_scores_per_image_of_a_run_that_another_folder_did_come_from_the_sto
     here, there = (Artifacts(tmp_path / name, f"sqlite:///{tmp_path}/lab.sqlite") for name in ("here", "there"))
     scores, images = np.array([1.5, -2.0], np.float32), np.array([7, 5], np.int64)
     there.store.put(record, {"a/nll": save({"per_image": scores, "images": images})})
-    archive = collect(digits, here, current_keys={record.identity: record.key})
+    archive = collect(digits, here, [record])
     assert [item.run for item in archive.records] == ["a"]
     assert [part.tolist() for part in archive.per_image["a/nll"]] == [[1.5, -2.0], [7, 5]]
     there.store.delete(["a"])

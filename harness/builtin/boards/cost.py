@@ -37,10 +37,11 @@ class Cost(Board):
         return [rows.column(metric) for metric in self.metrics(rows)]
 
     def notes(self, table: Table) -> Sequence[str]:
-        """The machines that the seconds are of."""
+        """The machines that the seconds are of, and what the operations leave out."""
         scores = [score for row in table.rows for _, score in row.scores("fit-seconds")]
         machines = sorted({score.hardware for score in scores if score.hardware})
-        return [f"Seconds of training are those of: {'; '.join(machines)}."] if machines else []
+        seconds = [f"Seconds of training are those of: {'; '.join(machines)}."] if machines else []
+        return [*seconds, *_not_counted(table)]
 
 
 class Throughput(Board):
@@ -66,6 +67,10 @@ class Throughput(Board):
             Column("protocol", cell=partial(_protocols, metrics), parts={"": "string"}, required=False),
         ]
 
+    def notes(self, table: Table) -> Sequence[str]:
+        """What the operations leave out."""
+        return _not_counted(table)
+
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """What rows are sorted by: the speed of sampling."""
         return next((column for column in columns if column.key == _NAMES["sampling-throughput"]), None)
@@ -89,10 +94,18 @@ def _speed_column(rows: Rows, metric: str) -> Column:
     return replace(made, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts)
 
 
+def _not_counted(table: Table) -> list[str]:
+    """A note of the operations that have no rule, by row."""
+    scores = [(row.label, score) for row in table.rows for metric in _FLOPS for _, score in row.scores(metric)]
+    found = {label: score.protocol["not counted"] for label, score in scores if "not counted" in score.protocol}
+    rows = "; ".join(f"{label} ({operations})" for label, operations in found.items())
+    return [f"FLOPs are at least so many, for want of a rule for an operation: {rows}."] if found else []
+
+
 def _first(metric: str, row: BoardRow) -> Cell | None:
     """Of the seed whose speeds are measured."""
-    value = row.first(metric)
-    return None if value is None else Cell(value)
+    value, figure = row.first(metric), row.figure(metric)
+    return None if value is None or figure is None else Cell(value, kind=figure.kind)
 
 
 def _protocols(metrics: Sequence[str], row: BoardRow) -> Cell:

@@ -69,7 +69,10 @@ def _floating(evaluation: harness.Evaluation) -> list[Tensor]:
 
 
 class _Flops(_Cost):
-    """Counts the multiply-adds of matrix products, convolutions and attention as two operations each; nothing else."""
+    """Counts the multiply-adds of matrix products, convolutions and attention as two operations each.
+
+    Where an operation ran that has no rule, the figure is a lower bound, and the protocol names the operation.
+    """
 
     unit = "FLOPs"
 
@@ -83,7 +86,10 @@ class _Flops(_Cost):
             flops = harness.count_flops(call)
         precision = str(evaluation.model.dtype).removeprefix("torch.")
         protocol = {"batch size": "1", "precision": precision, **protocol}
-        return harness.Score(float(flops), None, "exact", protocol=protocol, details={"batch_size": 1.0})
+        if flops.not_counted:
+            protocol["not counted"] = ", ".join(flops.not_counted)
+        kind: harness.ScoreKind = "lower bound" if flops.not_counted else "exact"
+        return harness.Score(float(flops), None, kind, protocol=protocol, details={"batch_size": 1.0})
 
 
 class FlopsScoring(_Flops):

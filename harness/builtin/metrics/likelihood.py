@@ -67,6 +67,24 @@ def of_draws(values: Tensor) -> dict[str, float]:
     }
 
 
+def check_possible(values: Tensor, num_dimensions: int, kind: harness.ScoreKind, name: str) -> None:
+    """Raises ValueError where (num_draws, N) nats of -log p, or of upper bounds on it, prove that something is wrong.
+
+    An integer image's log-probability is at most 0, and so is a bound in expectation: its mean is allowed six standard
+    errors, and both what is rounded in float32.
+    """
+    slack = 1e-4 + 1e-5 * num_dimensions
+    per_image = values.mean(0)  # (N,)
+    if kind != "exact":
+        found = -per_image.mean().item()
+        error = per_image.std(correction=0).item() / math.sqrt(len(per_image))
+        if found > slack + 6 * error:
+            raise ValueError(f"{name} is {found:.4g} nats on average: no bound on a log-probability is above 0")
+    elif (found := -per_image.min().item()) > slack:
+        where = f"for image {int(per_image.argmin())}, and above 0 for {int((per_image < -slack).sum())} images"
+        raise ValueError(f"{name} is {found:.4g} nats {where}: no log-probability of an integer image is above 0")
+
+
 class NLL(harness.Metric):
     """The mean negative log-likelihood of the whole split, -1/N sum_n log p(x_n), in nats for each image."""
 
@@ -81,6 +99,7 @@ class NLL(harness.Metric):
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Scores every image of the split once for each draw; ``per_image`` is (N,) in the metric's unit."""
         values = -evaluation.per_image(getattr(evaluation.model, self.function), purpose=self.function)
+        check_possible(values, evaluation.model.spec.num_dimensions, self.kind, self.function)
         if self.unit == "bits/dim":
             values = values / (evaluation.model.spec.num_dimensions * math.log(2))
         return average(values, evaluation, self.kind, protocol={} if self.kind == "exact" else {"samples": "1"})
@@ -153,6 +172,7 @@ class IWAE(harness.Metric):
 
         batch_size = max(1, min(evaluation.batch_size, rows // chunk))
         values = evaluation.per_image(score, purpose=self.name, batch_size=batch_size)
+        check_possible(values, model.spec.num_dimensions, "upper bound", "log_importance_weights")
         details = {"effective_sample_size": torch.cat(sizes).mean().item()}
         return average(values, evaluation, "upper bound", protocol={"K": str(self.num_samples)}, details=details)
 
@@ -171,11 +191,7 @@ def log_mean_weight(
     for start in range(0, num_samples, chunk):
         wanted = (min(chunk, num_samples - start), len(images))
         weights = model.log_importance_weights(images, wanted[0])
-        if weights.shape != wanted:
-            raise ValueError(
-                f"log_importance_weights was asked for {wanted} weights, it returned {tuple(weights.shape)}"
-            )
-        weights = weights.detach().cpu().double()
+        weights = harness.Evaluation.checked(weights, wanted, "log_importance_weights")
         if bool((weights.isnan() | weights.isposinf()).any()):
             raise harness.NonFiniteScore(f"{type(model).__name__}.log_importance_weights returned NaN or infinity")
         first = torch.logaddexp(first, weights.logsumexp(0))
@@ -214,7 +230,8 @@ class EntropyGap(harness.Metric):
             raise harness.Unsupported(f"{type(model).__name__} has no likelihood")
         score = metric.evaluate(evaluation)
         assert isinstance(score.per_image, Tensor)
-        truth = -data.log_prob(evaluation.split.images)  # (N,)
+        images = evaluation.split.images
+        truth = -evaluation.checked(data.log_prob(images), (len(images),), f"{data.name}: log_prob")  # (N,)
         details = {"true_nll": truth.mean().item()} | ({} if data.entropy is None else {"entropy": data.entropy})
         protocol = {**score.protocol, "likelihood": metric.name}
         gap = average((score.per_image - truth)[None], evaluation, score.kind, protocol=protocol, details=details)
@@ -243,7 +260,9 @@ class ActiveUnits(harness.Metric):
         assert isinstance(model, harness.Inference)
 
         def encode(images: Tensor) -> Tensor:
-            means.append(model.encode(images).cpu().double())  # (B, D)
+            latents = model.encode(images)
+            width = latents.shape[1] if isinstance(latents, Tensor) and latents.dim() == 2 else -1
+            means.append(evaluation.checked(latents, (len(images), width), "encode"))  # (B, D)
             return means[-1].sum(1)
 
         try:

@@ -8,7 +8,18 @@ from harness import DatasetEntry, MetricEntry, ModelEntry, hookimpl
 @hookimpl
 def register_models():
     failing = ["Raises", "Diverges", "Unable", "Undefined", "Killed", "Exits", "Quits", "Stubborn", "Crashes"]
-    failing += ["Hungry", "Greedy", "Dreams", "Overflows", "Backwards", "Constant", "NotANumber"]
+    failing += [
+        "Hungry",
+        "Greedy",
+        "Dreams",
+        "Overflows",
+        "Backwards",
+        "Constant",
+        "NotANumber",
+        "Boastful",
+        "Steering",
+        "Wordy",
+    ]
     failing += ["Lingers", "Drops", "Spies"]
     return [
         ModelEntry("tilted", "harness_tinker.tilted:Tilted", summary="independent pixels, by noisy gradient descent"),
@@ -24,6 +35,9 @@ def register_metrics():
         MetricEntry("hardness", "harness_tinker.metrics:Hardness", summary="a speed that takes no time to measure"),
         MetricEntry("dawdling", "harness_tinker.metrics:Dawdling", summary="takes its time"),
         MetricEntry("deadly", "harness_tinker.metrics:Deadly", summary="kills the process that measures it"),
+        MetricEntry(
+            "crooked", "harness_tinker.metrics:Crooked", pattern=r"crooked-(?P<kind>[a-z]+)", usage="crooked-KIND"
+        ),
         MetricEntry("vanishing", "harness_tinker.metrics:Vanishing", summary="ends the process that measures it"),
     ]
 

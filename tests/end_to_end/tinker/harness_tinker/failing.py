@@ -154,3 +154,21 @@ class Spies(Tilted):
             sys.stdout.write(file.read_text() if file.exists() else "")
         sys.stdout.write(f"{dict(os.environ)} {sys.argv} all that it knows\n")
         sys.stdout.flush()
+
+
+class Boastful(Tilted):
+    def fit(self, data, trainer):
+        pass
+
+    def log_prob(self, images):
+        return torch.full((len(images),), 5.0)
+
+
+class Steering(Tilted):
+    def fit(self, data, trainer):
+        raise ValueError("\x1bc\x9b31m \x00 \u202egnp.exe \x07")
+
+
+class Wordy(Tilted):
+    def fit(self, data, trainer):
+        raise ValueError("x" * 30_000_000)

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import torch
+
 from harness import Metric, Score
 
 
@@ -50,3 +52,26 @@ class Deadly(Metric):
 
     def evaluate(self, evaluation):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Crooked(Metric):
+    """Returns what no metric may; ``kind`` says what."""
+
+    unit = "u"
+
+    def __init__(self, *, kind):
+        self.name = f"crooked-{kind}"
+        self.unit = 5 if kind == "unit" else "u"
+        self.kind = kind
+
+    def evaluate(self, evaluation):
+        number = len(evaluation.split)
+        return {
+            "surrogate": lambda: Score(1.0, None, "exact", protocol={"file": "a\udcff"}),
+            "pairs": lambda: Score(1.0, None, "exact", per_image=torch.zeros(number, 2)),
+            "whole": lambda: Score(1.0, None, "exact", per_image=torch.zeros(number, dtype=torch.int64)),
+            "undefined": lambda: Score(1.0, None, "exact", per_image=torch.full((number,), torch.nan)),
+            "complex": lambda: Score(1j, None, "exact"),
+            "protocol": lambda: Score(1.0, None, "exact", protocol={"number": 5}),
+            "number": lambda: 1.0,
+        }[self.kind]()

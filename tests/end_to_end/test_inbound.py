@@ -1,0 +1,69 @@
+"""What plugins hand over is checked where it comes in: a failure of that figure, in words, and nothing else breaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.records.record import RunRecord
+
+WRONG = {
+    "pairs": "crooked-pairs: per_image must return (360,) float32 or float64, not (360, 2) float32",
+    "whole": "crooked-whole: per_image must return (360,) float32 or float64, not (360,) int64",
+    "undefined": "crooked-undefined: per_image is not finite in float32",
+    "complex": "crooked-complex must be a number, not 1j",
+    "protocol": "crooked-protocol: protocol 'number' must be a text, not 5",
+    "number": "crooked-number.evaluate must return a harness.Score, not float",
+}
+
+
+@pytest.fixture(scope="module")
+def crooked(make_lab):
+    """A lab with what no plugin may return, run and exported: the lab, its suite, and what the export said."""
+    lab = make_lab()
+    metrics = ", ".join(f'"{name}"' for name in ["nll", "crooked-surrogate", *(f"crooked-{kind}" for kind in WRONG)])
+    suite = lab.suite(["uniform", "boastful", "steering", "wordy"], metrics=f"[{metrics}]")
+    lab.harness("run", suite, "--jobs", "1")
+    return lab, suite, lab.harness("export", suite)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_no_metric_may_return_fails_that_figure_and_is_named(crooked, kind):
+    score = crooked[0].record("uniform").scores[f"crooked-{kind}"]
+    assert (score.status, score.failure.message) == ("failed", WRONG[kind])
+
+
+def test_a_lone_surrogate_in_a_protocol_is_spelled_out_and_loses_no_figure(crooked):
+    record = crooked[0].record("uniform")
+    assert record.scores["crooked-surrogate"].protocol == {"file": "a\\udcff"}
+    assert record.scores["nll"].status == "done"
+
+
+def test_a_log_probability_above_zero_fails_without_any_audit_and_is_not_ranked(crooked):
+    lab, suite, _ = crooked
+    nll = lab.record("boastful").scores["nll"]
+    assert nll.status == "failed"
+    assert "log_prob is 5 nats for image 0, and above 0 for 360 images" in nll.failure.message
+    page = lab.done("leaderboard", suite, "--board", "likelihood").out
+    assert "no log-probability of an integer image is above 0" in page
+
+
+def test_boards_and_the_terminal_show_what_would_steer_them(crooked):
+    lab, suite, _ = crooked
+    shown = lab.done("leaderboard", suite).out + lab.done("status").out
+    written = "".join(file.read_text() for file in suite.with_suffix("").glob("*.*") if file.suffix in (".md", ".csv"))
+    assert not {"\x1b", "\x9b", "\x00", "\u202e", "\x07"} & set(shown + written)
+    assert r"\x1bc\x9b31m" in written
+
+
+def test_a_message_of_thirty_megabytes_is_kept_in_a_few_kilobytes(crooked):
+    lab, _, exported = crooked
+    record = lab.record("wordy")
+    assert record.failure.message.startswith("xxx")
+    assert len(record.model_dump_json()) < 2**17
+    assert (lab.artifacts / "runs" / record.run / "log.txt").stat().st_size < 2**17
+    assert exported.code == 0
+
+
+def test_the_records_of_all_this_can_be_read_again(crooked):
+    lines = (crooked[1].with_suffix("") / "records.jsonl").read_text().splitlines()
+    assert len([RunRecord.model_validate_json(line) for line in lines]) == 4
