@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, overload
 
 from harness.boards.figures import Figure, Group, PerImage
-from harness.boards.published import PublishedFigure
+from harness.boards.published import PUBLISHED_FILE, PublishedFigure
 from harness.boards.row import BoardRow, Problem, problems_of
 from harness.boards.table import Table
 from harness.interface.board import Column, Style
@@ -188,18 +188,21 @@ def rows_of(
         chosen = () if best is None else tuple(record for record in configurations[best] if record is not None)
         seeds = tuple(spec.seed for spec in row.configurations[0])
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
-        theirs = _published(row.label, row.published, published)
+        theirs = published_of(row.label, row.published, published)
         asked = (row.label, row.dataset, row.model, seeds, chosen, suite.metrics, len(configurations))
         rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 
 
-def _published(label: str, slug: str | None, published: Mapping[str, PublishedFigure] | None) -> PublishedFigure | None:
+def published_of(
+    label: str, slug: str | None, published: Mapping[str, PublishedFigure] | None
+) -> PublishedFigure | None:
+    """Returns the figure that a row names; ValueError where ``published.toml`` has none of that name."""
     if slug is None or published is None:
         return None
     if slug not in published:
         hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
-        raise ValueError(f"{label!r}: there is no published figure {slug!r}{hint}")
+        raise ValueError(f"{label!r}: published = {slug!r}: {PUBLISHED_FILE} beside the suite has no such figure{hint}")
     return published[slug]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 
 def __getattr__(name: str) -> object:
@@ -16,17 +17,20 @@ def __getattr__(name: str) -> object:
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every pipe's encoding has all that is said
     try:
-        from harness.cli.commands import app
+        from harness.cli.commands import app, in_words
         from harness.cli.context import complain
-        from harness.support.guard import Escaped, shown
+        from harness.support.guard import Escaped
 
         try:
             app(standalone_mode=True)
-        except (ValueError, OSError, Escaped) as error:
-            if os.environ.get("HARNESS_DEBUG"):
+        except (ValueError, OSError, MemoryError, RuntimeError, Escaped) as error:
+            if os.environ.get("HARNESS_DEBUG") or not (said := in_words(error)):
                 raise
-            complain(shown(error, str) or type(error).__name__)
+            complain(said)
             sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # typer makes an exit with status 130 of it, without a word

@@ -48,7 +48,9 @@ def audit(
         None, "--dataset", help="Take the benchmark's size from this dataset.", autocompletion=completion.datasets
     ),
     checks: str = typer.Option(None, "--checks", metavar="A,B", help="Only these checks; --list names them."),
-    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same report; boards take 0."),
+    seed: int = typer.Option(
+        0, "--seed", min=0, max=2**31 - 1, help="The same seed gives the same report; boards take 0."
+    ),
     list_checks: bool = typer.Option(False, "--list", help="Say which checks there are."),
     code: int = typer.Option(
         None, "--code", metavar="N", min=1, help="Instead of the checks, code N test images by a trained model."

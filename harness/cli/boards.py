@@ -155,7 +155,7 @@ def figure(
         raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(FORMATS)}")
     options: Context = context.obj
     path = suite_path(target)
-    if not path.exists() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
+    if not path.is_file() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
         for file in _figure_of_model(options, name, target, (channels, size, size, levels), output, wanted):
             echo(str(file))
         return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,48 @@ from typer.core import TyperGroup
 
 from harness.cli import audit, boards, comparing, inspect, profiling, running
 from harness.cli.context import Context, fail
-from harness.support.guard import no_exit
+from harness.support.guard import Escaped, no_exit, shown
+from harness.support.words import what_is_wrong
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's own, which typer may bring along
+
+
+def in_words(error: BaseException) -> str:
+    """Returns what a user's mistake says; nothing if it is none."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+    if isinstance(error, ValueError | OSError | Escaped):
+        return shown(error, str) or type(error).__name__
+    from harness.running.failures import failure_from
+
+    no_memory = failure_from("", error).status == "out-of-memory"
+    return f"there is not enough memory, ask for less at once: {error}" if no_memory else ""
+
+
+@contextmanager
+def _usage_in_a_line() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        said, command = error.format_message(), error.ctx.command_path if error.ctx else "harness"
+        if hasattr(error.__cause__, "errors"):  # typer passes on what pydantic says
+            said = said.replace(error.message, what_is_wrong({**error.__cause__.errors()[0], "loc": ()}))
+        fail(f"{said.rstrip('.?')}; '{command} --help' says what there is")
 
 
 class _Commands(TyperGroup):
     """Commands that end by themselves alone: what they call of a plugin ends none of them."""
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        """Reads what stands before the command."""
+        with _usage_in_a_line():
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
-        with no_exit():
+        with no_exit(), _usage_in_a_line():
             return super().invoke(ctx)
 
 
@@ -39,6 +75,12 @@ for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.sche
 app.add_typer(profiling.profile, name="profile")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genharness {importlib.metadata.version('genharness')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
@@ -56,6 +98,7 @@ def _options(
     plugin: list[str] = typer.Option(
         [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
     ),
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=_say_version, help="Say which this is."),
 ) -> None:
     context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
     context.call_on_close(context.obj.close)

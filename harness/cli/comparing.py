@@ -56,7 +56,10 @@ def compare(
         if suite is not None or (own_a and own_b):
             raise
         sources = [_store_source(options), *sources]  # opened last: it takes torch to know where it is
-        pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+        try:
+            pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+        except NotFound as error:
+            raise NotFound(f"{error}; a label that only a suite knows is found with --suite SUITE") from error
     results, problems = [], []
     for side_a, side_b in pairs:
         try:

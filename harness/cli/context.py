@@ -101,10 +101,10 @@ class Context:
 def suite_path(name: str) -> Path:
     """Returns the file of a suite given by path or by name."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         return path
     named = Path("leaderboards") / f"{name}.toml"
-    return named if named.exists() else path.with_suffix(".toml")
+    return named if named.is_file() else Path(f"{path}.toml")
 
 
 def read_suite(name: str) -> Suite:
@@ -194,5 +194,4 @@ def fail(message: str) -> NoReturn:
 
 def complain(message: str) -> None:
     """Prints one line on standard error."""
-    first, *_ = message.strip().splitlines() or [""]
-    echo(f"error: {first[:2000]}", err=True)
+    echo(f"error: {' '.join(message.split())[:2000]}", err=True)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections import Counter
 from json import dumps
 from pathlib import Path
@@ -126,7 +125,7 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     facts |= {"data folder": folder.path, "artifacts": f"{root} ({report['free_disk_gigabytes']} GB free)\n"}
     for name, value in facts.items():
         echo(f"{name:18}{value}")
-    print_table(["dataset", "state"], [[name, textwrap.shorten(state, 160)] for name, state in data.items()])
+    print_table(["dataset", "state"], [[name, state] for name, state in data.items()])
     for name, messages in plugins.broken.items():
         echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
     if plugins.broken:

@@ -54,7 +54,7 @@ class ConsoleReporter(Reporter):
         if self._phase is not None:
             self.bars.update(self._phase, completed=self._done)
         what = summarise(record)
-        self._print(f"[{self._done}/{self._total}] {record.run}: {record.status}" + (f" ({what})" if what else ""))
+        self._print(f"[{self._done}/{self._total}] {record.run}: {outcome_of(record)}" + (f" ({what})" if what else ""))
 
     def note(self, text: str, kind: str = "note") -> None:
         """Prints a line."""
@@ -62,6 +62,13 @@ class ConsoleReporter(Reporter):
 
     def _print(self, text: str) -> None:
         self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def outcome_of(record: RunRecord) -> str:
+    """Returns a run's status; one that has trained, and that nothing could be measured on, is not just done."""
+    figures = [score.status for name, score in record.scores.items() if name != AUDIT]
+    nothing = record.status == "done" and figures and set(figures) == {"skipped"}
+    return "done, nothing measured" if nothing else record.status
 
 
 def summarise(record: RunRecord) -> str:
@@ -74,6 +81,6 @@ def summarise(record: RunRecord) -> str:
             parts.append(f"audit {audit_of_score(score).cell}")
         elif score.status == "done" and score.stage == "quality" and score.value is not None:
             parts.append(f"{name} {score.value:.5g}")
-        elif score.status in FAILURES and score.failure is not None:
+        elif score.status in (*FAILURES, "skipped") and score.failure is not None:
             parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")
     return ", ".join(parts)

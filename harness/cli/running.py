@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ import typer
 from harness.cli import completion
 from harness.cli.completion import RUN_ARGUMENT, SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, print_rows, print_table, read_suite
-from harness.support.names import did_you_mean
+from harness.support.names import did_you_mean, slug
 
 if TYPE_CHECKING:
     from harness.records.record import RunRecord, ScoreRecord
     from harness.running.planning import Plan, PlannedRun
+
+
+_MOST_SEEDS = 10_000
 
 
 def run(
@@ -47,7 +51,7 @@ def run(
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
-    from harness.cli.progress import ConsoleReporter
+    from harness.cli.progress import ConsoleReporter, outcome_of
     from harness.records.record import FAILURES
     from harness.running.coordinator import plan_suite, run_plan
     from harness.support.environment import choose_device
@@ -67,6 +71,8 @@ def run(
     limits = Limits.parse(time_limit, memory_limit)
     how = {"device": device, "jobs": jobs, "executor": executor, "redo_stale": redo_stale, "retry_failed": retry_failed}
     plan = plan_suite(chosen, options.settings(**how, limits=limits))
+    for what, why in plan.in_vain.items():
+        echo(f"note: {what}: {why}", err=True)
     if dry_run:
         _print_plan(plan, json)
         return
@@ -78,7 +84,7 @@ def run(
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
-        echo(f"{len(outcome.records)} runs: {_count(record.status for record in outcome.records)}", err=True)
+        echo(f"{len(outcome.records)} runs: {_count(map(outcome_of, outcome.records))}", err=True)
         _print_failed_audits(outcome.records)
     if stale := sum(planned.state == "stale" for planned in plan.runs()):
         echo(f"{stale} runs are stale and were left as they are; --redo-stale runs them again", err=True)
@@ -100,7 +106,10 @@ def _parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         if (found := re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())) is None:
             fail(f"--seeds {text!r}: write seeds as 0,1,2 or 0-4")
-        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last < 2**31 or last - first >= _MOST_SEEDS:
+            fail(f"--seeds {text!r}: {part} is no range of at most {_MOST_SEEDS} seeds, each below 2**31, such as 0-4")
+        seeds += range(first, last + 1)
     if not seeds:
         fail(f"--seeds {text!r} names no seed")
     return seeds
@@ -140,6 +149,8 @@ def _note(planned: PlannedRun) -> str:
         return f"code or data changed since {planned.stale_run}"
     if planned.damaged:
         return f"damaged, to be done again: {'; '.join(planned.damaged)}"
+    if planned.state == "newer":
+        return "a newer genharness did it; this one leaves it as it is"
     if planned.state == "elsewhere":
         return "its weights are in another artifact folder, which shares this store"
     if planned.stale_stages:
@@ -204,12 +215,17 @@ def _live_status(options: Context, record: RunRecord) -> str:
 
 def show(
     context: typer.Context,
-    run: str = RUN_ARGUMENT,
+    run: str = typer.Argument(
+        help="A run's name, or its beginning; or a model's name.", autocompletion=completion.runs
+    ),
     json: bool = JSON_OPTION,
     lines: int = typer.Option(10, "--log-lines", min=0, help="How many of the log's last lines to show."),
 ) -> None:
-    """Show a run: what was asked for, what came out, and what went wrong."""
+    """Show a run: what was asked for, what came out, and what went wrong; or a model: its hyperparameters."""
     options: Context = context.obj
+    if options.plugins.has("model", run):
+        _show_model(options, run, json)
+        return
     record = options.find_run(run)
     if json:
         print_json(record.model_dump(mode="json"))
@@ -243,6 +259,29 @@ def show(
         echo(f"\n{folder.log}:\n" + "\n".join(f"  {line[:1000]}" for line in tail))
 
 
+def _show_model(options: Context, name: str, json: bool) -> None:
+    from harness.discovery.loading import as_json, load_model_class, parameters_of, type_of
+    from harness.support.words import type_in_words
+
+    model = load_model_class(options.plugins, name)
+    known = parameters_of(model)
+    defaults = as_json({key: parameter.default for key, parameter in known.items()})
+    rows = [
+        {
+            "hyperparameter": key,
+            "default": defaults[key] if json else dumps(defaults[key]),
+            "type": type_in_words(type_of(model, parameter)),
+        }
+        for key, parameter in known.items()
+    ]
+    if not json:
+        entry, runs = options.plugins.find("model", name)[0], options.run_names()
+        echo(f"{name}: {entry.summary}; trains for {model.default_budget} unless told otherwise")
+        for run in filter(lambda run: run.startswith(f"{slug(name)}-"), runs):
+            echo(f"run: {run}")
+    print_rows(rows, {column: column for column in ("hyperparameter", "default", "type")}, json=json)
+
+
 def _cells(score: ScoreRecord) -> list[str]:
     """A figure's value, error, unit, kind, and its protocol or what went wrong."""
     value = f"{score.value:.6g}" if score.value is not None else score.status
@@ -274,10 +313,11 @@ def sample(
     number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
     output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
     sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
-    seed: int = typer.Option(0, "--seed", min=0, help="The same seed gives the same images."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**31 - 1, help="The same seed gives the same images."),
     device: str = typer.Option("auto", "--device", help="Where to sample."),
 ) -> None:
     """Draw images from a trained model and write them as a PNG grid."""
+    import psutil
     import torch
 
     from harness.api import load_model
@@ -287,6 +327,9 @@ def sample(
         raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
     record = context.obj.find_run(run)
     model = load_model(record, context.obj.settings(device=device))
+    free = psutil.virtual_memory().available
+    if number > (most := free // (4 * model.spec.num_dimensions)):
+        raise ValueError(f"-n {number}: this machine has memory for {most} images at a time")
     samplers = model.samplers()
     if sampler is not None and sampler not in samplers:
         raise ValueError(f"{record.spec.model!r} has no sampler {sampler!r}{did_you_mean(sampler, samplers)}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset, Split
-from harness.interface.model import Model
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, VariationalBound
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
@@ -70,6 +70,7 @@ class Metric(ABC):
         stage: ``quality`` and ``cost`` do not depend on the hardware; ``speed`` does, and is measured alone on the
             machine, for the first seed only.
         can_choose: whether the configurations of a grid may be compared by it.
+        datasets: others that it reads, by their names: that they are there is known before anything is trained.
     """
 
     name: str
@@ -81,10 +82,26 @@ class Metric(ABC):
     version: str = "1"
     stage: ClassVar[Literal["quality", "cost", "speed"]] = "quality"
     can_choose: ClassVar[bool] = True
+    datasets: tuple[str, ...] = ()
 
     @abstractmethod
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Measures ``evaluation.model`` on ``evaluation.split``."""
+
+
+def why_not(metric: Metric, model: type[Model]) -> str | None:
+    """Returns what a model lacks for a metric, and what measures that which it has; None where it lacks nothing."""
+    if issubclass(model, metric.requires):
+        return None
+    lacks: dict[type, str] = {
+        ExactLikelihood: "exact likelihood",
+        VariationalBound: "bound",
+        ImportanceWeighted: "importance weights",
+    }
+    has = "negative-elbo measures its bound" if issubclass(model, VariationalBound) else "fid and kid its samples"
+    has = "negative-elbo and iwae-K measure its bound" if issubclass(model, ImportanceWeighted) else has
+    has = "nll measures its exact likelihood" if issubclass(model, ExactLikelihood) else has
+    return f"{model.__name__} has no {lacks.get(metric.requires, metric.requires.__name__)}: {has}"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ from harness.support.names import slug
 _T = TypeVar("_T")
 
 
+class NewerRecord(ValueError):
+    """A run's folder that a newer version of the harness wrote: it is neither read nor replaced."""
+
+
 class _Finished(BaseModel):
     fit: FitRecord
     environment: dict[str, Any]
@@ -86,7 +90,7 @@ class RunFolder:
         try:
             with FileLock(str(self.lock), timeout=0):
                 return False
-        except Timeout:
+        except (Timeout, OSError):  # where it cannot be asked, as in a folder that is read-only, nobody may remove it
             return True
 
     def score_file(self, name: str) -> Path:
@@ -194,7 +198,12 @@ class RunFolder:
         """Renames what cannot be used to ``NAME.damaged``: it is done again, and can still be looked at."""
         for file in self.damage():
             with contextlib.suppress(FileNotFoundError):
-                file.replace(file.with_name(f"{file.name}.damaged"))
+                aside = file.with_name(f"{file.name}.damaged")
+                if aside.is_dir():  # no file can be put in its place
+                    shutil.rmtree(aside)
+                if file.is_dir() and aside.exists():
+                    aside.unlink()
+                file.replace(aside)
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -263,9 +272,11 @@ class RunFolder:
                 return TypeAdapter(kind).validate_python(content), None
         except FileNotFoundError:
             return None, None
+        except OSError as error:
+            return None, f"it cannot be read ({error.strerror})"
         except ValidationError as error:
             return None, first_problem(error)
         except ValueError:
             return None, "it is not JSON"
         which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
-        raise ValueError(f"{self.path / name} is a record {which}")
+        raise NewerRecord(f"{self.path / name} is a record {which}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.boards.published import PUBLISHED_FILE, load_published
+from harness.boards.rows import published_of
 from harness.records.record import RunRecord, best_configuration
+from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
 from harness.running.dispatch import Dispatcher
 from harness.running.ingest import Reporter
@@ -24,7 +28,12 @@ class Outcome(NamedTuple):
 def plan_suite(suite: Suite, settings: Settings) -> Plan:
     """Returns what there is to do for a suite, or raises ValueError for what is wrong with it."""
     settings = replace(settings, limits=settings.limits.or_else(suite.limits))
-    return Plan(suite.rows(), settings, Path() if suite.file is None else suite.file.parent, suite.file)
+    folder, rows = Path() if suite.file is None else suite.file.parent, suite.rows()
+    if any(row.published for row in rows):
+        published = load_published(folder / PUBLISHED_FILE) if (folder / PUBLISHED_FILE).is_file() else {}
+        for row in rows:
+            published_of(row.label, row.published, published)
+    return Plan(rows, settings, folder, suite.file)
 
 
 def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = False) -> Outcome:
@@ -78,4 +87,6 @@ def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
 
 def _collected(artifacts: Artifacts, run: str) -> RunRecord | None:
     folder = artifacts.folder(run)
-    return folder.collect() if folder.description() is not None else artifacts.store.get(run)
+    with suppress(NewerRecord):
+        return folder.collect() if folder.description() is not None else artifacts.store.get(run)
+    return None

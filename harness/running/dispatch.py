@@ -255,6 +255,9 @@ class Dispatcher:
     def _take_in_finished(self, planned: PlannedRun) -> None:
         """Puts a run that a killed coordinator left complete, but not stored, into the store."""
         folder = self._artifacts.folder(planned.run)
+        if planned.state == "newer":
+            self._reporter.note(f"{planned.run}: a newer genharness did it; this one leaves it as it is", "warning")
+            return
         if planned.damaged:
             self._mend(planned, folder)
         if folder.description() is None:

@@ -19,20 +19,21 @@ from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
-from harness.interface.metric import Metric
-from harness.interface.model import Unsupported
+from harness.interface.metric import Metric, why_not
+from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
 from harness.interface.spec import RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
+from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
 from harness.running.keys import figure_key, named_by_content, run_key
-from harness.suites.suite import Row
+from harness.suites.suite import AUDIT, Row
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device, fingerprint
 from harness.support.limits import Limits
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
-RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere"]
+RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class PlannedRun:
     """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
     A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-    ``elsewhere``: its weights are not here.
+    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays.
     """
 
     record: RunRecord
@@ -87,6 +88,7 @@ class Plan:
 
     def __init__(self, rows: Sequence[Row], settings: Settings, code_folder: Path, suite: Path | None = None) -> None:
         self.settings, self.suite, self.plugins = settings, suite, plugin_manager(settings.blocked).at(code_folder)
+        self.in_vain = dict[str, str]()  # what is asked of models that it cannot be measured on, and why
         self._metric: Callable[[str], Metric] = cache(partial(loading.load_metric, self.plugins))
         folder = DataFolder.resolve(settings.data)
         self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
@@ -98,6 +100,8 @@ class Plan:
             self.plugins.find("model", row.model)
             for metric in row.configurations[0][0].metrics:
                 self.plugins.find("metric", metric)
+                for other in self._metric(metric).datasets:
+                    self.plugins.find("dataset", other)
         names = {row.dataset: row.configurations[0][0].dataset for row in rows}
         placed = {known: self._digest(name) for known, name in names.items() if place_of(name) is not None}
         for known, digest in placed.items():
@@ -105,6 +109,9 @@ class Plan:
                 raise ValueError(f"datasets {other!r} and {known!r} are the same images: leave one of them out")
         # for each row, for each configuration of its grid, the runs, one for each seed
         self.rows = [(row, self._configurations(row)) for row in rows]
+        for stage in {stage for run in self.runs() for stage in run.stages}:
+            for other in self._metric(stage.metric).datasets:
+                self._dataset(other)
 
     def labelled(self) -> list[tuple[Row, PlannedRun]]:
         """Returns all runs of all rows, with their rows."""
@@ -145,7 +152,10 @@ class Plan:
     def look_again(self, planned: PlannedRun) -> PlannedRun:
         """Finds what is there of a run by now: another process may have done some of it in the meantime."""
         folder, store = self.settings.artifacts.folder(planned.run), self.settings.artifacts.store
-        planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        try:
+            planned = replace(planned, damaged=tuple(f"{file.name}: {why}" for file, why in folder.damage().items()))
+        except NewerRecord:
+            return replace(planned, state="newer", stages=(), speed_stages=())
         is_here = folder.description() is not None
         record = store.get(planned.run) if store.keeps_arrays and not is_here and not planned.damaged else None
         if record is not None and record.is_unfinished:
@@ -219,10 +229,16 @@ class Plan:
         spec = record.spec
         model_class = loading.load_model_class(self.plugins, spec.model)
         quality, speeds = list[Stage](), list[Stage]()
-        for name in spec.metrics:
+        fitting = [name for name in spec.metrics if issubclass(model_class, self._metric(name).requires)]
+        has_likelihood = issubclass(model_class, (ExactLikelihood, VariationalBound))
+        if not {*fitting} - {AUDIT} or (
+            has_likelihood and all(self._metric(name).requires is Model for name in fitting)
+        ):
+            fitting = list(spec.metrics)  # what would be left out without a word becomes a figure that is skipped
+        for name in fitting:
             metric = self._metric(name)
-            if not issubclass(model_class, metric.requires):
-                continue
+            if (reason := why_not(metric, model_class)) is not None:
+                self.in_vain[f"{spec.model}: {name} is left out"] = reason
             (speeds if metric.stage == "speed" else quality).append(self._stage(record, name))
         return tuple(quality), tuple(speeds)
 

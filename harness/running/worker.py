@@ -12,9 +12,10 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric, check_score
+from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Trainer
@@ -38,7 +39,7 @@ from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
 from harness.running.keys import Changed, figure_key, named_by_content, run_key
-from harness.support.checkpoint import load_weights, save_weights
+from harness.support.checkpoint import load_state, load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
 from harness.support.guard import undisturbed
@@ -160,7 +161,17 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
             run = _Run(job, record, plugins, data_folder, data, build_model(plugins, spec, data, device))
             _check_run(run)
         if not _is_trained(folder):
-            _fit(run, should_stop)
+            try:
+                _fit(run, should_stop)
+            except Exception as error:
+                if not _is_of_the_state(error):
+                    raise
+                log.warning(
+                    "%s is whole and wrong (%r): set aside; the training starts again", folder.state.name, error
+                )
+                folder.state.replace(folder.state.with_name(f"{folder.state.name}.damaged"))
+                run = replace(run, model=build_model(plugins, spec, data, device))
+                _fit(run, should_stop)
         load_weights(folder.weights, run.model)
     except Interrupted:
         raise
@@ -184,6 +195,14 @@ def _failure_logged(stage: str, error: Exception) -> Failure:
     else:
         log.error("%s failed\n%s", stage, failure.traceback)
     return failure
+
+
+def _is_of_the_state(error: Exception) -> bool:
+    """Whether a training could not take its saved state: by where it was raised, in what reads and restores it."""
+    if isinstance(error, (OSError, MemoryError, torch.OutOfMemoryError)):
+        return False
+    where = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return Trainer._restore.__code__ in where or load_state.__code__ in where or where[-1] is Trainer.batches.__code__
 
 
 def _is_trained(folder: RunFolder) -> bool:
@@ -226,12 +245,14 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
 def _calibrate(run: _Run, budget: Budget) -> int:
     """Returns the steps that a budget in minutes buys here; measured once, and the same on resumption."""
     file, spec = run.folder.path / "calibrated_steps.txt", run.spec
-    if not file.exists():
-        run.folder.write_progress(stage="calibration")
-        steps = calibrate_steps(run.model, run.data, budget.amount, seed=spec.seed, precision=spec.precision)
-        log.info("calibration: %s are %d steps", budget, steps)
-        write_atomically(file, str(steps).encode())
-    return int(file.read_text())
+    with suppress(OSError, ValueError):
+        if (steps := int(file.read_text())) > 0:
+            return steps
+    run.folder.write_progress(stage="calibration")
+    steps = calibrate_steps(run.model, run.data, budget.amount, seed=spec.seed, precision=spec.precision)
+    log.info("calibration: %s are %d steps", budget, steps)
+    write_atomically(file, str(steps).encode())
+    return steps
 
 
 def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSummary:
@@ -324,6 +345,8 @@ def _check_figure(run: _Run, wanted: Stage, metric: Metric) -> None:
 
 def _measured(run: _Run, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
+    if (reason := why_not(metric, type(evaluation.model))) is not None:
+        raise Unsupported(reason)
     folder = run.folder
     with _watching(run):
         score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec, known_as
@@ -21,7 +21,15 @@ _NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError(f"it must not be empty, not {text!r}")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_says_something), Field(json_schema_extra={"minLength": 1})]
 _UNIQUE: dict[str, Any] = {"uniqueItems": True}
 
 

@@ -27,10 +27,13 @@ def read_toml(path: Path, what: str, error: type[ValueError]) -> dict[str, Any]:
     """
     if not _NAME.fullmatch(path.stem):
         raise error(f"{what} name {path.stem!r} may hold only letters, digits, hyphens and underscores")
-    if not path.is_file():
-        raise error(f"no {what} at {path}" + ": it is a folder" * path.is_dir())
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError as reason:
+        raise error(f"no {what} at {path}: it is a folder") from reason
+    except FileNotFoundError as reason:
+        beside = f", and none at leaderboards/{path}: give its path, or go to the folder that holds leaderboards"
+        raise error(f"no {what} at {path}{beside if path.parent == Path() else ''}") from reason
     except OSError as reason:
         raise error(f"{path}: cannot be read: {reason.strerror}") from reason
     except (ValueError, RecursionError) as reason:

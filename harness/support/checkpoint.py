@@ -5,6 +5,7 @@ One file means one atomic rename: a checkpoint is the old one or the new one, ne
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,17 +70,28 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Writes nested mappings and lists of tensors, numbers and strings atomically to one safetensors file."""
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, "state", tensors)
-    write_atomically(path, save(tensors, metadata={"structure": json.dumps(structure)}))
+    text = json.dumps(structure)
+    write_atomically(path, save(tensors, metadata={"structure": text, "sha256": _digest(text, tensors)}))
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what ``save_state`` wrote; a file that is truncated, or not one of ours, is a CheckpointError."""
+    """Reads what ``save_state`` wrote; a file that is truncated, changed, or not one of ours, is a CheckpointError."""
     tensors, metadata = read_tensors(path)
+    if "sha256" in metadata and metadata["sha256"] != _digest(metadata.get("structure", ""), tensors):
+        raise CheckpointError(f"{path}: it has changed since it was written")
     try:
         state: dict[str, Any] = _unpack(json.loads(metadata["structure"]), tensors)
-    except (KeyError, ValueError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error})") from error
     return state
+
+
+def _digest(structure: str, tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256(structure.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:

@@ -368,7 +368,9 @@ def test_a_bound_of_one_draw_is_compared_with_published_bits_per_dim() -> None:
 
 
 def test_an_unknown_published_figure_is_an_error_that_says_which_row(full: Lab) -> None:
-    with pytest.raises(ValueError, match=r"'MADE \| wide': there is no published figure 'made'; did you mean 'mad'"):
+    with pytest.raises(
+        ValueError, match=r"'made': published.toml beside the suite has no such figure; did you mean 'mad'"
+    ):
         full.board(published={"mad": None}).table("likelihood", "mnist-static")  # type: ignore[dict-item]
 
 

@@ -73,7 +73,7 @@ def test_an_option_that_cannot_be_used_is_one_line_that_says_what_would_be_right
         (["list", "modles"], "unknown kind 'modles' (did you mean 'models'"),
         (["run", "nowhere"], "no suite at nowhere.toml"),
         (["show", "unifrm"], "no run 'unifrm'"),
-        (["show", "tilted"], "'tilted' is the beginning of 2 runs: tilted-digits-binary-s0-"),
+        (["show", "tilt"], "'tilt' is the beginning of 2 runs: tilted-digits-binary-s0-"),
         (["sample", "tilted-digits-binary-s0", "-o", "x.jpg"], "the name has to end in .png"),
         (["sample", "tilted-digits-binary-s0", "--sampler", "fast"], "no sampler 'fast'"),
     ],

@@ -109,7 +109,7 @@ def test_a_row_without_label_is_named_by_model_and_hyperparameters():
         ({"name": "other"}, "a.toml: unknown key 'name'"),
         ({"checkpoint": "weights.safetensors"}, "a.toml: unknown key 'checkpoint'"),
         ({"title": 3}, "a.toml: title has to be text, in quotation marks, not 3"),
-        ({"title": " "}, "a.toml: title must not be empty, not ' '"),
+        ({"title": " "}, "a.toml: title: it must not be empty, not ' '"),
         ({"datasets": "digits"}, "a.toml: datasets has to be a list, in brackets, not 'digits'"),
         ({"datasets": []}, "a.toml: datasets has to hold at least 1, not []"),
         ({"metrics": []}, "a.toml: metrics has to hold at least 1, not []"),
@@ -132,7 +132,7 @@ def test_a_row_without_label_is_named_by_model_and_hyperparameters():
         ({"models": []}, "a.toml: models has to hold at least 1, not []"),
         ({"models": [{}]}, "a.toml: models.0.name is missing"),
         ({"models": ["made"]}, "a.toml: models.0 has to be a table, not 'made'"),
-        ({"models": models("made", label="")}, "a.toml: models.0.label must not be empty, not ''"),
+        ({"models": models("made", label="")}, "a.toml: models.0.label: it must not be empty, not ''"),
         (
             {"models": models("made", grid={"rate": [1e-3, 0.001]})},
             "a.toml: models.0: 0.001 stands twice in the grid of 'rate'; name each value once",

@@ -116,6 +116,19 @@ def test_a_missing_file_is_refused_by_its_path(tmp_path, load):
         load(tmp_path / "absent.safetensors")
 
 
+def test_one_letter_or_number_that_changed_in_a_state_is_noticed(tmp_path):
+    path = tmp_path / "state"
+    save_state(
+        path, {"phase": 1, "half": torch.ones((), dtype=torch.bfloat16), "none": torch.empty(0), "x": torch.ones(3)}
+    )
+    content = path.read_bytes()
+    assert load_state(path)["x"].tolist() == [1.0, 1.0, 1.0]
+    for changed in (content.replace(b"phase", b"phasf"), content[:-1] + b"\x40"):
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match="it has changed since it was written"):
+            load_state(path)
+
+
 def test_a_safetensors_file_without_our_structure_is_refused_by_its_path(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weights": torch.ones(2)}, path)

@@ -38,6 +38,7 @@ class _SampleQuality(Metric):
         suffixes = ([network] if network else []) + ([f"n{num_samples}"] if num_samples is not None else [])
         self.name = "-".join([self.family, *suffixes])
         self.header = self.family.upper()
+        self.datasets = (network.removeprefix("lenet-"),) if network and network.startswith("lenet-") else ()
         if self.num_samples < MINIMUM:
             raise ValueError(f"{self.name}: at least {MINIMUM} samples are needed, not {self.num_samples}")
 
