@@ -38,10 +38,8 @@ class DataCorrupt(ValueError):
 class CanonicalDigest:
     """A digest that ignores what does not matter about a file, such as the order of its rows.
 
-    Attributes:
-        description: what is digested, for messages: "its sorted lines".
-        compute: maps the unpacked content to a SHA-256 in hexadecimal; raises ValueError for content of another form.
-        sha256: the value expected.
+    ``description`` says what is digested, for messages: "its sorted lines". ``compute`` maps the unpacked content to a
+    SHA-256 in hexadecimal, ``sha256`` if all is well; it raises ValueError for content of another form.
     """
 
     description: str
@@ -97,10 +95,8 @@ class RemoteFile:
         if found == self.sha256 or (canonical is not None and canonical.accepts(content)):
             return
         expected = [self.sha256, None if canonical is None else f"{canonical.sha256} over {canonical.description}"]
-        raise DataCorrupt(
-            f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
-            f"expected {' or '.join(filter(None, expected))}: {_REMEDY}"
-        )
+        wrong = f"the SHA-256 of its unpacked content is {found}, expected {' or '.join(filter(None, expected))}"
+        raise DataCorrupt(f"{name} is corrupt or another file: {wrong}: {_REMEDY}")
 
 
 class DownloadFailed(OSError):
@@ -223,9 +219,8 @@ class DataFolder:
             else:
                 self._store(remote.stored_path(url), packed)
                 return content
-        raise DataUnavailable(
-            f"{remote.path} is not in {self.path} and cannot be downloaded ({'; '.join(failures)}): {advice}"
-        )
+        why = "; ".join(failures)
+        raise DataUnavailable(f"{remote.path} is not in {self.path} and cannot be downloaded ({why}): {advice}")
 
     def _store(self, name: str, packed: bytes) -> None:
         reason: OSError | None = None
@@ -235,7 +230,6 @@ class DataFolder:
                 return
             except OSError as error:
                 reason = error
-        raise DataUnavailable(
-            f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
-            f"({reason and reason.strerror}): name a writable folder with --data or {VARIABLE}"
-        ) from reason
+        where = f"neither {self.path} nor {self.fallback} can be written to ({reason and reason.strerror})"
+        advice = f"name a writable folder with --data or {VARIABLE}"
+        raise DataUnavailable(f"{name} was downloaded, but {where}: {advice}") from reason

@@ -15,12 +15,9 @@ from harness.interface.spec import ImageSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split.
+    """Images of one split: (N, C, H, W) uint8, values in {0, ..., levels - 1}; labels are (N,) int64, or None.
 
-    Attributes:
-        images: (N, C, H, W) uint8, values in {0, ..., levels - 1}.
-        labels: (N,) int64, or None.
-        num_draws: how many fixed draws stand for this split when it is scored: 1 unless the data are random.
+    ``num_draws`` fixed draws stand for this split when it is scored: 1 unless the data are random.
     """
 
     images: Tensor
@@ -91,14 +88,10 @@ class BernoulliSplit(Split):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset; its preprocessing is part of its name.
+    """A dataset; its preprocessing is part of its name: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three.
 
-    Attributes:
-        name: as in a suite: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three datasets.
-        spec: the sample space.
-        train, valid: the splits to learn from, and on which choices are made.
-        test: the split that is scored, the official one where there is one.
-        split_protocol: one sentence on where the splits come from.
+    ``train`` is to learn from, choices are made on ``valid``, ``test`` is scored: the official split where there is
+    one. ``split_protocol`` is one sentence on where the splits come from.
     """
 
     name: str

@@ -49,9 +49,8 @@ class Entry:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise EntryError(
-                f"{self.kind} name {self.name!r} is not made of lower-case letters and digits joined by single hyphens"
-            )
+            what = "lower-case letters and digits joined by single hyphens"
+            raise EntryError(f"{self.kind} name {self.name!r} is not made of {what}")
         if isinstance(self.target, str) and not _TARGET.fullmatch(self.target):
             raise self._error(f"target {self.target!r} is not of the form 'package.module:Attribute'")
         if not isinstance(self.target, str) and not callable(self.target):

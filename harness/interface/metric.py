@@ -120,12 +120,10 @@ class Origin:
 
 
 class FeatureNetwork(ABC):
-    """A fixed map from images to vectors.
+    """A fixed map from images to vectors of ``num_features`` D.
 
-    Attributes:
-        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
-        num_features: D.
-        digest: names the map, for one digest gives the same features: the weights' SHA-256, ``none`` without weights.
+    ``name`` is as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``. ``digest`` names the map, for
+    one digest gives the same features: the weights' SHA-256, ``none`` without weights.
     """
 
     name: str
@@ -275,7 +273,7 @@ class Evaluation:
 
     @staticmethod
     def checked(values: object, shape: tuple[int, ...], name: str) -> Tensor:
-        """Returns what a plugin's function ``name`` gave, float64 on the CPU; another type or shape is a ValueError."""
+        """Returns what a plugin's function ``name`` gave, (N, ...) float64 on the CPU; else a ValueError says so."""
         found = type(values).__name__
         if isinstance(values, Tensor):
             found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"

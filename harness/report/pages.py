@@ -146,10 +146,7 @@ def folder_of(figure: str) -> str:
 
 
 def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
-    """Returns the file name of every row's grid by label and dataset, and under None that of each dataset's images.
-
-    Names that a file system might not tell apart are numbered, in the order of the rows.
-    """
+    """Returns each row's file by label and dataset, a dataset's under None; names that might be one are numbered."""
     rows, names, taken = list(rows), dict[tuple[str | None, str], str](), Counter[str]()
     real = dict.fromkeys((None, row.dataset) for row in rows)
     for label, dataset in (*real, *((row.label, row.dataset) for row in rows)):
@@ -179,10 +176,7 @@ def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) 
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
-    """Returns the page of a suite's figures: of all its rows, the ``files`` in the folder ``figures``.
-
-    These are paths in that folder, such as ``likelihood/digits.svg``.
-    """
+    """Returns the page of a suite's figures: ``files`` are paths in their folder, such as ``likelihood/digits.svg``."""
     names, sections = picture_names(rows), []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         captions = {slug(dataset): dataset}

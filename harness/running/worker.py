@@ -33,13 +33,13 @@ from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job
 from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
-from harness.interface.training import FitSummary, Interrupted, Trainer
+from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
 from harness.running.keys import Changed, figure_key, named_by_content, run_key
-from harness.support.checkpoint import load_state, load_weights, save_weights
+from harness.support.checkpoint import check_shapes, check_state, check_weights, load_state, load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
 from harness.support.guard import undisturbed
@@ -49,6 +49,7 @@ from harness.support.randomness import derive_seed, seed_everything
 log = logging.getLogger("harness")
 
 _LOCK_SECONDS = 60.0  # a child whose coordinator was killed is gone long before
+_CHANGED = "the state's names or shapes changed in fit, and a new model could not load it: make it in __init__"
 CHECKPOINT_VARIABLE = "HARNESS_CHECKPOINT_SECONDS"
 
 
@@ -226,7 +227,7 @@ def _digest_of_file(file: Path) -> str:
 def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
     folder, spec, model = run.folder, run.spec, run.model
     environment = describe_environment(model.device, spec.threads)
-    calibrated = None
+    calibrated, weights_before = None, check_weights(model)
     if spec.checkpoint is not None:
         load_weights(Path(spec.checkpoint), model)
         summary = FitSummary(0, 0.0, 0.0, f"given: {Path(spec.checkpoint).name}", None, None)
@@ -236,6 +237,7 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
             calibrated = _calibrate(run, budget)
             budget = Budget(calibrated, "steps")
         summary = _train(run, budget, should_stop)
+    check_shapes(weights_before, check_weights(model), _CHANGED)
     save_weights(folder.weights, model)
     weights = _digest_of_file(folder.weights)
     folder.write_fit(FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights), environment)
@@ -255,11 +257,35 @@ def _calibrate(run: _Run, budget: Budget) -> int:
     return steps
 
 
+class _CheckingTrainer(Trainer):
+    """Tries to save what is tracked when it is named: a training is not lost to what its last save finds."""
+
+    def track(self, **stateful: Stateful) -> None:
+        """Names them, if their state can be saved; else a CheckpointError."""
+        super().track(**stateful)
+        self.check_tracked()
+
+    def check_tracked(self) -> None:
+        """Tries to save the state of all that is tracked."""
+        for name, item in self._tracked.items():
+            check_state(item.state_dict(), whose=f"the state of {name!r} ({type(item).__name__})")
+
+
 def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSummary:
     folder, spec = run.folder, run.spec
     seed_everything(derive_seed(spec.seed, "training"))
     where = "from the saved state" if folder.state.exists() else "from the start"
-    trainer = Trainer(
+    before, tried = check_weights(run.model), False
+
+    def try_once_then_ask() -> bool:
+        nonlocal tried
+        if not tried:  # an optimizer has its state after the first step, as has a layer that is made when it is used
+            tried = True
+            check_shapes(before, check_weights(run.model), _CHANGED)
+            trainer.check_tracked()
+        return should_stop()
+
+    trainer = _CheckingTrainer(
         run.model,
         run.data,
         budget=budget,
@@ -267,7 +293,7 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
         precision=spec.precision,
         folder=folder.path,
         checkpoint_seconds=_checkpoint_seconds(),
-        should_stop=should_stop,
+        should_stop=try_once_then_ask,
         on_progress=lambda progress: folder.write_progress(stage="fit", **asdict(progress)),
     )
     log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
