@@ -93,6 +93,7 @@ class Plan:
         folder = DataFolder.resolve(settings.data)
         self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
         self._digest = cache(lambda dataset: self._dataset(dataset).digest())
+        self._caveats = cache(lambda dataset: self._dataset(dataset).caveats())
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         for row in rows:
@@ -219,7 +220,8 @@ class Plan:
             code=code,
             dataset_digest=dataset_digest,
             split_protocol=data.split_protocol,
-            num_images={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
+            num_images={name: len(getattr(data, name)) for name in ("train", "valid", "test")}
+            | self._caveats(spec.dataset),
             image_shape=(*data.spec.shape, data.spec.levels),
             status="pending",
         )
