@@ -31,15 +31,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """What a child process is told.
+    """What a child process is told: the run's ``folder``, in which ``run.json`` is, and the figures wanted.
 
-    Attributes:
-        folder, stages: the run's folder, in which ``run.json`` is, and the figures wanted.
-        data_folder, blocked: where the data are, and plugins that are not imported.
-        plugins: those that the training needs: no other is imported before a figure needs it. None: all.
-        code_folder: what names such as ``my_model.py:KDE`` are relative to.
-        device: the device to work on; None: the one that the run asks for.
-        limits: what it may take; the executor sees to it.
+    Names such as ``my_model.py:KDE`` are relative to ``code_folder``. Plugins in ``blocked`` are not imported, and
+    none but ``plugins``, if they are given, before a figure needs it. It works on ``device``, None is what the run asks
+    for. The executor sees to the ``limits``.
     """
 
     folder: Path
