@@ -117,10 +117,8 @@ class Rows(Sequence[BoardRow]):
             rows = [row for row in self.items if (row.role == "model") == is_model]
             found: list[tuple[str, int, Column]] = []
             for column in columns:
-                figures = (
-                    [] if column.figure is None else [it for row in rows if (it := column.figure(row)) is not None]
-                )
-                if figures:
+                of = column.figure or (lambda row: None)
+                if figures := [it for row in rows if (it := of(row)) is not None]:
                     found.append((figures[0].metric, len(figures), column))
             if found:
                 return max((item for item in found if item[0] == found[0][0]), key=lambda item: item[1])[2]

@@ -247,11 +247,8 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
         for record in store.records()
         if (referred is None or record.run in referred) and dataset in (None, record.spec.dataset)
     ]
-    found = (
-        [record for record in records if record.run == name]
-        or [record for record in records if record.spec.model == name]
-        or [record for record in records if record.run.startswith(name)]
-    )
+    exact = [it for it in records if it.run == name] or [it for it in records if it.spec.model == name]
+    found = exact or [it for it in records if it.run.startswith(name)]
     trained = [record for record in found if folder(record.run).fit() is not None]
     # of a grid, the configuration that was chosen is the one that has test scores
     chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
@@ -302,17 +299,14 @@ def _receipt_in_words(receipt: Receipt, name: str, data: Dataset, output: str | 
     as_long = "as long as the likelihood says"
     if receipt.is_upper_bound:
         as_long = "in the range that the likelihood allows"
-        lines.append(
-            f"          each image is coded by the best of several orders: the size is an upper bound, by up to "
-            f"{receipt.bound_slack:.2f} nats"
-        )
+        bound = f"the size is an upper bound, by up to {receipt.bound_slack:.2f} nats"
+        lines.append(f"          each image is coded by the best of several orders: {bound}")
     if not receipt.decoded_equal:
         verdict = "✗ the conditionals differ from call to call: nothing that is coded by them can be decoded"
     elif not receipt.holds:
-        verdict = (
-            f"✗ the conditionals, as they are before an entry is known, give {receipt.conditional_nats:.3f} nats an "
-            f"image, and log_prob {receipt.nll:.3f}: log_prob is not that of these conditionals, or they see the future"
-        )
+        found = f"give {receipt.conditional_nats:.3f} nats an image, and log_prob {receipt.nll:.3f}"
+        why = "log_prob is not that of these conditionals, or they see the future"
+        verdict = f"✗ the conditionals, as they are before an entry is known, {found}: {why}"
     else:
         verdict = f"✓ but for its header, the file is {as_long}, to {TOLERANCE:.0%}"
     return [*lines, verdict]

@@ -71,6 +71,9 @@ def run(
     limits = Limits.parse(time_limit, memory_limit)
     how = {"device": device, "jobs": jobs, "executor": executor, "redo_stale": redo_stale, "retry_failed": retry_failed}
     plan = plan_suite(chosen, options.settings(**how, limits=limits))
+    described = [run.record for run in plan.runs()]
+    for warning in dict.fromkeys(f"{it.spec.dataset}: {said}" for it in described for said in it.data_caveats):
+        echo(f"warning: {warning}", err=True)
     for what, why in plan.in_vain.items():
         echo(f"note: {what}: {why}", err=True)
     if dry_run:

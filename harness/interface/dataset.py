@@ -117,6 +117,24 @@ class Dataset:
         parts = [repr(self.spec), self.train.digest(), self.valid.digest(), self.test.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def caveats(self) -> dict[str, int]:
+        """Counts what no figure should be read without: ``test in train``, images of one split that are in another too.
+
+        A twentieth of a split is left unsaid: simple images repeat by chance. ``levels used`` is 1 or 2, where training
+        images have no more of many: then they were scaled, or the number of levels is wrong.
+        """
+        digests = {name: getattr(self, name).image_digests() for name in ("train", "valid", "test")}
+        found = dict[str, int]()
+        for one, other in (("test", "train"), ("test", "valid"), ("valid", "train")):
+            count = int(np.isin(digests[one], digests[other]).sum())
+            if count > len(digests[one]) / 20:
+                found[f"{one} in {other}"] = count
+        if self.spec.levels > 2 and not isinstance(self.train, BernoulliSplit):
+            low, high = (self.train.images.min(), self.train.images.max())
+            if bool(((self.train.images == low) | (self.train.images == high)).all()):
+                found["levels used"] = 1 + int(low < high)
+        return found
+
 
 class KnownDistribution(ABC):
     """A distribution of images whose log-probability can be computed."""

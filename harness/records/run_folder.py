@@ -246,10 +246,12 @@ class RunFolder:
 
     def is_told_by(self, record: RunRecord | None) -> bool:
         """Tells whether a record is of what this folder holds, and of no other training of the same run."""
-        if record is None or self.description() is None:
-            return False
-        own = self.collect()
-        return (own.fit, own.failure, own.scores) == (record.fit, record.failure, record.scores)
+        with contextlib.suppress(NewerRecord):
+            if record is None or self.description() is None:
+                return False
+            own = self.collect()
+            return (own.fit, own.failure, own.scores) == (record.fit, record.failure, record.scores)
+        return False
 
     def _scored(self) -> list[str]:
         return sorted(file.stem for file in (self.path / "scores").glob("*.json"))

@@ -122,7 +122,8 @@ def _sizes(rows: Iterable[BoardRow]) -> str:
     sentences = [f"{sizes} images." for sizes in dict.fromkeys(map(", ".join, counts)) if sizes]
     if (contents := len({record.dataset_digest for record in records})) > 1:
         sentences.append(f"Attention: the records come from {contents} different contents of this dataset.")
-    return " ".join(sentences)
+    caveats = dict.fromkeys(said for record in records for said in record.data_caveats)
+    return " ".join([*sentences, *(f"Attention: {said}" for said in caveats)])
 
 
 def _missing(board: Board, rows: Iterable[BoardRow], tables: Sequence[Table]) -> list[Section]:

@@ -166,7 +166,8 @@ class Dispatcher:
             assert self._executor is not None
             data, blocked, limits = self._settings.data, self._settings.blocked, self._settings.limits
             code_folder = self._plugins.code_folder.resolve()
-            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits)
+            needs = self._plan.needs(planned)
+            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits, needs)
             self._running[planned.run] = _Running(planned, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
             self._take_in(planned, failure_from("start", error))

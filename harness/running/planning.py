@@ -21,15 +21,16 @@ from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric, why_not
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
-from harness.interface.spec import Budget, RunSpec, known_as, place_of
+from harness.interface.spec import RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
+from harness.running.keys import figure_key, named_by_content, run_key
 from harness.suites.suite import AUDIT, Row
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device, fingerprint
 from harness.support.limits import Limits
-from harness.support.names import digest_of, slug
+from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
 RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer"]
@@ -92,6 +93,7 @@ class Plan:
         folder = DataFolder.resolve(settings.data)
         self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
         self._digest = cache(lambda dataset: self._dataset(dataset).digest())
+        self._caveats = cache(lambda dataset: self._dataset(dataset).caveats())
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         for row in rows:
@@ -143,8 +145,7 @@ class Plan:
             spec = spec.model_copy(update={"device": self.settings.device})
         record = self._describe(spec)
         if selection is not None:
-            key = digest_of([record.key, selection, self._metric(selection).version, "valid"])
-            stages = (Stage(f"{VALID_PREFIX}{selection}", selection, key, "valid"),)
+            stages = (self._stage(record, selection, "valid"),)
             return self.look_again(PlannedRun(record, spec.dataset, stages=stages))
         quality, speeds = self._stages(record)
         return self.look_again(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
@@ -207,20 +208,8 @@ class Plan:
         hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
         data, dataset_digest = self._dataset(spec.dataset), self._digest(spec.dataset)
         checkpoint = self._checked_weights(spec, data)
-        budget = str(Budget.parse(spec.budget or model_class.default_budget))
-        place, named = place_of(spec.dataset), spec
-        if place is not None:  # known by content: the same images are the same run, wherever they are
-            named = spec.model_copy(update={"dataset": f"{place[0]}:{dataset_digest[:12]}"})
-        key = digest_of(
-            {
-                **named.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
-                "hyperparameters": hyperparameters,
-                "data": dataset_digest,
-                "budget": None if spec.checkpoint else budget,
-                "code": self._code(spec.model),
-                "checkpoint": checkpoint,
-            }
-        )
+        code, named = self._code(spec.model), named_by_content(spec, dataset_digest)
+        key = run_key(named, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
         return RunRecord(
             run=f"{slug(spec.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
             key=key,
@@ -228,10 +217,11 @@ class Plan:
             spec=spec.model_copy(update={"dataset": known_as(spec.dataset)}),
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
-            code=self._code(spec.model),
+            code=code,
             dataset_digest=dataset_digest,
             split_protocol=data.split_protocol,
-            num_images={"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
+            num_images={name: len(getattr(data, name)) for name in ("train", "valid", "test")}
+            | self._caveats(spec.dataset),
             image_shape=(*data.spec.shape, data.spec.levels),
             status="pending",
         )
@@ -240,8 +230,6 @@ class Plan:
         """Returns the figures that the model can be measured by: those of quality and cost, and speeds."""
         spec = record.spec
         model_class = loading.load_model_class(self.plugins, spec.model)
-        code, drawing = self._code(spec.model), self._drawing(spec.model)
-        where = fingerprint(choose_device(spec.device), spec.threads)
         quality, speeds = list[Stage](), list[Stage]()
         fitting = [name for name in spec.metrics if issubclass(model_class, self._metric(name).requires)]
         has_likelihood = issubclass(model_class, (ExactLikelihood, VariationalBound))
@@ -253,14 +241,21 @@ class Plan:
             metric = self._metric(name)
             if (reason := why_not(metric, model_class)) is not None:
                 self.in_vain[f"{spec.model}: {name} is left out"] = reason
-            # a metric that asks for no likelihood may look at samples
-            basis = [record.key, *([drawing] if metric.requires is Model and drawing != code else [])]
-            parts = [*basis, name, metric.version, "test"]
-            if metric.stage == "speed":
-                speeds.append(Stage(f"{name}@{where}", name, digest_of([*parts, where])))
-            else:
-                quality.append(Stage(name, name, digest_of(parts)))
+            (speeds if metric.stage == "speed" else quality).append(self._stage(record, name))
         return tuple(quality), tuple(speeds)
+
+    def _stage(self, record: RunRecord, name: str, split: Literal["test", "valid"] = "test") -> Stage:
+        metric, spec = self._metric(name), record.spec
+        where = fingerprint(choose_device(spec.device), spec.threads)
+        key = figure_key(record, metric, name, drawing=self._drawing(spec.model), split=split, where=where)
+        shown = f"{VALID_PREFIX}{name}" if split == "valid" else f"{name}@{where}" if metric.stage == "speed" else name
+        return Stage(shown, name, key, split, self.plugins.provider("metric", name).name)
+
+    def needs(self, planned: PlannedRun) -> tuple[str, ...]:
+        """Returns the plugins that a run needs to be trained: its child process imports no others."""
+        spec = planned.record.spec
+        provider = self.plugins.provider
+        return provider("dataset", planned.dataset or spec.dataset).name, provider("model", spec.model).name
 
     def _checked_weights(self, spec: RunSpec, data: Dataset) -> str | None:
         """Returns the digest of the checkpoint that a spec names, once it has been seen to fit the model."""

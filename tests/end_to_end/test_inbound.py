@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from harness.records.record import RunRecord
+from harness.records.store import Artifacts
 
 WRONG = {
     "pairs": "crooked-pairs: per_image must return (360,) float32 or float64, not (360, 2) float32",
@@ -67,3 +70,21 @@ def test_a_message_of_thirty_megabytes_is_kept_in_a_few_kilobytes(crooked):
 def test_the_records_of_all_this_can_be_read_again(crooked):
     lines = (crooked[1].with_suffix("") / "records.jsonl").read_text().splitlines()
     assert len([RunRecord.model_validate_json(line) for line in lines]) == 4
+
+
+def test_one_record_of_a_later_version_stops_no_command_for_the_others(lab, make_record):
+    store = Artifacts(lab.artifacts).store
+    for name in ("made-digits-s0-a", "nade-digits-s0-b"):
+        store.put(make_record(name))
+    with sqlite3.connect(lab.artifacts / "store.sqlite") as connection:
+        connection.execute(
+            """UPDATE runs SET record = replace(record, '"done"', '"dreaming"') WHERE run LIKE 'nade%'"""
+        )
+    lab.done("clean")
+    for command in (["status"], ["show", "made-digits"]):
+        answer = lab.done(*command)
+        assert "the record of nade-digits-s0-b cannot be read: status has to be" in answer.err
+        assert "nade" not in answer.out
+    refused = lab.harness("show", "nade-digits")
+    assert refused.code == 2
+    assert "error: the store" in refused.err
