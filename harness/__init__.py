@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
 
     # tools: what a computation takes
     from harness.support.environment import on_threads as on_threads
+    from harness.support.observers import OthersLoad as OthersLoad
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
     from harness.profiling.flops import count_flops as count_flops
     from harness.profiling.resources import WorkingMemory as WorkingMemory
