@@ -28,14 +28,9 @@ def _settings(artifacts: str | Path | None, data: str | Path | None, device: str
 def run(spec: RunSpec, *, artifacts: str | Path | None = None, data: str | Path | None = None) -> RunRecord:
     """Trains and scores what is missing of a run, or is stale, in a child process, and returns its record.
 
-    A training that fails is a record of status ``failed``, not an exception.
-
-    Args:
-        spec: what to do.
-        artifacts: the artifact folder; ``HARNESS_ARTIFACTS`` or ``.harness`` by default.
-        data: the data folder; ``HARNESS_DATA`` or the user's cache folder by default.
-
-    An unknown name, a wrong hyperparameter or missing data are a ValueError.
+    A training that fails is a record of status ``failed``; an unknown name, a wrong hyperparameter or missing data of
+    the ``spec`` are a ValueError. ``artifacts`` is the artifact folder, ``HARNESS_ARTIFACTS`` or ``.harness`` by
+    default; ``data`` the data folder, ``HARNESS_DATA`` or the user's cache folder by default.
     """
     row = Row(spec.model, spec.dataset, spec.model, None, ((spec,),))
     outcome = run_plan(Plan([row], _settings(artifacts, data, spec.device), Path()))

@@ -28,25 +28,19 @@ from torch import Tensor
 
 from harness.interface.model import Autoregressive, Model, Unsupported
 
-TOLERANCE = 0.01
-"""A file agrees with the likelihood where their sizes differ by no more than this share."""
-
+TOLERANCE = 0.01  # a file agrees with the likelihood where their sizes differ by no more than this share
+# Of probabilities: coarse beside the error of float64, so that a rounding hardly ever falls on another side
 UNIT = 2.0**-18
-"""Of probabilities: coarse beside the error of float64, so that a rounding hardly ever falls on another side."""
-
 _MAGIC, _VERSION = b"genhcode", 1
+# Magic, version, C, H, W, levels, how many images, how many at a time, how many words, digest, checksum of images
 _FIELDS = struct.Struct("<8sHHHHHIII8sI")
-"""Magic, version, C, H, W, levels, how many images, how many at a time, how many words, digest, checksum of images."""
-
 _CHECK = struct.Struct("<I")  # of all the rest, header and words
 HEADER_BYTES = _FIELDS.size + _CHECK.size
 _CODER_BITS = 64
 _MAX_LOGITS = 2**26  # of one batch: half a gigabyte of float64
 _SCORE_BATCH = 250
 
-Progress = Callable[[str, float], None]
-"""Told ``encode`` or ``decode``, and which part of it is done."""
-
+Progress = Callable[[str, float], None]  # told ``encode`` or ``decode``, and which part of it is done
 Exchange = Callable[[Tensor, int, Tensor], Tensor]
 """Maps the numbers of images (n,), a symbol's number and its log-probabilities (n, values) to its values (n,) int64.
 
@@ -63,8 +57,6 @@ class Receipt:
     """The size of a file beside the likelihood that it is to agree with.
 
     Attributes:
-        model: the class's name.
-        num_images: how many were coded.
         num_bytes: size of the whole file, its header included.
         nll: mean of -log_prob of the same images, nats an image.
         conditional_nats: mean of -log of the conditionals as they are before an entry is known, nats an image: what an
@@ -73,7 +65,6 @@ class Receipt:
         bound_slack: nats an image by which the file of a right model may exceed ``nll``: the logarithm of the number of
             different orders, where a mixture over such is coded by the best order of each image; else 0.
         decoded_equal: whether decoding the file gave the images.
-        encode_seconds, decode_seconds: how long it took.
     """
 
     model: str
@@ -125,14 +116,10 @@ def code_images(
 ) -> tuple[Receipt, bytes]:
     """Codes images, decodes the file, and compares its size with the model's ``log_prob`` of the same images.
 
-    Args:
-        model: an autoregressive model.
-        images: (N, C, H, W) uint8.
-        batch_size: images coded together; None takes what half a gigabyte holds.
-        progress: told how far it is.
-
-    Returns the receipt, and the content of the file. A model without conditionals is ``Unsupported``; images of another
-    sample space, conditionals that are NaN, and constriction not installed are ``CodingError``.
+    ``images`` are (N, C, H, W) uint8; ``batch_size`` are coded together, None takes what half a gigabyte holds;
+    ``progress`` is told how far it is. Returns the receipt, and the content of the file. A ``model`` without
+    conditionals is ``Unsupported``; images of another sample space, conditionals that are NaN, and constriction not
+    installed are ``CodingError``.
     """
     started = time.monotonic()
     content, nats = encode(model, images, batch_size=batch_size, progress=progress)
@@ -225,10 +212,8 @@ def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, f
 
     images = _walk(coder, num_images, batch_size, get, partial(progress, "decode"))
     if _check_of(images) != check:
-        raise CodingError(
-            "other images came out than were coded: the model's conditionals are not those that coded them; "
-            "do they differ from call to call?"
-        )
+        why = "the model's conditionals are not those that coded them; do they differ from call to call?"
+        raise CodingError(f"other images came out than were coded: {why}")
     return images
 
 
@@ -272,15 +257,12 @@ def _best_families(model: Autoregressive, images: Tensor, found: Sequence[Sequen
     return torch.stack(scores).cpu().argmax(0)
 
 
-# --- from entry to entry, each entry's distribution known before the entry is ---
-
-
 def _walk(
     model: Autoregressive, num_images: int, batch_size: int, exchange: Exchange, progress: Callable[[float], None]
 ) -> Tensor:
-    """Goes through images in batches, each in the steps of one family, and returns them, (N, C, H, W) uint8 on the CPU.
+    """Goes through images in batches, each in the steps of one family; returns (N, C, H, W) uint8 on the CPU.
 
-    Encoder and decoder take the same walk, with the same numbers: what differs is where ``exchange`` has values from.
+    Encoder and decoder take the same walk: what differs is where ``exchange`` has values from.
     """
     found, size = families(model), model.spec.num_dimensions
     prior = (torch.tensor([len(members) for members in found]).double() / model.num_orderings).log()
@@ -349,9 +331,6 @@ def _walk_family(
             images[:, entry] = values.to(torch.uint8)
             outdated |= images[:, entry] != seen[:, entry]
     return images.view(-1, *model.spec.shape)
-
-
-# --- the file: a header of fixed size that says what is needed to decode it, and the coder's words ---
 
 
 def _read(content: bytes) -> tuple[list[Any], NDArray[np.uint32]]:

@@ -15,9 +15,7 @@ from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
 
-ERROR_RATE = 1e-3
-"""With what probability a right model fails any check at all."""
-
+ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
 
 
@@ -40,13 +38,8 @@ def audit(
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
     The same seed gives the same report, whatever else is checked. A model that is right fails with probability
-    ``ERROR_RATE`` at most, all checks together.
-
-    Args:
-        subject: the model.
-        seed: of everything random.
-        only: names of checks, else a ValueError; None makes all of them.
-        on_check: told every verdict.
+    ``ERROR_RATE`` at most, all checks together. ``only`` names the checks that are made of the ``subject``, else a
+    ValueError; None makes all. ``on_check`` is told every verdict.
     """
     from harness.auditing.checks import CHECKS
 

@@ -37,10 +37,7 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
 
 
 def worst_of(differences: Tensor, errors: Tensor) -> tuple[float, float]:
-    """Returns the difference that is furthest out, of a few, and its standard error.
-
-    It is widened for the choice among them: at four standard errors, a factor of 1.3 costs as much as ln(5) does.
-    """
+    """Returns the furthest difference of a few, and its error times 1.3: at four errors, the choice costs ln(5)."""
     worst = int((differences.abs() / errors.clamp_min(1e-12)).argmax())
     return float(differences[worst]), 1.3 * float(errors[worst])
 
@@ -105,10 +102,7 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
 
 
 def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
-    """Returns the floating-point operations of a function of one image, as far as torch counts them; at least 1.
-
-    They tell how much of an audit is affordable: its size must not depend on the machine.
-    """
+    """Returns the operations of a function of one image, at least 1: an audit's size must not depend on the machine."""
     images, counter = specimen.images(1, "cost"), FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         function(images)

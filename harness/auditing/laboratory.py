@@ -36,12 +36,9 @@ from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
+# Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``
 SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
-"""Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``."""
-
-CPU = torch.device("cpu")
-"""Where specimens live: it has float64."""
-
+CPU = torch.device("cpu")  # where specimens live: it has float64
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
@@ -56,8 +53,6 @@ class Laboratory:
         self.crashed: dict[ImageSpec, str] = {}
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
-
-    # --- spaces ---
 
     @cached_property
     def small(self) -> tuple[ImageSpec, ...]:
@@ -114,8 +109,6 @@ class Laboratory:
         made = [describe(spec) for (spec, *_), made in self._made.items() if isinstance(made, Specimen)]
         return tuple(dict.fromkeys(made))
 
-    # --- specimens ---
-
     def specimens(
         self, *states: State, spaces: Sequence[ImageSpec] | None = None, variant: int = 0
     ) -> Iterator[Specimen]:
@@ -128,10 +121,7 @@ class Laboratory:
                     continue
 
     def specimen(self, spec: ImageSpec, state: State, *, variant: int = 0) -> Specimen:
-        """Returns the model on a space in a state, or raises ``NotApplicable``, with the reason why it cannot be had.
-
-        Variants of random weights are independent of one another.
-        """
+        """Returns the model on a space in a state; ``NotApplicable`` says why not. Variants are independent."""
         key = (spec, state, variant)
         if key not in self._made:
             try:
@@ -244,9 +234,6 @@ class Laboratory:
         labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
         split = Split(images, labels)
         return Dataset(f"random, {describe(spec)}", spec, split, split, split)
-
-
-# --- weights in states that show what a model computes ---
 
 
 @torch.no_grad()

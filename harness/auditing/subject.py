@@ -50,13 +50,10 @@ _CAPABILITIES = (Autoregressive, ExactLikelihood, Invertible, LatentVariable, Im
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to audit.
+    """A model to audit: ``make`` constructs it for a sample space, or raises ``Unsupported``.
 
-    Attributes:
-        name: what it is called.
-        make: constructs it for a sample space; raises ``Unsupported`` for one that it cannot do.
-        hyperparameters: what ``make`` sets, for the report.
-        full: the sample space of a benchmark; None takes the first common one that the model supports.
+    ``name`` and ``hyperparameters``, what ``make`` sets, are for the report; ``full`` is the sample space of a
+    benchmark, None the first common one that the model supports.
     """
 
     name: str
@@ -166,25 +163,19 @@ def capability_of(model: Model) -> str:
 
 # --- sample spaces, and what is to be learned on them ---
 
-LARGEST = 2**16
-"""Images of the largest space that is enumerated."""
-
+LARGEST = 2**16  # images of the largest space that is enumerated
 SMALL: tuple[ImageSpec, ...] = (
     ImageSpec(1, 3, 3, 2, num_classes=3),  # 512 images
     ImageSpec(3, 2, 2, 2, num_classes=3),  # 4,096: the order of channels
     ImageSpec(1, 2, 2, 4, num_classes=3),  # 256: more than two levels
     ImageSpec(1, 2, 3, 3, num_classes=3),  # 729: height is not width
 )
-LARGER: tuple[ImageSpec, ...] = (ImageSpec(1, 4, 4, 2, num_classes=3),)
-"""For models that take none of the small ones."""
-
+LARGER: tuple[ImageSpec, ...] = (ImageSpec(1, 4, 4, 2, num_classes=3),)  # for models that take none of the small ones
+# Wider than a few kernels: a blind spot does not show on 3x3
 WIDE = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 16, 16, 2), (3, 8, 8, 4), (1, 8, 8, 2)))
-"""Wider than a few kernels: a blind spot does not show on 3x3."""
-
 _SIZES = ((1, 28, 28, 2), (1, 28, 28, 256), (3, 32, 32, 256), (1, 8, 8, 17))
+# Sizes of benchmarks: the first that the model takes, unless one is asked for
 FULL = tuple(ImageSpec(*size, num_classes=10) for size in _SIZES)
-"""Sizes of benchmarks: the first that the model takes, unless one is asked for."""
-
 _COUPLING, _FIELD = 0.35, 0.8
 _TRAIN, _VALID, _TEST = 1000, 200, 4000
 

@@ -10,11 +10,8 @@ import torch
 from scipy import optimize, stats
 from torch import Tensor
 
-POWER = 0.95
-"""The smallest defect is the one that is seen with this probability."""
-
-LEAST_EXPECTED = 10.0
-"""Cells of a chi-square test that expect fewer counts are pooled."""
+POWER = 0.95  # the smallest defect is the one that is seen with this probability
+LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
 
 
 class NotApplicable(Exception):
@@ -124,18 +121,11 @@ class Note:
     text: str
 
 
-Evidence = Trial | Note
-"""What a check yields."""
-
-
-# --- counts of samples against probabilities ---
+Evidence = Trial | Note  # what a check yields
 
 
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:
-    """Pearson's test of counts (M,) against probabilities (M,), themselves known to within standard errors (M,).
-
-    Returns the p-value and the number of degrees of freedom; 1.0 and 0 where one cell is left.
-    """
+    """Pearson's test of counts (M,) against probabilities (M,) of known errors: p-value, degrees of freedom or 0."""
     total = float(counts.sum())
     variances = torch.zeros_like(probs) if errors is None else errors.square()
     expected = total * probs

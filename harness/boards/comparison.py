@@ -120,10 +120,7 @@ def _figure(letter: str, row: BoardRow, metric: str) -> Figure:
 
 
 def _check_protocols(a: Figure, b: Figure) -> None:
-    """Refuses figures that were measured differently.
-
-    Two metrics are two protocols by their nature: of them, what both state has to agree, less what their names say.
-    """
+    """Refuses figures measured differently; of two metrics, what both state has to agree, but for their names."""
     of_a, of_b = _protocol("A", a), _protocol("B", b)
     keys, name = of_a.keys() | of_b.keys(), a.metric
     if a.metric != b.metric:
@@ -144,9 +141,8 @@ def _protocol(letter: str, figure: Figure) -> dict[str, str]:
     for key in sorted({key for of_seed in stated for key in of_seed}):
         merged[key], *others = values = sorted({repr(of_seed.get(key)) for of_seed in stated})
         if others:
-            raise NotComparable(
-                f"{figure.metric}: the seeds of {letter} were measured by different protocols: {key} is {_list(values)}"
-            )
+            how = f"were measured by different protocols: {key} is {_list(values)}"
+            raise NotComparable(f"{figure.metric}: the seeds of {letter} {how}")
     return merged
 
 
@@ -161,9 +157,8 @@ def _difference(metric: str, a: Figure, b: Figure) -> Difference:
         raise NotComparable(f"{a.metric}: {common} images in common; a paired test needs 2")
     if found is None:
         without = " and ".join(name for name, of_it in (("A", of_a), ("B", of_b)) if of_it.error is None)
-        raise NotComparable(
-            f"{a.metric}: one seed, no scores per image, and no standard error for {without}: nothing tells the spread"
-        )
+        what = f"one seed, no scores per image, and no standard error for {without}"
+        raise NotComparable(f"{a.metric}: {what}: nothing tells the spread")
     sign, seeds = -1 if a.higher_is_better else 1, (len(a.values), len(b.values))
     low, high = sorted(sign * bound for bound in found.interval)
     winner, conclusion = _conclude(found.difference, found.p_value, (of_a.kind, of_b.kind), rising=a.higher_is_better)

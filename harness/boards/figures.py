@@ -22,8 +22,7 @@ from harness.support.numbers import ten_digits
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Arrays = tuple[Floats, Integers]
-PerImage = Mapping[str, Arrays]
-"""By a score's ``per_image`` name: (N,) scores and (N,) digests of the images."""
+PerImage = Mapping[str, Arrays]  # by a score's ``per_image`` name: (N,) scores and (N,) digests of the images
 
 # Sums of float64 round: a standard deviation or difference this small relative to the scores is none.
 ROUNDING = 1e-12
@@ -91,10 +90,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Figure:
-    """What the seeds of a row scored by one metric: those that have a score, and no other.
-
-    What is computed over seeds and images is rounded to ten significant digits: every machine gives the same.
-    """
+    """What the seeds of a row scored by one metric, those that have a score; computed figures have ten digits."""
 
     where: str  # row, metric and dataset, for messages
     records: tuple[RunRecord, ...]  # one for each seed
@@ -246,10 +242,7 @@ def deviation(values: Floats) -> float:
 
 
 def pair_images(first: Integers, second: Integers) -> tuple[Integers, Integers]:
-    """Pairs images by content: two (P,) int64 arrays of positions in (N,) and (M,) int64 digests.
-
-    Copies of one image are paired in order of occurrence, what is left over is dropped.
-    """
+    """Pairs images by content, copies in order of occurrence: positions (P,) int64 in (N,) and (M,) int64 digests."""
     sides = [pd.DataFrame({"image": images, "place": np.arange(len(images))}) for images in (first, second)]
     sides = [side.assign(copy=side.groupby("image").cumcount()) for side in sides]
     pairs = sides[0].merge(sides[1], on=["image", "copy"])

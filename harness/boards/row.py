@@ -35,20 +35,13 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class BoardRow:
-    """One model on one dataset.
+    """One model on one dataset, both by their registered names; ``label`` is as the board prints it.
 
-    Attributes:
-        label: as the board prints it.
-        dataset, model: registered names.
-        seeds: those that were asked for.
-        records: those of the configuration that was chosen, in the order of ``seeds``; runs that are missing are not
-            in it. Empty where no configuration of a grid could be chosen.
-        metrics: those of the suite, in its order.
-        configurations: how many were tried.
-        grid_problem: what is wrong with the grid, or None.
-        role: ``reference`` for a floor or a ceiling, which is shown and not ranked; else ``model``.
-        published: the figure to stand beside, or None.
-        per_image: scores per image by their names in the records.
+    ``records`` are those of the configuration that was chosen of the ``configurations`` tried, in the order of the
+    ``seeds`` that were asked for; runs that are missing are not in it, and none is where no configuration could be
+    chosen, for a ``grid_problem``. ``metrics`` are the suite's, in its order. A ``reference`` is a floor or a ceiling,
+    which is shown and not ranked. ``published`` is the figure to stand beside; ``per_image`` holds scores per image by
+    their names in the records.
     """
 
     label: str

@@ -25,12 +25,9 @@ _SAY_THEIR_UNIT = ("count", "scaled", "seconds", "bytes")
 
 @dataclass(frozen=True)
 class Rows(Sequence[BoardRow]):
-    """The rows of a suite, or of one of its datasets.
+    """The rows of a suite, dataset by dataset, or of one of its datasets; and the suite's metrics, in its order.
 
-    Attributes:
-        items: dataset by dataset.
-        metrics: those of the suite, in its order.
-        facts: for each metric a score that says its board, header, unit and direction; none where nothing was scored.
+    ``facts`` has a score of each metric that was scored, which says its board, header, unit and direction.
     """
 
     items: tuple[BoardRow, ...]
@@ -120,10 +117,8 @@ class Rows(Sequence[BoardRow]):
             rows = [row for row in self.items if (row.role == "model") == is_model]
             found: list[tuple[str, int, Column]] = []
             for column in columns:
-                figures = (
-                    [] if column.figure is None else [it for row in rows if (it := column.figure(row)) is not None]
-                )
-                if figures:
+                of = column.figure or (lambda row: None)
+                if figures := [it for row in rows if (it := of(row)) is not None]:
                     found.append((figures[0].metric, len(figures), column))
             if found:
                 return max((item for item in found if item[0] == found[0][0]), key=lambda item: item[1])[2]

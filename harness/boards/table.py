@@ -28,13 +28,9 @@ class Line:
 class Table:
     """A board of one dataset, or a part of it, as every format writes it.
 
-    Attributes:
-        columns: in order.
-        lines: models in order, then those whose audit failed, then references, then what is missing.
-        title: of the part; empty where a dataset has one table.
-        ranks: what the rank intervals rest on.
-        by: the column that lines are sorted by.
-        whole: of a part of a table, the lines of all of it: its parts print as many decimals.
+    Lines are models in order, then those whose audit failed, then references, then what is missing. A dataset's only
+    table has no ``title``. ``ranks`` say what the rank intervals rest on, ``by`` is what lines are sorted by; ``whole``
+    are all lines of the table that this is a part of: its parts print as many decimals.
     """
 
     columns: tuple[Column, ...]

@@ -99,9 +99,6 @@ def audit(
         raise typer.Exit(1)
 
 
-# --- what is asked for ---
-
-
 def _asked(
     options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
 ) -> tuple[Subject, list[str]]:
@@ -161,9 +158,6 @@ def _size(text: str) -> ImageSpec:
     return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-# --- what is said ---
-
-
 def _print(report: AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
@@ -195,9 +189,6 @@ def _cells(result: CheckResult) -> list[str]:
         return ["", "", "", result.meaning if result.verdict == "not applicable" else result.where]
     relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
     return [f"{result.statistic:.3g}", f"{relation} {result.threshold:.1g}", result.smallest_defect, result.where]
-
-
-# --- images coded by a trained model ---
 
 
 def code_images(
@@ -256,19 +247,15 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
         for record in store.records()
         if (referred is None or record.run in referred) and dataset in (None, record.spec.dataset)
     ]
-    found = (
-        [record for record in records if record.run == name]
-        or [record for record in records if record.spec.model == name]
-        or [record for record in records if record.run.startswith(name)]
-    )
+    exact = [it for it in records if it.run == name] or [it for it in records if it.spec.model == name]
+    found = exact or [it for it in records if it.run.startswith(name)]
     trained = [record for record in found if folder(record.run).fit() is not None]
     # of a grid, the configuration that was chosen is the one that has test scores
     chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
     if not trained:
-        raise ValueError(
-            f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}: train one with "
-            "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
-        )
+        advice = "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
+        missing = f"{options.artifacts_root} has no trained run {name!r}"
+        raise ValueError(f"--code needs trained weights, and {missing}: train one with {advice}")
     if len(trained) > 1 and len(chosen) != 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")
@@ -312,17 +299,14 @@ def _receipt_in_words(receipt: Receipt, name: str, data: Dataset, output: str | 
     as_long = "as long as the likelihood says"
     if receipt.is_upper_bound:
         as_long = "in the range that the likelihood allows"
-        lines.append(
-            f"          each image is coded by the best of several orders: the size is an upper bound, by up to "
-            f"{receipt.bound_slack:.2f} nats"
-        )
+        bound = f"the size is an upper bound, by up to {receipt.bound_slack:.2f} nats"
+        lines.append(f"          each image is coded by the best of several orders: {bound}")
     if not receipt.decoded_equal:
         verdict = "✗ the conditionals differ from call to call: nothing that is coded by them can be decoded"
     elif not receipt.holds:
-        verdict = (
-            f"✗ the conditionals, as they are before an entry is known, give {receipt.conditional_nats:.3f} nats an "
-            f"image, and log_prob {receipt.nll:.3f}: log_prob is not that of these conditionals, or they see the future"
-        )
+        found = f"give {receipt.conditional_nats:.3f} nats an image, and log_prob {receipt.nll:.3f}"
+        why = "log_prob is not that of these conditionals, or they see the future"
+        verdict = f"✗ the conditionals, as they are before an entry is known, {found}: {why}"
     else:
         verdict = f"✓ but for its header, the file is {as_long}, to {TOLERANCE:.0%}"
     return [*lines, verdict]

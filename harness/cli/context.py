@@ -73,6 +73,8 @@ class Context:
         artifacts = vars(self).get("artifacts")
         if artifacts is not None and "store" in vars(artifacts):
             artifacts.store.close()
+            for problem in list(artifacts.store.unreadable.values())[:3]:
+                echo(f"note: {problem}; of {len(artifacts.store.unreadable)} that are left out", err=True)
 
     def settings(self, **changes: Any) -> Settings:
         """Returns settings for the coordinator."""
@@ -89,6 +91,9 @@ class Context:
         """Returns the record of the one run whose name begins with ``prefix``."""
         records = {record.run: record for record in self.artifacts.store.records()}
         found = [prefix] if prefix in records else [run for run in records if run.startswith(prefix)]
+        unreadable = self.artifacts.store.unreadable
+        if not found and (problems := [unreadable[run] for run in unreadable if run.startswith(prefix)]):
+            raise ValueError(problems[0])
         if not found:
             hint = did_you_mean(prefix, records) if records else ": the store is empty"
             where = self.artifacts_root if self.store_url is None else self.artifacts.store.name

@@ -199,9 +199,6 @@ def trace(
     echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
 
 
-# --- what a user names: a registered model with hyperparameters, or a finished run ---
-
-
 def row_of(options: Context, text: str) -> ProfiledRow:
     """Reads ``MODEL``, also ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE``, or the beginning of a run's name."""
     from harness.profiling.profile import ProfiledRow

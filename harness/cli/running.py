@@ -71,6 +71,9 @@ def run(
     limits = Limits.parse(time_limit, memory_limit)
     how = {"device": device, "jobs": jobs, "executor": executor, "redo_stale": redo_stale, "retry_failed": retry_failed}
     plan = plan_suite(chosen, options.settings(**how, limits=limits))
+    described = [run.record for run in plan.runs()]
+    for warning in dict.fromkeys(f"{it.spec.dataset}: {said}" for it in described for said in it.data_caveats):
+        echo(f"warning: {warning}", err=True)
     for what, why in plan.in_vain.items():
         echo(f"note: {what}: {why}", err=True)
     if dry_run:
@@ -149,6 +152,8 @@ def _note(planned: PlannedRun) -> str:
         return f"code or data changed since {planned.stale_run}"
     if planned.damaged:
         return f"damaged, to be done again: {'; '.join(planned.damaged)}"
+    if planned.state == "newer":
+        return "a newer genharness did it; this one leaves it as it is"
     if planned.state == "elsewhere":
         return "its weights are in another artifact folder, which shares this store"
     if planned.stale_stages:
@@ -183,7 +188,10 @@ def status(
     if suite is not None:
         from harness.running.coordinator import plan_suite
 
-        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
+        plan = plan_suite(read_suite(suite), options.settings(only_looks=True))
+        for what, why in plan.in_vain.items():
+            echo(f"note: {what}: {why}", err=True)
+        _print_plan(plan, json)
         return
     from harness.cli.progress import summarise
 

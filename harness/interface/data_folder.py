@@ -38,10 +38,8 @@ class DataCorrupt(ValueError):
 class CanonicalDigest:
     """A digest that ignores what does not matter about a file, such as the order of its rows.
 
-    Attributes:
-        description: what is digested, for messages: "its sorted lines".
-        compute: maps the unpacked content to a SHA-256 in hexadecimal; raises ValueError for content of another form.
-        sha256: the value expected.
+    ``description`` says what is digested, for messages: "its sorted lines". ``compute`` maps the unpacked content to a
+    SHA-256 in hexadecimal, ``sha256`` if all is well; it raises ValueError for content of another form.
     """
 
     description: str
@@ -60,12 +58,9 @@ class CanonicalDigest:
 class RemoteFile:
     """A file of a dataset; its digests are of the *unpacked* content, for gzip wrappers differ between sources.
 
-    Attributes:
-        path: where it belongs in the data folder, unpacked: ``mnist/train-images-idx3-ubyte``. The same name with
-            ``.gz`` appended is accepted too.
-        urls: where to download it, tried in order. One that ends with ``.gz`` where ``path`` does not is kept gzipped.
-        sha256: the digest of the unpacked content, None where only ``canonical`` is known.
-        canonical: accepted in place of ``sha256``.
+    ``path`` is where it belongs in the data folder, unpacked, such as ``mnist/train-images-idx3-ubyte``; the same name
+    with ``.gz`` is accepted too. ``urls`` are tried in order; what comes from one that ends with ``.gz`` where ``path``
+    does not is kept gzipped. ``canonical`` is accepted in place of ``sha256``; one of the two may be None.
     """
 
     path: str
@@ -97,10 +92,8 @@ class RemoteFile:
         if found == self.sha256 or (canonical is not None and canonical.accepts(content)):
             return
         expected = [self.sha256, None if canonical is None else f"{canonical.sha256} over {canonical.description}"]
-        raise DataCorrupt(
-            f"{name} is corrupt or another file: the SHA-256 of its unpacked content is {found}, "
-            f"expected {' or '.join(filter(None, expected))}: {_REMEDY}"
-        )
+        wrong = f"the SHA-256 of its unpacked content is {found}, expected {' or '.join(filter(None, expected))}"
+        raise DataCorrupt(f"{name} is corrupt or another file: {wrong}: {_REMEDY}")
 
 
 class DownloadFailed(OSError):
@@ -158,12 +151,9 @@ def cache_folder() -> Path:
 class DataFolder:
     """A folder of dataset files, filled from the official addresses on demand.
 
-    Attributes:
-        path: the folder; it need not exist.
-        offline: never download.
-        progress: called during downloads as ``progress(bytes_done, total)``; ``total`` may be None.
-        fallback: searched after ``path``, and written to where ``path`` is read-only.
-        timeout_seconds: how long a download may stay silent before the next mirror is tried.
+    It need not exist; ``offline`` never downloads. ``fallback`` is searched after ``path``, and written to where it is
+    read-only. ``progress(bytes_done, total)`` is called during downloads, ``total`` may be None; one that is silent for
+    ``timeout_seconds`` gives way to the next mirror.
     """
 
     path: Path
@@ -224,9 +214,8 @@ class DataFolder:
             else:
                 self._store(remote.stored_path(url), packed)
                 return content
-        raise DataUnavailable(
-            f"{remote.path} is not in {self.path} and cannot be downloaded ({'; '.join(failures)}): {advice}"
-        )
+        why = "; ".join(failures)
+        raise DataUnavailable(f"{remote.path} is not in {self.path} and cannot be downloaded ({why}): {advice}")
 
     def _store(self, name: str, packed: bytes) -> None:
         reason: OSError | None = None
@@ -236,7 +225,6 @@ class DataFolder:
                 return
             except OSError as error:
                 reason = error
-        raise DataUnavailable(
-            f"{name} was downloaded, but neither {self.path} nor {self.fallback} can be written to "
-            f"({reason and reason.strerror}): name a writable folder with --data or {VARIABLE}"
-        ) from reason
+        where = f"neither {self.path} nor {self.fallback} can be written to ({reason and reason.strerror})"
+        advice = f"name a writable folder with --data or {VARIABLE}"
+        raise DataUnavailable(f"{name} was downloaded, but {where}: {advice}") from reason

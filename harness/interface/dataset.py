@@ -15,12 +15,9 @@ from harness.interface.spec import ImageSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split.
+    """Images of one split: (N, C, H, W) uint8, values in {0, ..., levels - 1}; labels are (N,) int64, or None.
 
-    Attributes:
-        images: (N, C, H, W) uint8, values in {0, ..., levels - 1}.
-        labels: (N,) int64, or None.
-        num_draws: how many fixed draws stand for this split when it is scored: 1 unless the data are random.
+    ``num_draws`` fixed draws stand for this split when it is scored: 1 unless the data are random.
     """
 
     images: Tensor
@@ -91,14 +88,10 @@ class BernoulliSplit(Split):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset; its preprocessing is part of its name.
+    """A dataset; its preprocessing is part of its name: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three.
 
-    Attributes:
-        name: as in a suite: ``mnist-static``, ``mnist-dynamic`` and ``mnist`` are three datasets.
-        spec: the sample space.
-        train, valid: the splits to learn from, and on which choices are made.
-        test: the split that is scored, the official one where there is one.
-        split_protocol: one sentence on where the splits come from.
+    ``train`` is to learn from, choices are made on ``valid``, ``test`` is scored: the official split where there is
+    one. ``split_protocol`` is one sentence on where the splits come from.
     """
 
     name: str
@@ -123,6 +116,24 @@ class Dataset:
         """Returns the SHA-256 of the spec and of the content of all three splits, in hexadecimal."""
         parts = [repr(self.spec), self.train.digest(), self.valid.digest(), self.test.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def caveats(self) -> dict[str, int]:
+        """Counts what no figure should be read without: ``test in train``, images of one split that are in another too.
+
+        A twentieth of a split is left unsaid: simple images repeat by chance. ``levels used`` is 1 or 2, where training
+        images have no more of many: then they were scaled, or the number of levels is wrong.
+        """
+        digests = {name: getattr(self, name).image_digests() for name in ("train", "valid", "test")}
+        found = dict[str, int]()
+        for one, other in (("test", "train"), ("test", "valid"), ("valid", "train")):
+            count = int(np.isin(digests[one], digests[other]).sum())
+            if count > len(digests[one]) / 20:
+                found[f"{one} in {other}"] = count
+        if self.spec.levels > 2 and not isinstance(self.train, BernoulliSplit):
+            low, high = (self.train.images.min(), self.train.images.max())
+            if bool(((self.train.images == low) | (self.train.images == high)).all()):
+                found["levels used"] = 1 + int(low < high)
+        return found
 
 
 class KnownDistribution(ABC):

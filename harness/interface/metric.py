@@ -37,15 +37,11 @@ class DegenerateSamples(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """One figure.
+    """One figure, in the metric's unit; ``kind`` is what it is of the quantity that the metric's name promises.
 
-    Attributes:
-        value: in the metric's unit.
-        standard_error: over test images (or repetitions, for speeds), None where it has no meaning.
-        kind: what the value is of the quantity that the metric's name promises.
-        per_image: (N,) float64 in test-set order, for paired tests, or None.
-        protocol: what makes two figures comparable, as text: K, number of samples, precision, device, ...
-        details: further figures of the same measurement, such as quartiles or a batch-size sweep.
+    The standard error is over test images (or repetitions, for speeds), None where it has no meaning; ``per_image`` is
+    (N,) float64 in test-set order, for paired tests, or None. ``protocol`` is what makes two figures comparable, as
+    text: K, number of samples, precision, device, ...; ``details`` are further figures of the same measurement.
     """
 
     value: float
@@ -120,12 +116,10 @@ class Origin:
 
 
 class FeatureNetwork(ABC):
-    """A fixed map from images to vectors.
+    """A fixed map from images to vectors of ``num_features`` D.
 
-    Attributes:
-        name: as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``.
-        num_features: D.
-        digest: names the map, for one digest gives the same features: the weights' SHA-256, ``none`` without weights.
+    ``name`` is as in a metric's name, resolved: ``lenet-digits``, never plain ``lenet``. ``digest`` names the map, for
+    one digest gives the same features: the weights' SHA-256, ``none`` without weights.
     """
 
     name: str
@@ -275,7 +269,7 @@ class Evaluation:
 
     @staticmethod
     def checked(values: object, shape: tuple[int, ...], name: str) -> Tensor:
-        """Returns what a plugin's function ``name`` gave, float64 on the CPU; another type or shape is a ValueError."""
+        """Returns what a plugin's function ``name`` gave, (N, ...) float64 on the CPU; else a ValueError says so."""
         found = type(values).__name__
         if isinstance(values, Tensor):
             found = f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"

@@ -20,9 +20,7 @@ from harness.interface.spec import ImageSpec
 class Noise:
     """All the randomness of a batch of autoregressive samples.
 
-    Attributes:
-        gumbel: (N, levels, C, H, W) float, standard Gumbel.
-        ordering: (N,) int64, the ordering by which each image is drawn.
+    ``gumbel`` is (N, levels, C, H, W) float, standard Gumbel; ``ordering`` (N,) int64, by which each image is drawn.
     """
 
     gumbel: Tensor
@@ -122,14 +120,9 @@ def raster_sample(
 ) -> Tensor:
     """Draws (N, C, H, W) uint8 by one full evaluation of the network a generation step: slow, and always right.
 
-    Args:
-        conditional_logits: maps (N, C, H, W) uint8 and an ordering to (N, levels, C, H, W).
-        generation_steps: maps an ordering to (C, H, W) int64, the step at which each entry is drawn.
-        spec: the sample space.
-        noise: the randomness; image i is drawn by ordering ``noise.ordering[i]``.
-        known: the values of pixels to clamp, see ``Sampler``.
-        mask: which pixels these are.
-        trace: counts network evaluations where given.
+    ``conditional_logits`` maps (N, C, H, W) uint8 and an ordering to (N, levels, C, H, W), ``generation_steps`` an
+    ordering to (C, H, W) int64, the step at which each entry of the ``spec`` is drawn. Image i is drawn by ordering
+    ``noise.ordering[i]``; ``known``, ``mask`` and ``trace`` are as for a ``Sampler``.
     """
     num_samples, device = len(noise.gumbel), noise.gumbel.device
     images = clamp_known(torch.zeros(num_samples, *spec.shape, dtype=torch.uint8, device=device), known, mask)

@@ -21,12 +21,9 @@ _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(epoch|step|minute)s?\s*")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The sample space {0, ..., levels-1}^(channels, height, width).
+    """The sample space {0, ..., levels-1}^(channels, height, width); one channel is grey, at most 256 levels 8-bit.
 
-    Attributes:
-        channels, height, width: C (1 for grey images), H and W; the number of dimensions D is C * H * W.
-        levels: 2 binary, 17 digits, 256 8-bit; at most 256.
-        num_classes: how many classes the labels name, None without labels.
+    ``num_classes`` is how many classes the labels name, None without labels.
     """
 
     channels: int
@@ -113,9 +110,7 @@ def known_as(dataset: str) -> str:
     return dataset if (place := place_of(dataset)) is None else f"{place[0]}:{place[2]}"
 
 
-CodeName = Annotated[str, AfterValidator(_is_relative)]
-"""A registered name, or where the code is: ``my_model.py:KDE``."""
-
+CodeName = Annotated[str, AfterValidator(_is_relative)]  # a registered name, or where the code is: ``my_model.py:KDE``
 BudgetText = Annotated[
     str,
     AfterValidator(lambda text: str(Budget.parse(text))),

@@ -73,13 +73,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitSummary:
-    """What came out of a training.
+    """What came out of a training: batches trained on, passes over the training split, seconds over all resumptions.
 
-    Attributes:
-        steps, epochs: the number of batches trained on, and of passes over the training split.
-        seconds: time spent in ``fit``, over all resumptions, in seconds.
-        checkpoint: ``best-on-valid`` or ``last``.
-        valid_score, valid_step: the best validation score (lower is better), and when; None without validation.
+    ``checkpoint`` is ``best-on-valid`` or ``last``; ``valid_score`` and ``valid_step`` are the best validation score
+    (lower is better), and when; None without validation.
     """
 
     steps: int
@@ -110,12 +107,9 @@ class _Loop:
 
 @torch.no_grad()
 def mean_over(split: Split, per_image: Callable[[Tensor], Tensor], *, batch_size: int = 500) -> float:
-    """Returns the mean of a score over a split; random data count all draws.
+    """Returns the mean over a ``split`` of ``per_image``, which maps (B, C, H, W) uint8 to (B,).
 
-    Args:
-        split: whose images are scored.
-        per_image: maps (B, C, H, W) uint8 to (B,).
-        batch_size: images at a time.
+    Random data count all draws; ``batch_size`` images are scored at a time.
     """
     total = 0.0
     for draw in range(split.num_draws):
@@ -208,9 +202,8 @@ class Trainer:
     def validate(self, score: Callable[[Split], float], *, every: str = "1 epoch") -> None:
         """Scores ``data.valid`` every so often and at the end, and keeps the best weights; training is not disturbed.
 
-        Args:
-            score: maps a split to a float, lower is better; the model is in evaluation mode.
-            every: ``"1 epoch"`` or ``"500 steps"``.
+        ``score`` maps a split to a float, lower is better, of the model in evaluation mode; ``every`` is ``"1 epoch"``
+        or ``"500 steps"``.
         """
         interval = Budget.parse(every)
         if interval.unit == "minutes":
@@ -224,12 +217,8 @@ class Trainer:
 
         Every image is seen once in each epoch; an epoch's last batch may be smaller; random data are redrawn each
         epoch. A step is one batch. A second loop in the same ``fit`` goes on with what the first left of the budget.
-        When a loop ends, or is left by ``break``, a model that validates has its best weights.
-
-        Args:
-            split: (N, C, H, W) uint8 images.
-            batch_size: images in each batch.
-            until: the fraction of the whole budget at which this loop ends.
+        When a loop ends, or is left by ``break``, a model that validates has its best weights. ``until`` is the
+        fraction of the whole budget at which this loop ends; images are (``batch_size``, C, H, W) uint8.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")

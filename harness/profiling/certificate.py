@@ -68,18 +68,12 @@ def certify(
     mask: Tensor | None = None,
     rounding: float = ROUNDING,
 ) -> Certificate:
-    """Confirms images by one forward pass for each ordering; of several, each image by its own.
+    """Confirms images by one forward pass of the ``model`` for each ordering; of several, each image by its own.
 
-    Args:
-        model: whose conditionals decide.
-        images: (N, C, H, W) uint8, what a sampler drew with ``noise``.
-        noise: all the randomness of N images.
-        known: the pixels that it was told, see ``harness.Sampler``; they are not drawn, but must be kept.
-        mask: which pixels these are.
-        rounding: an entry within rounding is one where the best and the second best value of logit + noise are closer
-            than this, in nats; for two levels that is |logit + noise| of the difference.
-
-    Another shape or type, or ``known`` without ``mask``, is a ValueError.
+    ``images`` are (N, C, H, W) uint8, what a sampler drew with the ``noise``, and with ``known`` pixels where ``mask``
+    is True (see ``harness.Sampler``): these are not drawn, but must be kept. An entry is within ``rounding`` where the
+    best and the second best value of logit + noise are closer than that, in nats; for two levels that is
+    |logit + noise| of the difference. Another shape or type, or ``known`` without ``mask``, is a ValueError.
     """
     shape = (len(noise.gumbel), *model.spec.shape)
     if images.dtype != torch.uint8 or images.shape != shape:

@@ -231,10 +231,7 @@ class SamplerCall(Contender):
 
 
 def first_passes(model: Autoregressive, steps: int) -> Callable[..., Tensor]:
-    """Returns a raster sampler that draws all entries after its first ``steps - 1`` generation steps at once.
-
-    So it makes ``steps`` passes, over images that are no samples.
-    """
+    """Returns a raster sampler of ``steps`` passes: entries after the first ``steps - 1`` steps are drawn at once."""
 
     def merged(ordering: int) -> Tensor:
         ranks: Tensor = torch.unique(model.generation_steps(ordering), sorted=True, return_inverse=True)[1]

@@ -124,10 +124,9 @@ def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
 
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
-    values = asdict(scaling)
-    seconds, depth = values.pop("seconds"), values.pop("depth")
-    del seconds["power_error"]
-    return values | {f"seconds_{name}": value for name, value in seconds.items()} | ({"depth": depth} if depth else {})
+    values = {name: value for name, value in asdict(scaling).items() if value is not None}
+    law = {f"seconds_{name}": value for name, value in values.pop("seconds").items() if name != "power_error"}
+    return values | law
 
 
 def _advantage_values(advantage: Advantage) -> dict[str, Any]:
@@ -190,10 +189,8 @@ def headline(tables: MachineTables) -> str:
     if found is None or found.cached is None or found.over_cached is None:
         return ""
     item, cached = found.measurement, found.cached
-    text = (
-        f"At {item.size}, batch {item.batch_size}, {item.label} ({item.sampler}) draws "
-        f"{_times(found.over_cached)} as fast as {cached.label} ({cached.sampler})"
-    )
+    ours, theirs = f"{item.label} ({item.sampler})", f"{cached.label} ({cached.sampler})"
+    text = f"At {item.size}, batch {item.batch_size}, {ours} draws {_times(found.over_cached)} as fast as {theirs}"
     if found.over_naive is not None:
         text += f", and {_times(found.over_naive)} as fast as its naive raster"
     if item.bits_per_dim is not None and cached.bits_per_dim is not None:

@@ -18,8 +18,7 @@ from harness.support.words import what_is_wrong
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1
-RASTER = "raster"
-"""The sampler that makes one full pass for each generation step."""
+RASTER = "raster"  # the sampler that makes one full pass for each generation step
 
 
 class CertificateCounts(BaseModel):
@@ -145,11 +144,7 @@ class Measurement(BaseModel):
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Reads a file of measurements; of each cell the last, in the order in which the cells first appear.
-
-    A last line that was cut off, as when the machine went down while it was written, is left out; another line that is
-    no measurement is a ValueError that names it.
-    """
+    """Reads measurements, of each cell the last; a last line that was cut off is left out, another is a ValueError."""
     if not path.exists():
         return []
     found: dict[str, Measurement] = {}

@@ -39,11 +39,7 @@ class WorkingMemory:
 
 
 def gemm_peak(device: torch.device) -> float:
-    """Measures the most float32 operations a second that a square matrix product reaches, with the threads in force.
-
-    Each size is multiplied a few times after one product of warm-up; the fastest product of all counts. A product of
-    two n x n matrices is 2 n^3 operations.
-    """
+    """Measures the most float32 operations a second of square products, 2 n^3 each: the fastest of several sizes."""
     best = 0.0
     for size in _CPU_SIZES if device.type == "cpu" else _ACCELERATOR_SIZES:
         left, right = (torch.ones(size, size, device=device) for _ in range(2))

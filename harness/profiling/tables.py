@@ -50,11 +50,8 @@ class Growth(PowerLaw):
     nearer: Literal["power", "logarithmic"] | None
 
     def __str__(self) -> str:
-        sign, intercept = "-" if self.intercept < 0 else "+", short(abs(self.intercept))
-        logarithm, power = (
-            f"{short(self.slope_per_doubling)} log2(pixels) {sign} {intercept}",
-            f"pixels^{super().__str__()}",
-        )
+        sign, power = "-" if self.intercept < 0 else "+", f"pixels^{super().__str__()}"
+        logarithm = f"{short(self.slope_per_doubling)} log2(pixels) {sign} {short(abs(self.intercept))}"
         if self.nearer is None:
             return f"{power} or {logarithm}"
         text, error = (power, self.power_error) if self.nearer == "power" else (logarithm, self.logarithmic_error)
@@ -114,10 +111,7 @@ class MachineTables:
 def tables_of(
     measurements: Sequence[Measurement], *, labels: Sequence[str] = (), baseline: str | None = None
 ) -> list[MachineTables]:
-    """Parts measurements by machine, and makes the tables of each, with rows of ``labels`` alone if there are any.
-
-    ``baseline`` is a label, or a model's name.
-    """
+    """Makes the tables of each machine, of ``labels`` alone if any; ``baseline`` is a label or a model's name."""
     order = {label: number for number, label in enumerate(labels)}
 
     def place(item: Measurement) -> tuple[Any, ...]:
@@ -196,12 +190,8 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     fitted = intercept + slope * x
     error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
     nearer: Literal["power", "logarithmic"] | None = "logarithmic" if error < power.power_error else "power"
-    if len(x) <= 2 or error == power.power_error:
-        nearer = None
-    return Growth(
-        **asdict(power), intercept=_rounded(intercept), slope_per_doubling=_rounded(slope), logarithmic_error=error,
-        nearer=nearer,
-    )  # fmt: skip
+    logarithm = {"intercept": _rounded(intercept), "slope_per_doubling": _rounded(slope), "logarithmic_error": error}
+    return Growth(**asdict(power), **logarithm, nearer=None if len(x) <= 2 or error == power.power_error else nearer)
 
 
 def _rounded(value: float) -> float:

@@ -108,7 +108,7 @@ def collect(
     per image that are lost are an ``ArchiveError`` when asked for.
     """
     asked = {record.identity: record for record in planned}
-    stored = artifacts.store.records(identities=asked)
+    stored = artifacts.store.records(identities=asked, strict=True)
     current = {record.identity: record for record in stored if record.key == asked[record.identity].key}
     records = [_called(current[identity], asked[identity].spec) for identity in asked if identity in current]
     stale = [record.run for record in stored if record.identity not in current]

@@ -16,8 +16,8 @@ from harness.support.words import what_is_wrong
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
 # limit of time; a loss that was not finite; samples that cannot be scored.
 FailureStatus = Literal["failed", "killed", "out-of-memory", "timed-out", "diverged", "degenerate"]
-RunStatus = Literal["pending", "running", "done", "interrupted", "skipped"] | FailureStatus
-ScoreStatus = Literal["done", "skipped"] | FailureStatus
+RunStatus = Literal["pending", "running", "done", "interrupted", "skipped", FailureStatus]
+ScoreStatus = Literal["done", "skipped", FailureStatus]
 FAILURES: frozenset[str] = frozenset(get_args(FailureStatus))
 UNFINISHED: frozenset[str] = frozenset({"pending", "running", "interrupted"})
 
@@ -103,8 +103,13 @@ class Failure(_Value):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether somebody ended the process from outside: then the same command goes on from the saved state."""
-        return self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+        """Whether the same command tries again, from the saved state: somebody ended the process from outside.
+
+        Or what the run depends on was changed while the suite ran, and the run is planned anew.
+        """
+        return self.type == "Changed" or (
+            self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+        )
 
 
 class FitRecord(_Value):
@@ -165,7 +170,8 @@ class RunRecord(_Value):
     ``run`` is its name, unique in a store: model, dataset, seed and the head of ``key``, the digest of all that
     determines the training. ``identity`` is the digest of what was asked for alone: of two records of one identity and
     different keys, one is stale. ``code`` and ``dataset_digest`` are digests of content, ``provider`` is the plugin's
-    distribution and version, ``num_images`` counts those of the train, valid and test splits.
+    distribution and version, ``num_images`` counts those of the train, valid and test splits, and what
+    ``Dataset.caveats`` found.
 
     A run with a failed score has failed. It was chosen on the validation split among ``configurations_tried``. The
     ``environment`` is the training's machine and software; ``created`` is when the record was last written, ISO 8601,
@@ -192,6 +198,19 @@ class RunRecord(_Value):
     configurations_tried: Size = 1
     environment: dict[str, Any] = Field(default_factory=dict)
     created: str = ""
+
+    @property
+    def data_caveats(self) -> list[str]:
+        """What figures on these data should not be read without, in sentences."""
+        images = self.num_images
+        pairs = [(name, *name.split(" in ")) for name in images if re.fullmatch(r"(test|valid) in (train|valid)", name)]
+        said = [
+            f"{images[name]:,} of {images.get(one, 0):,} {one} images are also in {other}."
+            for name, one, other in pairs
+        ]
+        if "levels used" in images and self.image_shape is not None:
+            said.append(f"the images use {images['levels used']} of {self.image_shape[3]} levels.")
+        return said
 
     @property
     def is_unfinished(self) -> bool:

@@ -48,6 +48,10 @@ from harness.support.names import slug
 _T = TypeVar("_T")
 
 
+class NewerRecord(ValueError):
+    """A run's folder that a newer version of the harness wrote: it is neither read nor replaced."""
+
+
 class _Finished(BaseModel):
     fit: FitRecord
     environment: dict[str, Any]
@@ -86,7 +90,7 @@ class RunFolder:
         try:
             with FileLock(str(self.lock), timeout=0):
                 return False
-        except Timeout:
+        except (Timeout, OSError):  # where it cannot be asked, as in a folder that is read-only, nobody may remove it
             return True
 
     def score_file(self, name: str) -> Path:
@@ -194,7 +198,12 @@ class RunFolder:
         """Renames what cannot be used to ``NAME.damaged``: it is done again, and can still be looked at."""
         for file in self.damage():
             with contextlib.suppress(FileNotFoundError):
-                file.replace(file.with_name(f"{file.name}.damaged"))
+                aside = file.with_name(f"{file.name}.damaged")
+                if aside.is_dir():  # no file can be put in its place
+                    shutil.rmtree(aside)
+                if file.is_dir() and aside.exists():
+                    aside.unlink()
+                file.replace(aside)
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -237,10 +246,12 @@ class RunFolder:
 
     def is_told_by(self, record: RunRecord | None) -> bool:
         """Tells whether a record is of what this folder holds, and of no other training of the same run."""
-        if record is None or self.description() is None:
-            return False
-        own = self.collect()
-        return (own.fit, own.failure, own.scores) == (record.fit, record.failure, record.scores)
+        with contextlib.suppress(NewerRecord):
+            if record is None or self.description() is None:
+                return False
+            own = self.collect()
+            return (own.fit, own.failure, own.scores) == (record.fit, record.failure, record.scores)
+        return False
 
     def _scored(self) -> list[str]:
         return sorted(file.stem for file in (self.path / "scores").glob("*.json"))
@@ -263,9 +274,11 @@ class RunFolder:
                 return TypeAdapter(kind).validate_python(content), None
         except FileNotFoundError:
             return None, None
+        except OSError as error:
+            return None, f"it cannot be read ({error.strerror})"
         except ValidationError as error:
             return None, first_problem(error)
         except ValueError:
             return None, "it is not JSON"
         which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
-        raise ValueError(f"{self.path / name} is a record {which}")
+        raise NewerRecord(f"{self.path / name} is a record {which}")

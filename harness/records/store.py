@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -43,6 +44,9 @@ class Store:
 
     def __init__(self, url: str | sa.URL, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
+        self.unreadable: dict[
+            str, str
+        ] = {}  # records that were left out, by run, and why: another version's, or damaged
         text = url if isinstance(url, str) else f"{url.drivername}:///{url.database}"
         self._secrets = secrets_of(text)
         try:
@@ -69,7 +73,12 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot open the store in {folder}: {error.strerror or error}") from None
         file = str(store_file(folder))  # as it is: in the text of a URL, what is a percent sign would be an escape
-        return cls(sa.URL.create("sqlite", database=file), keeps_arrays=False)
+        url = sa.URL.create("sqlite", database=file)
+        if store_file(folder).is_file() and not all(os.access(path, os.W_OK) for path in (file, folder)):
+            # SQLite cannot make its index of a log there; a log that a killed process left needs the one beside it
+            options = {"uri": "true", "mode": "ro"} | ({} if Path(f"{file}-wal").exists() else {"immutable": "1"})
+            url = url.set(database=f"file:{quote(file)}", query=options)
+        return cls(url, keeps_arrays=False)
 
     def put(self, record: RunRecord, arrays: Mapping[str, bytes] | None = None) -> None:
         """Inserts a record, or replaces the one of the same run.
@@ -92,7 +101,7 @@ class Store:
         self.transact(write)
 
     def get(self, run: str) -> RunRecord | None:
-        """Returns the record of a run, or None."""
+        """Returns the record of a run, or None, also where it is ``unreadable``."""
         found = self._records(_RECORDS.where(runs.c.run == run))
         return found[0] if found else None
 
@@ -101,15 +110,18 @@ class Store:
         query = sa.select(per_image.c.data).where(per_image.c.reference == reference)
         return self.transact(lambda connection: connection.scalar(query), write=False)
 
-    def records(self, *, identities: Iterable[str] | None = None) -> list[RunRecord]:
-        """Returns all records, or those of some identities, by run."""
+    def records(self, *, identities: Iterable[str] | None = None, strict: bool = False) -> list[RunRecord]:
+        """Returns all records, or those of some identities, by run; one that is ``unreadable`` is left out.
+
+        ``strict``: it is a ``StoreError``, for a table that would lack it without a word.
+        """
         if identities is None:
-            return self._records(_RECORDS)
+            return self._records(_RECORDS, strict=strict)
         wanted = sorted(set(identities))  # asked for in parts: no database takes any number of parameters
         parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
-        return self._records(*(_RECORDS.where(runs.c.identity.in_(part)) for part in parts))
+        return self._records(*(_RECORDS.where(runs.c.identity.in_(part)) for part in parts), strict=strict)
 
-    def _records(self, *queries: sa.Select[Any]) -> list[RunRecord]:
+    def _records(self, *queries: sa.Select[Any], strict: bool = False) -> list[RunRecord]:
         def read(connection: sa.Connection) -> list[tuple[str, str]]:
             return [(run, text) for query in queries for run, text in connection.execute(query)]
 
@@ -119,7 +131,9 @@ class Store:
                 records.append(RunRecord.model_validate_json(text))
             except ValidationError as error:
                 problem = f"the record of {run} cannot be read: {first_problem(error)}"
-                raise StoreError(f"the store {self.name}: {problem}") from None
+                self.unreadable[run] = f"the store {self.name}: {problem}"
+                if strict:
+                    raise StoreError(self.unreadable[run]) from None
         return records
 
     def delete(self, names: Iterable[str]) -> None:
@@ -194,7 +208,8 @@ class Store:
             warnings.simplefilter("error", sa.exc.SAWarning)  # such as of an option that would be ignored
             engine = sa.create_engine(url, **options)
         if engine.dialect.name == "sqlite":
-            sa.event.listen(engine, "connect", self._prepare_sqlite)
+            reading = url.query.get("mode") == "ro"
+            sa.event.listen(engine, "connect", _prepare_reading if reading else self._prepare_sqlite)
         elif url.drivername == "postgresql+psycopg":
             sa.event.listen(engine, "connect", self._prepare_server)
         return engine
@@ -261,6 +276,10 @@ class Artifacts:
         if self.store_url is None or is_store_of(self.store_url, self.root):
             return Store.in_folder(self.root)
         return Store(self.store_url)
+
+
+def _prepare_reading(connection: Any, _: Any) -> None:
+    connection.isolation_level = None
 
 
 def store_file(folder: Path) -> Path:

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     Picture = altair.TopLevelMixin | Image.Image
 
 SPEC_ENDING = ".vl.json"
-FORMATS = ("svg", "png", "html")
-"""What a chart can be drawn as."""
-
+FORMATS = ("svg", "png", "html")  # what a chart can be drawn as
 _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
 _KEY = "genharness"
 _PNG_SCALE = 2
@@ -50,10 +48,7 @@ _THEME: dict[str, Any] = {
 
 
 def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
-    """Returns a chart as Vega-Lite in the house's style; what the chart configures itself stays as it is.
-
-    ``mark`` says what it shows, see ``stated_mark``.
-    """
+    """Returns a chart as Vega-Lite in the house's style, but for its own; ``mark`` is as in ``stated_mark``."""
     content = chart.to_dict() | {"$schema": _SCHEMA} | ({} if mark is None else {"usermeta": {_KEY: mark}})
     own = content.get("config", {})
     styled = {name: {**value, **own.get(name, {})} for name, value in _THEME.items() if isinstance(value, dict)}
@@ -96,10 +91,7 @@ def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg"
 
 
 def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and in each of ``formats``.
-
-    ``mark`` says what the picture shows, see ``stated_mark``.
-    """
+    """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and ``formats``, with a ``stated_mark``."""
     file, content = _main_file(picture, stem, mark)
     remove_picture(stem)  # it may have had other formats
     write_atomically(file, content)

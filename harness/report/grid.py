@@ -30,10 +30,7 @@ class Grid(NamedTuple):
 
 
 def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = frozenset()) -> Grid:
-    """Returns some lines of a table as they are printed. A column in which they have nothing is left out.
-
-    Decimals are those of the whole table, so that its parts read alike.
-    """
+    """Returns some lines of a table as printed, without empty columns; decimals are those of the whole table."""
     shown = [
         column
         for column in table.columns

@@ -7,9 +7,7 @@ from harness.boards.table import Table
 from harness.report.grid import grid_of
 from harness.support.names import printable
 
-_LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})
-"""What a paper says in its text."""
-
+_LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})  # what a paper says in its text
 _SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "≤": r"$\leq$",

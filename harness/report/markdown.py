@@ -13,9 +13,7 @@ from harness.report.grid import grid_of
 from harness.support.names import printable
 
 ORIGIN = "records by `harness leaderboard`"
-GENERATED = f"<!-- Generated from {ORIGIN}"
-"""How the page of a board begins."""
-
+GENERATED = f"<!-- Generated from {ORIGIN}"  # how the page of a board begins
 _PICTURES_A_LINE = 3
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")

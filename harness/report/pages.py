@@ -122,7 +122,8 @@ def _sizes(rows: Iterable[BoardRow]) -> str:
     sentences = [f"{sizes} images." for sizes in dict.fromkeys(map(", ".join, counts)) if sizes]
     if (contents := len({record.dataset_digest for record in records})) > 1:
         sentences.append(f"Attention: the records come from {contents} different contents of this dataset.")
-    return " ".join(sentences)
+    caveats = dict.fromkeys(said for record in records for said in record.data_caveats)
+    return " ".join([*sentences, *(f"Attention: {said}" for said in caveats)])
 
 
 def _missing(board: Board, rows: Iterable[BoardRow], tables: Sequence[Table]) -> list[Section]:
@@ -146,10 +147,7 @@ def folder_of(figure: str) -> str:
 
 
 def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
-    """Returns the file name of every row's grid by label and dataset, and under None that of each dataset's images.
-
-    Names that a file system might not tell apart are numbered, in the order of the rows.
-    """
+    """Returns each row's file by label and dataset, a dataset's under None; names that might be one are numbered."""
     rows, names, taken = list(rows), dict[tuple[str | None, str], str](), Counter[str]()
     real = dict.fromkeys((None, row.dataset) for row in rows)
     for label, dataset in (*real, *((row.label, row.dataset) for row in rows)):
@@ -179,10 +177,7 @@ def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) 
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
-    """Returns the page of a suite's figures: of all its rows, the ``files`` in the folder ``figures``.
-
-    These are paths in that folder, such as ``likelihood/digits.svg``.
-    """
+    """Returns the page of a suite's figures: ``files`` are paths in their folder, such as ``likelihood/digits.svg``."""
     names, sections = picture_names(rows), []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         captions = {slug(dataset): dataset}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from harness.boards.published import PUBLISHED_FILE, load_published
 from harness.boards.rows import published_of
 from harness.records.record import RunRecord, best_configuration
+from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
 from harness.running.dispatch import Dispatcher
 from harness.running.ingest import Reporter
@@ -85,4 +87,6 @@ def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
 
 def _collected(artifacts: Artifacts, run: str) -> RunRecord | None:
     folder = artifacts.folder(run)
-    return folder.collect() if folder.description() is not None else artifacts.store.get(run)
+    with suppress(NewerRecord):
+        return folder.collect() if folder.description() is not None else artifacts.store.get(run)
+    return None

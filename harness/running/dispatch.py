@@ -166,7 +166,8 @@ class Dispatcher:
             assert self._executor is not None
             data, blocked, limits = self._settings.data, self._settings.blocked, self._settings.limits
             code_folder = self._plugins.code_folder.resolve()
-            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits)
+            needs = self._plan.needs(planned)
+            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits, needs)
             self._running[planned.run] = _Running(planned, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
             self._take_in(planned, failure_from("start", error))
@@ -254,6 +255,9 @@ class Dispatcher:
     def _take_in_finished(self, planned: PlannedRun) -> None:
         """Puts a run that a killed coordinator left complete, but not stored, into the store."""
         folder = self._artifacts.folder(planned.run)
+        if planned.state == "newer":
+            self._reporter.note(f"{planned.run}: a newer genharness did it; this one leaves it as it is", "warning")
+            return
         if planned.damaged:
             self._mend(planned, folder)
         if folder.description() is None:

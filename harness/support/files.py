@@ -36,5 +36,7 @@ def safetensors_problem(path: Path) -> str | None:
             return None
     except FileNotFoundError:
         return "it is not there"
-    except (SafetensorError, OSError):
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    except SafetensorError:
         return f"it is cut off or damaged: its header does not fit its {path.stat().st_size} bytes"

@@ -83,8 +83,7 @@ class Conformance:
     def _settle(self, name: str, promise: Callable[[], None]) -> None:
         """Calls what raises ``Broken`` or ``Inapplicable``, and makes a test's outcome of it."""
         __tracebackhide__ = True
-        reason = self.expected_failures.get(name)
-        found: Exception | None = None
+        reason, found = self.expected_failures.get(name), None
         try:
             promise()
         except (Broken, Inapplicable) as error:
@@ -95,9 +94,8 @@ class Conformance:
             pytest.xfail(reason)
         if reason is not None:
             does = "passes" if found is None else f"does not apply: {found}"
-            pytest.fail(
-                f"{name} was expected to fail ({reason}), but {does}. Take it out of expected_failures", pytrace=False
-            )
+            words = f"{name} was expected to fail ({reason}), but {does}. Take it out of expected_failures"
+            pytest.fail(words, pytrace=False)
         if found is not None:
             pytest.skip(str(found))
 

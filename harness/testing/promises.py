@@ -367,10 +367,9 @@ def disjoint(case: DatasetConformance) -> None:
     for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
         shared = np.isin(digests[second], digests[first])
         if shared.any():
-            raise Broken(
-                f"{int(shared.sum())} of {len(shared)} images of {second} are in {first} as well, "
-                f"the first is image {int(shared.argmax())} of {second}: a model may have learned them by heart"
-            )
+            found = f"{int(shared.sum())} of {len(shared)} images of {second} are in {first} as well"
+            which = f"the first is image {int(shared.argmax())} of {second}"
+            raise Broken(f"{found}, {which}: a model may have learned them by heart")
 
 
 @lru_cache(maxsize=2)

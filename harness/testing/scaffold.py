@@ -44,10 +44,7 @@ class NewPluginError(ValueError):
 
 
 class NewPlugin(NamedTuple):
-    """A package that was written: its folder, its files relative to that, and the commands to go on with.
-
-    The commands are to be given from the folder in which this one was.
-    """
+    """A package that was written: its folder, its files in it, and the commands to go on with from where we are."""
 
     folder: Path
     files: tuple[Path, ...]

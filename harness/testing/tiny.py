@@ -20,10 +20,7 @@ _SIZES = {"train": 240, "valid": 40, "test": 60}
 
 
 def tiny_dataset(spec: ImageSpec, *, seed: int = 0) -> Dataset:
-    """Returns images that are copies of a few random templates, of which 15 % of the entries are drawn anew.
-
-    Labels, where the space has any, name the template, as far as there are enough of them.
-    """
+    """Returns copies of random templates, 15 % of entries drawn anew; labels, if any, name the template."""
     random = generator(seed, "templates")
     count = min(spec.num_classes or _TEMPLATES, 10)
     templates = torch.randint(spec.levels, (count, *spec.shape), generator=random, dtype=torch.uint8)

@@ -456,6 +456,15 @@ def test_random_data_show_the_share_of_the_draws() -> None:
     assert "12.5 %" in render_boards(lab.board())["likelihood.md"].decode()
 
 
+def test_test_images_among_the_training_images_are_said_above_the_table() -> None:
+    lab = Lab(make_suite("nade"))
+    counts = {"train": 1000, "valid": 100, "test": NUM_IMAGES, "test in train": 7, "levels used": 2}
+    lab.score(lab.add("nade", num_images=counts, image_shape=(1, 28, 28, 256)), "nll", 90.0)
+    head = section(render_boards(lab.board())["likelihood.md"].decode(), "mnist-static").partition("| Rank")[0]
+    assert f"Attention: 7 of {NUM_IMAGES} test images are also in train." in head
+    assert "Attention: the images use 2 of 256 levels." in head
+
+
 def test_boards_are_built_without_torch() -> None:
     code = "import sys, harness.boards.leaderboard, harness.report; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness.support.checkpoint import load_state
+from harness.support.checkpoint import load_state, save_state
 
 GOOD = ["tilted", "uniform"]
 
@@ -154,7 +154,22 @@ def test_weights_that_were_changed_are_not_scored(lab, whole):
     assert "model.safetensors has changed since it was written" in folder.log.read_text()
 
 
-def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_figures(lab, whole, monkeypatch):
+def cut_off(state):
+    state.write_bytes(state.read_bytes()[:-100])
+
+
+def changed(state):
+    state.write_bytes(state.read_bytes().replace(b"phase", b"phasf", 1))
+
+
+def incomplete(state):
+    content = load_state(state)
+    content["tracked"] = {}
+    save_state(state, content)
+
+
+@pytest.mark.parametrize("damage", [cut_off, changed, incomplete])
+def test_a_saved_state_that_is_wrong_starts_the_training_again_to_the_same_figures(lab, whole, monkeypatch, damage):
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0.05")
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0.1")
     suite = lab.suite(GOOD, metrics='["nll", "ink"]')
@@ -162,11 +177,31 @@ def test_a_saved_state_that_is_cut_off_starts_the_training_again_to_the_same_fig
         assert lab.harness("run", suite, "--jobs", "1").code == 130
     state = lab.folder(lab.record("tilted")).state
     assert load_state(state)["step"] >= 5
-    state.write_bytes(state.read_bytes()[:-100])
+    damage(state)
     monkeypatch.setenv("TINKER_STEP_SECONDS", "0")
     answer = lab.done("run", suite)
-    assert "training.safetensors: it is cut off" in answer.err
+    assert ("training.safetensors: it is cut off" in answer.err) == (damage is cut_off)
+    assert state.with_name(f"{state.name}.damaged").exists()
     assert lab.figures() == whole
+
+
+def test_a_run_whose_file_cannot_be_opened_is_done_again_and_stops_no_other(lab):
+    lab.done("run", lab.suite(["uniform", "independent-pixels"]))
+    unreadable, newer = (
+        lab.folder(lab.record("uniform")).path / "fit.json",
+        lab.folder(lab.record("independent-pixels")),
+    )
+    unreadable.unlink()
+    unreadable.mkdir()
+    (unreadable / "x").touch()
+    (newer.path / "run.json").write_text('{"version": 99}')
+    suite = lab.suite(["uniform", "independent-pixels", "tilted"])
+    assert lab.states(suite)[newer.path.name] == "newer"
+    answer = lab.done("run", suite)
+    assert "fit.json: it cannot be read (Is a directory); set aside, and done again" in answer.err
+    assert "a newer genharness did it; this one leaves it as it is" in answer.err
+    assert (newer.path / "run.json").read_text() == '{"version": 99}'
+    assert {lab.record(model).status for model in ("uniform", "tilted")} == {"done"}
 
 
 def test_what_a_full_disk_does_not_take_of_a_failure_is_in_the_store(lab, monkeypatch):

@@ -94,6 +94,14 @@ def test_a_trained_model_is_loaded_where_the_images_were_moved_to(root, harness,
         harness("run", "images:photos")
 
 
+def test_images_of_two_levels_are_pointed_out_when_they_are_run(root, harness, photos):
+    np.savez(root / "black.npz", photos // 128)
+    np.savez(root / "binary.npz", images=photos // 128, levels=2)
+    black, binary = (harness("run", f"images:{name}.npz", "--dry-run") for name in ("black", "binary"))
+    assert "warning: images:black.npz: the images use 2 of 256 levels." in black.err
+    assert "warning" not in binary.err
+
+
 def test_one_suite_may_not_have_the_same_images_twice(root, harness, trained):
     suite = 'images:photos", "images:photos.npz'
     assert "'images:photos' and 'images:photos.npz' are the same images" in harness("run", suite, "--dry-run").complaint

@@ -140,6 +140,25 @@ def test_a_damaged_file_counts_as_not_there_and_is_named_and_set_aside(folder, c
     assert folder.damage() == {}
 
 
+def test_what_cannot_be_opened_is_named_and_set_aside_again_and_again(folder):
+    for content in ("a", "b"):
+        for file in (folder.path / "fit.json", folder.weights, folder.state):
+            file.unlink(missing_ok=True)
+            file.mkdir()
+            (file / content).touch()
+        assert folder.fit() is None
+        assert {file.name for file in folder.damage()} == {"fit.json", "model.safetensors", "training.safetensors"}
+        assert all("cannot be read" in problem for problem in folder.damage().values())
+        folder.set_damage_aside()
+        assert (folder.path / "fit.json.damaged" / content).exists()
+        assert folder.damage() == {}
+
+
+def test_a_lock_that_cannot_be_asked_counts_as_held(folder):
+    folder.lock.mkdir()
+    assert folder.is_held()
+
+
 def test_a_training_without_its_whole_weights_is_not_complete(folder):
     folder.write_fit(FIT, {})
     assert folder.fit() is not None

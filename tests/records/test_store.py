@@ -223,12 +223,31 @@ def test_a_database_of_another_program_is_refused(store, store_url):
         Store(store_url)
 
 
-def test_a_record_that_cannot_be_read_is_named_in_one_line(store, make_record):
+def test_a_record_that_cannot_be_read_is_left_out_and_named_in_one_line(store, make_record):
     store.put(make_record("a"))
+    store.put(make_record("b"))
     _execute(store, """UPDATE runs SET record = '{"run": 5}' WHERE run = 'a'""")
+    assert [record.run for record in store.records()] == ["b"]
+    assert store.get("a") is None
+    assert "the record of a cannot be read: run has to be text" in store.unreadable["a"]
     with pytest.raises(StoreError, match=r"the record of a cannot be read: run has to be text") as caught:
-        store.records()
+        store.records(strict=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["artifacts", "a b%20?#"])
+def test_a_store_that_may_not_be_written_is_read(tmp_path, make_record, monkeypatch, name):
+    written = Store.in_folder(tmp_path / name)
+    written.put(make_record("a"))
+    written.close()
+    before = sorted((tmp_path / name).iterdir())
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    store = Store.in_folder(tmp_path / name)
+    assert [record.run for record in store.records()] == ["a"]
+    assert sorted((tmp_path / name).iterdir()) == before
+    with pytest.raises(StoreError, match="this user may not write to the file"):
+        store.put(make_record("b"))
+    store.close()
 
 
 def test_a_method_that_fails_has_changed_nothing(store, make_record):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 from filelock import FileLock
+from torch import nn
 
+import harness
+from harness.discovery.manager import PluginManager
 from harness.interface.executor import INTERRUPTED, Job
 from harness.records.run_folder import RunFolder
 from harness.running import worker
@@ -27,3 +32,101 @@ def test_a_run_on_which_another_process_works_all_the_time_is_left_to_it(tmp_pat
         assert worker.work(Job(tmp_path)) == INTERRUPTED
     assert "another process works on this run" in caplog.text
     assert list(tmp_path.glob("*.json")) == []
+
+
+class Counting(harness.ExactLikelihood):
+    """Counts its steps of training."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.bias = nn.Parameter(torch.zeros(spec.levels))
+        self.steps = 0
+
+    def tracked(self):
+        return {"optimizer": torch.optim.Adam(self.parameters())}
+
+    def after_a_step(self): ...
+
+    def fit(self, data, trainer):
+        trainer.track(**self.tracked())
+        for _ in trainer.batches(data.train, batch_size=2):
+            self.steps += 1
+            self.after_a_step()
+            trainer.log(loss=self.bias.square().sum())
+
+    def log_prob(self, images):
+        return self.bias.log_softmax(0)[images.flatten(1).long()].sum(1)
+
+    def sample(self, num_samples):
+        return torch.zeros(num_samples, *self.spec.shape, dtype=torch.uint8)
+
+
+class WithExtraState(Counting):
+    def get_extra_state(self):
+        return {"seen": 3}
+
+
+class Odd:
+    """A plugin's own trainer, which keeps a type."""
+
+    def __init__(self, model=None):
+        self.model = model
+
+    def state_dict(self):
+        return {"kind": torch.float32} if self.model is None or self.model.steps else {}
+
+
+class TracksAType(Counting):
+    def tracked(self):
+        return {"helper": Odd()}
+
+
+class TracksATypeAfterAStep(Counting):
+    def tracked(self):
+        return {"helper": Odd(self)}
+
+
+class GrowsALayer(Counting):
+    def after_a_step(self):
+        self.head = nn.Linear(2, 2)
+
+
+class GrowsAParameter(Counting):
+    def after_a_step(self):
+        self.bias = nn.Parameter(torch.zeros(7))
+
+
+class GrowsInAClosedForm(Counting):
+    def fit(self, data, trainer):
+        self.register_buffer("mean", torch.zeros(3))
+
+
+def fitted(model_class, folder):
+    spec = harness.ImageSpec(1, 2, 2, levels=2)
+    images = harness.Split(torch.zeros(8, *spec.shape, dtype=torch.uint8))
+    wanted = harness.RunSpec(model="counting", dataset="zeros", budget="5 steps")
+    model, data = model_class(spec), harness.Dataset("zeros", spec, images, images, images)
+    try:
+        record = SimpleNamespace(spec=wanted)
+        worker._fit(worker._Run(Job(folder), record, PluginManager(only=()), None, data, model), lambda: False)
+    except harness.CheckpointError as error:
+        return model.steps, str(error)
+    return model.steps, ""
+
+
+@pytest.mark.parametrize(
+    ("model_class", "steps", "message"),
+    [
+        (Counting, 5, ""),
+        (WithExtraState, 0, "WithExtraState: _extra_state cannot be saved: it is a dict"),
+        (TracksAType, 0, "the state of 'helper' (Odd)/kind: a checkpoint holds"),
+        (TracksATypeAfterAStep, 1, "the state of 'helper' (Odd)/kind: a checkpoint holds"),
+        (GrowsALayer, 1, "a new model could not load it: make it in __init__: missing [], unknown ['head.bias', "),
+        (GrowsAParameter, 1, "make it in __init__: bias has shape (7,), expected (2,)"),
+        (GrowsInAClosedForm, 0, "make it in __init__: missing [], unknown ['mean']"),
+    ],
+)
+def test_what_could_not_be_saved_or_loaded_ends_a_training_at_its_first_step(tmp_path, model_class, steps, message):
+    found, told = fitted(model_class, tmp_path)
+    assert found == steps
+    assert (message in told) if message else told == ""

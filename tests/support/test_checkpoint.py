@@ -6,6 +6,7 @@ import math
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,8 @@ from torch import nn
 
 from harness.support.checkpoint import (
     CheckpointError,
+    check_state,
+    check_weights,
     load_state,
     load_weights,
     put_weights,
@@ -116,6 +119,19 @@ def test_a_missing_file_is_refused_by_its_path(tmp_path, load):
         load(tmp_path / "absent.safetensors")
 
 
+def test_one_letter_or_number_that_changed_in_a_state_is_noticed(tmp_path):
+    path = tmp_path / "state"
+    save_state(
+        path, {"phase": 1, "half": torch.ones((), dtype=torch.bfloat16), "none": torch.empty(0), "x": torch.ones(3)}
+    )
+    content = path.read_bytes()
+    assert load_state(path)["x"].tolist() == [1.0, 1.0, 1.0]
+    for changed in (content.replace(b"phase", b"phasf"), content[:-1] + b"\x40"):
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match="it has changed since it was written"):
+            load_state(path)
+
+
 def test_a_safetensors_file_without_our_structure_is_refused_by_its_path(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weights": torch.ones(2)}, path)
@@ -152,7 +168,7 @@ def test_names_that_differ_are_listed():
 
 def test_a_shape_that_differs_is_named_with_both_shapes():
     tensors = {"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}
-    with pytest.raises(CheckpointError, match=r"there: weight has shape \(2, 4\), Linear expects \(2, 3\)"):
+    with pytest.raises(CheckpointError, match=r"Linear: weight has shape \(2, 4\), expected \(2, 3\)"):
         put_weights(tensors, linear(), source="there")
 
 
@@ -251,3 +267,126 @@ def test_adam_goes_on_as_if_uninterrupted_from_saved_state_where_weights_lie_cha
         return layer.weight.detach()
 
     assert torch.equal(trained(stop=3), trained(stop=None))
+
+
+class Holding(nn.Module):
+    """A layer, and whatever else."""
+
+    def __init__(self, **buffers):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
+
+
+class Telling(Holding):
+    """Keeps something beside its tensors."""
+
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+class Computing(Holding):
+    """Makes what it saves anew at each call."""
+
+    def state_dict(self, *args, **options):
+        return super().state_dict(*args, **options) | {"double": 2 * self.layer.weight.detach()}
+
+
+class Lazy(Holding):
+    def __init__(self):
+        super().__init__()
+        self.late = nn.LazyLinear(4)
+
+
+UNSAVABLE = {
+    "extra state": (lambda: Telling({"seen": 3}), "Telling: _extra_state cannot be saved: it is a dict"),
+    "sparse": (lambda: Holding(adjacency=torch.eye(3).to_sparse()), "Holding: adjacency cannot be .* sparse_coo"),
+    "quantized": (
+        lambda: Holding(codes=torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)),
+        "Holding: codes cannot be saved: .* qint8",
+    ),
+    "without memory": (lambda: Holding(scale=torch.ones(3, device="meta")), "Holding: scale cannot be saved"),
+    "lazy": (Lazy, "Lazy: late.weight cannot be saved: it is a tensor .UninitializedParameter"),
+    "made anew": (Computing, "Computing: double cannot be put back: state_dict makes it anew"),
+}
+
+
+@pytest.mark.parametrize("name", UNSAVABLE)
+@pytest.mark.filterwarnings("ignore")  # of lazy modules and of quantized tensors, which torch is about to drop
+def test_weights_that_could_not_be_saved_and_put_back_are_named_when_they_are_tried(name):
+    make, message = UNSAVABLE[name]
+    with pytest.raises(CheckpointError, match=message):
+        check_weights(make())
+
+
+def test_an_extra_state_that_is_a_tensor_is_handed_to_the_module_that_has_it(tmp_path):
+    model, other = nn.Sequential(Telling(torch.tensor([3, 4]))), nn.Sequential(Telling(torch.tensor([0])))
+    check_weights(model)
+    save_weights(tmp_path / "weights.safetensors", model)
+    load_weights(tmp_path / "weights.safetensors", other)
+    assert other[0].state.tolist() == [3, 4]
+
+
+def test_shared_transposed_and_expanded_tensors_are_kept(tmp_path):
+    def make(value):
+        model = Holding(turned=torch.full((2, 3), value).T, expanded=torch.full((1, 3), value).expand(2, 3))
+        model.again = model.layer
+        return model
+
+    model, other = make(1.0), make(2.0)
+    check_weights(model)
+    save_weights(tmp_path / "weights.safetensors", model)
+    load_weights(tmp_path / "weights.safetensors", other)
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+    assert other.again is other.layer
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"n": {"kind": torch.float32}}, "counter/n/kind: .* not <class 'torch.dtype'>"),
+        ({"n": {1, 2}}, "counter/n: .* not <class 'set'>"),
+        ({"n": np.ones(2)}, "counter/n: .* not <class 'numpy.ndarray'>"),
+        ({"n": torch.eye(2).to_sparse()}, "counter cannot be saved"),
+        ({(1, 2): 3}, "counter cannot be saved: unhashable"),
+    ],
+    ids=["dtype", "set", "array", "sparse", "a tuple as a key"],
+)
+def test_a_state_that_could_not_be_saved_and_loaded_is_named_when_it_is_tried(state, message):
+    with pytest.raises(CheckpointError, match=message):
+        check_state(state, whose="counter")
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    state = {"n": np.int64(3), "x": np.float32(0.5), "b": np.bool_(True)}
+    check_state(state, whose="counter")
+    save_state(tmp_path / "state.safetensors", state)
+    assert same(load_state(tmp_path / "state.safetensors"), {"n": 3, "x": 0.5, "b": True})
+
+
+def test_what_torchs_optimizers_and_schedulers_keep_can_be_saved():
+    model = linear()
+    for make in (torch.optim.Adam, torch.optim.LBFGS, torch.optim.Adafactor, torch.optim.RMSprop):
+        optimizer = make(model.parameters())
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step(lambda: model(torch.ones(1, 3)).sum())
+        check_state(optimizer.state_dict(), whose="the optimizer")
+    schedules = torch.optim.lr_scheduler
+    first = schedules.ConstantLR(optimizer)
+    for scheduler in (
+        schedules.MultiStepLR(optimizer, [2, 4]),
+        schedules.OneCycleLR(optimizer, 0.1, total_steps=9),
+        schedules.ReduceLROnPlateau(optimizer),
+        schedules.SequentialLR(optimizer, [first, schedules.CosineAnnealingLR(optimizer, 3)], [2]),
+        schedules.LambdaLR(optimizer, lambda epoch: 0.9**epoch),
+        torch.optim.swa_utils.AveragedModel(model),
+    ):
+        check_state(scheduler.state_dict(), whose="the schedule")

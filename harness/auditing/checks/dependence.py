@@ -116,20 +116,15 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
         yield Note(f"{where}: {share:.1%} of the past is never seen, {pattern}; dependence() would declare it")
         missing, pairs = torch.zeros_like(missing), []
     if pairs:
-        meaning = (
-            f"{share:.1%} of the past is never seen: "
-            f"{' does not see '.join(_names(missing.nonzero()[-1], spec))}; {pattern}. "
-            "Where this is the model's nature, declare it by dependence()"
-        )
+        example = " does not see ".join(_names(missing.nonzero()[-1], spec))
+        nature = "Where this is the model's nature, declare it by dependence()"
+        meaning = f"{share:.1%} of the past is never seen: {example}; {pattern}. {nature}"
     yield _count(where, "entries of the past that are not seen", missing, meaning)
 
 
 @torch.no_grad()
 def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
-    """Returns (D, D) bool: whether the conditional of entry (row) changes with input (column), in one context.
-
-    ``which`` (n,) int64 are the inputs that are changed; columns of others are false.
-    """
+    """Returns (D, D) bool: whether entry (row) changes with input (column), in one context, of inputs ``which``."""
     model, spec = specimen.model_as(Autoregressive), specimen.spec
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
@@ -157,10 +152,8 @@ def _leak(wrong: Tensor, steps: Tensor, spec: ImageSpec) -> str:
     pair = wrong.nonzero()[0]
     (one, other), (entry, seen) = _names(pair, spec), pair.tolist()
     if entry == seen:
-        return (
-            f"{one} sees itself (and {int(wrong.diagonal().sum())} entries of {len(steps)} do): "
-            "the mask of a first layer lets an entry's own value through, or the order is one off"
-        )
+        why = "the mask of a first layer lets an entry's own value through, or the order is one off"
+        return f"{one} sees itself (and {int(wrong.diagonal().sum())} entries of {len(steps)} do): {why}"
     when = "in the same step" if int(steps[entry]) == int(steps[seen]) else "later"
     same_pixel = entry % (spec.height * spec.width) == seen % (spec.height * spec.width)
     cause = "the order of channels is not kept" if same_pixel else "a mask, a shift or an order is wrong"

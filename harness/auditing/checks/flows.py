@@ -147,14 +147,11 @@ def _stein_identity(specimen: Specimen, name: str, values: Tensor) -> Trial:
     """The worst of D two-sided z-tests that the mean of (N, D) is zero."""
     errors, two_sided = values.std(0) / math.sqrt(len(values)), 2 * values.shape[1]
     z = (values.mean(0).abs() / errors.clamp_min(1e-300)).nan_to_num(posinf=1e3, nan=1e3)
-    worst = int(z.argmax())
-
-    def smallest(threshold: float) -> str:
-        return f"{(stats.norm.isf(threshold / two_sided) + stats.norm.isf(1 - POWER)) * float(errors[worst]):.2g}"
-
+    worst, seen = int(z.argmax()), stats.norm.isf(1 - POWER)
     return Trial(
         f"{specimen.where}, latent {worst}", f"Stein's identity with f = {name}, the worst of {len(z)} latents",
-        min(1.0, two_sided * float(stats.norm.sf(float(z[worst])))), smallest_defect=smallest,
+        min(1.0, two_sided * float(stats.norm.sf(float(z[worst])))),
+        smallest_defect=lambda t: f"{(stats.norm.isf(t / two_sided) + seen) * float(errors[worst]):.2g}",
         meaning="sample_prior does not draw from what log_prior scores: another family, scale or mean",
     )  # fmt: skip
 

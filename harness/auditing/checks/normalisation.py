@@ -105,8 +105,8 @@ def _bounded(specimen: Specimen) -> Trial:
 def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields, after a short fit, how far test scores lie from the entropy, scored as a benchmark scores them.
 
-    The mean over test images of log p(x) - log q(x) estimates a KL divergence, which is at least zero; images are
-    paired, so that its error is small.
+    The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error
+    small.
     """
     laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     if not laboratory.small:

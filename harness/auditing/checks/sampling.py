@@ -9,14 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from harness.auditing.estimates import (
-    MOST_SAMPLES,
-    affordable_samples,
-    bound_estimates,
-    draws_inside,
-    sample_counts,
-    trusted_weights,
-)
+from harness.auditing import estimates
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
 from harness.auditing.trial import POWER, Evidence, NotApplicable, Note, Trial
@@ -52,11 +45,11 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
                 yield from _frequencies(where, counts, specimen.log_probs.exp(), torch.zeros_like(specimen.log_probs))
             yield from _shared_noise(specimen)
     elif isinstance(model, ImportanceWeighted):
-        for found in trusted_weights(laboratory):
+        for found in estimates.trusted_weights(laboratory):
             yield from [found] if isinstance(found, Note) else _weighted(*found)
     else:
         for specimen in laboratory.specimens("initial", "random", "fitted"):
-            bound = bound_estimates(specimen)
+            bound = estimates.bound_estimates(specimen)
             for where, counts in _drawn(specimen):
                 yield _at_least(where, counts, *bound)
 
@@ -64,7 +57,7 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
 def _drawn(specimen: Specimen) -> Iterator[tuple[str, Tensor]]:
     """Yields for each sampler where it is, in words, and how often it drew each image (M,)."""
     for where, name, sampler in specimen.samplers:
-        yield where, sample_counts(specimen, sampler, affordable_samples(specimen, name), name)
+        yield where, estimates.sample_counts(specimen, sampler, estimates.affordable_samples(specimen, name), name)
 
 
 def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evidence]:
@@ -72,7 +65,7 @@ def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evide
         for where, counts in _drawn(specimen):
             yield from _frequencies(where, counts, mean, error)
         return
-    counts = draws_inside(specimen, MOST_SAMPLES)
+    counts = estimates.draws_inside(specimen, estimates.MOST_SAMPLES)
     inside, where = float(mean.sum()), f"{specimen.where}, prior and inverse"
     if int(counts.sum()) >= _FEWEST_INSIDE:
         yield from _frequencies(where, counts, mean / inside, error / inside)

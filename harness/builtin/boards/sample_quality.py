@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from harness import Board, BoardRow, Column, Group, PublishedFigure, Rows, Table
 
+# Checks of the audit on which figures of samples rest: they ask nothing of the likelihood
 OF_SAMPLES = ("contract", "unchanged", "reproducible", "checkpoint")
-"""Checks of the audit on which figures of samples rest: they ask nothing of the likelihood."""
-
 _KID_SCALE = 1000
 _HALVES = ("halves", "halves_low", "halves_high", "halves_images")
 _PUBLISHED = {"fid": "FID", "inception-score": "Inception score"}

@@ -56,10 +56,7 @@ class CifarFiles:
     num_valid: int = 5_000
 
     def read(self, folder: DataFolder) -> dict[str, bytes]:
-        """Returns the content of each batch file: of the unpacked folder if it is complete, else of the archive.
-
-        The archive is accepted as it is served, or packed anew with the same batch files.
-        """
+        """Returns each batch file: of the unpacked folder if complete, else of the archive as served or packed anew."""
         for subfolder in _SUBFOLDERS:
             if all(folder.find(f"{subfolder}/{name}") is not None for name in self.members):
                 files = {name: RemoteFile(f"{subfolder}/{name}", (), digest) for name, digest in self.members.items()}

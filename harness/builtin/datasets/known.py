@@ -107,10 +107,8 @@ class Ising(KnownDistribution):
         if self.spec.channels != 1:
             raise ValueError(f"an Ising grid has one channel, not {self.spec.channels}")
         if (states := self.spec.levels**self.spec.width) > _MOST_ROW_STATES:
-            raise ValueError(
-                f"rows of {self.spec.width} entries and {self.spec.levels} levels are too many for a transfer matrix: "
-                f"{states}, at most {_MOST_ROW_STATES}"
-            )
+            rows = f"rows of {self.spec.width} entries and {self.spec.levels} levels"
+            raise ValueError(f"{rows} are too many for a transfer matrix: {states}, at most {_MOST_ROW_STATES}")
 
     @cached_property
     def _powers(self) -> Tensor:
@@ -140,10 +138,10 @@ class Ising(KnownDistribution):
 
 @dataclass(frozen=True)
 class TreeField(KnownDistribution):
-    """A Markov random field on a random spanning tree of the entries of a grid of one channel.
+    """A Markov random field on a random spanning tree of a grid of one channel, whose order is far from a raster's.
 
     An entry's value given its parent's is p(v | u) ~ exp(-beta |v - u|), beta uniform in ``strength`` for each edge;
-    the root is uniform. The tree joins neighbours, so that its order is far from that of a raster.
+    the root is uniform.
     """
 
     spec: ImageSpec
@@ -186,8 +184,7 @@ class TreeField(KnownDistribution):
 def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
     """Returns a random spanning tree of a grid: Kruskal's (1956), the edges in random order.
 
-    That is the entries (row * width + column), each after its parent, the middle one first; and for each but the first
-    the place of its parent in this list.
+    That is the entries, each after its parent, the middle one first; and for each but the first its parent's place.
     """
     sites = torch.arange(height * width).view(height, width)
     right = torch.stack([sites[:, :-1].flatten(), sites[:, 1:].flatten()], 1)
@@ -210,9 +207,9 @@ def spanning_tree(height: int, width: int, generator: torch.Generator) -> tuple[
 
 @dataclass(frozen=True)
 class NoisyTemplates(KnownDistribution):
-    """One of K binary templates, fair coins, each of its entries flipped with a probability in (0, 1).
+    """One of K binary templates, fair coins, each entry flipped with a probability in (0, 1), d_k(x) of them:
 
-    p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)},   d_k(x) the number of entries in which x and k differ
+    p(x) = 1/K sum_k flip^{d_k(x)} (1 - flip)^{D - d_k(x)}.
     """
 
     spec: ImageSpec

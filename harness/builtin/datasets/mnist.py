@@ -18,17 +18,14 @@ _NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx
 
 
 def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
-    """Returns the array of an IDX file of unsigned bytes, a read-only view of ``content``.
+    """Returns the array of an unpacked IDX file of unsigned bytes, a view; images have 3 axes, labels 1.
 
-    An unpacked file is the bytes 0, 0, 8 (the type) and the number of axes; a big-endian uint32 for each axis; data.
-    Images have 3 axes, labels 1. The file's ``name`` is for messages.
+    It is the bytes 0, 0, 8 (the type) and the number of axes; a big-endian uint32 for each axis; data.
     """
     header = 4 + 4 * num_axes
     if len(content) < header or content[:4] != bytes((0, 0, 8, num_axes)):
-        raise ValueError(
-            f"{name} is not an IDX file of unsigned bytes with {num_axes} axes: it starts with {content[:4].hex()!r}, "
-            f"expected '000008{num_axes:02x}': replace it"
-        )
+        starts = f"it starts with {content[:4].hex()!r}, expected '000008{num_axes:02x}': replace it"
+        raise ValueError(f"{name} is not an IDX file of unsigned bytes with {num_axes} axes: {starts}")
     shape: tuple[int, ...] = struct.unpack(f">{num_axes}I", content[4:header])
     if (found := len(content) - header) != math.prod(shape):
         raise ValueError(f"{name} holds {found} bytes of data, its header says {math.prod(shape)}, {shape}: replace it")
@@ -36,10 +33,7 @@ def parse_idx(content: bytes, *, num_axes: int, name: str) -> Images:
 
 
 def idx_dataset(name: str, folder: DataFolder, files: Sequence[RemoteFile], *, num_valid: int = 10_000) -> Dataset:
-    """Returns an 8-bit dataset with ten classes from the four files of a set in MNIST's layout, as in ``_NAMES``.
-
-    The last ``num_valid`` training images are the validation split.
-    """
+    """Returns an 8-bit dataset of ten classes from files as in ``_NAMES``, the last ``num_valid`` of train as valid."""
     train, train_labels, test, test_labels = (
         parse_idx(folder.read(file), num_axes=axes, name=file.path)
         for file, axes in zip(files, (3, 1, 3, 1), strict=True)
@@ -115,8 +109,7 @@ def mnist_static(folder: DataFolder) -> Dataset:
 def parse_amat(content: bytes, *, num_values: int, name: str) -> Images:
     """Returns (rows, num_values) uint8 of zeros and ones, from one image a line, values separated by single blanks.
 
-    Every row has the same length in bytes, so that the file is one array: reading the text number by number would
-    take a hundred times as long.
+    Rows are equally long, so that the file is one array: reading number by number takes a hundred times as long.
     """
     pitch = 2 * num_values
     if not content.endswith(b"\n"):
@@ -128,17 +121,13 @@ def parse_amat(content: bytes, *, num_values: int, name: str) -> Images:
     wrong = (difference & ~np.frombuffer(b"\x01\x00" * num_values, dtype=np.uint8)).any(1)
     if wrong.any() or len(content) != whole * pitch:
         line = int(np.argmax(wrong)) + 1 if wrong.any() else whole + 1
-        raise ValueError(
-            f"{name}: line {line} is not {num_values} values of 0 or 1 separated by single blanks: replace the file"
-        )
+        what = f"{num_values} values of 0 or 1 separated by single blanks"
+        raise ValueError(f"{name}: line {line} is not {what}: replace the file")
     return difference[:, ::2]
 
 
 def sorted_lines_sha256(content: bytes) -> str:
-    """Returns the SHA-256 of the lines in byte order, what ``LC_ALL=C sort FILE | sha256sum`` prints.
-
-    It accepts a copy of the file whose rows stand in another order, and nothing else.
-    """
+    """Returns the SHA-256 of the lines in byte order, what ``LC_ALL=C sort FILE | sha256sum`` prints."""
     lines = sorted(content.removesuffix(b"\n").split(b"\n")) if content else []
     return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
 

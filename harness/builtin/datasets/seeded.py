@@ -48,12 +48,10 @@ def split_by_content(
 
     first, second = behind_equals(len(order) - num_valid - num_test), behind_equals(len(order) - num_test)
     if not 0 < first < second < len(order):
-        raise ValueError(
-            f"{len(order)} images, {len(set(keys))} of them different, cannot be split into train, "
-            f"{num_valid} valid and {num_test} test images: more different images are needed"
-        )
-    parts = (order[:first], order[first:second], order[second:])
-    train, valid, test = (make_split(images[part], None if labels is None else labels[part]) for part in parts)
+        parts = f"train, {num_valid} valid and {num_test} test images: more different images are needed"
+        raise ValueError(f"{len(order)} images, {len(set(keys))} of them different, cannot be split into {parts}")
+    chosen = (order[:first], order[first:second], order[second:])
+    train, valid, test = (make_split(images[part], None if labels is None else labels[part]) for part in chosen)
     return train, valid, test
 
 
@@ -76,10 +74,7 @@ def digits(folder: DataFolder) -> Dataset:
 
 
 def digits_binary(folder: DataFolder) -> Dataset:
-    """Returns ``digits`` with a pixel one where its intensity is at least 8 of 16, else zero.
-
-    The images are split as ``digits`` are: an image is in the same split of both.
-    """
+    """Returns ``digits``, split alike, with a pixel one where its intensity is at least 8 of 16, else zero."""
     grey = digits(folder)
     splits = (grey.train, grey.valid, grey.test)
     train, valid, test = (Split((part.images >= _THRESHOLD).byte(), part.labels) for part in splits)

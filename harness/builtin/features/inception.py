@@ -38,8 +38,8 @@ _A = "1x1 64@1x1 | 5x5 48@1x1 64@5x5 | 3x3dbl 64@1x1 96@3x3 96@3x3"
 _B = "3x3 384@3x3 | 3x3dbl 64@1x1 96@3x3 96@3x3"
 _C = "1x1 192@1x1 | 7x7 N@1x1 N@1x7 192@7x1 | 7x7dbl N@1x1 N@7x1 N@1x7 N@7x1 192@1x7"
 _D = "3x3 192@1x1 320@3x3 | 7x7x3 192@1x1 192@1x7 192@7x1 192@3x3"
+# Branches of a block: the name of each, and the outputs and sizes of its convolutions, one after the other
 _E = "1x1 320@1x1 | 3x3 384@1x1 384@1x3+3x1 | 3x3dbl 448@1x1 384@3x3 384@1x3+3x1"
-"""Branches of a block: the name of each, and the outputs and sizes of its convolutions, one after the other."""
 
 
 class Convolution(nn.Module):

@@ -25,9 +25,8 @@ from harness.builtin.features.network import TorchFeatures, refuse_other_shape, 
 log = logging.getLogger("harness")
 
 SHIPPED = Path(__file__).parent / "weights"
+# Names the architecture and the training below: another recipe needs another number, and gives other networks
 RECIPE = "1"
-"""Names the architecture and the training below: another recipe needs another number, and gives other networks."""
-
 _SIZES = range(8, 33)
 _BATCH = 64
 _LEARNING_RATE = 4e-3
@@ -91,10 +90,8 @@ def new_lenet(data: Dataset) -> LeNet:
     if spec.num_classes < 2:
         raise Unsupported(f"{name}: dataset {data.name!r} has a single class, a classifier needs two")
     if spec.height not in _SIZES or spec.width not in _SIZES:
-        raise Unsupported(
-            f"{name}: the classifier is for images of {_SIZES[0]}x{_SIZES[0]} to {_SIZES[-1]}x{_SIZES[-1]}, "
-            f"these are of {spec.height}x{spec.width}"
-        )
+        sizes = f"{_SIZES[0]}x{_SIZES[0]} to {_SIZES[-1]}x{_SIZES[-1]}, these are of {spec.height}x{spec.width}"
+        raise Unsupported(f"{name}: the classifier is for images of {sizes}")
     return LeNet(spec.shape, spec.num_classes)
 
 

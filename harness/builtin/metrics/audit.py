@@ -15,9 +15,7 @@ from harness import AUDIT_VERSION, AuditReport, CheckResult, Evaluation, ImageSp
 
 log = logging.getLogger("harness")
 
-SEED = 0
-"""Of every audit of a board, so that ``harness audit`` repeats it."""
-
+SEED = 0  # of every audit of a board, so that ``harness audit`` repeats it
 _PATIENCE_SECONDS = 300.0
 
 
