@@ -43,7 +43,7 @@ class Score:
         value: in the metric's unit.
         standard_error: over test images (or repetitions, for speeds), None where it has no meaning.
         kind: what the value is of the quantity that the metric's name promises.
-        per_image: (N,) float64 in test-set order, for paired tests, or None.
+        per_image: (N,) float64 in test-set order, of which ``value`` is the mean, for paired tests, or None.
         protocol: what makes two figures comparable, as text: K, number of samples, precision, device, ...
         details: further figures of the same measurement, such as quartiles or a batch-size sweep.
     """
