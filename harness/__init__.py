@@ -77,13 +77,14 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.support.randomness import derive_seed as derive_seed, generator as generator
     from harness.support.randomness import isolated_rng as isolated_rng
     from harness.support.names import digest_of as digest_of, slug as slug
-    from harness.support.files import write_atomically as write_atomically
+    from harness.support.files import one_at_a_time as one_at_a_time, write_atomically as write_atomically
     from harness.support.checkpoint import CheckpointError as CheckpointError, load_weights as load_weights
     from harness.support.checkpoint import put_weights as put_weights, read_tensors as read_tensors
     from harness.support.checkpoint import save_weights as save_weights
 
     # tools: what a computation takes
     from harness.support.environment import on_threads as on_threads
+    from harness.support.observers import OthersLoad as OthersLoad
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
     from harness.profiling.flops import count_flops as count_flops
     from harness.profiling.resources import WorkingMemory as WorkingMemory

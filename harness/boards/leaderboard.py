@@ -35,17 +35,14 @@ class Leaderboard:
     >>> board.table("likelihood", "mnist-static")  # doctest: +SKIP
 
     Args:
-        records: of all runs, in any order, one for each identity.
+        records: of all runs, in any order, one for each identity, else it is a ValueError.
         suite: gives the rows, their labels, order, seeds and published figures. Without one, a row is a model with its
             hyperparameters and budget.
         per_image: scores per image by their names in the records, as an archive has them; without them, tests rest on
             seeds alone.
-        published: figures by slug, as ``harness.boards.published.load_published`` gives them.
-        plugins: which register boards; those that are installed by default. A board that none of them registers is made
-            by the default engine.
-
-    Raises:
-        ValueError: two different records of one identity; a row names a published figure that there is not.
+        published: figures by slug, as ``harness.boards.published.load_published`` gives them; a row that names one that
+            is not there is a ValueError.
+        plugins: which register boards, those installed by default; the default engine makes those of no plugin.
     """
 
     def __init__(

@@ -188,7 +188,10 @@ def status(
     if suite is not None:
         from harness.running.coordinator import plan_suite
 
-        _print_plan(plan_suite(read_suite(suite), options.settings()), json)
+        plan = plan_suite(read_suite(suite), options.settings(only_looks=True))
+        for what, why in plan.in_vain.items():
+            echo(f"note: {what}: {why}", err=True)
+        _print_plan(plan, json)
         return
     from harness.cli.progress import summarise
 

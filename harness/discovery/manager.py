@@ -78,15 +78,21 @@ Claim = tuple[Entry, PluginInfo]
 class PluginManager:
     """Finds what is installed, ``entry_points`` or all that there are, and keeps what it registers.
 
-    Plugins named in ``blocked``, or in ``HARNESS_DISABLE_PLUGINS``, are not imported.
+    Plugins named in ``blocked``, or in ``HARNESS_DISABLE_PLUGINS``, are not imported; nor any but those in ``only``, if
+    it is given, and what is built in.
     """
 
     def __init__(
-        self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, *, blocked: Iterable[str] = ()
+        self,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        *,
+        blocked: Iterable[str] = (),
+        only: Iterable[str] | None = None,
     ) -> None:
         self.plugins: list[PluginInfo] = []
         self.code_folder = Path()
         self._blocked = {*blocked, *filter(None, os.environ.get(BLOCK_VARIABLE, "").replace(",", " ").split())}
+        self._only = None if only is None else set(only)
         self._names: dict[Kind, dict[str, list[Claim]]] = {kind: {} for kind in KINDS}
         self._disputed = set[tuple[Kind, str]]()
         self._manager = pluggy.PluginManager(hooks.PROJECT)
@@ -106,7 +112,8 @@ class PluginManager:
             self._find_conflicts(kind)
 
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
-        info = PluginInfo(point.name, *name_and_version(point.dist), point.value, blocked=point.name in self._blocked)
+        blocked = point.name in self._blocked or (self._only is not None and point.name not in self._only)
+        info = PluginInfo(point.name, *name_and_version(point.dist), point.value, blocked=blocked)
         twin = next((other for other in self.plugins if other.name == info.name), None)
         if twin is not None and (twin.distribution, twin.value) == (info.distribution, info.value):
             return  # the same entry point, found twice on the path

@@ -19,14 +19,10 @@ Style = Literal["figure", "text", "count", "significant", "seconds", "bytes", "s
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table.
+    """What stands in one place of a table: a number or a text, of a ``kind`` of the quantity that the column names.
 
-    Attributes:
-        value: a number, or a text; None where there is none.
-        sd, se: standard deviation over seeds; standard error over test images, or by resampling.
-        kind: what the value is of the quantity that the column names.
-        text, note: what is printed instead of the value, and behind it, if anything.
-        more: further values by the suffix of their column in CSV, such as ``_q25``.
+    ``sd`` is the standard deviation over seeds, ``se`` the standard error over test images, or by resampling. ``text``
+    is printed instead of the value, ``note`` behind it. ``more`` holds values of CSV by suffix, such as ``_q25``.
     """
 
     value: float | str | None = None

@@ -58,12 +58,9 @@ class CanonicalDigest:
 class RemoteFile:
     """A file of a dataset; its digests are of the *unpacked* content, for gzip wrappers differ between sources.
 
-    Attributes:
-        path: where it belongs in the data folder, unpacked: ``mnist/train-images-idx3-ubyte``. The same name with
-            ``.gz`` appended is accepted too.
-        urls: where to download it, tried in order. One that ends with ``.gz`` where ``path`` does not is kept gzipped.
-        sha256: the digest of the unpacked content, None where only ``canonical`` is known.
-        canonical: accepted in place of ``sha256``.
+    ``path`` is where it belongs in the data folder, unpacked, such as ``mnist/train-images-idx3-ubyte``; the same name
+    with ``.gz`` is accepted too. ``urls`` are tried in order; what comes from one that ends with ``.gz`` where ``path``
+    does not is kept gzipped. ``canonical`` is accepted in place of ``sha256``; one of the two may be None.
     """
 
     path: str
@@ -153,12 +150,9 @@ def cache_folder() -> Path:
 class DataFolder:
     """A folder of dataset files, filled from the official addresses on demand.
 
-    Attributes:
-        path: the folder; it need not exist.
-        offline: never download.
-        progress: called during downloads as ``progress(bytes_done, total)``; ``total`` may be None.
-        fallback: searched after ``path``, and written to where ``path`` is read-only.
-        timeout_seconds: how long a download may stay silent before the next mirror is tried.
+    It need not exist; ``offline`` never downloads. ``fallback`` is searched after ``path``, and written to where it is
+    read-only. ``progress(bytes_done, total)`` is called during downloads, ``total`` may be None; one that is silent for
+    ``timeout_seconds`` gives way to the next mirror.
     """
 
     path: Path

@@ -24,15 +24,12 @@ class EntryError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing.
+    """One registered thing: ``target`` is ``"package.module:Attribute"``, or the object itself.
 
-    Attributes:
-        name: what a suite calls it: lower-case words and digits joined by single hyphens.
-        target: ``"package.module:Attribute"``, or the object itself.
-        summary, paper: one line for ``harness list``; where it was published: authors and year, or an arXiv id.
-        pattern: for a family of names such as ``iwae-5000``: a regular expression that a whole name must match; its
-            named groups are passed to the target as keyword arguments (strings).
-        usage: how a name of such a family is written, for listings and messages, such as ``iwae-K``.
+    ``name`` is what a suite calls it: lower-case words and digits joined by single hyphens; ``summary`` is one line for
+    ``harness list``, ``paper`` says authors and year, or an arXiv id. For a family of names such as ``iwae-5000``,
+    ``pattern`` is a regular expression that a whole name must match, whose named groups are passed to the target as
+    keyword arguments (strings), and ``usage`` says how a name is written: ``iwae-K``.
     """
 
     name: str

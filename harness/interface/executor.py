@@ -17,24 +17,25 @@ LOG_FILE = "log.txt"
 
 @dataclass(frozen=True)
 class Stage:
-    """One figure to measure: the name it is kept under, the metric, its cache key, and the split that is scored."""
+    """One figure to measure: the name it is kept under, the metric, its cache key, the split that is scored.
+
+    ``plugin`` registers the metric.
+    """
 
     name: str
     metric: str
     key: str
     split: Literal["test", "valid"] = "test"
+    plugin: str = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a child process is told.
+    """What a child process is told: the run's ``folder``, in which ``run.json`` is, and the figures wanted.
 
-    Attributes:
-        folder, stages: the run's folder, in which ``run.json`` is, and the figures wanted.
-        data_folder, blocked: where the data are, and plugins that are not imported.
-        code_folder: what names such as ``my_model.py:KDE`` are relative to.
-        device: the device to work on; None: the one that the run asks for.
-        limits: what it may take; the executor sees to it.
+    Names such as ``my_model.py:KDE`` are relative to ``code_folder``. Plugins in ``blocked`` are not imported, and
+    none but ``plugins``, if they are given, before a figure needs it. It works on ``device``, None is what the run asks
+    for. The executor sees to the ``limits``.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Job:
     code_folder: Path = Path()
     device: str | None = None
     limits: Limits = field(default_factory=Limits)
+    plugins: tuple[str, ...] | None = None
 
     @property
     def log(self) -> Path:

@@ -37,15 +37,12 @@ class DegenerateSamples(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """One figure.
+    """One figure, in the metric's unit; ``kind`` is what it is of the quantity that the metric's name promises.
 
-    Attributes:
-        value: in the metric's unit.
-        standard_error: over test images (or repetitions, for speeds), None where it has no meaning.
-        kind: what the value is of the quantity that the metric's name promises.
-        per_image: (N,) float64 in test-set order, of which ``value`` is the mean, for paired tests, or None.
-        protocol: what makes two figures comparable, as text: K, number of samples, precision, device, ...
-        details: further figures of the same measurement, such as quartiles or a batch-size sweep.
+    The standard error is over test images (or repetitions, for speeds), None where it has no meaning; ``per_image`` is
+    (N,) float64 in test-set order, of which ``value`` is the mean, for paired tests, or None. ``protocol`` is what
+    makes two figures comparable, as text: K, number of samples, precision, device, ...; ``details`` are
+    further figures of the same measurement.
     """
 
     value: float

@@ -19,7 +19,7 @@ from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_
 from harness.report.files import differing_files, to_csv
 from harness.report.markdown import Document, Picture, Section, to_markdown
 from harness.support.files import write_atomically
-from harness.support.numbers import KIND_SIGNS, NOTHING, memory, seconds, significant, ten_digits
+from harness.support.numbers import KIND_SIGNS, NOTHING, load_words, memory, seconds, significant, ten_digits
 
 _INTRODUCTION = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
 _ALWAYS = (
@@ -175,7 +175,8 @@ def outcome_line(item: Measurement) -> str:
     if not item.shown:
         return f"{what}: {item.status}: {item.reason}"
     how = "" if item.extrapolated_from is None else f", extrapolated from {item.extrapolated_from} passes"
-    return f"{what}: {seconds(item.median_seconds)}{how}; {_certificate(item)}"
+    loaded = f", {words}" if (words := load_words(item.others_load)) else ""
+    return f"{what}: {seconds(item.median_seconds)}{how}{loaded}; {_certificate(item)}"
 
 
 def headline(tables: MachineTables) -> str:
@@ -226,6 +227,8 @@ def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
         taken += f", extrapolated from {item.extrapolated_from} of {item.full_passes} passes"
     if not item.complete:
         taken += f", interrupted after {len(item.seconds)} rounds"
+    if words := load_words(item.others_load):
+        taken += f", {words}"
     return {
         "model": item.label, "sampler": item.sampler, "seconds (quartiles)": taken,
         "images/s": significant(item.images_per_second), "latency": _cell(tables.latency_of(item), seconds),

@@ -20,6 +20,7 @@ from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
 from harness.support.environment import describe_environment, fingerprint, hardware, on_threads
 from harness.support.names import digest_of
+from harness.support.observers import OthersLoad
 from harness.support.randomness import derive_seed, isolated_rng
 
 NUM_CLASSES = 10  # for models that need labels
@@ -138,14 +139,16 @@ class GenerationRun:
                     entered.append((asked, SamplerCall(model, name, batch_size, profile, forward)))
         calls = [call for _, call in entered]
         contenders = [*dict.fromkeys(call.forward for call in calls if call.forward is not None), *calls]
+        load = OthersLoad()
         try:
-            run_rounds(contenders, rounds=profile.rounds, budget_seconds=profile.budget_seconds, clock=self.clock)
+            with load:
+                run_rounds(contenders, rounds=profile.rounds, budget_seconds=profile.budget_seconds, clock=self.clock)
             for call in calls:
                 call.finish()
         finally:
             for asked, call in entered:
                 if call.seconds or call.problem is not None:
-                    self._hand_over(asked, **call.outcome(self._gemm))
+                    self._hand_over(asked, others_load=load.share, **call.outcome(self._gemm))
 
     def _asked(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
         """What a measurement says whatever comes out: what was asked for, of whom and where."""

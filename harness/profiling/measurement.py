@@ -43,7 +43,8 @@ class Measurement(BaseModel):
     ``extrapolated_from`` passes of ``full_passes`` were timed, and ``seconds`` are for all of them. ``forward_`` are of
     a pass of ``conditional_logits`` on as many images; ``network_evaluations`` and ``sequential_depth`` of one call, on
     average. ``peak_memory_bytes`` are the model's own and what a call allocates, ``memory_cut_off`` if it was not
-    watched to its end. Figures of two fingerprints do not compare.
+    watched to its end. ``others_load`` is the share of the processors that other processes used in the rounds. Figures
+    of two fingerprints do not compare.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,7 @@ class Measurement(BaseModel):
     sequential_depth: FiniteFloat | None = None
     peak_memory_bytes: int | None = None
     memory_cut_off: bool = False
+    others_load: FiniteFloat | None = None
     certificate: CertificateCounts | None = None
     bits_per_dim: FiniteFloat | None = None
     likelihood_kind: str | None = None

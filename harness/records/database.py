@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import selectors
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,6 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from harness.support.names import without
 
 SCHEMA_VERSION = 2
+
+_T = TypeVar("_T")
 
 _INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
@@ -158,6 +161,31 @@ class StoreError(ValueError):
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+def wait_patiently(connection: Any, seconds: float, steps: Generator[Any, Any, _T], *_: Any, **__: Any) -> _T:
+    """Takes the place of psycopg's ``Connection.wait``: closes a connection whose server is silent for too long."""
+    import psycopg
+
+    try:
+        wanted = next(steps)
+        while True:
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection.fileno(), int(wanted))
+                ready = selector.select(seconds)
+            if not ready:
+                connection.pgconn.finish()
+                raise psycopg.OperationalError(f"the server was silent for {seconds:g} s (HARNESS_STORE_TIMEOUT)")
+            wanted = steps.send(ready[0][1])
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def is_away(error: Exception) -> bool:
+    """Tells whether a fault is that a server said nothing, not what it said."""
+    original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
+    return isinstance(error, sa.exc.DBAPIError) and _code(error) is None and not isinstance(original, sqlite3.Error)
 
 
 def may_succeed_at_once(error: Exception) -> bool:

@@ -103,8 +103,13 @@ class Failure(_Value):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether somebody ended the process from outside: then the same command goes on from the saved state."""
-        return self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+        """Whether the same command tries again, from the saved state: somebody ended the process from outside.
+
+        Or what the run depends on was changed while the suite ran, and the run is planned anew.
+        """
+        return self.type == "Changed" or (
+            self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+        )
 
 
 class FitRecord(_Value):

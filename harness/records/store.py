@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from harness.support.names import digest_of, is_plain_name, redact, secrets_of, 
 __all__ = ["Artifacts", "Store", "StoreError"]
 
 _T = TypeVar("_T")
+_PAUSE_SECONDS = 5.0
 _RECORDS = sa.select(runs.c.run, runs.c.record)
 
 
@@ -48,7 +49,7 @@ class Store:
             str, str
         ] = {}  # records that were left out, by run, and why: another version's, or damaged
         text = url if isinstance(url, str) else f"{url.drivername}:///{url.database}"
-        self._secrets = secrets_of(text)
+        self._secrets, self._not_before = secrets_of(text), 0.0
         try:
             self.timeout_seconds = seconds_of_variable(
                 "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
@@ -170,11 +171,17 @@ class Store:
         """Does some work in one transaction; if the connection breaks, once more on a fresh one.
 
         So doing it twice has to be doing it once: a commit whose answer is lost is done again. ``write`` says whether
-        it changes anything. What could not be done is a ``StoreError``.
+        it changes anything. What could not be done is a ``StoreError``; a server that was silent for the whole time-out
+        is not asked again for some seconds: who ends a command does not wait anew for each thing that it would store.
         """
+        began = time.monotonic()
+        if began < self._not_before:
+            raise StoreError(f"the store {self.name} does not answer", transient=True)
         try:
             return self._attempt(work, write=write)
         except sa.exc.SQLAlchemyError as error:
+            if database.is_away(error) and time.monotonic() - began > self.timeout_seconds:
+                self._not_before = time.monotonic() + min(_PAUSE_SECONDS, self.timeout_seconds)
             # not "from error": its text, which a traceback would show, may have the password
             raise self._fault(f"the store {self.name}", error) from None
 
@@ -230,20 +237,23 @@ class Store:
             cursor.execute(f"SET lock_timeout = {milliseconds}")
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         connection.autocommit = False
+        # nobody else sees that a server is frozen: its machine still answers; its own time-outs come first
+        connection.wait = partial(database.wait_patiently, connection, self.timeout_seconds + 1)
 
     def _prepare_sqlite(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin as _attempt says, for tables and migrations too
         connection.execute(f"PRAGMA busy_timeout={max(1, round(self.timeout_seconds * 1000))}")
         deadline = time.monotonic() + self.timeout_seconds
-        while connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+        while True:
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                [journal] = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                break  # whatever it is: file systems without shared memory keep the journal that they had
             except sqlite3.OperationalError as error:
                 # two processes that open a new file at once: SQLite does not wait here by itself
                 if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA synchronous={'NORMAL' if journal == 'wal' else 'FULL'}")
 
 
 @dataclass(frozen=True)

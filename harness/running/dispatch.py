@@ -85,6 +85,8 @@ class Dispatcher:
                     self._waiting, self._elsewhere = self._elsewhere, self._waiting
                     look_at = time.monotonic() + _LOOK_SECONDS
                 while self._waiting and (device := tokens.take()) is not None:
+                    self.interrupts.check()
+                    self._give_up_lost(tokens)  # to ask for thousands of leases takes longer than one lasts
                     if not self._start_if_ours(self._waiting.popleft(), device, exclusive):
                         tokens.give(device)
                 time.sleep(_POLL_SECONDS)
@@ -94,11 +96,12 @@ class Dispatcher:
             raise
 
     def close(self) -> None:
-        """Stores what is not stored yet, or raises StoreError, and gives all leases back."""
+        """Stores what is not stored yet, after Ctrl-C in one try, or raises StoreError; and gives all leases back."""
         if self._executor is not None:
             self._executor.close()
         try:
-            self._ingest.flush(patience_seconds=2 * self._artifacts.store.timeout_seconds)
+            patience = 0.0 if self.interrupts.noted else 2 * self._artifacts.store.timeout_seconds
+            self._ingest.flush(patience_seconds=patience)
         finally:
             self._leases.release_all()
 
@@ -134,15 +137,19 @@ class Dispatcher:
     def _tell_holder(self, name: str) -> None:
         holder = self._leases.holder(name)
         words = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
-        if words not in self._told:
-            self._told.add(words)
-            self._reporter.note(f"{words} works on this store too: runs that are with it are waited for")
+        self._tell_once(f"{words} works on this store too: runs that are with it are waited for")
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._reporter.note(text)
 
     def _give_up_lost(self, tokens: DeviceTokens) -> None:
         """Ends what another coordinator has taken over, because this one was silent for too long."""
         try:
             lost = self._leases.beat()
-        except StoreError:
+        except StoreError as error:
+            self._tell_once(f"{error}; what runs goes on, and is stored when it answers")
             return
         for run in lost & self._running.keys():
             item = self._running.pop(run)
@@ -167,7 +174,8 @@ class Dispatcher:
             assert self._executor is not None
             data, blocked, limits = self._settings.data, self._settings.blocked, self._settings.limits
             code_folder = self._plugins.code_folder.resolve()
-            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits)
+            needs = self._plan.needs(planned)
+            job = Job(folder.path.resolve(), planned.stages, data, blocked, code_folder, device, limits, needs)
             self._running[planned.run] = _Running(planned, self._executor.start(job), device, count_oom_kills())
         except OSError as error:
             self._take_in(planned, failure_from("start", error))
@@ -280,6 +288,9 @@ class Dispatcher:
     def _stop(self, tokens: DeviceTokens) -> None:
         for item in self._running.values():
             item.handle.stop()
+        if self._running:
+            left = f"waiting for {len(self._running)} jobs, which save their state, for {_STOP_SECONDS:g} s at most"
+            self._reporter.note(f"{left}; Ctrl-C once more kills them")
         deadline = time.monotonic() + _STOP_SECONDS
         try:
             while self._running and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -21,18 +21,21 @@ from harness.interface.dataset import Dataset
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric, why_not
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
-from harness.interface.spec import Budget, RunSpec, known_as, place_of
+from harness.interface.spec import RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
+from harness.running.keys import figure_key, named_by_content, run_key
 from harness.suites.suite import AUDIT, Row
 from harness.support.checkpoint import load_weights
 from harness.support.environment import choose_device, fingerprint
 from harness.support.limits import Limits
-from harness.support.names import digest_of, slug
+from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
-RunState = Literal["hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer"]
+RunState = Literal[
+    "hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer", "running"
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Settings:
     blocked: tuple[str, ...] = ()  # plugins that are not imported, in child processes neither
     redo_stale: bool = False  # plan what is stale as missing; old runs and records stay until they are cleaned
     retry_failed: bool = False  # plan what has failed as missing
+    only_looks: bool = False  # nothing is downloaded; data that are not here are taken to be those of the last records
     limits: Limits = field(default_factory=Limits)  # where they say nothing, the suite's count
 
 
@@ -55,7 +59,8 @@ class PlannedRun:
     """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
     A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays.
+    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays;
+    what a process works on is ``running`` where somebody only looks.
     """
 
     record: RunRecord
@@ -78,6 +83,15 @@ class PlannedRun:
         return self.state in ("missing", "resume") or (self.state == "scores missing" and bool(self.stages))
 
 
+class _Facts(NamedTuple):
+    """What a record says of a dataset."""
+
+    dataset_digest: str
+    split_protocol: str
+    num_images: dict[str, int]
+    image_shape: tuple[int, int, int, int] | None
+
+
 class Plan:
     """What there is to do for rows, and the file of the suite that refers to their runs, if they are of one.
 
@@ -89,10 +103,9 @@ class Plan:
         self.settings, self.suite, self.plugins = settings, suite, plugin_manager(settings.blocked).at(code_folder)
         self.in_vain = dict[str, str]()  # what is asked of models that it cannot be measured on, and why
         self._metric: Callable[[str], Metric] = cache(partial(loading.load_metric, self.plugins))
-        folder = DataFolder.resolve(settings.data)
+        folder = DataFolder.resolve(settings.data, offline=settings.only_looks)
         self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
-        self._digest = cache(lambda dataset: self._dataset(dataset).digest())
-        self._caveats = cache(lambda dataset: self._dataset(dataset).caveats())
+        self._facts = cache(self._facts_of)
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         for row in rows:
@@ -103,13 +116,16 @@ class Plan:
                 for other in self._metric(metric).datasets:
                     self.plugins.find("dataset", other)
         names = {row.dataset: row.configurations[0][0].dataset for row in rows}
-        placed = {known: self._digest(name) for known, name in names.items() if place_of(name) is not None}
+        placed = {
+            known: self._facts(name).dataset_digest for known, name in names.items() if place_of(name) is not None
+        }
+        placed = {known: digest for known, digest in placed.items() if digest}
         for known, digest in placed.items():
             if (other := next(name for name in placed if placed[name] == digest)) != known:
                 raise ValueError(f"datasets {other!r} and {known!r} are the same images: leave one of them out")
         # for each row, for each configuration of its grid, the runs, one for each seed
         self.rows = [(row, self._configurations(row)) for row in rows]
-        for stage in {stage for run in self.runs() for stage in run.stages}:
+        for stage in {stage for run in self.runs() for stage in run.stages if not settings.only_looks}:
             for other in self._metric(stage.metric).datasets:
                 self._dataset(other)
 
@@ -144,11 +160,16 @@ class Plan:
             spec = spec.model_copy(update={"device": self.settings.device})
         record = self._describe(spec)
         if selection is not None:
-            key = digest_of([record.key, selection, self._metric(selection).version, "valid"])
-            stages = (Stage(f"{VALID_PREFIX}{selection}", selection, key, "valid"),)
-            return self.look_again(PlannedRun(record, spec.dataset, stages=stages))
+            stages = (self._stage(record, selection, "valid"),)
+            return self._seen(PlannedRun(record, spec.dataset, stages=stages))
         quality, speeds = self._stages(record)
-        return self.look_again(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
+        return self._seen(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
+
+    def _seen(self, planned: PlannedRun) -> PlannedRun:
+        planned = self.look_again(planned)
+        unfinished = self.settings.only_looks and planned.state in ("missing", "resume", "scores missing")
+        is_held = unfinished and self.settings.artifacts.folder(planned.run).is_held()
+        return replace(planned, state="running") if is_held else planned
 
     def look_again(self, planned: PlannedRun) -> PlannedRun:
         """Finds what is there of a run by now: another process may have done some of it in the meantime."""
@@ -203,25 +224,31 @@ class Plan:
         trained = [twin for twin in twins if twin.key != record.key and twin.fit is not None]
         return max(trained, key=lambda twin: twin.created).run if trained else None
 
+    def _facts_of(self, dataset: str) -> _Facts:
+        try:
+            data = self._dataset(dataset)
+        except (ValueError, OSError) as error:
+            if not self.settings.only_looks:
+                raise
+            self.in_vain[f"{known_as(dataset)} cannot be loaded, and is taken to be that of the last records"] = str(
+                error
+            )
+            records = [
+                item for item in self.settings.artifacts.store.records() if item.spec.dataset == known_as(dataset)
+            ]
+            last = max(records, key=lambda record: record.created, default=None)
+            nothing = _Facts("", "", {}, None)
+            return _Facts(*(getattr(last, name) for name in _Facts._fields)) if last is not None else nothing
+        sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")} | data.caveats()
+        return _Facts(data.digest(), data.split_protocol, sizes, (*data.spec.shape, data.spec.levels))
+
     def _describe(self, spec: RunSpec) -> RunRecord:
         model_class = loading.load_model_class(self.plugins, spec.model)
         hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
-        data, dataset_digest = self._dataset(spec.dataset), self._digest(spec.dataset)
-        checkpoint = self._checked_weights(spec, data)
-        budget = str(Budget.parse(spec.budget or model_class.default_budget))
-        place, named = place_of(spec.dataset), spec
-        if place is not None:  # known by content: the same images are the same run, wherever they are
-            named = spec.model_copy(update={"dataset": f"{place[0]}:{dataset_digest[:12]}"})
-        key = digest_of(
-            {
-                **named.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
-                "hyperparameters": hyperparameters,
-                "data": dataset_digest,
-                "budget": None if spec.checkpoint else budget,
-                "code": self._code(spec.model),
-                "checkpoint": checkpoint,
-            }
-        )
+        facts, dataset_digest = self._facts(spec.dataset), self._facts(spec.dataset).dataset_digest
+        checkpoint = self._checked_weights(spec)
+        code, named = self._code(spec.model), named_by_content(spec, dataset_digest)
+        key = run_key(named, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
         return RunRecord(
             run=f"{slug(spec.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
             key=key,
@@ -229,12 +256,11 @@ class Plan:
             spec=spec.model_copy(update={"dataset": known_as(spec.dataset)}),
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
-            code=self._code(spec.model),
+            code=code,
             dataset_digest=dataset_digest,
-            split_protocol=data.split_protocol,
-            num_images={name: len(getattr(data, name)) for name in ("train", "valid", "test")}
-            | self._caveats(spec.dataset),
-            image_shape=(*data.spec.shape, data.spec.levels),
+            split_protocol=facts.split_protocol,
+            num_images=facts.num_images,
+            image_shape=facts.image_shape,
             status="pending",
         )
 
@@ -242,8 +268,6 @@ class Plan:
         """Returns the figures that the model can be measured by: those of quality and cost, and speeds."""
         spec = record.spec
         model_class = loading.load_model_class(self.plugins, spec.model)
-        code, drawing = self._code(spec.model), self._drawing(spec.model)
-        where = fingerprint(choose_device(spec.device), spec.threads)
         quality, speeds = list[Stage](), list[Stage]()
         fitting = [name for name in spec.metrics if issubclass(model_class, self._metric(name).requires)]
         has_likelihood = issubclass(model_class, (ExactLikelihood, VariationalBound))
@@ -255,16 +279,23 @@ class Plan:
             metric = self._metric(name)
             if (reason := why_not(metric, model_class)) is not None:
                 self.in_vain[f"{spec.model}: {name} is left out"] = reason
-            # a metric that asks for no likelihood may look at samples
-            basis = [record.key, *([drawing] if metric.requires is Model and drawing != code else [])]
-            parts = [*basis, name, metric.version, "test"]
-            if metric.stage == "speed":
-                speeds.append(Stage(f"{name}@{where}", name, digest_of([*parts, where])))
-            else:
-                quality.append(Stage(name, name, digest_of(parts)))
+            (speeds if metric.stage == "speed" else quality).append(self._stage(record, name))
         return tuple(quality), tuple(speeds)
 
-    def _checked_weights(self, spec: RunSpec, data: Dataset) -> str | None:
+    def _stage(self, record: RunRecord, name: str, split: Literal["test", "valid"] = "test") -> Stage:
+        metric, spec = self._metric(name), record.spec
+        where = fingerprint(choose_device(spec.device), spec.threads)
+        key = figure_key(record, metric, name, drawing=self._drawing(spec.model), split=split, where=where)
+        shown = f"{VALID_PREFIX}{name}" if split == "valid" else f"{name}@{where}" if metric.stage == "speed" else name
+        return Stage(shown, name, key, split, self.plugins.provider("metric", name).name)
+
+    def needs(self, planned: PlannedRun) -> tuple[str, ...]:
+        """Returns the plugins that a run needs to be trained: its child process imports no others."""
+        spec = planned.record.spec
+        provider = self.plugins.provider
+        return provider("dataset", planned.dataset or spec.dataset).name, provider("model", spec.model).name
+
+    def _checked_weights(self, spec: RunSpec) -> str | None:
         """Returns the digest of the checkpoint that a spec names, once it has been seen to fit the model."""
         if spec.checkpoint is None:
             return None
@@ -275,7 +306,7 @@ class Plan:
             raise ValueError(f"checkpoint {spec.checkpoint!r}: cannot be read: {error.strerror}") from error
         try:
             with isolated_rng(spec.seed, device):
-                model = loading.build_model(self.plugins, spec, data, device)
+                model = loading.build_model(self.plugins, spec, self._dataset(spec.dataset), device)
         except Unsupported:
             return digest  # the run says so
         load_weights(path, model)

@@ -13,10 +13,10 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
-from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, origin_of
+from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, model_code, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -35,15 +35,17 @@ from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
 from harness.records.archive import is_mean
-from harness.records.record import Failure, FitRecord, ScoreRecord
+from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
+from harness.running.keys import Changed, figure_key, named_by_content, run_key
 from harness.support.checkpoint import check_shapes, check_state, check_weights, load_state, load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
+from harness.support.guard import undisturbed
 from harness.support.names import heading, redact
-from harness.support.randomness import derive_seed
+from harness.support.randomness import derive_seed, seed_everything
 
 log = logging.getLogger("harness")
 
@@ -92,12 +94,54 @@ def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
 class _Run:
     """What every stage of a run needs."""
 
-    folder: RunFolder
-    spec: RunSpec
+    job: Job
+    record: RunRecord
     plugins: PluginManager
     data_folder: DataFolder
     data: Dataset
     model: Model
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(self.job.folder)
+
+    @property
+    def spec(self) -> RunSpec:
+        """What is asked for."""
+        return self.record.spec
+
+
+def _plugins(job: Job, *more: str) -> PluginManager:
+    """Returns what a job needs and no more: whatever is imported may change the figures of others."""
+    only = None if job.plugins is None else (*job.plugins, *more)
+    return PluginManager(blocked=job.blocked, only=only).at(job.code_folder)
+
+
+def _check_run(run: _Run) -> None:
+    """Raises ``Changed`` unless code and data, as this process has imported and loaded them, are those of the plan."""
+    record, spec = run.record, run.spec
+    code, data = model_code(run.plugins, spec.model), run.data.digest()
+    asked = spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset})
+    given = None if spec.checkpoint is None else _digest_of_file(Path(spec.checkpoint))
+    if code != record.code:
+        what = f"the code of {spec.model!r}"
+    elif data != record.dataset_digest:
+        what = f"the data of {asked.dataset!r}"
+    elif record.key != run_key(named_by_content(asked, data), type(run.model), data=data, code=code, checkpoint=given):
+        what = f"{spec.checkpoint or 'what the run depends on'}"
+    else:
+        return
+    raise Changed(f"{what} has changed since the suite was planned: the same command plans and runs it anew")
+
+
+@contextmanager
+def _watching(run: _Run) -> Iterator[None]:
+    """Checks the code again if the body imports more of it: a stage may import when it needs something."""
+    tops, before = run.plugins.packages(), set(sys.modules)
+    yield
+    if any(name.partition(".")[0] in tops for name in set(sys.modules) - before):
+        _check_run(run)
 
 
 def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
@@ -111,11 +155,13 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
     try:
         torch.set_num_threads(spec.threads)
         device = choose_device(job.device or spec.device)
-        plugins = PluginManager(blocked=job.blocked).at(job.code_folder)
+        plugins = _plugins(job)
         data_folder = DataFolder.resolve(job.data_folder)
         data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
         stage = "fit"
-        run = _Run(folder, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
+        with undisturbed(spec.model):
+            run = _Run(job, record, plugins, data_folder, data, build_model(plugins, spec, data, device))
+            _check_run(run)
         if not _is_trained(folder):
             try:
                 _fit(run, should_stop)
@@ -228,7 +274,7 @@ class _CheckingTrainer(Trainer):
 
 def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSummary:
     folder, spec = run.folder, run.spec
-    torch.manual_seed(derive_seed(spec.seed, "training"))
+    seed_everything(derive_seed(spec.seed, "training"))
     where = "from the saved state" if folder.state.exists() else "from the start"
     before, tried = check_weights(run.model), False
 
@@ -253,7 +299,8 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
     )
     log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
     folder.write_progress(stage="fit", step=0, total_steps=None)
-    run.model.fit(run.data, trainer)
+    with undisturbed(spec.model), _watching(run):
+        run.model.fit(run.data, trainer)
     summary = trainer.summary()
     log.info("fit: %d steps in %.1f s, %s", summary.steps, summary.seconds, summary.checkpoint)
     return summary
@@ -281,11 +328,17 @@ def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:
         fit=FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"})),
         seed=spec.seed,
         feature_folder=artifacts / "features",
-        load_dataset=lambda name: load_dataset(run.plugins, name, run.data_folder),
+        load_dataset=partial(_other_dataset, run),
         data_folder=run.data_folder,
         origin=origin_of(run.plugins, type(run.model), spec.model, spec.hyperparameters, code),
         audit_folder=artifacts / "audits",
     )
+
+
+def _other_dataset(run: _Run, name: str) -> Dataset:
+    known = run.plugins.has("dataset", name)
+    plugins = run.plugins if known else PluginManager(blocked=run.job.blocked).at(run.job.code_folder)
+    return load_dataset(plugins, name, run.data_folder)
 
 
 def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "valid"]], Evaluation]) -> None:
@@ -294,11 +347,13 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
     started = time.monotonic()
     base = _described(wanted, run.model.device, run.spec.threads)
     try:
-        metric = load_metric(run.plugins, wanted.metric)
+        known = run.plugins.has("metric", wanted.metric)
+        metric = load_metric(run.plugins if known else _plugins(run.job, wanted.plugin), wanted.metric)
         base |= _described_metric(metric)
-        evaluation = evaluation_on(wanted.split)
-        torch.manual_seed(derive_seed(run.spec.seed, "metric", wanted.name))
-        result = ScoreRecord(**base, **_measured(run.folder, wanted, metric, evaluation))
+        with undisturbed(wanted.metric):
+            evaluation = evaluation_on(wanted.split)
+            seed_everything(derive_seed(run.spec.seed, "metric", wanted.name))
+            result = ScoreRecord(**base, **_measured(run, wanted, metric, evaluation))
     except Exception as error:
         result = _failed(base, _failure_logged(wanted.name, error))
     result = result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
@@ -306,11 +361,23 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
     log.info("%s: %s %s (%s, %.1f s)", wanted.name, result.value, result.unit, result.status, result.seconds)
 
 
-def _measured(folder: RunFolder, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
+def _check_figure(run: _Run, wanted: Stage, metric: Metric) -> None:
+    drawing, where = drawing_code(run.plugins, run.spec.model), wanted.name.partition("@")[2]
+    known = figure_key(run.record, metric, wanted.metric, drawing=drawing, split=wanted.split, where=where)
+    if known != wanted.key:
+        raise Changed(
+            f"the metric or a sampler has changed since {wanted.name} was planned: the same command measures it"
+        )
+
+
+def _measured(run: _Run, wanted: Stage, metric: Metric, evaluation: Evaluation) -> dict[str, Any]:
     """Returns the fields of a score that come of measuring it; its scores per image are written beside it."""
     if (reason := why_not(metric, type(evaluation.model))) is not None:
         raise Unsupported(reason)
-    score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
+    folder = run.folder
+    with _watching(run):
+        score = check_score(metric.evaluate(evaluation), wanted.metric, len(evaluation.split))
+    _check_figure(run, wanted, metric)
     reference = num_images = None
     if score.per_image is not None:
         num_images, reference = len(score.per_image), f"{folder.run}/{wanted.name}"

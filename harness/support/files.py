@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 
@@ -45,6 +49,29 @@ def remove_leftovers(folder: Path, name: str | None = None, *, deep: bool = Fals
         with contextlib.suppress(OSError), file.open("rb") as left:
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.unlink()
+
+
+@contextmanager
+def one_at_a_time(file: Path, what: str, *, seconds: float = 3600.0) -> Iterator[None]:
+    """Locks ``file`` while its body makes ``what`` several processes want: the others wait, and take the first's.
+
+    A lock ends with its process. Who waits says so in the log, and goes on without it after so many ``seconds``, or
+    where the file system has no locks: at worst both make it.
+    """
+    log, lock = logging.getLogger("harness"), FileLock(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another process makes it; waiting for it", what)
+            lock.acquire(timeout=seconds)
+    except (Timeout, OSError, NotImplementedError) as error:
+        log.warning("%s: %s; going on without it", file.name, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def safetensors_problem(path: Path) -> str | None:

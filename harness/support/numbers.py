@@ -11,6 +11,8 @@ import math
 NOTHING = "–"
 KIND_SIGNS = {"exact": "", "upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
 
+LOADED = 0.1  # the share of the processors from which on others are said to have disturbed a measurement
+
 
 def ten_digits(value: float) -> float:
     """Returns a number rounded to ten significant digits, after thirteen: what is halfway is so on every machine."""
@@ -83,3 +85,8 @@ def memory(value: float) -> str:
 def interval(best: int, worst: int) -> str:
     """A rank interval."""
     return str(best) if best == worst else f"{best}–{worst}"
+
+
+def load_words(share: float | None) -> str:
+    """Says which share of the processors others used, to 10 %; empty from where it does not matter, or is not known."""
+    return f"others used about {round(share, 1):.0%} of the processors" if share is not None and share >= LOADED else ""

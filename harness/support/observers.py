@@ -1,20 +1,53 @@
-"""Watching a computation from below: which stored tensors its operations read, and how much memory they allocate.
+"""Watching a computation from below: which stored tensors its operations read, how much memory they allocate; and from
+beside it: whether other processes work meanwhile.
 
-Both are dispatch modes: they see each operation as it reaches the kernels, whatever views, modules or functions led
+The first two are dispatch modes: they see each operation as it reaches the kernels, whatever views or modules led
 there. They do not see what bypasses torch's dispatcher, such as a compiled kernel that is handed raw pointers.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
+import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from harness.support.numbers import load_words
+
+
+class OthersLoad:
+    """Measures, while its block runs, which ``share`` of the machine's processors other processes use: 0 to 1."""
+
+    share = 0.0
+
+    def __enter__(self) -> Self:
+        self._before = self._read()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        total, busy, own = (after - before for after, before in zip(self._read(), self._before, strict=True))
+        self.share = round(min(1.0, max(0.0, (busy - own) / max(total, 1e-9))), 4)
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """Seconds of all processors, those that they worked, and those that they worked for this process."""
+        times, own = psutil.cpu_times(), os.times()
+        kinds = ("user", "nice", "system", "irq", "softirq", "steal")  # of guests is in user, and in nice
+        busy = sum(getattr(times, kind, 0.0) for kind in kinds)
+        total = busy + times.idle + getattr(times, "iowait", 0.0)
+        return total, busy, own.user + own.system + own.children_user + own.children_system
+
+    @property
+    def words(self) -> str:
+        """What is said of it; empty where the machine was quiet."""
+        return load_words(self.share)
 
 
 class TimeIsUp(Exception):

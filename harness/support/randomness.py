@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,13 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Returns a CPU generator for one purpose."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds all global generators that code of a plugin may draw from: torch's, numpy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 def rng_states(device: torch.device) -> dict[str, Tensor]:

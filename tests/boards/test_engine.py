@@ -176,6 +176,18 @@ def test_operations_that_were_not_all_counted_are_at_least_so_many_on_both_board
         assert "FLOPs are at least so many, for want of a rule for an operation: a (aten.mv)." in text
 
 
+def test_a_speed_that_was_measured_beside_other_programs_is_marked_and_the_note_says_how_much_they_used():
+    def measured(name, **protocol):
+        fields = {"unit": "images/s", "kind": "estimate", "stage": "speed", "fingerprint": "f", "hardware": "h"}
+        return record(name, ScoreRecord(metric="sampling-throughput", key="k", value=9.0, protocol=protocol, **fields))
+
+    records = [measured("busy", load="others used about 40% of the processors"), measured("quiet")]
+    text = render_board(Leaderboard(records), "throughput", "markdown")
+    assert text.count("9.00 loaded") == 1
+    assert "Loaded: not alone, other programs ran while these were measured: busy (others used about 40%" in text
+    assert "oaded" not in render_board(Leaderboard(records[1:]), "throughput", "markdown")
+
+
 def test_what_a_plugin_measures_in_nats_on_the_likelihood_board_is_a_column_of_its_own_and_never_the_likelihood():
     nll = {"board": "likelihood", "header": "NLL", "unit": "nats", "kind": "exact"}
     own = {**nll, "header": "Worst image"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -132,6 +134,22 @@ def test_a_damaged_report_is_made_again(counted, tmp_path):
     (tmp_path / score.protocol["report"]).write_text('{"model": ')
     assert Audit().evaluate(evaluation(tmp_path)).protocol == score.protocol
     assert len(counted) == 2
+
+
+def test_who_wants_an_audit_that_another_makes_waits_for_it_and_says_so(counted, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first = Audit().evaluate(evaluation(tmp_path)).protocol
+    report = tmp_path / first["report"]
+    made = report.read_bytes()
+    report.unlink()
+    lock = FileLock(str(report.with_suffix(".lock")), thread_local=False)
+    lock.acquire()
+    ended = threading.Timer(1.0, lambda: (report.write_bytes(made), lock.release()))
+    ended.start()
+    assert Audit().evaluate(evaluation(tmp_path)).protocol == first
+    ended.join()
+    assert len(counted) == 1
+    assert "another process makes it; waiting for it" in caplog.text
 
 
 def test_who_waits_too_long_for_anothers_audit_makes_its_own(counted, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 
+import harness
 from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
 from harness.builtin.metrics import cost
 from harness.profiling.certificate import CertificateFailed
@@ -53,6 +54,17 @@ def test_training_throughput_is_batch_size_over_step_time():
     score = cost.TrainingThroughput().evaluate(evaluation(Sleeper(SPEC)))
     assert 4 / 0.02 < score.value <= 4 / 0.01
     assert score.protocol["batch size"] == "4"
+
+
+@pytest.mark.parametrize(
+    "metric", [cost.ScoringThroughput, cost.SamplingThroughput, cost.SamplingLatency, cost.TrainingThroughput]
+)
+@pytest.mark.parametrize(("share", "said"), [(0.52, "others used about 50% of the processors"), (0.01, None)])
+def test_a_speed_says_how_much_others_worked_and_in_its_protocol_where_that_matters(metric, share, said, monkeypatch):
+    monkeypatch.setattr(harness.OthersLoad, "__exit__", lambda load, *_: setattr(load, "share", share))
+    score = metric().evaluate(evaluation(Sleeper(SPEC)))
+    assert score.protocol.get("load") == said
+    assert score.details["others_load"] == share
 
 
 def test_a_closed_form_fit_has_no_training_throughput():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from filelock import FileLock
 
+from harness.interface.data_folder import DataUnavailable
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
 
@@ -70,6 +72,37 @@ def test_a_message_of_thirty_megabytes_is_kept_in_a_few_kilobytes(crooked):
 def test_the_records_of_all_this_can_be_read_again(crooked):
     lines = (crooked[1].with_suffix("") / "records.jsonl").read_text().splitlines()
     assert len([RunRecord.model_validate_json(line) for line in lines]) == 4
+
+
+def states(lab, suite):
+    answer = lab.done("status", suite, "--json")
+    return [item["state"] for item in answer.json], answer.err
+
+
+def test_the_status_of_a_suite_needs_no_data(finished, monkeypatch):
+    suite = finished.root / "suite.toml"
+    with_data, said = states(finished, suite)
+    assert "hit" in with_data
+    assert "cannot be loaded" not in said
+
+    def missing(*arguments, **options):
+        assert options["folder"].offline
+        raise DataUnavailable("no such file")
+
+    monkeypatch.setattr("harness.discovery.loading.load_dataset", missing)
+    without, said = states(finished, suite)
+    assert without == with_data
+    assert "digits-binary cannot be loaded, and is taken to be that of the last records: no such file" in said
+
+
+def test_the_status_of_a_suite_says_what_is_being_trained(lab):
+    suite = lab.suite(["uniform", "tilted"])
+    run = next(name for name in lab.states(suite) if name.startswith("tilted"))
+    folder = Artifacts(lab.artifacts).folder(run)
+    folder.write_progress(stage="fit")
+    with FileLock(str(folder.lock)):
+        assert states(lab, suite)[0] == ["missing", "running"]
+    assert states(lab, suite)[0] == ["missing", "missing"]
 
 
 def test_one_record_of_a_later_version_stops_no_command_for_the_others(lab, make_record):

@@ -132,19 +132,20 @@ def test_a_run_whose_code_changed_is_stale_until_it_is_asked_for(lab, site):
 
 
 def test_a_figure_of_an_older_version_of_its_metric_is_stale_until_it_is_asked_for(lab, monkeypatch):
-    suite = lab.suite(["uniform"])
+    suite = lab.suite(["uniform"], metrics='["ink"]')
     lab.done("run", suite)
-    from harness.builtin.metrics.likelihood import NLL
+    from harness_tinker.metrics import Ink
 
-    monkeypatch.setattr(NLL, "version", "next")
+    monkeypatch.setattr(Ink, "version", "next")
+    monkeypatch.setenv("TINKER_INK_VERSION", "next")  # for child processes
     [run] = lab.states(suite)
     assert lab.states(suite) == {run: "stale"}
-    assert f"{run}/nll" in lab.harness("export", suite).complaint
+    assert f"{run}/ink" in lab.harness("export", suite).complaint
     before = lab.times("*/scores/*")
     assert "are stale" in lab.done("run", suite).err
     assert lab.times("*/scores/*") == before
     fit = lab.times("*/fit.json")
     lab.done("run", suite, "--redo-stale")
-    assert lab.times("*/scores/nll.json") != before
+    assert lab.times("*/scores/ink.json") != before
     assert lab.times("*/fit.json") == fit
     assert lab.states(suite) == {run: "hit"}

@@ -8,7 +8,15 @@ import math
 
 import pytest
 
-from harness.profiling.files import check_profile, headline, number, render_profile, speed_cells, write_profile
+from harness.profiling.files import (
+    check_profile,
+    headline,
+    number,
+    outcome_line,
+    render_profile,
+    speed_cells,
+    write_profile,
+)
 from harness.profiling.measurement import CertificateCounts, Measurement
 from harness.profiling.plot import draw_plot
 from harness.profiling.tables import tables_of
@@ -148,6 +156,14 @@ def test_an_extrapolated_figure_says_so_in_the_table_and_is_hollow_in_the_plot()
     hollow = measured_layer["layer"][-1]
     assert hollow["transform"] == [{"filter": "datum.extrapolated"}]
     assert hollow["encoding"]["fill"] == {"value": "#ffffff"}
+
+
+def test_seconds_that_were_taken_on_a_loaded_machine_say_so():
+    loaded, quiet = (measured("a", "cached", 16, 1.0, others_load=share) for share in (0.31, 0.02))
+    [tables] = tables_of([loaded])
+    assert speed_cells(tables, loaded)["seconds (quartiles)"].endswith("others used about 30% of the processors")
+    assert "others used about 30% of the processors" in outcome_line(loaded)
+    assert "others" not in speed_cells(tables, quiet)["seconds (quartiles)"] + outcome_line(quiet)
 
 
 def test_the_plot_is_logarithmic_on_both_axes_and_shows_every_measurement_with_its_quartiles():

@@ -235,12 +235,27 @@ def test_a_timeout_that_is_no_time_is_refused(tmp_path, monkeypatch, value):
         Store.in_folder(tmp_path)
 
 
+def test_where_the_file_system_refuses_a_log_ahead_the_journal_that_there_is_does(tmp_path, make_record):
+    # the way of locking that is made for file systems without shared memory stands in for one
+    url = f"sqlite:///file:{tmp_path / 'store.sqlite'}?vfs=unix-dotfile&uri=true"
+    for names in (["a"], ["a", "b"]):
+        store = Store(url)
+        store.put(make_record(names[-1]))
+        mode, safety = (
+            store.transact(lambda connection, name=name: connection.exec_driver_sql(f"PRAGMA {name}").scalar())
+            for name in ("journal_mode", "synchronous")
+        )
+        assert (mode, safety) == ("delete", 2)  # 2: full, as a journal of this kind needs
+        assert [record.run for record in store.records()] == names
+        store.close()
+
+
 def test_a_full_disk_is_a_line_that_may_pass_and_what_was_there_stays(store, make_record):
     store.put(make_record("a"))
     pages = store.transact(lambda connection: connection.scalar(sa.text("PRAGMA page_count")))
     store.transact(lambda connection: connection.execute(sa.text(f"PRAGMA max_page_count = {pages}")).close())
     with pytest.raises(StoreError, match="database or disk is full: make room where the store lies") as caught:
-        store.put(make_record("b", reason="x" * 100_000))
+        store.put(make_record("b", hyperparameters={"hidden": [5] * 50_000}))
     assert_one_line(caught, transient=True)
     assert [record.run for record in store.records()] == ["a"]
 

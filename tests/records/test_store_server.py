@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
@@ -224,6 +225,52 @@ def test_a_process_that_was_suspended_in_a_transaction_blocks_nobody_for_ever(po
     thread.join()
     for opened in (store, suspended):
         opened.close()
+
+
+@pytest.fixture
+def frozen(postgres_server):
+    """Returns a function that stops the whole server, as a machine that swaps does: its connections stand."""
+    everything = []
+
+    def freeze():
+        number = int((postgres_server._data / "postmaster.pid").read_text().split()[0])
+        main = psutil.Process(number)
+        everything.extend([main, *main.children(recursive=True)])
+        for process in everything:
+            process.suspend()
+
+    yield freeze
+    for process in everything:
+        process.resume()
+
+
+def test_a_server_that_is_frozen_is_a_line_after_the_timeout_and_not_asked_again_at_once(
+    postgres_url, monkeypatch, make_record, frozen
+):
+    monkeypatch.setenv("HARNESS_STORE_TIMEOUT", "2")
+    store = Store(postgres_url)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1") as caught:
+        store.transact(lambda connection: frozen() or connection.execute(sa.text("SELECT 1")))
+    assert caught.value.transient
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - started < 20
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="does not answer") as caught:
+        store.put(make_record("a"))
+    assert caught.value.transient
+    assert time.monotonic() - started < 1
+    store.close()
+
+
+def test_a_connection_whose_server_is_silent_is_closed_after_the_timeout(postgres_url, monkeypatch):
+    monkeypatch.setenv("HARNESS_STORE_TIMEOUT", "0.2")
+    store = Store(postgres_url)
+    with pytest.raises(StoreError, match=r"the server was silent for 1\.2 s \(HARNESS_STORE_TIMEOUT\)"):
+        store.transact(lambda connection: connection.execute(sa.text("SELECT pg_sleep(30)")))
+    monkeypatch.setattr(store, "_not_before", 0.0)
+    assert store.records() == []
+    store.close()
 
 
 def test_a_store_of_version_1_on_a_server_is_migrated(postgres_url, make_record):

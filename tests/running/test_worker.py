@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from filelock import FileLock
 from torch import nn
 
 import harness
+from harness.discovery.manager import PluginManager
 from harness.interface.executor import INTERRUPTED, Job
 from harness.records.run_folder import RunFolder
 from harness.running import worker
@@ -105,7 +107,8 @@ def fitted(model_class, folder):
     wanted = harness.RunSpec(model="counting", dataset="zeros", budget="5 steps")
     model, data = model_class(spec), harness.Dataset("zeros", spec, images, images, images)
     try:
-        worker._fit(worker._Run(RunFolder(folder), wanted, None, None, data, model), lambda: False)
+        record = SimpleNamespace(spec=wanted)
+        worker._fit(worker._Run(Job(folder), record, PluginManager(only=()), None, data, model), lambda: False)
     except harness.CheckpointError as error:
         return model.steps, str(error)
     return model.steps, ""

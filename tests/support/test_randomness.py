@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 
-from harness.support.randomness import derive_seed, generator, isolated_rng, rng_states, set_rng_states
+from harness.support.randomness import derive_seed, generator, isolated_rng, rng_states, seed_everything, set_rng_states
 
 CPU = torch.device("cpu")
 
@@ -95,3 +97,15 @@ def test_the_stream_is_put_back_after_an_error_too():
     with pytest.raises(RuntimeError, match="inside"), isolated_rng(5, CPU):
         fail()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_everything_is_seeded_that_code_may_draw_from():
+    def draw():
+        return torch.rand(1).item(), float(np.random.random()), random.random()
+
+    seed_everything(2**62)
+    first = draw()
+    seed_everything(2**62)
+    assert draw() == first
+    seed_everything(1)
+    assert all(one != other for one, other in zip(draw(), first, strict=True))

@@ -68,8 +68,11 @@ class Throughput(Board):
         ]
 
     def notes(self, table: Table) -> Sequence[str]:
-        """What the operations leave out."""
-        return _not_counted(table)
+        """Which speeds were not measured on a quiet machine, and what the operations leave out."""
+        found = [(row.label, score) for row in table.rows for name in _NAMES for _, score in row.scores(name)]
+        loaded = {f"{label} ({score.protocol['load']})": None for label, score in found if "load" in score.protocol}
+        words = f"Loaded: not alone, other programs ran while these were measured: {'; '.join(loaded)}."
+        return [*([words] if loaded else []), *_not_counted(table)]
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """What rows are sorted by: the speed of sampling."""
@@ -91,7 +94,15 @@ class Throughput(Board):
 
 def _speed_column(rows: Rows, metric: str) -> Column:
     made = rows.column(metric)
-    return replace(made, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts)
+
+    def cell(row: BoardRow) -> Cell | None:
+        if (figure := row.figure(metric)) is None:
+            return None
+        return made.cell_of(figure, " loaded" if "load" in figure.scores[0].protocol else "")
+
+    return replace(
+        made, cell=cell, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts
+    )
 
 
 def _not_counted(table: Table) -> list[str]:

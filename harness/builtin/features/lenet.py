@@ -14,7 +14,6 @@ import re
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -138,8 +137,7 @@ def stored_lenet(data: Dataset, folder: Path) -> LeNet:
     if (shipped := lenet_file(data, SHIPPED)).exists():
         return _read(shipped, net, data)
     file = lenet_file(data, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with harness.one_at_a_time(file.with_suffix(".lock"), f"the feature network lenet-{data.name}"):
         if file.exists():
             try:
                 return _read(file, net, data)

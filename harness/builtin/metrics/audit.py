@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 import harness
@@ -16,7 +15,7 @@ from harness import AUDIT_VERSION, AuditReport, CheckResult, Evaluation, ImageSp
 log = logging.getLogger("harness")
 
 SEED = 0  # of every audit of a board, so that ``harness audit`` repeats it
-_PATIENCE_SECONDS = 300.0
+_PATIENCE_SECONDS = 3600.0
 
 
 class Audit(Metric):
@@ -84,18 +83,11 @@ def _report(origin: Origin, full: ImageSpec, folder: Path | None) -> tuple[Audit
     }
     file = folder / f"{harness.slug(origin.name)}-{harness.digest_of(key)[:16]}.json"
     if (report := _read(file)) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=_PATIENCE_SECONDS)
-        except (Timeout, OSError, NotImplementedError) as error:
-            log.warning("%s.lock: %s; going on without it", file.stem, error)  # then at worst both audit
-        try:
+        what = f"the audit of {origin.name}"
+        with harness.one_at_a_time(file.with_suffix(".lock"), what, seconds=_PATIENCE_SECONDS):
             if (report := _read(file)) is None:
                 report = _audit(origin, full)
                 harness.write_atomically(file, report.model_dump_json(indent=1).encode())
-        finally:
-            lock.release()
     return report, {"report": file.name}
 
 

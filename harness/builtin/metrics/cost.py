@@ -145,6 +145,11 @@ class _Speed(_Cost):
         machine = harness.speed_protocol(evaluation.device, evaluation.model.dtype)
         return harness.Score(value, error, "estimate", None, {**machine, **protocol}, details)
 
+    def _under(self, load: harness.OthersLoad, score: harness.Score) -> harness.Score:
+        """Says how much others worked meanwhile; where it matters, in the protocol too."""
+        protocol = {**score.protocol, **({"load": load.words} if load.words else {})}
+        return dataclasses.replace(score, protocol=protocol, details={**score.details, "others_load": load.share})
+
     def _certified(self, score: harness.Score, evaluation: harness.Evaluation, batch_size: int) -> harness.Score:
         """Confirms an autoregressive model's default sampler, or raises; a full pass for each step is the measure."""
         model, name = evaluation.model, harness.default_sampler(evaluation.model)
@@ -173,10 +178,10 @@ class _Throughput(_Speed):
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Times the batch sizes 1, 4, 16, 64 and 256, for about a quarter of a second each and four seconds in all."""
         protocol, call = self._call(evaluation)
-        with self._isolated(evaluation):
+        with self._isolated(evaluation), harness.OthersLoad() as load:
             sweep = harness.sweep_batch_sizes(call)
         machine = harness.speed_protocol(evaluation.device, evaluation.model.dtype)
-        score = throughput_score(sweep, {**machine, **protocol})
+        score = self._under(load, throughput_score(sweep, {**machine, **protocol}))
         return self._certified(score, evaluation, sweep.best) if self.draws else score
 
 
@@ -238,12 +243,12 @@ class SamplingLatency(_Speed):
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Draws single images for about a second, after a warm-up; the details hold the quartiles."""
-        with self._isolated(evaluation):
+        with self._isolated(evaluation), harness.OthersLoad() as load:
             timing = harness.time_calls(lambda: evaluation.model.sample(1), max_seconds=1.0)
         details = {"q25_seconds": timing.q25_seconds, "q75_seconds": timing.q75_seconds, "blocks": float(timing.blocks)}
         protocol = {"sampler": harness.default_sampler(evaluation.model), "batch size": "1", **_warm_up(timing)}
         score = self._score(evaluation, timing.median_seconds, timing.standard_error_seconds, details, protocol)
-        return self._certified(score, evaluation, 1)
+        return self._certified(self._under(load, score), evaluation, 1)
 
 
 class TrainingThroughput(_Speed):
@@ -258,13 +263,15 @@ class TrainingThroughput(_Speed):
         """Trains a copy of the model for up to 200 steps or a second and a half."""
         double = evaluation.model.dtype is torch.float64
         precision: Literal["float64", "float32"] = "float64" if double else "float32"
-        times = harness.step_seconds(evaluation.model, evaluation.data, seed=evaluation.seed, precision=precision)
+        with harness.OthersLoad() as load:
+            times = harness.step_seconds(evaluation.model, evaluation.data, seed=evaluation.seed, precision=precision)
         an_image = harness.Timing.of([time / images for time, images in zip(times.seconds, times.images, strict=True)])
         value, error = 1 / an_image.median_seconds, an_image.standard_error_seconds
         details = {"q25": 1 / an_image.q75_seconds, "q75": 1 / an_image.q25_seconds, "blocks": float(an_image.blocks)}
         details["steps"] = float(times.steps)
         protocol = {"batch size": f"{sum(times.images) / times.steps:.4g}", "warm-up": "one step"}
-        return self._score(evaluation, value, None if error is None else value**2 * error, details, protocol)
+        error = None if error is None else value**2 * error
+        return self._under(load, self._score(evaluation, value, error, details, protocol))
 
 
 class PeakMemory(_Speed):

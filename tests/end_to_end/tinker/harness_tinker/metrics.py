@@ -14,6 +14,7 @@ from harness import Metric, Score
 class Ink(Metric):
     name = "ink"
     unit = "levels"
+    version = os.environ.get("TINKER_INK_VERSION", "1")
 
     def evaluate(self, evaluation):
         return Score(evaluation.model.sample(50).double().mean().item(), None, "estimate")

@@ -1,0 +1,52 @@
+"""What a run and its figures are known by: keys of all that determines them.
+
+The plan makes them, the child process checks that what it has imported and loaded gives the same: files may have been
+edited in the meantime.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.discovery.loading import as_json, resolve
+from harness.interface.metric import Metric
+from harness.interface.model import Model
+from harness.interface.spec import Budget, RunSpec, place_of
+from harness.records.record import RunRecord
+from harness.support.names import digest_of
+
+
+class Changed(Exception):
+    """What a run or a figure depends on is no longer what was planned."""
+
+
+def named_by_content(spec: RunSpec, data: str) -> RunSpec:
+    """Returns a spec whose dataset is known by content if it says where it is: the same images are the same run."""
+    place = place_of(spec.dataset)
+    return spec if place is None else spec.model_copy(update={"dataset": f"{place[0]}:{data[:12]}"})
+
+
+def run_key(spec: RunSpec, model: type[Model], *, data: str, code: str, checkpoint: str | None) -> str:
+    """Returns the key of a run as ``named_by_content`` names it; ``data``, ``code`` and ``checkpoint`` are digests."""
+    return digest_of(
+        {
+            **spec.model_dump(include={"model", "dataset", "seed", "precision", "threads"}),
+            "hyperparameters": as_json(resolve(model, spec.hyperparameters)),
+            "data": data,
+            "budget": None if spec.checkpoint else str(Budget.parse(spec.budget or model.default_budget)),
+            "code": code,
+            "checkpoint": checkpoint,
+        }
+    )
+
+
+def figure_key(
+    record: RunRecord, metric: Metric, name: str, *, drawing: str, split: Literal["test", "valid"], where: str
+) -> str:
+    """Returns the key of the figure ``name`` on a split; ``where`` is the fingerprint of the hardware of a speed.
+
+    ``drawing`` is the digest of the code that draws images: a metric that asks for no likelihood may look at them.
+    """
+    looks = split == "test" and metric.requires is Model and drawing != record.code
+    at = [where] if metric.stage == "speed" else []
+    return digest_of([record.key, *([drawing] if looks else []), name, metric.version, split, *at])
