@@ -83,6 +83,14 @@ def test_each_suite_s_board_and_archive_have_its_own_name_for_the_images(root, h
         assert str(root) not in json.dumps(record)
 
 
+def test_runs_on_the_same_images_by_two_names_are_compared(root, harness, trained, command_line, tmp_path):
+    for name in ("a", "b"):
+        assert harness("export", f"images:photos as {name}", "-o", tmp_path / name).code == 0
+    answer = command_line("compare", f"{tmp_path}/a:uniform", f"{tmp_path}/b:uniform", "--json")
+    assert answer.code == 0, answer
+    assert [found["metric"] for found in answer.json[0]["differences"]] == ["nll"]
+
+
 def test_a_trained_model_is_loaded_where_the_images_were_moved_to(root, harness, trained, tmp_path):
     moved = (root / "photos").rename(tmp_path / "moved")
     try:

@@ -31,8 +31,7 @@ _FREE_BYTES, _RATIO = 2**28, 200  # what a member may unpack to, whatever the fi
 def images(folder: DataFolder, path: str) -> Dataset:
     """Returns the images at ``path``, split 80/10/10 by their content; see ``read_images`` and ``read_npz``.
 
-    The name is ``images:`` and the path as given; the dataset's digest is of the content, so the same images in
-    another place, order or format are the same data.
+    The same images in another place, order or format are the same data: they are known by their content.
 
     Args:
         folder: unused: ``path`` is relative to the working directory, as on any command line.
@@ -104,11 +103,9 @@ def read_images(root: Path) -> tuple[Images, int]:
     channels, levels = max(image.shape[2] for image, _ in found), max(levels for _, levels in found)
     if any((levels - 1) % (own - 1) for _, own in found):
         levels = 256  # 1, 2, 4 and 8 bits are steps of one scale, other numbers of levels need not be
-    images = [np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image, _ in found]
-    pixels = np.stack(images)
-    return pixels if levels == 256 else ((pixels.astype(np.uint16) * (levels - 1) + 127) // 255).astype(
-        np.uint8
-    ), levels
+    steps = ((np.arange(256) * (levels - 1) + 127) // 255).astype(np.uint8)  # the level of each of 0 to 255
+    images = (np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image, _ in found)
+    return np.stack([steps[image] for image in images]), levels
 
 
 def read_image(path: Path) -> tuple[Images, int]:
@@ -129,11 +126,11 @@ def read_image(path: Path) -> tuple[Images, int]:
         raise ValueError(f"{path} {problem}")
     if int(rgba[:, :, 3].min()) < 255:
         raise ValueError(f"{path} has transparent pixels: flatten it on a background first")
+    grey = image.mode in ("1", "L", "LA")
     if image.mode in ("P", "PA"):
-        if not (rgba[:, :, :3] == rgba[:, :, :1]).all():
-            return rgba[:, :, :3].copy(), 256
-        return rgba[:, :, :1].copy(), 256 if ((rgba > 0) & (rgba < 255)).any() else 2
-    return rgba[:, :, : 1 if image.mode in ("1", "L", "LA") else 3].copy(), levels
+        grey = bool((rgba[:, :, :3] == rgba[:, :, :1]).all())
+        levels = 2 if grey and np.isin(rgba, (0, 255)).all() else 256
+    return rgba[:, :, : 1 if grey else 3].copy(), levels
 
 
 def _problem(image: Image.Image) -> str | None:
@@ -202,10 +199,8 @@ def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
 def _as_bytes(images: npt.NDArray[Any]) -> str:
     """How images of another type become bytes: cutting off what stands behind the point would make them black."""
     kind, cast = images.dtype.kind, ".astype(numpy.uint8)"
-    if kind == "b":
-        return f"save {cast}, and 'levels' 2 beside it"
     if kind not in "fiu" or not images.size:
-        return "save integers from 0 to 255"
+        return f"save {cast}, and 'levels' 2 beside it" if kind == "b" else "save integers from 0 to 255"
     low, high = float(images.min()), float(images.max())
     if kind == "f" and low >= -1 and high <= 1:
         scaled = "255 * images" if low >= 0 else "127.5 * (images + 1)"
