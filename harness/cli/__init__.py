@@ -23,18 +23,17 @@ def main() -> None:
     try:
         from harness.cli.commands import app, in_words
         from harness.cli.context import complain
-        from harness.support.guard import Escaped
 
         try:
             app(standalone_mode=True)
-        except (ValueError, OSError, MemoryError, RuntimeError, Escaped) as error:
+        except Exception as error:
             if os.environ.get("HARNESS_DEBUG") or not (said := in_words(error)):
                 raise
             complain(said)
             sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # typer makes an exit with status 130 of it, without a word
-        if not isinstance(getattr(end.__context__, "__cause__", None) or end, KeyboardInterrupt):
+        if not any(isinstance(it, KeyboardInterrupt) for it in (end, getattr(end.__context__, "__cause__", None))):
             raise
         print("interrupted", file=sys.stderr)  # noqa: T201 (the command line)
         sys.exit(130)

@@ -41,10 +41,13 @@ def code_digest(module: str, packages: Collection[str]) -> str:
         if name not in trees and source is not None:
             trees[name] = _read(source, source.stat().st_mtime_ns, name, followed)
             pending += trees[name].modules
-    # Modules may import one another in circles, so contents spread step by step, as far as there are modules.
+    # Modules may import one another in circles, so contents spread step by step, as far as there are modules; without
+    # circles they are soon what they stay.
     contents = dict.fromkeys(trees, "")
     for _ in trees:
-        contents = {name: tree.digest(contents) for name, tree in trees.items()}
+        before, contents = contents, {name: tree.digest(contents) for name, tree in trees.items()}
+        if contents == before:
+            break
     source = Path(inspect.getfile(Trainer))
     training_loop = _read(source, source.stat().st_mtime_ns, Trainer.__module__, frozenset()).digest({})
     return _sha256([contents.get(module, ""), training_loop])

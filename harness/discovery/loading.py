@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
@@ -129,12 +129,10 @@ def resolve(model: type, given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name not in known:
             raise HyperparameterError(f"{model.__name__} has no hyperparameter {name!r}{did_you_mean(name, known)}")
+        kind = type_of(model, known[name])
         try:
-            kind = type_of(model, known[name])
             resolved[name] = TypeAdapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
-        except HyperparameterError:
-            raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, PydanticUserError) as error:  # the last: no value in a file is of such a type
             where = f"{model.__name__}: hyperparameter {name}"
             first = dict(error.errors()[0]) if isinstance(error, ValidationError) else {}
             if first.get("ctx"):  # of the right type, and out of bounds
@@ -149,7 +147,7 @@ def type_of(model: type, parameter: inspect.Parameter) -> Any:
     one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
         return typing.get_type_hints(one, globalns=scope)[parameter.name]
-    except NameError as error:
+    except Exception as error:  # a name that only a type checker imports, or no expression at all
         raise HyperparameterError(
             f"{model.__name__}: the annotation of hyperparameter {parameter.name!r} cannot be evaluated: {error}"
         ) from error
@@ -157,7 +155,10 @@ def type_of(model: type, parameter: inspect.Parameter) -> Any:
 
 def as_json(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns hyperparameters as JSON holds them (tuples become lists)."""
-    content: dict[str, Any] = json.loads(json.dumps(dict(hyperparameters)))
+    try:
+        content: dict[str, Any] = json.loads(json.dumps(dict(hyperparameters), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise HyperparameterError(f"hyperparameters {hyperparameters!r:.200} are no JSON values: {error}") from error
     return content
 
 

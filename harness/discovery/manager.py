@@ -167,6 +167,7 @@ class PluginManager:
                     answer = implementation.function()
                     if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping):
                         answer = list(answer)
+                        _ = [entry.full_name for entry in answer if issubclass(type(entry), wanted)]  # may be its own
             except Exception as error:
                 info.report(f"{where} failed", error)
                 continue

@@ -266,7 +266,8 @@ def _open_per_image(file: Path) -> Mapping[str, PerImage]:
         images_of: dict[str, str] = json.loads(metadata[_METADATA])["images"]
         names = set(tensors.keys())
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArchiveError(f"{file}: cannot be read as scores per image: {_one_line(error)}") from error
+        why = f"its header lacks {error}" if isinstance(error, KeyError) else _one_line(error)
+        raise ArchiveError(f"{file}: cannot be read as scores per image: {why}") from error
     if metadata.keys() != {_METADATA}:
         raise ArchiveError(f"{file}: the header has entries that no export writes: {sorted(metadata)[:3]!r}")
     if not isinstance(images_of, dict) or not all(isinstance(digest, str) for digest in images_of.values()):

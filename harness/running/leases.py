@@ -167,14 +167,15 @@ def remove_runs(artifacts: Artifacts, runs: Iterable[str]) -> list[str]:
 
     A record stays if it is of another folder's training of the same run: several may share the store.
     """
-    store, removed = artifacts.store, list[str]()
+    store, removed, lost = artifacts.store, list[str](), set[str]()
     leases = Leases(store)
     try:
         ours = [run for run in runs if leases.try_acquire(run)]
         wanted = set[str]().union(*store.references().values())
-        for run in (run for run in ours if run not in wanted and run not in leases.beat()):
+        for run in (run for run in ours if run not in wanted):
             folder = artifacts.folder(run)
-            if not folder.is_held():
+            lost |= leases.beat()  # each is told once
+            if run not in lost and not folder.is_held():
                 if folder.is_told_by(store.get(run)):
                     store.delete([run])
                 folder.remove()

@@ -166,7 +166,7 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
             try:
                 _fit(run, should_stop)
             except Exception as error:
-                if not _is_of_the_state(error):
+                if not folder.state.exists() or not _is_of_the_state(error):
                     raise
                 log.warning(
                     "%s is whole and wrong (%r): set aside; the training starts again", folder.state.name, error

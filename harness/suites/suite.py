@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.support.words import what_is_wrong
 
 _NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"
+_MOST_COMBINATIONS = 10_000
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
@@ -64,6 +66,8 @@ class SuiteModel(BaseModel):
         twice = sorted(self.grid.keys() & self.hyperparameters.keys())
         if twice:
             raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
+        if (number := math.prod(map(len, self.grid.values()))) > _MOST_COMBINATIONS:
+            raise ValueError(f"the grid has {number:,} combinations; {_MOST_COMBINATIONS:,} are allowed")
         for name, values in self.grid.items():
             if equal := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{equal[0]!r} stands twice in the grid of {name!r}; name each value once")
@@ -116,7 +120,7 @@ class Suite(BaseModel):
     """How long to train; each model's own default without it."""
     precision: Precision = "float32"
     """Of weights and arithmetic."""
-    threads: int = Field(default=1, strict=True, ge=1)
+    threads: int = Field(default=1, strict=True, ge=1, le=1024)
     """Processor threads of each run."""
     time_limit: str | None = Field(default=None, json_schema_extra={"examples": ["90 s", "30 minutes", "2 hours"]})
     """What a run may take before it is ended; no part of what a run is."""

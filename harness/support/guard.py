@@ -53,7 +53,9 @@ def guarded(who: str) -> Iterator[None]:
     Beyond ``no_exit``: a KeyboardInterrupt counts only if Ctrl-C was pressed. Working folder and global settings are
     put back. ``who`` is named in warnings.
     """
-    pressed, before, folder = False, signal.getsignal(signal.SIGINT), Path.cwd()
+    pressed, before, folder = False, signal.getsignal(signal.SIGINT), Path()
+    with contextlib.suppress(OSError):  # a working folder that has been removed
+        folder = Path.cwd()
     can_listen = threading.current_thread() is threading.main_thread() and callable(before)
 
     def note(*arguments: Any) -> None:
@@ -76,7 +78,9 @@ def guarded(who: str) -> Iterator[None]:
     finally:
         if can_listen:
             signal.signal(signal.SIGINT, before)
-        os.chdir(folder)
+        with contextlib.suppress(OSError):
+            if not Path().samefile(folder):
+                os.chdir(folder)
 
 
 @contextmanager

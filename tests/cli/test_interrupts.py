@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from harness.cli import main
+
 # Presses Ctrl-C as soon as a module is asked for: while the command, or what it needs, is being imported.
 PRESS = """
 import os, signal, sys
@@ -42,3 +44,16 @@ def test_what_precedes_the_first_moment_imports_nothing():
     code = "import sys; before = set(sys.modules); import harness.cli; print(sorted(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded == "['__future__', 'harness', 'harness.cli']\n"
+
+
+def test_ctrl_c_while_another_error_is_dealt_with_is_one_line(monkeypatch, capsys):
+    def pressed(**_):
+        try:
+            raise ValueError("one") from KeyError("another")
+        except ValueError:
+            raise KeyboardInterrupt  # noqa: B904 - as it comes: with what was being handled as its context
+
+    monkeypatch.setattr("harness.cli.commands.app", pressed)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")

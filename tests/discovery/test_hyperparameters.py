@@ -148,3 +148,29 @@ def test_resolved_hyperparameters_come_back_through_json():
     resolved = resolve(Net, {"hidden": [20, 10]})
     assert as_json(resolved)["hidden"] == [20, 10]
     assert resolve(Net, as_json(resolved)) == resolved
+
+
+def model_of(annotation):
+    class Model:
+        def __init__(self, spec, *, kernel=None) -> None:
+            pass
+
+    Model.__init__.__annotations__["kernel"] = annotation
+    return Model
+
+
+@pytest.mark.parametrize("annotation", ["pytest.nowhere", "int or", "int | 'Text'", "Missing"])
+def test_an_annotation_that_is_no_type_is_named_whatever_is_wrong_with_it(annotation):
+    with pytest.raises(HyperparameterError, match="annotation of hyperparameter 'kernel' cannot be evaluated"):
+        resolve(model_of(annotation), {"kernel": 3})
+
+
+def test_a_value_for_a_type_that_no_file_can_hold_is_refused():
+    with pytest.raises(HyperparameterError, match="Model: hyperparameter kernel has to be Net, not 3"):
+        resolve(model_of("Net"), {"kernel": 3})
+
+
+@pytest.mark.parametrize("default", [Net, float("nan"), {1, 2}])
+def test_a_default_that_json_cannot_hold_is_refused_by_name(default):
+    with pytest.raises(HyperparameterError, match=r"{'kind': .* are no JSON values"):
+        as_json({"kind": default})

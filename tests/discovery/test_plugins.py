@@ -558,3 +558,21 @@ def test_entry_points_that_are_no_text_are_reported_and_the_others_work(install_
     manager = PluginManager()
     assert problem_of(manager, "harness-bytes").message.startswith("entry_points.txt cannot be read: UnicodeDecode")
     assert manager.has("dataset", "digits")
+
+
+@pytest.mark.parametrize("act", ["sys.exit(0)", "os._exit(0)"])
+def test_an_entry_whose_name_ends_the_process_is_reported_and_the_others_work(install_plugin, act):
+    code = f"""
+    import os, sys, harness
+    class Own(harness.ModelEntry):
+        @property
+        def full_name(self):
+            {act}
+    @harness.hookimpl
+    def register_models():
+        return [Own("own", "own:Own")]
+    """
+    install_plugin("harness-own", {"harness_own.py": code}, entry_points={"own": "harness_own"})
+    manager = PluginManager()
+    assert problem_of(manager, "own").message == f"register_models() failed: it called {act}"
+    assert manager.has("dataset", "digits")

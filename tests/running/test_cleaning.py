@@ -165,3 +165,14 @@ def test_every_folder_has_a_store_of_its_own_whatever_its_name(name, tmp_path):
         artifacts.store.close()
     assert (tmp_path / name / "store.sqlite").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a b", name})
+
+
+def test_a_run_whose_lease_is_lost_while_others_are_removed_stays(folders, monkeypatch):
+    mine, _ = folders
+    other = "made-digits-s1-0123456789"
+    for run in (RUN, other):
+        train(mine, run)
+    told = iter([{other}, set()])
+    monkeypatch.setattr(Leases, "beat", lambda self: next(told))
+    assert remove_runs(mine, [RUN, other]) == [RUN]
+    assert mine.folder(other).fit() is not None

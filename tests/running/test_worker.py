@@ -101,14 +101,16 @@ class GrowsInAClosedForm(Counting):
         self.register_buffer("mean", torch.zeros(3))
 
 
+SPEC = harness.ImageSpec(1, 2, 2, levels=2)
+IMAGES = harness.Split(torch.zeros(8, *SPEC.shape, dtype=torch.uint8))
+DATA = harness.Dataset("zeros", SPEC, IMAGES, IMAGES, IMAGES)
+WANTED = harness.RunSpec(model="counting", dataset="zeros", budget="5 steps")
+
+
 def fitted(model_class, folder):
-    spec = harness.ImageSpec(1, 2, 2, levels=2)
-    images = harness.Split(torch.zeros(8, *spec.shape, dtype=torch.uint8))
-    wanted = harness.RunSpec(model="counting", dataset="zeros", budget="5 steps")
-    model, data = model_class(spec), harness.Dataset("zeros", spec, images, images, images)
+    model, record = model_class(SPEC), SimpleNamespace(spec=WANTED)
     try:
-        record = SimpleNamespace(spec=wanted)
-        worker._fit(worker._Run(Job(folder), record, PluginManager(only=()), None, data, model), lambda: False)
+        worker._fit(worker._Run(Job(folder), record, PluginManager(only=()), None, DATA, model), lambda: False)
     except harness.CheckpointError as error:
         return model.steps, str(error)
     return model.steps, ""
@@ -130,3 +132,19 @@ def test_what_could_not_be_saved_or_loaded_ends_a_training_at_its_first_step(tmp
     found, told = fitted(model_class, tmp_path)
     assert found == steps
     assert (message in told) if message else told == ""
+
+
+class AsksForNothing(Counting):
+    def fit(self, data, trainer):
+        for _ in trainer.batches(data.train, batch_size=0):
+            pass
+
+
+def test_what_the_loop_refuses_is_the_failure_where_there_is_no_saved_state(tmp_path, monkeypatch):
+    known = {"key": "k", "identity": "i", "provider": "p", "code": "c", "dataset_digest": "d", "status": "pending"}
+    RunFolder(tmp_path).begin(harness.RunRecord(run="counting", spec=WANTED, hyperparameters={}, **known))
+    monkeypatch.setattr(worker, "load_dataset", lambda *_: DATA)
+    monkeypatch.setattr(worker, "build_model", lambda *_: AsksForNothing(SPEC))
+    monkeypatch.setattr(worker, "_check_run", lambda run: None)
+    assert worker.work(Job(tmp_path)) == 0
+    assert RunFolder(tmp_path).failure().message == "batch_size must be at least 1, not 0"

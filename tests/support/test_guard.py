@@ -94,6 +94,18 @@ def test_the_working_folder_is_put_back(tmp_path):
     assert Path.cwd() == before
 
 
+def test_a_working_folder_that_is_gone_stops_nothing(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with guarded("a test"):
+        pass
+    with pytest.raises(FileNotFoundError):  # it stays where it was
+        Path.cwd()
+    os.chdir(tmp_path)  # from where monkeypatch finds its way back
+
+
 @pytest.mark.parametrize(
     ("what", "read", "change"),
     [
