@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,7 @@ class Suite(BaseModel):
     @field_validator("datasets", "seeds", "metrics")
     @classmethod
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        twice = [item for item in dict.fromkeys(value) if value.count(item) > 1]
+        twice = [item for item, count in Counter(value).items() if count > 1]
         if twice:
             raise ValueError(f"{twice[0]!r} stands twice; name each once")
         return value
@@ -171,13 +172,13 @@ class Suite(BaseModel):
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
             raise SuiteError(f"{source}: {_explain(error)}") from error
-        names = [known_as(dataset) for dataset in suite.datasets]
-        for dataset, known in zip(suite.datasets, names, strict=True):
-            if names.count(known) > 1:
+        names = Counter(known_as(dataset) for dataset in suite.datasets)
+        for dataset in suite.datasets:
+            if names[known := known_as(dataset)] > 1:
                 raise SuiteError(f"{source}: two datasets are called {known!r}; name one, such as '{dataset} as NAME'")
-        labels = [model.row_label for model in suite.models]
-        for model, label in zip(suite.models, labels, strict=True):
-            if labels.count(label) > 1:
+        labels = Counter(model.row_label for model in suite.models)
+        for model in suite.models:
+            if labels[label := model.row_label] > 1:
                 raise SuiteError(f"{source}: two rows are labelled {label!r}; give one of them a label of its own")
             for dataset in model.datasets or ():
                 if dataset not in suite.datasets:
