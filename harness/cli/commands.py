@@ -47,10 +47,10 @@ def _usage_in_a_line() -> Iterator[None]:
 class _Commands(TyperGroup):
     """Commands that end by themselves alone: what they call of a plugin ends none of them."""
 
-    def make_context(self, *args: Any, **settings: Any) -> Any:
+    def make_context(self, info_name: str | None, *args: Any, **settings: Any) -> Any:
         """Reads what stands before the command."""
         with _usage_in_a_line():
-            return super().make_context(*args, **settings)
+            return super().make_context("harness", *args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""

@@ -134,7 +134,8 @@ def download(url: str, *, timeout_seconds: float, progress: Progress | None = No
                     progress(len(content), total)
     except (OSError, http.client.HTTPException, ValueError) as error:
         # One line whatever the library says; URLError hides the cause in `reason`.
-        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        cause = getattr(error, "reason", None) or error
+        reason = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__
         raise DownloadFailed(reason) from error
     if total is not None and len(content) != total:
         raise DownloadFailed(f"the connection broke off after {len(content)} of {total} bytes")

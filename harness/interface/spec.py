@@ -64,8 +64,8 @@ class Budget:
         if found is None:
             raise ValueError(f"budget {text!r} is not of the form '20 epochs', '10000 steps' or '60 minutes'")
         amount, unit = float(found[1]), found[2] + "s"
-        if amount <= 0:
-            raise ValueError(f"budget {text!r} must be positive")
+        if not 0 < amount < math.inf:
+            raise ValueError(f"budget {text[:40]!r} must be positive, and a number that there is")
         if unit == "steps" and amount != int(amount):
             raise ValueError(f"budget {text!r} is not a whole number of steps")
         return cls(amount, unit)  # type: ignore[arg-type]

@@ -108,6 +108,7 @@ class Plan:
         self._facts = cache(self._facts_of)
         self._code = cache(partial(loading.model_code, self.plugins))
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
+        self.plugins.find("executor", settings.executor)
         for row in rows:
             self.plugins.find("dataset", row.configurations[0][0].dataset)
             self.plugins.find("model", row.model)

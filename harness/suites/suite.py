@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from harness.support.words import what_is_wrong
 
 _NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"
+_MOST_COMBINATIONS = 10_000
 Role = Literal["model", "reference"]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
@@ -64,6 +67,8 @@ class SuiteModel(BaseModel):
         twice = sorted(self.grid.keys() & self.hyperparameters.keys())
         if twice:
             raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
+        if (number := math.prod(map(len, self.grid.values()))) > _MOST_COMBINATIONS:
+            raise ValueError(f"the grid has {number:,} combinations; {_MOST_COMBINATIONS:,} are allowed")
         for name, values in self.grid.items():
             if equal := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{equal[0]!r} stands twice in the grid of {name!r}; name each value once")
@@ -116,7 +121,7 @@ class Suite(BaseModel):
     """How long to train; each model's own default without it."""
     precision: Precision = "float32"
     """Of weights and arithmetic."""
-    threads: int = Field(default=1, strict=True, ge=1)
+    threads: int = Field(default=1, strict=True, ge=1, le=1024)
     """Processor threads of each run."""
     time_limit: str | None = Field(default=None, json_schema_extra={"examples": ["90 s", "30 minutes", "2 hours"]})
     """What a run may take before it is ended; no part of what a run is."""
@@ -143,7 +148,7 @@ class Suite(BaseModel):
     @field_validator("datasets", "seeds", "metrics")
     @classmethod
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        twice = [item for item in dict.fromkeys(value) if value.count(item) > 1]
+        twice = [item for item, count in Counter(value).items() if count > 1]
         if twice:
             raise ValueError(f"{twice[0]!r} stands twice; name each once")
         return value
@@ -166,14 +171,16 @@ class Suite(BaseModel):
         try:
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
-            raise SuiteError(f"{source}: {_explain(error)}") from error
-        names = [known_as(dataset) for dataset in suite.datasets]
-        for dataset, known in zip(suite.datasets, names, strict=True):
-            if names.count(known) > 1:
+            first = error.errors()[0]
+            keys = list(SuiteModel.model_fields) if "models" in first["loc"] else _keys(cls)
+            raise SuiteError(f"{source}: {what_is_wrong(first, keys)}") from error
+        names = Counter(known_as(dataset) for dataset in suite.datasets)
+        for dataset in suite.datasets:
+            if names[known := known_as(dataset)] > 1:
                 raise SuiteError(f"{source}: two datasets are called {known!r}; name one, such as '{dataset} as NAME'")
-        labels = [model.row_label for model in suite.models]
-        for model, label in zip(suite.models, labels, strict=True):
-            if labels.count(label) > 1:
+        labels = Counter(model.row_label for model in suite.models)
+        for model in suite.models:
+            if labels[label := model.row_label] > 1:
                 raise SuiteError(f"{source}: two rows are labelled {label!r}; give one of them a label of its own")
             for dataset in model.datasets or ():
                 if dataset not in suite.datasets:
@@ -274,12 +281,3 @@ class Suite(BaseModel):
 
 def _keys(suite: type[Suite]) -> list[str]:
     return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    if first["type"] != "extra_forbidden":
-        return what_is_wrong(first)
-    known = list(SuiteModel.model_fields) if first["loc"][0] == "models" else _keys(Suite)
-    where = ".".join(map(str, first["loc"]))
-    return f"unknown key {where!r}{did_you_mean(str(first['loc'][-1]), known)}"

@@ -17,7 +17,7 @@ from harness import BernoulliSplit, Evaluation, Metric, Score, Unsupported, gene
 from harness.builtin.features.network import load_network
 
 NUM_SAMPLES = 10_000
-MINIMUM = 20
+MINIMUM, MAXIMUM = 20, 10_000_000
 MAX_SUBSET = 1000
 
 
@@ -41,6 +41,8 @@ class _SampleQuality(Metric):
         self.datasets = (network.removeprefix("lenet-"),) if network and network.startswith("lenet-") else ()
         if self.num_samples < MINIMUM:
             raise ValueError(f"{self.name}: at least {MINIMUM} samples are needed, not {self.num_samples}")
+        if self.num_samples > MAXIMUM:
+            raise ValueError(f"{self.name}: at most {MAXIMUM:,} samples can be drawn, not {self.num_samples:,}")
 
     @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
