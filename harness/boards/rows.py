@@ -15,7 +15,7 @@ from harness.boards.table import Table
 from harness.interface.board import Column, Style
 from harness.interface.spec import place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, identity_of, known_board
-from harness.suites.suite import Suite, SuiteModel
+from harness.suites.suite import Row, Suite, SuiteModel
 
 _STYLES: dict[str, Style] = {
     "parameters": "count", "FLOPs": "scaled", "s": "seconds", "bytes": "bytes", "images/s": "significant",
@@ -90,12 +90,9 @@ class Rows(Sequence[BoardRow]):
     ) -> list[Column]:
         """Returns one column for each metric and protocol found: figures whose protocol differs never share one.
 
-        A second protocol of a metric has the key ``metric__2``, counted over all datasets.
-
-        Args:
-            metrics: in the order of the columns.
-            head: makes the header of a group, given that of its metric; what else sets columns apart is added.
-            parts: further columns of CSV and their types, see ``Column.parts``.
+        They have the order of ``metrics``; a second protocol of a metric has the key ``metric__2``, counted over all
+        datasets. ``head`` makes the header of a group, given that of its metric; what else sets columns apart is added.
+        ``parts`` are further columns of CSV and their types, see ``Column.parts``.
         """
         sizes, found = self._sizes(metrics), dict[Group, None]()
         for counts in sizes:
@@ -183,21 +180,19 @@ def rows_of(
         chosen = () if best is None else tuple(record for record in configurations[best] if record is not None)
         seeds = tuple(spec.seed for spec in row.configurations[0])
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
-        theirs = published_of(row.label, row.published, published)
+        theirs = _published_of(row, published)
         asked = (row.label, row.dataset, row.model, seeds, chosen, suite.metrics, len(configurations))
         rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 
 
-def published_of(
-    label: str, slug: str | None, published: Mapping[str, PublishedFigure] | None
-) -> PublishedFigure | None:
-    """Returns the figure that a row names; ValueError where ``published.toml`` has none of that name."""
-    if slug is None or published is None:
+def _published_of(row: Row, published: Mapping[str, PublishedFigure] | None) -> PublishedFigure | None:
+    if (slug := row.published) is None or published is None:
         return None
     if slug not in published:
         hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
-        raise ValueError(f"{label!r}: published = {slug!r}: {PUBLISHED_FILE} beside the suite has no such figure{hint}")
+        where = f"{PUBLISHED_FILE} beside the suite"
+        raise ValueError(f"{row.label!r}: published = {slug!r}: {where} has no such figure{hint}")
     return published[slug]
 
 
