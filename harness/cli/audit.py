@@ -241,7 +241,8 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
 
     dataset = dataset and known_as(dataset)
     store, folder = options.artifacts.store, options.artifacts.folder
-    referred = None if suite is None else store.references().get(read_suite(suite).name, set())
+    file = None if suite is None else read_suite(suite).file
+    referred = None if file is None else store.references().get(options.artifacts.reference_of(file), set())
     records = [
         record
         for record in store.records()

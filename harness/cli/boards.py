@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -62,15 +62,36 @@ def leaderboard(
         written = write_boards(boards, target)
         if json:
             print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
-            return
-        for file in written:
-            if file.suffix == ".md":
-                echo(file.read_text(encoding="utf-8"))
-        echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+        else:
+            for file in written:
+                if file.suffix == ".md":
+                    echo(file.read_text(encoding="utf-8"))
+            echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+    if archived is not None and not check and (number := _count_only_stored(context.obj, path, archived)):
+        where = context.obj.artifacts_root
+        echo(f"{number} runs in {where} are not what {records} holds: 'harness export {path}' brings them in", err=True)
 
 
-def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, bool]:
-    """Returns a suite's boards, and whether they are of the records beside it; else they are of the store's."""
+def _count_only_stored(options: Context, path: Path, archive: Archive) -> int:
+    """Returns how many of a suite's runs the store has that an archive lacks, or has with other or fewer figures."""
+    from harness.records.archive import identities_of
+    from harness.records.merging import is_news
+    from harness.records.store import StoreError, store_file
+    from harness.suites.suite import Suite
+
+    if options.store_url is None and not store_file(options.artifacts_root).exists():
+        return 0
+    try:
+        stored = options.artifacts.store.records(identities=identities_of(Suite.read(path)))
+    except StoreError:
+        return 0  # the boards do not depend on it
+    newest = {record.identity: record for record in sorted(stored, key=lambda record: record.created)}
+    known = {record.run: record for record in archive.records}
+    return sum(is_news(record, known.get(record.run)) for record in newest.values())
+
+
+def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, Archive | None]:
+    """Returns a suite's boards, and the archive that they are of; None where they are of the store's records."""
     from harness.boards.leaderboard import Leaderboard
     from harness.boards.published import PUBLISHED_FILE, load_published
     from harness.records.archive import RECORDS_FILE, read_archive
@@ -86,7 +107,7 @@ def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple
     boards = Leaderboard(
         archive.records, chosen, per_image=archive.per_image, published=published, plugins=options.plugins
     )
-    return boards, archived
+    return boards, archive if archived else None
 
 
 def export(
@@ -98,8 +119,14 @@ def export(
         "--samples/--no-samples",
         help="Write PNG grids of samples as well; by default for suites with a metric of sample quality.",
     ),
+    replace: bool = typer.Option(
+        False, "--replace", help="Drop what differs from the store's records, and runs that the suite does not list."
+    ),
 ) -> None:
-    """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards."""
+    """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards.
+
+    What the archive holds and the store does not is kept.
+    """
     from harness.records.archive import write_archive
     from harness.report.pages import FOLDER, QUALITY
     from harness.suites.suite import Suite
@@ -109,6 +136,7 @@ def export(
     archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
+    archive = _into_archive(archive, chosen, folder, replace=replace)
     for file in write_archive(archive, folder):
         echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
     scored = {score.board for record in archive.records for score in record.scores.values()}
@@ -116,7 +144,35 @@ def export(
         from harness.boards.leaderboard import Leaderboard
 
         boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
-        _say(_maker_of(context.obj, boards, folder, path.parent).draw(FOLDER), FOLDER, folder)
+        _say(_maker_of(context.obj, boards, folder, path.parent).draw(FOLDER, replace=replace), FOLDER, folder)
+
+
+def _into_archive(stored: Archive, suite: Suite, folder: Path, *, replace: bool) -> Archive:
+    """Returns the records of a folder's archive with those of the store, and says what is dropped, or would be."""
+    import dataclasses
+
+    from harness.records.archive import own_archive
+    from harness.records.merging import MergeConflicts, merge
+
+    archived = dataclasses.replace(own_archive(folder), name=str(folder))
+    try:
+        prefer: Literal["ours"] | None = "ours" if replace else None
+        merged = merge(suite, stored, [archived], prefer=prefer, keep_unlisted=not replace)
+    except MergeConflicts as error:
+        for conflict in error.conflicts:
+            echo(f"would be dropped: {conflict}", err=True)
+        echo("ours is the store's; nothing was written: --replace takes the store's records", err=True)
+        raise typer.Exit(1) from error
+    unlisted = f"{len(merged.left_out)} runs that the suite does not list: {', '.join(merged.left_out)}"
+    if merged.left_out and len(merged.left_out) == len(archived.records) and not replace:
+        fail(f"{folder} holds {unlisted}; write elsewhere with -o, or drop them with --replace")
+    for conflict in merged.resolved:
+        echo(f"dropped: {conflict}", err=True)
+    if merged.left_out:
+        echo(f"{'dropped' if replace else 'kept; --replace drops them'}: {unlisted}", err=True)
+    if merged.added:
+        echo(f"{len(merged.added)} runs are kept that the store does not hold", err=True)
+    return merged.archive
 
 
 def collect_from_store(options: Context, suite: Suite) -> Archive:
@@ -159,10 +215,10 @@ def figure(
         for file in _figure_of_model(options, name, target, (channels, size, size, levels), output, wanted):
             echo(str(file))
         return
-    boards, _ = read_leaderboard(options, path, from_store=from_store)
+    boards, archived = read_leaderboard(options, path, from_store=from_store)
     maker = _maker_of(options, boards, Path(output or path.with_suffix("")), path.parent, wanted)
     if not check:
-        _say(maker.draw(name, again=again), name, maker.folder)
+        _say(maker.draw(name, again=again, replace=archived is not None), name, maker.folder)
     elif differing := maker.check(name):
         fail(f"{', '.join(differing)} in {maker.folder}: not what the records give; without --check they are drawn")
     else:

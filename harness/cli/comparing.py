@@ -93,7 +93,7 @@ def merge(
     json: bool = JSON_OPTION,
 ) -> None:
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
-    from harness.records.archive import RECORDS_FILE, Archive, read_archive, write_archive
+    from harness.records.archive import own_archive, write_archive
     from harness.records.merging import MergeConflicts, merge
     from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
@@ -103,7 +103,7 @@ def merge(
     preference = cast('Literal["ours", "theirs", "newest"] | None', prefer)
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
-    ours = read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
+    ours = own_archive(folder)
     try:
         merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=preference)
     except MergeConflicts as error:

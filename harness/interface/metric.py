@@ -40,8 +40,9 @@ class Score:
     """One figure, in the metric's unit; ``kind`` is what it is of the quantity that the metric's name promises.
 
     The standard error is over test images (or repetitions, for speeds), None where it has no meaning; ``per_image`` is
-    (N,) float64 in test-set order, for paired tests, or None. ``protocol`` is what makes two figures comparable, as
-    text: K, number of samples, precision, device, ...; ``details`` are further figures of the same measurement.
+    (N,) float64 in test-set order, of which ``value`` is the mean, for paired tests, or None. ``protocol`` is what
+    makes two figures comparable, as text: K, number of samples, precision, device, ...; ``details`` are
+    further figures of the same measurement.
     """
 
     value: float

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.suites.toml import read_toml
-from harness.support.names import did_you_mean
 from harness.support.words import what_is_wrong
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
@@ -116,8 +115,5 @@ class GenerationProfile(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            what = what_is_wrong(first)
-            if first["type"] == "extra_forbidden":
-                known = ProfiledRow if first["loc"][0] == "models" else cls
-                what = f"unknown key {first['loc'][-1]!r}{did_you_mean(str(first['loc'][-1]), known.model_fields)}"
-            raise ProfileError(f"{source}: {what}") from error
+            known = ProfiledRow if "models" in first["loc"] else cls
+            raise ProfileError(f"{source}: {what_is_wrong(first, known.model_fields)}") from error

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections import UserDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -38,6 +39,10 @@ RECORDS_FILE = "records.jsonl"
 PER_IMAGE_FILE = "per-image.safetensors"
 
 PerImage = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+# Holds both files, whole, while they are put into their places; what an export that was killed then leaves.
+_UNFINISHED = ".archive"
+MEAN_TOLERANCE = 1e-5  # of a figure, to the mean of its scores per image, in shares of their size
 
 _METADATA = "genharness"
 _QUOTED_PATH = re.compile(r"""(["'])((?:/|[A-Za-z]:\\)[^"'\n]*)\1""")
@@ -152,8 +157,27 @@ def _of_run(artifacts: Artifacts, reference: str) -> PerImage:
         raise ArchiveError(f"{file}: no scores of {reference!r}: {_one_line(error)}") from error
 
 
+def is_mean(value: float, scores: npt.NDArray[np.float64]) -> bool:
+    """Tells whether a figure is the mean of its scores per image, as far as float32 knows."""
+    return bool(abs(scores.mean() - value) <= MEAN_TOLERANCE * np.abs(scores).mean())
+
+
+def own_archive(folder: Path) -> Archive:
+    """Returns the archive that is to be added to, empty if there is none; ends what a killed writer had begun."""
+    unfinished = folder / _UNFINISHED
+    files = [unfinished / PER_IMAGE_FILE, unfinished / RECORDS_FILE]
+    for file in files if all(file.exists() for file in files) else ():
+        write_atomically(folder / file.name, file.read_bytes())
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return read_archive(folder) if (folder / RECORDS_FILE).exists() else Archive((), {})
+
+
 def write_archive(archive: Archive, folder: Path) -> list[Path]:
-    """Writes the two files so that a crash leaves the old ones or the new ones, the records last, and returns them."""
+    """Writes the two files, both or none, and returns them.
+
+    A crash between them leaves what no reader takes, and what ``own_archive`` ends.
+    """
     lines = [
         json.dumps(record.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
         for record in archive.records
@@ -172,16 +196,20 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
         PER_IMAGE_FILE: save({name: arrays[name] for name in sorted(arrays)}, metadata=metadata),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".archive-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_UNFINISHED}-", ignore_cleanup_errors=True) as temporary:
         for name, content in files.items():
             write_atomically(Path(temporary, name), content)
-        for name in reversed(files):
-            Path(temporary, name).replace(folder / name)
+        Path(temporary).rename(folder / _UNFINISHED)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    shutil.rmtree(folder / _UNFINISHED)
     return [folder / name for name in files]
 
 
 def read_archive(folder: Path) -> Archive:
     """Reads what ``write_archive`` wrote, or raises ``ArchiveError``: of a file, a line, or scores that are missing."""
+    if (folder / _UNFINISHED).exists():
+        raise ArchiveError(f"{folder}: an export was stopped between its two files; 'harness export' ends it")
     file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)
     try:
         content = file.read_bytes()
@@ -201,6 +229,11 @@ def read_archive(folder: Path) -> Archive:
             for name, score in record.scores.items():
                 if score.per_image is not None and score.per_image not in per_image:
                     raise ArchiveError(f"{where}: {PER_IMAGE_FILE} lacks {score.per_image!r}, the scores of {name!r}")
+                scores = None if score.per_image is None else per_image[score.per_image][0]
+                if score.value is not None and scores is not None and not is_mean(score.value, scores):
+                    problem = f"{name} is {score.value!r}, its scores in {PER_IMAGE_FILE} have the mean"
+                    advice = "the two files are not of one export: restore both"
+                    raise ArchiveError(f"{where}: {problem} {float(scores.mean())!r}; {advice}")
             records[record.run] = record
     return Archive(tuple(records.values()), per_image)
 
@@ -272,7 +305,9 @@ def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> Per
     """Rounds scores to float32 wherever they come from: a board is the same from a store and from an archive."""
     if scores.ndim != 1 or scores.shape != images.shape or images.dtype != np.int64:
         raise ArchiveError(f"{where}: {scores.shape} scores for {images.shape} images of type {images.dtype}")
-    return scores.astype(np.float32).astype(np.float64), images
+    if not np.isfinite(rounded := scores.astype(np.float32).astype(np.float64)).all():
+        raise ArchiveError(f"{where}: a score per image is not finite")
+    return rounded, images
 
 
 def without_paths(record: RunRecord) -> RunRecord:

@@ -6,7 +6,6 @@ A fault is one line that says what would be right, and shows no password.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import selectors
 import sqlite3
@@ -117,7 +116,8 @@ def _back_up(connection: sa.Connection, version: int) -> None:
     if not file:
         return
     target = Path(f"{file}.v{version}-backup")
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part = target.with_name(f"{target.name}.part")  # one process alone can be here; another may have been killed
+    part.unlink(missing_ok=True)
     try:
         # a second connection: what this one has locked can be read there, and has no half of a migration in it
         with contextlib.closing(sqlite3.connect(file)) as source, contextlib.closing(sqlite3.connect(part)) as copy:

@@ -48,7 +48,8 @@ class Merged:
     """All records in the order of the suite, and what was done; runs by name.
 
     Runs that were there and have more now are ``joined``; ``identical`` counts records of others that were there
-    already; the suite does not list those ``left_out``; of the conflicts ``resolved`` a preference decided.
+    already; the suite does not list those ``left_out``, whether they are kept or not; of the conflicts ``resolved`` a
+    preference decided.
     """
 
     archive: Archive
@@ -80,23 +81,36 @@ class _Conflict(Exception):
     pass
 
 
-def merge(suite: Suite, ours: Archive, others: Sequence[Archive], *, prefer: Preference | None = None) -> Merged:
+def merge(
+    suite: Suite,
+    ours: Archive,
+    others: Sequence[Archive],
+    *,
+    prefer: Preference | None = None,
+    keep_unlisted: bool = False,
+) -> Merged:
     """Merges others' records into one's own archive, which may be empty; raises ``MergeConflicts``.
 
     Unless ``prefer`` decides them run by run: for what is there already (for the earlier of two others), for what
-    comes, or for what was written last.
+    comes, or for what was written last. An archive without a digest is one's own as well: nothing says that its pieces
+    came from elsewhere, and a run of its name is the same run, however its hyperparameters are written. Runs that the
+    suite does not list are left out, or kept.
     """
     order = {identity: number for number, identity in enumerate(identities_of(suite))}
     runs = {record.identity: _pieces(record, ours.per_image) for record in ours.records}
+    own = {record.run: record.identity for record in ours.records}
     before = frozenset(runs)
     joined, left_out, conflicts, identical = set[str](), set[str](), list[str](), 0
     for other in others:
         for record in other.records:
-            if record.identity not in order:
+            identity = record.identity if other.digest else own.get(record.run, record.identity)
+            if identity not in order:
                 left_out.add(record.run)
-                continue
-            theirs = _pieces(record, other.per_image, (other.digest, other.name))
-            found = runs.setdefault(record.identity, theirs)
+                if not keep_unlisted:
+                    continue
+            origin = [(other.digest, other.name)] if other.digest else []
+            theirs = _pieces(record, other.per_image, *origin)
+            found = runs.setdefault(identity, theirs)
             if found is theirs:
                 continue
             result, problems = _join(found, theirs)
@@ -105,9 +119,9 @@ def merge(suite: Suite, ours: Archive, others: Sequence[Archive], *, prefer: Pre
                 result = _prefer(found, theirs, prefer)
             same = _content(result) == _content(found)
             identical += same
-            if not same and record.identity in before:
+            if not same and identity in before:
                 joined.add(result.training.run)
-            runs[record.identity] = result
+            runs[identity] = result
     names = Counter(run.training.run for run in runs.values())
     twins = [f"{name}: two different runs have this name" for name, number in names.items() if number > 1]
     conflicts += twins
@@ -241,6 +255,25 @@ def _together(a: Origins, b: Origins) -> Origins:
     return a | b if a and b else frozenset()
 
 
+def is_news(record: RunRecord, known: RunRecord | None) -> bool:
+    """Tells whether an ended run has figures that what is known of it lacks, or has otherwise."""
+    theirs, done = (
+        {} if known is None else known.scores,
+        [it for it in record.scores.items() if it[1].value is not None],
+    )
+    return not record.is_unfinished and (
+        known is None
+        or any(name not in theirs for name, _ in done)
+        or any(score.stage == "quality" and not _is_close(score, theirs[name]) for name, score in done)
+    )
+
+
+def _is_close(a: ScoreRecord, b: ScoreRecord) -> bool:
+    if a.value is None or b.value is None:
+        return False
+    return math.isclose(a.value, b.value, rel_tol=VALUE_TOLERANCE, abs_tol=VALUE_TOLERANCE)
+
+
 def _precedence(figure: _Figure) -> tuple[bool, float, str]:
     """One's own first; of other machines' speeds the better one, for what disturbs a measurement makes it worse."""
     score = figure.score
@@ -262,9 +295,7 @@ def _check_agreement(name: str, a: _Figure, b: _Figure) -> None:
     for what in ("kind", "unit", "num_images"):
         if getattr(ours, what) != getattr(theirs, what):
             raise _Conflict(f"{name}: {what} is {getattr(ours, what)!r} for us, {getattr(theirs, what)!r} for them")
-    assert ours.value is not None
-    assert theirs.value is not None
-    if not math.isclose(ours.value, theirs.value, rel_tol=VALUE_TOLERANCE, abs_tol=VALUE_TOLERANCE):
+    if not _is_close(ours, theirs):
         raise _Conflict(f"{name} differs: {_both(ours, theirs)}")
     if ours.per_image is None or theirs.per_image is None:
         return
@@ -286,10 +317,12 @@ def _both(ours: ScoreRecord, theirs: ScoreRecord) -> str:
 
 
 def _prefer(ours: _Run, theirs: _Run, prefer: Preference | None) -> _Run:
-    """Takes one run whole; the other's speeds come along where it is the same code."""
+    """Takes one run whole; of the same code, the other's speeds come along, and its figures of the same weights."""
     later = prefer == "theirs" or (prefer == "newest" and theirs.training.created > ours.training.created)
     chosen, other = (theirs, ours) if later else (ours, theirs)
     if chosen.training.key != other.training.key:
         return chosen
-    speeds = {name: figure for name, figure in other.figures.items() if figure.score.stage == "speed"}
-    return chosen._replace(figures={**speeds, **chosen.figures})
+    fits = [run.training.fit for run in (chosen, other)]
+    same = None not in fits and len({fit.weights_sha256 for fit in fits if fit is not None}) == 1
+    more = {name: figure for name, figure in other.figures.items() if same or figure.score.stage == "speed"}
+    return chosen._replace(figures={**more, **chosen.figures})

@@ -45,9 +45,7 @@ class Store:
 
     def __init__(self, url: str | sa.URL, *, keeps_arrays: bool = True) -> None:
         self.keeps_arrays = keeps_arrays
-        self.unreadable: dict[
-            str, str
-        ] = {}  # records that were left out, by run, and why: another version's, or damaged
+        self.unreadable = dict[str, str]()  # records that were left out, by run, and why: another version's, or damaged
         text = url if isinstance(url, str) else f"{url.drivername}:///{url.database}"
         self._secrets, self._not_before = secrets_of(text), 0.0
         try:

@@ -25,6 +25,7 @@ from harness.running.leases import Leases
 from harness.running.planning import Plan, PlannedRun
 from harness.running.worker import failed_score
 from harness.support.environment import DeviceTokens
+from harness.support.files import remove_leftovers
 from harness.support.limits import Interrupts
 
 _POLL_SECONDS = 0.05
@@ -241,6 +242,7 @@ class Dispatcher:
     def _take_in(self, planned: PlannedRun, failure: Failure | None, *, interrupted: bool = False) -> None:
         """Puts what a run's folder holds into the store, tells everybody, and gives its lease back."""
         folder, record = self._artifacts.folder(planned.run), planned.record
+        remove_leftovers(folder.path, deep=True)
         try:
             if failure is not None:
                 folder.write_failure(failure)
@@ -269,6 +271,7 @@ class Dispatcher:
             self._mend(planned, folder)
         if folder.description() is None:
             return
+        remove_leftovers(folder.path, deep=True)
         if place_of(planned.dataset) is not None:  # which may have been moved
             folder.write_sources(self._plugins.code_folder, planned.dataset)
         record, known = folder.collect(), self._artifacts.store.get(planned.run)

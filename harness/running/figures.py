@@ -64,8 +64,11 @@ class FigureMaker:
         self.artifacts, self.plugins = artifacts, plugins
         self.dataset: Callable[[str], Dataset] = cache(partial(load_dataset, plugins, folder=data))
 
-    def draw(self, name: str, *, again: bool = False) -> Drawn:
-        """Draws a figure; ``again`` also what is up to date. If it is made of records, its code must not fail."""
+    def draw(self, name: str, *, again: bool = False, replace: bool = False) -> Drawn:
+        """Draws a figure; ``again`` also what is up to date. If it is made of records, its code must not fail.
+
+        ``replace``: a picture of another training than the row's that cannot be drawn here is removed.
+        """
         entry, required, target = _find(self.plugins, name)
         drawn = Drawn()
         if required is None:
@@ -94,7 +97,7 @@ class FigureMaker:
             except Exception as error:  # somebody else's code: whatever it raises leaves out this picture alone
                 reason = shown(error, str) if isinstance(error, ValueError | OSError) else describe_error(error)
                 drawn.left_out[label or REAL, dataset] = " ".join(reason.split())
-                drawn.removed.extend(remove_picture(stem) if stated_mark(stem) != mark else [])
+                drawn.removed.extend(remove_picture(stem) if replace and stated_mark(stem) != mark else [])
         return drawn
 
     def check(self, name: str) -> list[str]:

@@ -34,6 +34,7 @@ from harness.interface.metric import Evaluation, Metric, check_score, why_not
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
+from harness.records.archive import is_mean
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
@@ -381,6 +382,8 @@ def _measured(run: _Run, wanted: Stage, metric: Metric, evaluation: Evaluation) 
     if score.per_image is not None:
         num_images, reference = len(score.per_image), f"{folder.run}/{wanted.name}"
         values, images = score.per_image.numpy(), np.asarray(evaluation.split.image_digests())
+        if not is_mean(score.value, values):
+            raise ValueError(f"{wanted.metric} is {score.value}, and the mean of its scores per image {values.mean()}")
         write_atomically(folder.per_image_file(wanted.name), save({"per_image": values, "images": images}))
     return {
         "value": score.value,

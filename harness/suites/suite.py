@@ -171,7 +171,9 @@ class Suite(BaseModel):
         try:
             suite = cls.model_validate({**content, "name": name})
         except ValidationError as error:
-            raise SuiteError(f"{source}: {_explain(error)}") from error
+            first = error.errors()[0]
+            keys = list(SuiteModel.model_fields) if "models" in first["loc"] else _keys(cls)
+            raise SuiteError(f"{source}: {what_is_wrong(first, keys)}") from error
         names = Counter(known_as(dataset) for dataset in suite.datasets)
         for dataset in suite.datasets:
             if names[known := known_as(dataset)] > 1:
@@ -279,12 +281,3 @@ class Suite(BaseModel):
 
 def _keys(suite: type[Suite]) -> list[str]:
     return [name for name in suite.model_fields if name not in _NOT_IN_FILE]
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    if first["type"] != "extra_forbidden":
-        return what_is_wrong(first)
-    known = list(SuiteModel.model_fields) if first["loc"][0] == "models" else _keys(Suite)
-    where = ".".join(map(str, first["loc"]))
-    return f"unknown key {where!r}{did_you_mean(str(first['loc'][-1]), known)}"

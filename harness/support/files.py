@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import logging
 import os
 import tempfile
@@ -16,21 +19,36 @@ from safetensors import SafetensorError, safe_open
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes ``content`` to ``path``, making its folder: other processes see the whole file or none.
 
-    Raises OSError where that cannot be done, and leaves nothing behind then.
+    Raises OSError where that cannot be done, and leaves nothing behind then. What a process that was killed while it
+    wrote the same file has left is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
+            with contextlib.suppress(OSError):  # on a file system without locks nothing is removed
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink == 0:  # taken for a leftover before it was locked
+                return write_atomically(path, content)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp gives 0600; data folders and artifacts are shared
-        temporary.replace(path)
+            temporary.chmod(0o644)  # mkstemp gives 0600; data folders and artifacts are shared
+            temporary.replace(path)  # while it is locked: else it might be taken for a leftover
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, name: str | None = None, *, deep: bool = False) -> None:
+    """Removes what processes that were killed while they wrote a file, or any, have left; the living hold locks."""
+    pattern = f".{'*' if name is None else glob.escape(name)}.*.part"
+    for file in folder.rglob(pattern) if deep else folder.glob(pattern):
+        with contextlib.suppress(OSError), file.open("rb") as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+_leave = os._exit
+_bodies: list[int] = []  # the process of each body of ``no_exit`` that is being run
+
 
 class Escaped(RuntimeError):
     """Code of a plugin was about to end the process, or raised what only the process itself may."""
@@ -28,22 +31,24 @@ class _Exit(BaseException):
 def no_exit() -> Iterator[None]:
     """Makes ``sys.exit`` and ``os._exit`` in its body an ``Escaped``: a plugin never ends a command, in silence least.
 
-    A process that the body forks ends as it likes.
+    A process that the body forks ends as it likes. Several threads may be in such bodies, and leave them in any order.
     """
-    leave, process = os._exit, os.getpid()
-
-    def end(status: int = 0) -> NoReturn:
-        if os.getpid() != process:
-            leave(status)
-        raise _Exit(f"it called os._exit({status!r})")
-
-    os._exit = end
+    _bodies.append(os.getpid())
+    os._exit = _end
     try:
         yield
     except (_Exit, SystemExit) as error:
         raise Escaped(describe_error(error)) from error
     finally:
-        os._exit = leave
+        _bodies.pop()
+        if not _bodies:
+            os._exit = _leave
+
+
+def _end(status: int = 0) -> NoReturn:
+    if os.getpid() not in _bodies:
+        _leave(status)
+    raise _Exit(f"it called os._exit({status!r})")
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from harness.support.names import did_you_mean
 
 _RIGHT = {  # by the head of pydantic's type of error
     "missing": "is missing",
@@ -30,9 +32,11 @@ _ONE = {int: "a whole number", float: "a number", bool: "true or false", str: "t
 _MANY = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
-def what_is_wrong(error: Mapping[str, Any]) -> str:
-    """Returns where, what, and what it is, of one of a pydantic ValidationError's ``errors()``."""
+def what_is_wrong(error: Mapping[str, Any], keys: Collection[str] = ()) -> str:
+    """Returns where, what, and what it is, of one of a pydantic ValidationError's ``errors()``; ``keys`` are known."""
     where, kind = ".".join(map(str, error["loc"])), error["type"]
+    if keys and kind == "extra_forbidden":
+        return f"unknown key {where!r}{did_you_mean(str(error['loc'][-1]), keys)}"
     said = next((words for head, words in _RIGHT.items() if kind.startswith(head)), None)
     if said is None:
         return ": ".join(filter(None, [where, error["msg"].removeprefix("Value error, ")]))

@@ -152,11 +152,13 @@ def test_a_row_without_weights_is_left_out_with_the_reason(lab: Lab) -> None:
     assert lab.draw().left_out == {("untrained", "digits"): "no seed has been trained"}
 
 
-def test_a_picture_of_another_training_is_removed_where_the_row_cannot_be_drawn(lab: Lab) -> None:
+def test_a_picture_of_another_training_is_removed_where_the_row_cannot_be_drawn_if_that_is_asked_for(lab: Lab) -> None:
     lab.draw()
     lab.record = lab.train(1)
     lab.artifacts.folder(lab.record.run).remove()
-    drawn = lab.draw()
+    assert lab.draw().removed == []
+    assert lab.grid.exists()
+    drawn = lab.draw(replace=True)
     assert drawn.removed == [lab.grid]
     assert not lab.grid.exists()
     assert "are not in" in drawn.left_out["a/b", "digits"]

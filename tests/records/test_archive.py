@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +18,22 @@ from harness.interface.spec import RunSpec
 from harness.records.archive import (
     PER_IMAGE_FILE,
     RECORDS_FILE,
+    Archive,
     ArchiveError,
     StaleRecords,
     collect,
+    own_archive,
     read_archive,
     shorten_paths,
     without_paths,
     write_archive,
 )
+from harness.records.merging import merge
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.store import Artifacts
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
+from harness.support.files import write_atomically
 
 SUITE = Suite.parse(
     {
@@ -35,6 +42,7 @@ SUITE = Suite.parse(
     },
     name="test", source="test",
 )  # fmt: skip
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 IMAGES = np.array([5, -3, 2**62], dtype=np.int64)
 
 
@@ -250,3 +258,65 @@ def test_a_truncated_file_of_scores_is_named(exported: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(ArchiveError, match=f"{PER_IMAGE_FILE}: cannot be read"):
         read_archive(exported)
+
+
+def more(archive: Archive) -> Archive:
+    """The same runs by another version of the metric: every score is greater by 100."""
+    scores = {
+        name: score.model_copy(update={"value": score.value + 100})
+        for name, score in ((record.run, record.scores["nll"]) for record in archive.records)
+    }
+    records = [record.model_copy(update={"scores": {"nll": scores[record.run]}}) for record in archive.records]
+    return Archive(tuple(records), {name: (pair[0] + 100, pair[1]) for name, pair in archive.per_image.items()})
+
+
+@pytest.mark.parametrize("kill_at", range(1, 6))
+def test_an_export_that_is_killed_leaves_the_old_archive_or_is_said_and_ended_by_the_next(
+    lab: Lab, exported: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    old, calls = own_archive(exported), itertools.count(1)
+    new = more(old)
+
+    def write(path: Path, content: bytes) -> None:
+        if next(calls) == kill_at:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    monkeypatch.setattr("harness.records.archive.write_atomically", write)
+    monkeypatch.setattr("shutil.rmtree", lambda *arguments, **options: None)  # nothing is tidied by who was killed
+    monkeypatch.setattr(
+        "tempfile.TemporaryDirectory",
+        lambda ignore_cleanup_errors, **where: contextlib.nullcontext(tempfile.mkdtemp(**where)),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        write_archive(new, exported)
+    monkeypatch.undo()
+    if kill_at < 3:
+        assert read_archive(exported).records == old.records
+    else:
+        with pytest.raises(ArchiveError, match="an export was stopped between its two files; 'harness export' ends it"):
+            read_archive(exported)
+    expected = old if kill_at < 3 else new
+    assert own_archive(exported).records == expected.records
+    assert read_archive(exported).records == expected.records
+    assert {path.name for path in exported.iterdir()} == {RECORDS_FILE, PER_IMAGE_FILE}
+
+
+@pytest.mark.parametrize("name", [RECORDS_FILE, PER_IMAGE_FILE])
+def test_figures_beside_the_scores_of_another_export_are_an_error(exported: Path, tmp_path: Path, name: str) -> None:
+    write_archive(more(read_archive(exported)), tmp_path / "newer")
+    (tmp_path / "newer" / name).replace(exported / name)
+    with pytest.raises(ArchiveError, match=r"records.jsonl:1: nll is .* the two files are not of one export"):
+        read_archive(exported)
+
+
+@pytest.mark.parametrize("folder", sorted(BOARDS.glob("*/records.jsonl")), ids=lambda file: file.parent.name)
+def test_a_committed_archive_stays_byte_for_byte_where_a_part_of_it_is_exported_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    archive = read_archive(folder.parent)
+    part = Archive(archive.records[:2], archive.per_image)
+    suite = Suite.read(folder.parent.with_suffix(".toml"))
+    write_archive(merge(suite, part, [archive], keep_unlisted=True).archive, tmp_path)
+    for name in (RECORDS_FILE, PER_IMAGE_FILE):
+        assert (tmp_path / name).read_bytes() == folder.with_name(name).read_bytes()

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,24 @@ def test_os_exit_passes_by_whoever_catches_every_exception():
 def test_os_exit_is_itself_again_afterwards():
     before = os._exit
     with guarded("a test"), no_exit():
+        assert os._exit is not before
+    assert os._exit is before
+
+
+def test_threads_that_leave_in_any_order_leave_os_exit_as_it_was():
+    before, entered, left = os._exit, threading.Event(), threading.Event()
+
+    def first():
+        with no_exit():
+            entered.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    entered.wait(10)
+    with no_exit():
+        left.set()
+        thread.join(10)
         assert os._exit is not before
     assert os._exit is before
 
