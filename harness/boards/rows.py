@@ -15,7 +15,7 @@ from harness.boards.table import Table
 from harness.interface.board import Column, Style
 from harness.interface.spec import place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, identity_of, known_board
-from harness.suites.suite import Row, Suite, SuiteModel
+from harness.suites.suite import Suite, SuiteModel
 
 _STYLES: dict[str, Style] = {
     "parameters": "count", "FLOPs": "scaled", "s": "seconds", "bytes": "bytes", "images/s": "significant",
@@ -180,19 +180,21 @@ def rows_of(
         chosen = () if best is None else tuple(record for record in configurations[best] if record is not None)
         seeds = tuple(spec.seed for spec in row.configurations[0])
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
-        theirs = _published_of(row, published)
+        theirs = published_of(row.label, row.published, published)
         asked = (row.label, row.dataset, row.model, seeds, chosen, suite.metrics, len(configurations))
         rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 
 
-def _published_of(row: Row, published: Mapping[str, PublishedFigure] | None) -> PublishedFigure | None:
-    if (slug := row.published) is None or published is None:
+def published_of(
+    label: str, slug: str | None, published: Mapping[str, PublishedFigure] | None
+) -> PublishedFigure | None:
+    """Returns the figure that a row names; ValueError where ``published.toml`` has none of that name."""
+    if slug is None or published is None:
         return None
     if slug not in published:
         hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
-        where = f"{PUBLISHED_FILE} beside the suite"
-        raise ValueError(f"{row.label!r}: published = {slug!r}: {where} has no such figure{hint}")
+        raise ValueError(f"{label!r}: published = {slug!r}: {PUBLISHED_FILE} beside the suite has no such figure{hint}")
     return published[slug]
 
 
