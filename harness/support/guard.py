@@ -84,8 +84,7 @@ def guarded(who: str) -> Iterator[None]:
         if can_listen:
             signal.signal(signal.SIGINT, before)
         with contextlib.suppress(OSError):
-            if not Path().samefile(folder):
-                os.chdir(folder)
+            os.chdir(folder)
 
 
 @contextmanager

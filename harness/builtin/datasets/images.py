@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -195,19 +195,12 @@ def _load(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     """Returns the names of all arrays; those that are wanted are read, the others are empty."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
+        most = max(_FREE_BYTES, _RATIO * path.stat().st_size)
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
-                if name == member.filename or Path(name).name.startswith("."):
-                    continue
-                arrays[name] = np.empty(0)
-                if name not in wanted:
-                    continue
-                if member.file_size > max(_FREE_BYTES, _RATIO * path.stat().st_size):
-                    what = f"{name!r} unpacks to {member.file_size:,} bytes, more than {_RATIO} times the file"
-                    raise ValueError(f"{what}: if that is meant, save it with numpy.savez, uncompressed")
-                with archive.open(member) as file:
-                    arrays[name] = _array(file, name, member.file_size)
+                if name != member.filename and not Path(name).name.startswith("."):
+                    arrays[name] = _array(archive, member, most) if name in wanted else np.empty(0)
     # zipfile raises what is broken (BadZipFile, zlib.error, ...) and what it cannot do (NotImplementedError, ...)
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -215,18 +208,22 @@ def _load(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _array(file: IO[bytes], name: str, num_bytes: int) -> npt.NDArray[Any]:
-    """Reads an array once its header has been seen to say as much as there is."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError(f"{name!r} holds Python objects")
-    left, said = num_bytes - file.tell(), math.prod(shape) * dtype.itemsize
-    if left != said or min(shape, default=0) < 0:
-        raise ValueError(f"{name!r} says {shape} {dtype}, {said:,} bytes, and has {left:,}")
-    array = np.frombuffer(file.read(left), dtype)
-    return array.reshape(shape, order="F" if is_fortran else "C")
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> npt.NDArray[Any]:
+    """Reads an array, of ``most`` bytes at most, once its header has been seen to say as much as there is."""
+    name, size = member.filename.removesuffix(".npy"), member.file_size
+    if size > most:
+        what = f"{name!r} unpacks to {size:,} bytes, more than {_RATIO} times the file"
+        raise ValueError(f"{what}: if that is meant, save it with numpy.savez, uncompressed")
+    with archive.open(member) as file:
+        is_old = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError(f"{name!r} holds Python objects")
+        left, said = size - file.tell(), math.prod(shape) * dtype.itemsize
+        if left != said or min(shape, default=0) < 0:
+            raise ValueError(f"{name!r} says {shape} {dtype}, {said:,} bytes, and has {left:,}")
+        return np.frombuffer(file.read(left), dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, name: str) -> Images:
