@@ -57,11 +57,10 @@ def find_pair(
     if len(common) == 1:
         found_a, found_b = ([side for side in found if side.source in common] for found in (found_a, found_b))
     of_a, of_b = _only(a, found_a), _only(b, found_b)
-    if pairs := [(side, of_b[name]) for name, side in of_a.items() if name in of_b]:
+    every = [(side, other) for side in of_a.values() for other in of_b.values()]
+    by_name = [(side, other) for side, other in every if side.row.dataset == other.row.dataset]
+    if pairs := by_name or [it for it in every if it[0].row.dataset_digests == it[1].row.dataset_digests]:
         return pairs
-    same = [(a, b) for a in of_a.values() for b in of_b.values() if a.row.dataset_digests == b.row.dataset_digests]
-    if same:
-        return same
     datasets_a, datasets_b = (", ".join(map(repr, sides)) for sides in (of_a, of_b))
     raise NotComparable(f"{a!r} is scored on {datasets_a}, {b!r} on {datasets_b}: different data do not compare")
 

@@ -90,12 +90,9 @@ class Rows(Sequence[BoardRow]):
     ) -> list[Column]:
         """Returns one column for each metric and protocol found: figures whose protocol differs never share one.
 
-        A second protocol of a metric has the key ``metric__2``, counted over all datasets.
-
-        Args:
-            metrics: in the order of the columns.
-            head: makes the header of a group, given that of its metric; what else sets columns apart is added.
-            parts: further columns of CSV and their types, see ``Column.parts``.
+        They have the order of ``metrics``; a second protocol of a metric has the key ``metric__2``, counted over all
+        datasets. ``head`` makes the header of a group, given that of its metric; what else sets columns apart is added.
+        ``parts`` are further columns of CSV and their types, see ``Column.parts``.
         """
         sizes, found = self._sizes(metrics), dict[Group, None]()
         for counts in sizes:

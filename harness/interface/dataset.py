@@ -130,9 +130,8 @@ class Dataset:
             if count > len(digests[one]) / 20:
                 found[f"{one} in {other}"] = count
         if self.spec.levels > 2 and not isinstance(self.train, BernoulliSplit):
-            low, high = (self.train.images.min(), self.train.images.max())
-            if bool(((self.train.images == low) | (self.train.images == high)).all()):
-                found["levels used"] = 1 + int(low < high)
+            used = int(torch.bincount(self.train.images.flatten()).count_nonzero())
+            found |= {"levels used": used} if used <= 2 else {}
         return found
 
 
@@ -177,8 +176,6 @@ class KnownDataset(Dataset):
         """Draws the splits of a dataset; ``sizes`` are the numbers of training, validation and test images."""
         generator = torch.Generator().manual_seed(seed)
         train, valid, test = (Split(distribution.sample(size, generator)) for size in sizes)
-        protocol = (
-            f"independent draws from a known distribution, seed {seed}: "
-            f"{sizes[0]:,} train, then {sizes[1]:,} valid, then {sizes[2]:,} test"
-        )
+        counts = f"{sizes[0]:,} train, then {sizes[1]:,} valid, then {sizes[2]:,} test"
+        protocol = f"independent draws from a known distribution, seed {seed}: {counts}"
         return cls(name, distribution.spec, train, valid, test, protocol, distribution=distribution)

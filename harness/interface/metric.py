@@ -90,15 +90,14 @@ def why_not(metric: Metric, model: type[Model]) -> str | None:
     """Returns what a model lacks for a metric, and what measures that which it has; None where it lacks nothing."""
     if issubclass(model, metric.requires):
         return None
-    lacks: dict[type, str] = {
-        ExactLikelihood: "exact likelihood",
-        VariationalBound: "bound",
-        ImportanceWeighted: "importance weights",
+    known: dict[type, tuple[str, str]] = {  # the first that a model has counts
+        ExactLikelihood: ("exact likelihood", "nll measures its exact likelihood"),
+        ImportanceWeighted: ("importance weights", "negative-elbo and iwae-K measure its bound"),
+        VariationalBound: ("bound", "negative-elbo measures its bound"),
     }
-    has = "negative-elbo measures its bound" if issubclass(model, VariationalBound) else "fid and kid its samples"
-    has = "negative-elbo and iwae-K measure its bound" if issubclass(model, ImportanceWeighted) else has
-    has = "nll measures its exact likelihood" if issubclass(model, ExactLikelihood) else has
-    return f"{model.__name__} has no {lacks.get(metric.requires, metric.requires.__name__)}: {has}"
+    has = next((has for kind, (_, has) in known.items() if issubclass(model, kind)), "fid and kid its samples")
+    lacks, _ = known.get(metric.requires, (metric.requires.__name__, ""))
+    return f"{model.__name__} has no {lacks}: {has}"
 
 
 @dataclass(frozen=True)

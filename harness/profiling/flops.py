@@ -46,21 +46,18 @@ def count_flops(call: Callable[[], object]) -> FlopCount:
     Fused layers and compiled functions are taken apart. Element-wise operations, reductions, pooling and look-ups are
     not counted. Any other operation on floating-point numbers is named in ``not_counted``.
     """
-    counter, mkldnn, fused = _Counter(), torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
-    try:
+    counter = _Counter()
+    with ExitStack() as stack:
         # fused kernels, those of an LSTM and of a transformer's block, hide their products
+        stack.callback(setattr, torch.backends.mkldnn, "enabled", torch.backends.mkldnn.enabled)
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
         torch.backends.mha.set_fastpath_enabled(False)
-        with ExitStack() as stack:
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and it takes seconds to import
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            for context in (torch.no_grad(), counter):
-                stack.enter_context(context)
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and it takes seconds to import
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        with torch.no_grad(), counter:
             call()
-    finally:
-        torch.backends.mkldnn.enabled = mkldnn
-        torch.backends.mha.set_fastpath_enabled(fused)
     return FlopCount(counter.total, sorted(counter.not_counted))
 
 

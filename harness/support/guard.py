@@ -84,16 +84,19 @@ def guarded(who: str) -> Iterator[None]:
         if can_listen:
             signal.signal(signal.SIGINT, before)
         with contextlib.suppress(OSError):
-            if not Path().samefile(folder):
-                os.chdir(folder)
+            os.chdir(folder)
 
 
 @contextmanager
 def undisturbed(who: str) -> Iterator[None]:
     """Puts torch's global settings and all global random numbers back after its body, and says what was changed."""
-    torch = sys.modules.get("torch")
-    before = {} if torch is None else {name: get() for name, (get, _, _) in _settings(torch).items()}
-    states = [] if torch is None else _random_states(torch)
+    torch, before, states = sys.modules.get("torch"), dict[str, Any](), list[tuple[Callable[[Any], object], Any]]()
+    if torch is not None:
+        import numpy as np
+
+        before = {name: get() for name, (get, _, _) in _settings(torch).items()}
+        drawn = ((np.random.set_state, np.random.get_state()), (random.setstate, random.getstate()))
+        states = [(torch.set_rng_state, torch.get_rng_state()), *drawn]
     try:
         yield
     finally:
@@ -129,16 +132,6 @@ def _settings(torch: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], 
         backend = getattr(torch.backends, module)
         found[flag] = (partial(getattr, backend, name), partial(setattr, backend, name), None)
     return found
-
-
-def _random_states(torch: Any) -> list[tuple[Callable[[Any], object], Any]]:
-    import numpy as np
-
-    return [
-        (torch.set_rng_state, torch.get_rng_state()),
-        (random.setstate, random.getstate()),
-        (np.random.set_state, np.random.get_state()),
-    ]
 
 
 def describe_error(error: BaseException) -> str:

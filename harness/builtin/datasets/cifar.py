@@ -58,8 +58,8 @@ class CifarFiles:
     def read(self, folder: DataFolder) -> dict[str, bytes]:
         """Returns each batch file: of the unpacked folder if complete, else of the archive as served or packed anew."""
         for subfolder in _SUBFOLDERS:
-            if all(folder.find(f"{subfolder}/{name}") is not None for name in self.members):
-                files = {name: RemoteFile(f"{subfolder}/{name}", (), digest) for name, digest in self.members.items()}
+            files = {name: RemoteFile(f"{subfolder}/{name}", (), digest) for name, digest in self.members.items()}
+            if all(folder.find(file.path) is not None for file in files.values()):
                 return {name: folder.read(file) for name, file in files.items()}
 
         def members(archive: bytes) -> dict[str, bytes]:
@@ -102,10 +102,8 @@ def cifar_dataset(name: str, folder: DataFolder, files: CifarFiles) -> Dataset:
     train, valid, test = (
         make_split(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0]) for part in (images[:cut], images[cut:], last)
     )
-    protocol = (
-        f"the official test batch; of the training batches, in the files' order, the first {cut:,} images train "
-        f"and the last {files.num_valid:,} valid"
-    )
+    order = f"in the files' order, the first {cut:,} images train and the last {files.num_valid:,} valid"
+    protocol = f"the official test batch; of the training batches, {order}"
     return Dataset(name, ImageSpec(3, 32, 32, 256, num_classes=10), train, valid, test, protocol)
 
 

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +31,9 @@ _FREE_BYTES, _RATIO = 2**28, 200  # what a member may unpack to, whatever the fi
 def images(folder: DataFolder, path: str) -> Dataset:
     """Returns the images at ``path``, split 80/10/10 by their content; see ``read_images`` and ``read_npz``.
 
-    The same images in another place, order or format are the same data: they are known by their content.
-
-    Args:
-        folder: unused: ``path`` is relative to the working directory, as on any command line.
-        path: a folder of image files, subfolders included, or an ``.npz`` file.
-
-    Raises:
-        ValueError: nothing there, something else than images, images of several sizes, or fewer than ten.
+    The same images in another place, order or format are the same data: they are known by their content. ``path``, a
+    folder, subfolders included, or an ``.npz`` file, is relative to the working directory, as on any command line.
+    What cannot be used is a ValueError.
     """
     place, labels, levels = Path(path).expanduser(), None, 256
     if place.is_dir():
@@ -58,10 +53,8 @@ def images(folder: DataFolder, path: str) -> Dataset:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     train, valid, test = (f"{len(part):,}" for part in parts)
-    protocol = (
-        f"images ordered by SHA-256(seed 0, pixels): the first {train} train, then {valid} valid, "
-        f"then {test} test; equal images stay together"
-    )
+    order = f"the first {train} train, then {valid} valid, then {test} test"
+    protocol = f"images ordered by SHA-256(seed 0, pixels): {order}; equal images stay together"
     num_classes = None if labels is None else int(labels.max()) + 1
     return Dataset(f"images:{path}", ImageSpec(channels, height, width, levels, num_classes), *parts, protocol)
 
@@ -75,8 +68,7 @@ def list_images(root: Path) -> list[Path]:
     found = list[Path]()
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = [Path(folder, name) for name in names if not name.startswith(".")]
-        found += [path for path in shown if path.suffix.lower() in SUFFIXES]
+        found += [Path(folder, name) for name in names if Path(name.lower()).suffix in SUFFIXES and name[0] != "."]
     if not found:
         raise ValueError(f"{root} holds no image files: expected files ending in {', '.join(sorted(SUFFIXES))}")
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
@@ -85,21 +77,16 @@ def list_images(root: Path) -> list[Path]:
 def read_images(root: Path) -> tuple[Images, int]:
     """Returns (N, C, H, W) uint8 and their number of levels: 2 if every file has 1 bit a channel, 256 for 8 bits.
 
-    C is 1 if every file is grey, else 3 with grey files repeated.
-
-    Raises:
-        ValueError: no image files; a file that is no image, has another size than the first, is animated,
-            has more than 8 bits for each channel, or has transparent pixels. The message names the file.
+    C is 1 if every file is grey, else 3 with grey files repeated. A ValueError names the first file that is no image,
+    has another size than the first, is animated, has more than 8 bits a channel, or transparent pixels.
     """
     found = list[tuple[Images, int]]()
     for path in (paths := list_images(root)):
         found.append(read_image(path))
-        (height, width), (first_height, first_width) = found[-1][0].shape[:2], found[0][0].shape[:2]
-        if (height, width) != (first_height, first_width):
-            raise ValueError(
-                f"{path} is {width}x{height}, but {paths[0].name} is {first_width}x{first_height} (width x height): "
-                "crop or resize all images to one size"
-            )
+        size, first = ("{1}x{0}".format(*image.shape) for image, _ in (found[-1], found[0]))
+        if size != first:
+            sizes = f"{size}, but {paths[0].name} is {first} (width x height)"
+            raise ValueError(f"{path} is {sizes}: crop or resize all images to one size")
     channels, levels = max(image.shape[2] for image, _ in found), max(levels for _, levels in found)
     if any((levels - 1) % (own - 1) for _, own in found):
         levels = 256  # 1, 2, 4 and 8 bits are steps of one scale, other numbers of levels need not be
@@ -163,18 +150,13 @@ def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
     An archive has ``images``, or one array besides the optional ``labels``, ``levels`` and ``layout``. Images are
     uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both
     readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if absent. Labels
-    are integers from 0 on. Other arrays are not read.
-
-    Raises:
-        ValueError: anything else; the message names the file and what would be right.
+    are integers from 0 on. Other arrays are not read. Anything else is a ValueError that says what would be right.
     """
     names = list(_load(path, ()))
-    name = "images"
-    if name not in names:
-        others = [key for key in names if key not in _OPTIONAL]
-        if len(others) != 1:
-            raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of images 'images'")
-        name = others[0]
+    found = ["images"] if "images" in names else [key for key in names if key not in _OPTIONAL]
+    if len(found) != 1:
+        raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of images 'images'")
+    name = found[0]
     arrays = _load(path, (name, *_OPTIONAL))
     images, labels, levels = arrays[name], arrays.get("labels"), arrays.get("levels", np.array(256))
     if images.dtype != np.uint8:
@@ -189,9 +171,8 @@ def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
             raise ValueError(f"{path}: 'labels' is {labels.shape} {labels.dtype}, expected ({len(images)},) integers")
         ends = [int(labels.min()), int(labels.max())] if len(images) else []
         if wrong := [label for label in ends if not 0 <= label < len(images)]:
-            raise ValueError(
-                f"{path}: 'labels' holds {wrong[0]}, expected classes numbered from 0, with images of each"
-            )
+            expected = "expected classes numbered from 0, with images of each"
+            raise ValueError(f"{path}: 'labels' holds {wrong[0]}, {expected}")
         labels = labels.astype(np.int64)
     return images, labels, int(levels)
 
@@ -214,19 +195,12 @@ def _load(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     """Returns the names of all arrays; those that are wanted are read, the others are empty."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
+        most = max(_FREE_BYTES, _RATIO * path.stat().st_size)
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
-                if name == member.filename or Path(name).name.startswith("."):
-                    continue
-                arrays[name] = np.empty(0)
-                if name not in wanted:
-                    continue
-                if member.file_size > max(_FREE_BYTES, _RATIO * path.stat().st_size):
-                    what = f"{name!r} unpacks to {member.file_size:,} bytes, more than {_RATIO} times the file"
-                    raise ValueError(f"{what}: if that is meant, save it with numpy.savez, uncompressed")
-                with archive.open(member) as file:
-                    arrays[name] = _array(file, name, member.file_size)
+                if name != member.filename and not Path(name).name.startswith("."):
+                    arrays[name] = _array(archive, member, most) if name in wanted else np.empty(0)
     # zipfile raises what is broken (BadZipFile, zlib.error, ...) and what it cannot do (NotImplementedError, ...)
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -234,18 +208,22 @@ def _load(path: Path, wanted: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _array(file: IO[bytes], name: str, num_bytes: int) -> npt.NDArray[Any]:
-    """Reads an array once its header has been seen to say as much as there is."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError(f"{name!r} holds Python objects")
-    left, said = num_bytes - file.tell(), math.prod(shape) * dtype.itemsize
-    if left != said or min(shape, default=0) < 0:
-        raise ValueError(f"{name!r} says {shape} {dtype}, {said:,} bytes, and has {left:,}")
-    array = np.frombuffer(file.read(left), dtype)
-    return array.reshape(shape, order="F" if is_fortran else "C")
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> npt.NDArray[Any]:
+    """Reads an array, of ``most`` bytes at most, once its header has been seen to say as much as there is."""
+    name, size = member.filename.removesuffix(".npy"), member.file_size
+    if size > most:
+        what = f"{name!r} unpacks to {size:,} bytes, more than {_RATIO} times the file"
+        raise ValueError(f"{what}: if that is meant, save it with numpy.savez, uncompressed")
+    with archive.open(member) as file:
+        is_old = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError(f"{name!r} holds Python objects")
+        left, said = size - file.tell(), math.prod(shape) * dtype.itemsize
+        if left != said or min(shape, default=0) < 0:
+            raise ValueError(f"{name!r} says {shape} {dtype}, {said:,} bytes, and has {left:,}")
+        return np.frombuffer(file.read(left), dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, name: str) -> Images:
@@ -260,7 +238,6 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
         first = str(layout) == "NCHW"
     elif first == last:
         which = "in which channels may come first or last" if first else "with neither 1 nor 3 channels, first or last"
-        raise ValueError(
-            f"{name} has shape {images.shape}, {which}: save a string 'layout' beside it, 'NHWC' or 'NCHW'"
-        )
+        remedy = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
+        raise ValueError(f"{name} has shape {images.shape}, {which}: {remedy}")
     return images if first else images.transpose(0, 3, 1, 2)

@@ -66,10 +66,8 @@ def digits(folder: DataFolder) -> Dataset:
     bunch = load_digits()
     images = np.asarray(bunch.images).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
     parts = split_by_content(images, np.asarray(bunch.target), num_valid=180, num_test=360, seed=0)
-    protocol = (
-        "no official split: images ordered by SHA-256(seed 0, pixels), "
-        "1,257 train, then 180 valid, then 360 test; not stratified, writers are mixed"
-    )
+    counts = "1,257 train, then 180 valid, then 360 test; not stratified, writers are mixed"
+    protocol = f"no official split: images ordered by SHA-256(seed 0, pixels), {counts}"
     return Dataset("digits", ImageSpec(1, 8, 8, 17, num_classes=10), *parts, protocol)
 
 
@@ -119,7 +117,6 @@ def frey_faces(folder: DataFolder) -> Dataset:
     """
     images = parse_frey(folder.read(FILE), name=FILE.path)
     parts = split_by_content(images, num_valid=196, num_test=196, seed=0)
-    protocol = (
-        "no official split: frames ordered by SHA-256(seed 0, pixels), 1,573 train, then 196 valid, then 196 test"
-    )
+    counts = "1,573 train, then 196 valid, then 196 test"
+    protocol = f"no official split: frames ordered by SHA-256(seed 0, pixels), {counts}"
     return Dataset("frey-faces", ImageSpec(1, _HEIGHT, _WIDTH, 256), *parts, protocol)
