@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from json import dumps
@@ -168,7 +169,11 @@ def clean(
 
 
 def _size_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.exists() else 0
+    size = 0
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):  # a run that is being worked on removes files of its own
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def new_plugin(

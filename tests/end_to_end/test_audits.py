@@ -104,7 +104,7 @@ def test_the_chosen_of_a_grid_alone_is_audited(lab):
 
 
 def test_a_grid_is_never_chosen_by_the_audit(lab):
-    suite = lab.suite(['name = "tilted"\ngrid.learning_rate = [0.1, 0.2]'], metrics="[]", audit=True)
+    suite = lab.suite(['name = "tilted"\ngrid.learning_rate = [0.1, 0.2]'], metrics='["fit-seconds"]', audit=True)
     assert "a grid needs a quality metric" in lab.harness("run", suite).complaint
 
 
