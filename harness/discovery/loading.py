@@ -64,9 +64,11 @@ def load_metric(plugins: PluginManager, name: str) -> Metric:
     metric = _made_by(entry, lambda make: make(**arguments))
     if not isinstance(metric, Metric):
         raise ValueError(f"metric {name!r}: {entry.target} gave {type(metric).__name__}, not a harness.Metric")
-    for what, kind in (("unit", str), ("header", str), ("version", str), ("higher_is_better", bool)):
+    kinds = {"unit": str, "header": str, "version": str, "higher_is_better": bool, "requires": type}
+    for what, kind in kinds.items():
         if not isinstance(found := getattr(metric, what, None), kind):
-            raise ValueError(f"metric {name!r}: {what} {found!r:.80} is no {kind.__name__}")
+            meant = {"unit": ": say what its value counts, such as nats, or '' of a pure number"}.get(what, "")
+            raise ValueError(f"metric {name!r}: {what} {found!r:.80} is no {kind.__name__}{meant}")
     if metric.stage not in ("quality", "cost", "speed"):
         raise ValueError(f"metric {name!r}: stage {metric.stage!r:.80} is not quality, cost or speed")
     if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):

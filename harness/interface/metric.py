@@ -95,7 +95,7 @@ def why_not(metric: Metric, model: type[Model]) -> str | None:
         ImportanceWeighted: ("importance weights", "negative-elbo and iwae-K measure its bound"),
         VariationalBound: ("bound", "negative-elbo measures its bound"),
     }
-    has = next((has for kind, (_, has) in known.items() if issubclass(model, kind)), "fid and kid its samples")
+    has = next((has for kind, (_, has) in known.items() if issubclass(model, kind)), "fid and kid measure its samples")
     lacks, _ = known.get(metric.requires, (metric.requires.__name__, ""))
     return f"{model.__name__} has no {lacks}: {has}"
 

@@ -28,8 +28,8 @@ from harness.interface.metric import Evaluation, Metric, Score, check_samples
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, ImageSpec, ScoreKind
 from harness.interface.training import Interrupted, Trainer
-from harness.support.names import BOARD_NAME
-from harness.support.randomness import derive_seed, isolated_rng
+from harness.support.guard import undisturbed
+from harness.support.randomness import derive_seed, isolated_rng, seed_everything
 from harness.testing.conformance import (
     Broken,
     Conformance,
@@ -47,7 +47,6 @@ _METRICS = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound", "iwae-
 _SAMPLES = 5
 _CPU = torch.device("cpu")
 _KINDS: tuple[str, ...] = get_args(ScoreKind)
-_STAGES = ("quality", "cost", "speed")
 _METRICS_SPACE = ImageSpec(1, 8, 8, 4, num_classes=3)
 _SPLITS = ("train", "valid", "test")
 
@@ -70,7 +69,10 @@ def registered(case: Conformance) -> None:
     entry_words = f"{type(entry).__name__}({entry.name!r})"
     _require(entry.summary.strip(), f"{entry_words} has no summary: one line for 'harness list'")
     if isinstance(case, MetricConformance):
-        own = _metric(case).name
+        try:
+            own = loading.load_metric(manager, name).name
+        except ValueError as error:
+            raise Broken(str(error)) from error
         words = f"the metric calls itself {own!r}, the suite calls it {name!r}: set name when it is made"
         _require(own == name, words)
 
@@ -234,22 +236,6 @@ def _fit(
 # --- a metric says what it counts, and measures the same model the same every time ---
 
 
-def declared(case: MetricConformance) -> None:
-    """It says what it counts, and what a model needs."""
-    metric, name = _metric(case), case.metric
-    words = f"{name} declares no unit: say what its value counts, such as nats, or '' of a pure number"
-    _require(isinstance(getattr(metric, "unit", None), str), words)
-    for attribute, is_right, expected in (
-        ("board", lambda it: isinstance(it, str) and BOARD_NAME.fullmatch(it), "lower-case words joined by hyphens"),
-        ("header", lambda it: isinstance(it, str), "a text"),
-        ("requires", lambda it: isinstance(it, type), "a capability such as harness.ExactLikelihood"),
-        ("stage", lambda it: it in _STAGES, f"one of {', '.join(_STAGES)}"),
-        ("version", lambda it: isinstance(it, str) and it, "a text"),
-    ):
-        value = getattr(metric, attribute)
-        _require(is_right(value), f"{name}.{attribute} is {value!r}, not {expected}")
-
-
 def scores(case: MetricConformance) -> None:
     """Its score is finite, of a known kind, with one value for each image or none, and a protocol in words."""
     name, evaluation = case.metric, _evaluation(case)
@@ -299,7 +285,7 @@ def _metric(case: MetricConformance) -> Metric:
     try:
         return loading.load_metric(plugin_manager(), case.metric)
     except (ValueError, EntryError) as error:
-        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
+        raise Inapplicable(f"{error}: see the test 'registered'") from error
 
 
 def _evaluation(case: MetricConformance) -> Evaluation:
@@ -329,7 +315,10 @@ def loads(case: DatasetConformance) -> None:
 
 def stable(case: DatasetConformance) -> None:
     """Loaded twice, it is the same: its digest is part of the key of every run."""
-    data, again = _load(case.dataset, case.folder), _load.__wrapped__(case.dataset, case.folder)
+    data = _load(case.dataset, case.folder)
+    with undisturbed(case.dataset):
+        seed_everything(1)  # global random numbers stand as they stood before the first loading
+        again = _load.__wrapped__(case.dataset, case.folder)
     if data.digest() != again.digest():
         different = [part for part in _SPLITS if getattr(data, part).digest() != getattr(again, part).digest()]
         raise Broken(f"loaded twice, {' and '.join(different) or 'the spec'} differ: seed what is random")
@@ -388,7 +377,7 @@ def _named(*promises: Callable[[Any], None]) -> dict[str, Callable[[Any], None]]
 
 PROMISES: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     "model": {**_named(registered, documented, hyperparameters, constructs, resumes), "scores": scored},
-    "metric": _named(registered, declared, scores, deterministic, harmless),
+    "metric": _named(registered, scores, deterministic, harmless),
     "dataset": _named(registered, loads, stable, in_range, varied, disjoint),
 }
 """Of each noun, by the names of its tests."""

@@ -49,7 +49,8 @@ def test_what_is_written_is_installed_audited_trained_and_ranked(kind, tmp_path,
     [step] = [line.split()[1:] for line in written.out.splitlines() if line.startswith("  harness run ")]
     suite = elsewhere / "demo" / "demo.toml"
     suite.write_text(suite.read_text().replace("seeds = [0, 1]", 'seeds = [0]\nbudget = "3 epochs"'))
-    done = harness(elsewhere, *step, "--set", 'metrics=["nll"]')
+    metrics = {"exact": '"nll"', "latent": '"nll", "negative-elbo"', "implicit": '"fid-pixels-n100"'}[kind]
+    done = harness(elsewhere, *step, "--set", f"metrics=[{metrics}]")
     assert done.code == 0, done.err
     assert "2 done" in done.err
     board = harness(elsewhere, "leaderboard", "demo/demo.toml", "--json")

@@ -267,7 +267,7 @@ def test_datasets_and_metrics_are_told_what_is_wrong_with_them(install_plugin, t
         "Test_mislabelled": ["in-range"],
         "Test_noisy": ["deterministic", "harmless"],
         "Test_halved": ["scores"],
-        "Test_mute": ["declared"],
+        "Test_mute": ["registered"],
     }
     for says in (
         "loaded twice, test differ: seed what is random",
@@ -275,7 +275,7 @@ def test_datasets_and_metrics_are_told_what_is_wrong_with_them(install_plugin, t
         "test has labels from 0 to 2, the spec says num_classes=2",
         "draw by evaluation.samples",
         "has per_image (30,), not one value an image, (60,)",
-        "mute declares no unit",
+        "unit None is no str: say what its value counts",
     ):
         assert says in output
 
