@@ -237,7 +237,8 @@ def small_disk(lab):
     subprocess.run(["umount", "-l", str(lab.artifacts)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_with_room_the_same_suite_is_completed(lab, small_disk, whole):
+def test_a_full_disk_is_one_line_and_with_room_the_same_suite_is_completed(lab, small_disk, whole, monkeypatch):
+    monkeypatch.setenv("HARNESS_STORE_TIMEOUT", "2")
     suite = lab.suite(GOOD, metrics='["nll", "ink"]')
     answer = lab.harness("run", suite, "--jobs", "1")
     assert answer.code != 0

@@ -332,7 +332,7 @@ def test_when_a_process_started_does_not_move_with_the_clock(monkeypatch):
 def test_a_store_that_is_away_for_a_while_loses_no_lease_and_keeps_none_that_was_released(store, store_url, make):
     if not store_url.startswith("sqlite"):
         pytest.skip("a lock on the whole database is SQLite's")
-    store._timeout = 0.1
+    store.timeout_seconds = 0.1
     store.close()
     holder, observer = make(), make("elsewhere")
     assert holder.try_acquire("kept")
