@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import library, nn
 
 from harness import count_flops
 
@@ -20,7 +20,7 @@ ATTENTION = 2 * 2 * T * T * D
 PROJECTIONS = 4 * 2 * T * D * D
 
 
-@torch.library.custom_op("harness_test::product", mutates_args=())
+@library.custom_op("examples::product", mutates_args=())
 def hidden_product(a: torch.Tensor) -> torch.Tensor:
     return a @ a.T
 
@@ -109,7 +109,7 @@ NAMED = {
     "aten.grid_sampler_2d": lambda: F.grid_sample(torch.ones(1, 1, 4, 4), torch.zeros(1, 3, 3, 2), align_corners=True),
     "aten.upsample_bilinear2d": lambda: F.interpolate(torch.ones(1, 1, 4, 4), scale_factor=2, mode="bilinear"),
     "aten.mm of sparse or complex numbers": lambda: MATRIX.to(torch.complex64) @ MATRIX.to(torch.complex64),
-    "harness_test.product": lambda: hidden_product(MATRIX),
+    "examples.product": lambda: hidden_product(MATRIX),
 }
 
 
@@ -122,7 +122,7 @@ def test_an_operation_without_a_rule_makes_the_count_at_least_and_is_named(name)
 
 def test_the_products_around_an_operation_without_a_rule_still_count():
     found = count_flops(lambda: hidden_product(MATRIX @ MATRIX))
-    assert (found, found.not_counted) == (2 * 5**3, ("harness_test.product",))
+    assert (found, found.not_counted) == (2 * 5**3, ("examples.product",))
 
 
 def test_what_works_on_each_number_by_itself_or_sums_them_up_counts_as_nothing_exactly():
