@@ -7,8 +7,6 @@ decoder agree even where they round differently on the way. That costs some ``le
 header's ``HEADER_BYTES``.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import importlib

@@ -1,7 +1,5 @@
 """The audit: every check on one model, with an error rate that is fixed for all of them together."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What can only be estimated by drawing: means of importance weights, of bounds, and frequencies of samples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

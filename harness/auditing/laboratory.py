@@ -1,7 +1,5 @@
 """The laboratory: makes specimens of a model, each once, on the sample spaces that the model takes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Sample spaces are small enough to enumerate, where the model takes such; on them a known distribution is to be learned.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager

@@ -4,8 +4,6 @@ Rounds are interleaved: what disturbs the machine disturbs all alike. Naive rast
 for each generation step: all of it is timed, or its first steps.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from abc import ABC, abstractmethod

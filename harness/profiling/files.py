@@ -1,7 +1,5 @@
 """The files of a profile, a page for people among them: made of its measurements alone, written, and checked."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence

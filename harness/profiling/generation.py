@@ -1,7 +1,5 @@
 """Measuring generation speed: every sampler of every model, at every size and batch size, in interleaved rounds."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 from collections.abc import Callable, Mapping, Sequence

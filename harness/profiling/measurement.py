@@ -1,7 +1,5 @@
 """Measurement: how fast one sampler of one model was at one size and batch size; a line of ``measurements.jsonl``."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What a computation takes: memory, the machine's peak; and a trace of it, for Chrome's viewer."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import tempfile

@@ -4,8 +4,6 @@ A power law cost = c pixels^b is a line in the logarithms, fitted by least squar
 the slope of a regression line, b +/- t(0.975, n - 2) s / sqrt(sum (x - mean x)^2) (Student's t).
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Iterator, Sequence

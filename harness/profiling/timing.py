@@ -4,8 +4,6 @@ Times are read through ``torch.utils.benchmark.timer``, which waits for the acce
 it calls a function several times before it looks at the clock, which a sampler of thousands of passes cannot afford.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math
@@ -13,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class Timing:
     warmed_up: bool = True
 
     @classmethod
-    def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Timing:
+    def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Self:
         """Summarises the durations of blocks of ``calls`` calls each, in seconds."""
         low, median, high = (float(value) for value in np.quantile(block_seconds, [0.25, 0.5, 0.75]) / calls)
         return cls(median, low, high, len(block_seconds), calls, warmed_up)

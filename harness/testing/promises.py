@@ -4,8 +4,6 @@ A promise is a function of the conformance suite that names what is tested. It r
 raises ``Broken`` or ``Inapplicable`` where it is not.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """A new plugin's package, written from a template: it installs, passes its own tests, and trains."""
 
-from __future__ import annotations
-
 import builtins
 import importlib.util
 import keyword

@@ -4,8 +4,6 @@ All comparisons are one-sided: where the posterior is exact, or has collapsed, t
 samples: K weights that are asked for are K weights, independent of one another and of other calls.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import pairwise

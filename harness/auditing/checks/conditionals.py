@@ -4,8 +4,6 @@ For x drawn from the model, log p(x_k | x_<k) plus the conditional's entropy has
 its variance is known. Summed over entries it is a martingale. No enumeration is needed, so it holds at any size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Good conduct: outside ``fit`` nothing changes, and a score or a sample depends on what it should alone."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The contract: what every method returns has the shape, type and range that it promises, on every space."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -5,8 +5,6 @@ and so finds what rounds, compares or looks up as well). A finite receptive fiel
 images, and so wider ones are looked at too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Invertible models: the log-determinant, the inverse, and the prior that is sampled and scored."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

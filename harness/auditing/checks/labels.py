@@ -1,7 +1,5 @@
 """Labels: a conditional model uses them, pairs them with their images, and marginalises them where none is given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -6,8 +6,6 @@ samples' pixel frequencies, taken from other samples, is an r for which the rati
 place of log p makes the expectation larger, never smaller.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

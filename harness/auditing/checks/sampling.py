@@ -1,7 +1,5 @@
 """Sampling: every named sampler draws from the distribution that is scored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 
