@@ -11,7 +11,7 @@ from torch.utils.benchmark import timer
 
 from harness.interface.model import Autoregressive, Model
 from harness.interface.spec import ImageSpec
-from harness.profiling.contest import ForwardPass, SamplerCall, run_rounds
+from harness.profiling.contest import SamplerCall, forward_pass, run_rounds
 from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import gemm_peak
@@ -121,9 +121,9 @@ class GenerationRun:
             self._measure_batch(built, batch_size)
 
     def _measure_batch(self, built: Sequence[tuple[Profiled, Model]], batch_size: int) -> None:
-        profile, entered = self.profile, list[tuple[dict[str, Any], SamplerCall]]()
+        profile, calls = self.profile, list[SamplerCall]()
         for profiled, model in built:
-            forward = ForwardPass(model, batch_size, profile.seed) if isinstance(model, Autoregressive) else None
+            forward = forward_pass(model, batch_size, profile.seed) if isinstance(model, Autoregressive) else None
             names = list(model.samplers())
             for name in profiled.samplers or profile.samplers or names:
                 asked = self._asked(profiled, model.spec, batch_size, name)
@@ -134,8 +134,7 @@ class GenerationRun:
                 elif (late := self._too_long(asked)) is not None:
                     self._skip(asked, late)
                 else:
-                    entered.append((asked, SamplerCall(model, name, batch_size, profile, forward)))
-        calls = [call for _, call in entered]
+                    calls.append(SamplerCall(model, asked, profile, forward))
         contenders = [*dict.fromkeys(call.forward for call in calls if call.forward is not None), *calls]
         load = OthersLoad()
         try:
@@ -144,9 +143,9 @@ class GenerationRun:
             for call in calls:
                 call.finish()
         finally:
-            for asked, call in entered:
+            for call in calls:
                 if call.seconds or call.problem is not None:
-                    self._hand_over(asked, others_load=load.share, **call.outcome(self._gemm))
+                    self._hand_over(call.asked, others_load=load.share, **call.outcome(self._gemm))
 
     def _asked(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
         """What a measurement says whatever comes out: what was asked for, of whom and where."""
