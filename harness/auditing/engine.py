@@ -5,9 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from harness.auditing.checks.bounds import bounds, importance_samples
+from harness.auditing.checks.conditionals import conditionals, dependence, full_size
+from harness.auditing.checks.conduct import checkpoint, neighbours, reproducible, unchanged
+from harness.auditing.checks.contract import contract
+from harness.auditing.checks.flows import inverse, log_determinant, prior
+from harness.auditing.checks.labels import labels
+from harness.auditing.checks.normalisation import known_entropy, normalisation
+from harness.auditing.checks.sampling import sampling
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
@@ -26,21 +34,38 @@ class Check:
     run: Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 
 
+CHECKS: tuple[Check, ...] = (
+    Check("contract", "what every method returns has the shape, type and range that it promises", contract),
+    Check("normalisation", "probabilities of all images sum to one, bounds to no more", normalisation),
+    Check("conditionals", "the likelihood is the product of the conditionals that are sampled from", conditionals),
+    Check("sampling", "every sampler draws from the distribution that is scored", sampling),
+    Check("full-size", "scores of own samples at a benchmark's size behave as draws must", full_size),
+    Check("dependence", "nothing sees the future; all of the past is seen, or what is declared", dependence),
+    Check("bounds", "in expectation ELBO <= IWAE-5 <= IWAE-50 <= log p", bounds),
+    Check("importance-samples", "K weights asked for are K independent weights", importance_samples),
+    Check("log-determinant", "the returned log-determinant is that of the Jacobian of the whole map", log_determinant),
+    Check("inverse", "inverse undoes transform", inverse),
+    Check("prior", "the prior that is sampled is the prior that is scored", prior),
+    Check("unchanged", "outside fit nothing changes a parameter or buffer", unchanged),
+    Check("neighbours", "a score depends neither on its batch nor on the call", neighbours),
+    Check("reproducible", "torch's seed determines the samples", reproducible),
+    Check("checkpoint", "weights saved and loaded give the same scores and samples", checkpoint),
+    Check("labels", "labels are used, rightly paired, and marginalised where none is given", labels),
+    Check("known-entropy", "no mean score beats the entropy of a known distribution", known_entropy),
+)
+"""In the order in which they are made and shown."""
+
+
 def audit(
-    subject: Subject,
-    *,
-    seed: int = 0,
-    only: Sequence[str] | None = None,
+    subject: Subject, *, seed: int = 0, only: Sequence[str] | None = None,
     on_check: Callable[[CheckResult], None] = lambda result: None,
-) -> AuditReport:
+) -> AuditReport:  # fmt: skip
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
     The same seed gives the same report, whatever else is checked. A model that is right fails with probability
     ``ERROR_RATE`` at most, all checks together. ``only`` names the checks that are made of the ``subject``, else a
     ValueError; None makes all. ``on_check`` is told every verdict.
     """
-    from harness.auditing.checks import CHECKS
-
     known = [check.name for check in CHECKS]
     for name in only or ():
         if name not in known:
@@ -56,15 +81,10 @@ def audit(
     except NotApplicable:
         model = None
     return AuditReport(
-        model=subject.name,
-        hyperparameters=dict(subject.hyperparameters),
-        capability="" if model is None else capability_of(model),
-        standing=_standing(laboratory, model, results),
-        spaces=laboratory.used,
-        checks=tuple(results),
-        seed=seed,
-        seconds=round(time.monotonic() - started, 3),
-    )
+        model=subject.name, hyperparameters=dict(subject.hyperparameters),
+        capability="" if model is None else capability_of(model), standing=_standing(laboratory, model, results),
+        spaces=laboratory.used, checks=tuple(results), seed=seed, seconds=round(time.monotonic() - started, 3),
+    )  # fmt: skip
 
 
 def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
@@ -72,8 +92,8 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
     with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
         try:
             for evidence in check.run(laboratory):
-                if isinstance(evidence, Note):
-                    notes[evidence.text] = None
+                if isinstance(evidence, str):
+                    notes[evidence] = None
                 else:
                     trials.append(evidence)
         except (NotApplicable, Unsupported) as error:
@@ -89,16 +109,11 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
     worst = max(trials, key=lambda trial: trial.severity(share))
     threshold = None if worst.statistic is None else worst.threshold(share)
     return result(
-        verdict="fail" if failed else "pass",
-        where=worst.where,
-        quantity=worst.quantity,
-        statistic=worst.statistic,
-        threshold=threshold,
-        smallest_defect="" if threshold is None else worst.smallest_defect(threshold),
-        num_trials=len(trials),
-        meaning=worst.meaning if failed else "",
+        verdict="fail" if failed else "pass", where=worst.where, quantity=worst.quantity, statistic=worst.statistic,
+        threshold=threshold, smallest_defect="" if threshold is None else worst.smallest_defect(threshold),
+        num_trials=len(trials), meaning=worst.meaning if failed else "",
         failures=tuple(_in_words(trial, share) for trial in failed[:_MOST_FAILURES]),
-    )
+    )  # fmt: skip
 
 
 def _in_words(trial: Trial, share: float) -> str:

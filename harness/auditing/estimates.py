@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, index_of
-from harness.auditing.trial import NotApplicable, Note
+from harness.auditing.trial import NotApplicable
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
 from harness.interface.sampling import BoundSampler
@@ -57,7 +57,7 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     return found
 
 
-def trusted_weights(laboratory: Laboratory) -> Iterator[Note | tuple[Specimen, Tensor, Tensor]]:
+def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Tensor, Tensor]]:
     """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown."""
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
@@ -68,7 +68,7 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[Note | tuple[Specimen, T
             found = True
             yield specimen, mean, error
         else:
-            yield Note(f"{specimen.where}: importance weights vary too much for their mean to say anything")
+            yield f"{specimen.where}: importance weights vary too much for their mean to say anything"
     if not found:
         raise NotApplicable("the importance weights vary too much, in every state, for their mean to say anything")
 
@@ -88,14 +88,12 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
     model, images = specimen.model_as(VariationalBound), specimen.everything
     draws = max(16, min(_BOUND_DRAWS, 2**18 // len(images)))
-    total = torch.zeros(len(images), dtype=torch.float64)
-    square = torch.zeros_like(total)
+    sums = torch.zeros(2, len(images), dtype=torch.float64)
     with specimen.rng("bounds"):
         for _ in range(draws):
             values = torch.cat([model.elbo(part) for part in torch.split(images, _CALL_ROWS)]).double()
-            total += values
-            square += values.square()
-    mean = total / draws
+            sums += torch.stack([values, values.square()])
+    mean, square = sums[0] / draws, sums[1]
     return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
 
 

@@ -138,8 +138,7 @@ class Laboratory:
             return specimen
         if "single" not in specimen.kept:
             specimen.kept["single"] = replace(specimen, model=self._copy(specimen.model).float(), kept={})
-        found: Specimen = specimen.kept["single"]
-        return found
+        return specimen.kept["single"]  # type: ignore[no-any-return]
 
     def known(self, spec: ImageSpec) -> KnownDistribution:
         """Returns the distribution that a short fit on a space sees."""
@@ -227,8 +226,7 @@ class Laboratory:
         if num_images(spec) <= LARGEST:
             return self.known(spec).dataset()
         random = generator(self.seed, "data", describe(spec))
-        shape = (_RANDOM_IMAGES, *spec.shape)
-        images = torch.randint(spec.levels, shape, generator=random, dtype=torch.uint8)
+        images = torch.randint(spec.levels, (_RANDOM_IMAGES, *spec.shape), generator=random, dtype=torch.uint8)
         labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
         split = Split(images, labels)
         return Dataset(f"random, {describe(spec)}", spec, split, split, split)
@@ -238,14 +236,13 @@ class Laboratory:
 def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, positive: bool = False) -> None:
     """Adds noise to all weights that are trained by gradients, so that no mask, bias or branch hides behind a zero.
 
-    Weights of one row or less, such as biases, get noise of standard deviation 0.3 gain; others gain / sqrt(fan-in), so
-    that signals keep their size. ``shrink`` then scales all of them. ``positive`` weights replace the model's own
-    instead, small enough for the same: no unit is dead then, and no two paths cancel.
+    Signals keep their size, then ``shrink`` scales all weights. ``positive`` ones replace the model's own instead: no
+    unit is dead then, and no two paths cancel.
     """
     random = generator(seed, "randomise")
     for value in model.parameters():
         if value.requires_grad and value.is_floating_point():
-            fan_in = value[0].numel() if value.ndim > 1 else 0
+            fan_in = value[0].numel() if value.ndim > 1 else 0  # none of a bias
             deviation = gain / math.sqrt(fan_in) if fan_in else 0.3 * gain
             noise = torch.randn(value.shape, dtype=torch.float64, generator=random)
             if positive:

@@ -185,8 +185,7 @@ def num_images(spec: ImageSpec) -> int:
 
 def all_images(spec: ImageSpec) -> Tensor:
     """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``."""
-    count = num_images(spec)
-    if count > LARGEST:
+    if (count := num_images(spec)) > LARGEST:
         raise ValueError(f"{describe(spec)} has {count} images; at most {LARGEST} are enumerated")
     return (torch.arange(count)[:, None] // _powers(spec) % spec.levels).to(torch.uint8).view(-1, *spec.shape)
 
@@ -211,12 +210,8 @@ def describe(spec: ImageSpec) -> str:
 class KnownDistribution:
     """p(x, y) on a space that can be enumerated, with uniform classes: what models are fitted to and held against.
 
-    An Ising-like field: with v = 2 x / (levels - 1) - 1 and neighbours n of each entry (right, below, and the next
-    channel of the pixel),
-
-        p(x | y) = exp(sum_i h_i(y) v_i + J sum_(i, n) v_i v_n) / Z(y),
-
-    whose log-probabilities, entropy and draws are exact sums over all images. ``seed`` is that of the fields.
+    An Ising-like field, p(x | y) = exp(sum_i h_i(y) v_i + J sum_(i, n) v_i v_n) / Z(y), with v = 2 x / (levels - 1) - 1
+    and neighbours n to the right, below, and in the pixel's next channel. ``seed`` is that of the fields h.
     """
 
     spec: ImageSpec

@@ -45,17 +45,9 @@ class Trial:
 
     @classmethod
     def z_test(
-        cls,
-        where: str,
-        quantity: str,
-        estimate: float,
-        standard_error: float,
-        *,
-        side: int = 0,
-        unit: str = "",
-        meaning: str,
-        rounding: float = 0.0,
-    ) -> Self:
+        cls, where: str, quantity: str, estimate: float, standard_error: float, *, side: int = 0, unit: str = "",
+        meaning: str, rounding: float = 0.0,
+    ) -> Self:  # fmt: skip
         """A mean that is zero (``side`` 0), at least zero (``side`` -1 fails below) or at most zero (+1 fails above).
 
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
@@ -100,9 +92,7 @@ class Trial:
 
     def fails(self, error_rate: float) -> bool:
         """Whether this is a defect."""
-        if self.statistic is None:
-            return True
-        return not (self.statistic >= error_rate if self.tolerance is None else self.statistic <= self.tolerance)
+        return self.severity(error_rate) > 1
 
     def severity(self, error_rate: float) -> float:
         """How far out this is, to find the worst: above one is a failure."""
@@ -113,14 +103,7 @@ class Trial:
         return self.statistic / self.tolerance if self.tolerance > 0 else (math.inf if self.statistic > 0 else 0.0)
 
 
-@dataclass(frozen=True)
-class Note:
-    """What a check found that is no failure, and that a reader should know."""
-
-    text: str
-
-
-Evidence = Trial | Note  # what a check yields
+Evidence = Trial | str  # what a check yields: a text is a note, no failure, but what a reader should know
 
 
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:

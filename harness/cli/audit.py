@@ -64,7 +64,7 @@ def audit(
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: Context = context.obj
     if list_checks:
-        from harness.auditing.checks import CHECKS
+        from harness.auditing.engine import CHECKS
 
         rows = [{"check": check.name, "promise": check.promise} for check in CHECKS]
         print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)

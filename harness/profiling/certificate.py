@@ -59,14 +59,9 @@ class Certificate:
 
 @torch.no_grad()
 def certify(
-    model: Autoregressive,
-    images: Tensor,
-    noise: Noise,
-    *,
-    known: Tensor | None = None,
-    mask: Tensor | None = None,
+    model: Autoregressive, images: Tensor, noise: Noise, *, known: Tensor | None = None, mask: Tensor | None = None,
     rounding: float = ROUNDING,
-) -> Certificate:
+) -> Certificate:  # fmt: skip
     """Confirms images by one forward pass of the ``model`` for each ordering; of several, each image by its own.
 
     ``images`` are (N, C, H, W) uint8, what a sampler drew with the ``noise``, and with ``known`` pixels where ``mask``

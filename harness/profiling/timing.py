@@ -107,13 +107,9 @@ def time_calls(call: Callable[[], object], *, max_seconds: float = 0.25, clock: 
 
 
 def sweep_batch_sizes(
-    call: Callable[[int], object],
-    *,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
-    point_seconds: float = 0.25,
-    total_seconds: float = 4.0,
-    clock: Clock = timer,
-) -> Sweep:
+    call: Callable[[int], object], *, batch_sizes: Sequence[int] = BATCH_SIZES, point_seconds: float = 0.25,
+    total_seconds: float = 4.0, clock: Clock = timer,
+) -> Sweep:  # fmt: skip
     """Times ``call(batch_size)`` for growing ``batch_sizes``, each for about ``point_seconds`` of the ``clock``.
 
     A batch size is left out, with all larger ones, where one call is expected to take more than what is left of
@@ -180,15 +176,9 @@ class _WithoutValidation(Trainer):
 
 
 def step_seconds(
-    model: Model,
-    data: Dataset,
-    *,
-    max_steps: int = 200,
-    max_seconds: float = 1.5,
-    seed: int = 0,
-    precision: Precision = "float32",
-    clock: Clock = timer,
-) -> StepTimes:
+    model: Model, data: Dataset, *, max_steps: int = 200, max_seconds: float = 1.5, seed: int = 0,
+    precision: Precision = "float32", clock: Clock = timer,
+) -> StepTimes:  # fmt: skip
     """Times the steps of a model's own ``fit`` to ``data``, on a copy of it in a ``precision``, after one of warm-up.
 
     It does not validate. What is timed is the first loop over batches, at the start of the schedules, for ``max_steps``

@@ -236,8 +236,8 @@ def _fit(
 
 def scores(case: MetricConformance) -> None:
     """Its score is finite, of a known kind, with one value for each image or none, and a protocol in words."""
-    name, evaluation = case.metric, _evaluation(case)
-    score = _score(evaluation, _metric(case))
+    name, (metric, evaluation) = case.metric, _evaluation(case)
+    score = _score(evaluation, metric)
     _require(isinstance(score, Score), f"{name} returned {type(score).__name__}, not a harness.Score")
     _require(math.isfinite(score.value), f"{name} is {score.value}: raise an error that says why there is no figure")
     _require(score.kind in _KINDS, f"{name} is of kind {score.kind!r}, not one of {', '.join(_KINDS)}")
@@ -253,11 +253,11 @@ def scores(case: MetricConformance) -> None:
 
 def deterministic(case: MetricConformance) -> None:
     """Measured twice, whatever torch's generators stand at, it is the same."""
-    metric, found = _metric(case), []
-    if metric.stage == "speed":
-        raise Inapplicable("a speed is never the same twice")
+    found = []
     for seed in (1, 2):
-        evaluation = _evaluation(case)
+        metric, evaluation = _evaluation(case)
+        if metric.stage == "speed":
+            raise Inapplicable("a speed is never the same twice")
         with isolated_rng(seed, _CPU):
             found.append(_score(evaluation, metric).value)
     seeded = "evaluation.samples and evaluation.per_image, or by a generator that is seeded from evaluation.seed"
@@ -267,7 +267,7 @@ def deterministic(case: MetricConformance) -> None:
 
 def harmless(case: MetricConformance) -> None:
     """Measuring changes neither the model nor where torch's generators stand."""
-    metric, evaluation = _metric(case), _evaluation(case)
+    metric, evaluation = _evaluation(case)
     before = {key: value.clone() for key, value in evaluation.model.state_dict().items()}
     with isolated_rng(0, _CPU):
         state = torch.get_rng_state()
@@ -279,20 +279,17 @@ def harmless(case: MetricConformance) -> None:
     _require(not moved or metric.stage != "quality", words)
 
 
-def _metric(case: MetricConformance) -> Metric:
+def _evaluation(case: MetricConformance) -> tuple[Metric, Evaluation]:
     try:
-        return loading.load_metric(plugin_manager(), case.metric)
+        metric = loading.load_metric(plugin_manager(), case.metric)
     except (ValueError, EntryError) as error:
         raise Inapplicable(f"{error}: see the test 'registered'") from error
-
-
-def _evaluation(case: MetricConformance) -> Evaluation:
-    make, metric = maker(case.model or Coins, {}), _metric(case)
+    make = maker(case.model or Coins, {})
     data = _first_dataset(make, (_METRICS_SPACE, *SMALL), seed=0)
     model, trainer = _fit(make, data, 5, seed=0)
     if not isinstance(model, metric.requires):
         raise Inapplicable(f"{metric.name} needs a {metric.requires.__name__}: say model = ... that is one")
-    return Evaluation(model, data, fit=trainer.summary())
+    return metric, Evaluation(model, data, fit=trainer.summary())
 
 
 def _score(evaluation: Evaluation, metric: Metric) -> Score:

@@ -7,8 +7,7 @@ import torch
 from museum import MUTANTS, RIGHT, Mutant
 
 from harness import Subject, audit
-from harness.auditing.checks import CHECKS
-from harness.auditing.engine import ERROR_RATE
+from harness.auditing.engine import CHECKS, ERROR_RATE
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.trial import Trial
 from harness.support.randomness import derive_seed, isolated_rng

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Specimen, State, probe
-from harness.auditing.trial import Evidence, Note, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
@@ -37,7 +37,7 @@ def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
         _use(specimen, "once")
         before = _tensors(specimen.model)
         if settled := _changed(start, before):
-            yield Note(f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does")
+            yield f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does"
         _use(specimen, "again")
         changed = _changed(before, _tensors(specimen.model)) + _changed(modes, _modes(specimen.model))
         yield Trial.exact(
@@ -149,7 +149,7 @@ def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
                 meaning="torch's seed does not determine the samples: they come from another generator, or from state",
             )  # fmt: skip
             if bool((first == first[:1]).all()):
-                yield Note(f"{where}: all samples are one image")
+                yield f"{where}: all samples are one image"
                 continue
             yield Trial.exact(
                 where, "draws under another seed, or one after the other, that are the same",
@@ -166,14 +166,18 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
     """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
     for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         try:
-            copy = _through_a_file(laboratory, specimen)
+            with tempfile.TemporaryDirectory() as folder:
+                save_weights(file := Path(folder) / "weights.safetensors", specimen.model)
+                torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
+                copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
+                load_weights(file, copy)
         except Unsupported:
             raise
         except Exception as error:  # somebody else's code: anything can happen
             yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0])
             continue
         meaning = "what was learned, or drawn at construction, is not in state_dict: it is lost with the process"
-        (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy)
+        (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy.eval())
         for name, scores in before.items():
             far = torch.where(scores == after[name], 0.0, (after[name] - scores).abs())
             yield Trial.exact(
@@ -184,16 +188,6 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
             specimen.where, f"of {_SAMPLES} samples, those that differ before and after",
             _num_different(samples, others), unit="images", meaning=meaning,
         )  # fmt: skip
-
-
-def _through_a_file(laboratory: Laboratory, specimen: Specimen) -> Model:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "weights.safetensors"
-        save_weights(file, specimen.model)
-        torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
-        copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
-        load_weights(file, copy)
-    return copy.eval()
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, describe
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
     Autoregressive,
@@ -46,7 +46,7 @@ def contract(laboratory: Laboratory) -> Iterator[Evidence]:
         if why.startswith("fit raises"):
             yield Trial.broken(describe(spec), why)
         else:
-            yield Note(f"{describe(spec)}: {why}; raise harness.Unsupported where a space cannot be done")
+            yield f"{describe(spec)}: {why}; raise harness.Unsupported where a space cannot be done"
 
 
 @torch.no_grad()

@@ -41,12 +41,6 @@ def _given(specimen: Specimen, given: Tensor) -> Any:
     return specimen.model_as(ClassConditional).condition_on(given)
 
 
-def _log_probs_given(specimen: Specimen, label: int) -> Tensor:
-    """Returns (M,) float64: log p(x | y = label) of every image of the space."""
-    parts = torch.split(specimen.everything, 4096)
-    return torch.cat([_given(specimen, torch.full((len(part),), label)).log_prob(part) for part in parts]).double()
-
-
 def _used(specimen: Specimen, what: str, *, alike: bool) -> Iterator[Trial]:
     """With random weights, labels make a difference."""
     if specimen.state == "random":
@@ -57,8 +51,10 @@ def _used(specimen: Specimen, what: str, *, alike: bool) -> Iterator[Trial]:
 
 
 def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
-    classes, where = specimen.spec.num_classes or 1, specimen.where
-    table = torch.stack([_log_probs_given(specimen, label) for label in range(classes)])  # (classes, M)
+    classes, where, parts = specimen.spec.num_classes or 1, specimen.where, torch.split(specimen.everything, 4096)
+    every = [(torch.full((len(part),), label), part) for label in range(classes) for part in parts]
+    scores = torch.cat([_given(specimen, given).log_prob(part) for given, part in every])
+    table = scores.double().view(classes, -1)  # (classes, M): log p(x | y)
     total = float((table.logsumexp(1).exp() - 1).abs().max())
     yield Trial.exact(
         where, "sum of p(x | y) over all images, minus 1, the worst label", total, tolerance=specimen.tolerance(),

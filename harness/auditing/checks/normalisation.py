@@ -23,7 +23,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
 from harness.auditing.subject import Specimen, State, index_of
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
@@ -74,13 +74,13 @@ def _exact(specimen: Specimen) -> Trial:
 
 def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
     for found in trusted_weights(laboratory):
-        if isinstance(found, Note):
+        if isinstance(found, str):
             yield found
             continue
         specimen, mean, error = found
         outside, outside_error = mass_outside(specimen) if isinstance(specimen.model, Invertible) else (0.0, 0.0)
         if outside > 0:
-            yield Note(f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range")
+            yield f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range"
         total = float(mean.sum()) + outside
         yield Trial.z_test(
             specimen.where, "sum of the mean weights of all images, minus 1", total - 1,
