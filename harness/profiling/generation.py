@@ -85,8 +85,8 @@ class GenerationRun:
         with on_threads(threads := self.profile.threads):
             environment = describe_environment(self.device, threads)
             environment.pop("command", None)  # it may hold folders of this machine, and measurements are published
-            machine = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
-            self._machine = {**machine, "environment": environment}
+            words = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
+            self._machine = {**words, "environment": environment}
             self._gemm = gemm_peak(self.device)
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
@@ -108,15 +108,14 @@ class GenerationRun:
         return [wanted[key] for key in sorted(wanted)]
 
     def _measure_space(self, spec: ImageSpec, models: Sequence[Profiled]) -> None:
-        batch_sizes = sorted(self.profile.batch_sizes)
-        built: list[tuple[Profiled, Model]] = []
+        batch_sizes, built = sorted(self.profile.batch_sizes), list[tuple[Profiled, Model]]()
         for model in models:
             try:
                 built.append((model, self._build(model, spec)))
             except ValueError as error:  # Unsupported is one
                 names = model.samplers or self.profile.samplers or ("any",)
                 for batch_size, name in itertools.product(batch_sizes, names):
-                    self._skip(self._asked(model, spec, batch_size, name), str(error))
+                    self._hand_over(self._asked(model, spec, batch_size, name), status="skipped", reason=str(error))
         for batch_size in batch_sizes:
             self._measure_batch(built, batch_size)
 
@@ -129,10 +128,11 @@ class GenerationRun:
                 asked = self._asked(profiled, model.spec, batch_size, name)
                 if self._is_known(asked):
                     continue
+                why_not = self._too_long(asked)
                 if name not in names:
-                    self._skip(asked, f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}")
-                elif (late := self._too_long(asked)) is not None:
-                    self._skip(asked, late)
+                    why_not = f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}"
+                if why_not:
+                    self._hand_over(asked, status="skipped", reason=why_not)
                 else:
                     calls.append(SamplerCall(model, asked, profile, forward))
         contenders = [*dict.fromkeys(call.forward for call in calls if call.forward is not None), *calls]
@@ -167,23 +167,20 @@ class GenerationRun:
         if before is None or before.status != "done" or not before.complete or before.key != asked["key"]:
             return False
         said = {name: asked[name] for name in ("label", "bits_per_dim", "likelihood_kind")}
-        self.kept.append(before.model_copy(update=said))
-        self.found[before.cell] = self.kept[-1]
+        self.found[before.cell] = kept = before.model_copy(update=said)
+        self.kept.append(kept)
         return True
 
-    def _too_long(self, asked: dict[str, Any]) -> str | None:
+    def _too_long(self, asked: dict[str, Any]) -> str:
         """Foresees what a call would take, where that is more than twice the budget; a naive raster is extrapolated."""
         same = {name: asked[name] for name in ("label", "sampler", "fingerprint", "channels", "levels")}
         measured = [item for item in self.found.values() if item.shown and same.items() <= vars(item).items()]
         expected, near = foresee(measured, asked["height"] * asked["width"], asked["batch_size"])
         budget = self.profile.budget_seconds
         if asked["sampler"] == RASTER or near is None or expected <= 2 * budget:
-            return None
+            return ""
         where = f"{near.size}, batch {near.batch_size}"
         return f"a call would take about {expected:.2g} s, to judge by {where}; the budget is {budget:g} s"
-
-    def _skip(self, asked: dict[str, Any], reason: str) -> None:
-        self._hand_over(asked, status="skipped", reason=reason)
 
     def _hand_over(self, asked: dict[str, Any], *, reason: str = "", **measured: Any) -> None:
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
