@@ -1,8 +1,7 @@
 """The audit: every check on one model, with an error rate that is fixed for all of them together."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from harness.auditing.checks.bounds import bounds, importance_samples
@@ -25,35 +24,18 @@ ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check."""
+Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
+_IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
+    contract, normalisation, conditionals, sampling, full_size, dependence, bounds, importance_samples, log_determinant,
+    inverse, prior, unchanged, neighbours, reproducible, checkpoint, labels, known_entropy,
+)  # fmt: skip
+CHECKS: Mapping[str, Check] = {check.__name__.replace("_", "-"): check for check in _IN_ORDER}
 
-    name: str
-    promise: str  # what a right model does
-    run: Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 
-
-CHECKS: tuple[Check, ...] = (
-    Check("contract", "what every method returns has the shape, type and range that it promises", contract),
-    Check("normalisation", "probabilities of all images sum to one, bounds to no more", normalisation),
-    Check("conditionals", "the likelihood is the product of the conditionals that are sampled from", conditionals),
-    Check("sampling", "every sampler draws from the distribution that is scored", sampling),
-    Check("full-size", "scores of own samples at a benchmark's size behave as draws must", full_size),
-    Check("dependence", "nothing sees the future; all of the past is seen, or what is declared", dependence),
-    Check("bounds", "in expectation ELBO <= IWAE-5 <= IWAE-50 <= log p", bounds),
-    Check("importance-samples", "K weights asked for are K independent weights", importance_samples),
-    Check("log-determinant", "the returned log-determinant is that of the Jacobian of the whole map", log_determinant),
-    Check("inverse", "inverse undoes transform", inverse),
-    Check("prior", "the prior that is sampled is the prior that is scored", prior),
-    Check("unchanged", "outside fit nothing changes a parameter or buffer", unchanged),
-    Check("neighbours", "a score depends neither on its batch nor on the call", neighbours),
-    Check("reproducible", "torch's seed determines the samples", reproducible),
-    Check("checkpoint", "weights saved and loaded give the same scores and samples", checkpoint),
-    Check("labels", "labels are used, rightly paired, and marginalised where none is given", labels),
-    Check("known-entropy", "no mean score beats the entropy of a known distribution", known_entropy),
-)
-"""In the order in which they are made and shown."""
+def promise_of(check: Check) -> str:
+    """Returns what a right model does, as the docstring of the check begins."""
+    words = str(check.__doc__).splitlines()[0].rstrip(".")
+    return words if words.startswith("K ") else words[0].lower() + words[1:]  # K is a symbol
 
 
 def audit(
@@ -66,15 +48,14 @@ def audit(
     ``ERROR_RATE`` at most, all checks together. ``only`` names the checks that are made of the ``subject``, else a
     ValueError; None makes all. ``on_check`` is told every verdict.
     """
-    known = [check.name for check in CHECKS]
     for name in only or ():
-        if name not in known:
-            raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
+        if name not in CHECKS:
+            raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
     started = time.monotonic()
     laboratory, results = Laboratory(subject, seed=seed), []
-    for check in CHECKS:
-        if only is None or check.name in only:
-            results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
+    for name, check in CHECKS.items():
+        if only is None or name in only:
+            results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS)))
             on_check(results[-1])
     try:
         model = laboratory.any_specimen.model
@@ -87,11 +68,11 @@ def audit(
     )  # fmt: skip
 
 
-def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
+def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
-    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
+    with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
-            for evidence in check.run(laboratory):
+            for evidence in check(laboratory):
                 if isinstance(evidence, str):
                     notes[evidence] = None
                 else:
@@ -101,7 +82,7 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
         except Exception as error:  # somebody else's code: anything can happen
             trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0]))
     seconds = round(time.monotonic() - started, 3)
-    result = partial(CheckResult, check=check.name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
+    result = partial(CheckResult, check=name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:
         return result(verdict="not applicable", meaning=reason)
     share = error_rate / max(1, sum(trial.is_random for trial in trials))

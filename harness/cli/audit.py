@@ -64,9 +64,9 @@ def audit(
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: Context = context.obj
     if list_checks:
-        from harness.auditing.engine import CHECKS
+        from harness.auditing.engine import CHECKS, promise_of
 
-        rows = [{"check": check.name, "promise": check.promise} for check in CHECKS]
+        rows = [{"check": name, "promise": promise_of(check)} for name, check in CHECKS.items()]
         print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)
         return
     if model is None:

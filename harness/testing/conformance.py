@@ -158,7 +158,7 @@ class ModelConformance(Conformance):
     def _names(self) -> dict[str, list[str]]:
         from harness.auditing.engine import CHECKS
 
-        return {**super()._names(), "check": [check.name for check in CHECKS]}
+        return {**super()._names(), "check": list(CHECKS)}
 
     def _settle(self, name: str, promise: Callable[[], None]) -> None:
         __tracebackhide__ = True

@@ -24,7 +24,7 @@ _REPEATS = {1: 512, 5: 128, 50: 16}
 
 
 def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields comparisons of bounds with one another and with log p."""
+    """In expectation ELBO <= IWAE-5 <= IWAE-50 <= log p."""
     model = laboratory.require(VariationalBound, "the model has no bound")
     if isinstance(model, ImportanceWeighted):
         for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.some(2)):
@@ -93,7 +93,7 @@ def _below_frequencies(specimen: Specimen) -> Trial:
 
 @torch.no_grad()
 def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of the variance of a call's mean: that of one weight, divided by how many are asked for."""
+    """K weights asked for are K independent weights."""
     laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield _independence(specimen)

@@ -41,7 +41,7 @@ _KINDS: tuple[State, ...] = ("random", "positive", "strong")
 
 @torch.no_grad()
 def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far ``log_prob`` and ``conditional_log_probs`` are from what ``conditional_logits`` say."""
+    """The likelihood is the product of the conditionals that are sampled from."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.some(4)):
         model, images = specimen.model_as(Autoregressive), specimen.images(_IMAGES, "conditionals")
@@ -67,7 +67,7 @@ def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of the martingale, overall and at every entry, by the first of the model's samplers."""
+    """Scores of own samples at a benchmark's size behave as draws must."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     wanted = [*filter(None, [laboratory.full]), *laboratory.wide, *WIDE, *laboratory.small]
     for spec in filter(laboratory.takes, dict.fromkeys(wanted)):
@@ -148,7 +148,7 @@ def _bernstein(total: Tensor, variance: Tensor, largest: Tensor) -> Tensor:
 
 
 def dependence(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields, for every space and some orderings, what is seen against what should be."""
+    """Nothing sees the future; all of the past is seen, or what is declared."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for first, cost in _affordable(laboratory):
         most = max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost)))

@@ -27,7 +27,7 @@ def _specimens(laboratory: Laboratory, *states: State, spaces: int = 2) -> Itera
 
 
 def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how many parameters, buffers and modes scoring and sampling change, after they have been used once.
+    """Outside fit nothing changes a parameter or buffer.
 
     What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
     """
@@ -72,7 +72,7 @@ def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
 
 
 def neighbours(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far scores move with the size of the batch and with the neighbours in it, or from call to call."""
+    """A score depends neither on its batch nor on the call."""
     laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         if isinstance(specimen.model, ExactLikelihood) and specimen.state != "initial":
@@ -134,7 +134,7 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
 
 @torch.no_grad()
 def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields whether samples follow torch's global generator, and it alone."""
+    """Torch's seed determines the samples."""
     for exact in _specimens(laboratory, "initial", "random", "fitted", spaces=1):
         for where, _, sampler in laboratory.single(exact).samplers:
             torch.manual_seed(1)
@@ -163,7 +163,7 @@ def _num_different(images: Tensor, others: Tensor) -> int:
 
 
 def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
+    """Weights saved and loaded give the same scores and samples."""
     for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         try:
             with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ class _Broken(Exception):
 
 
 def contract(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields one trial a specimen: whether everything that its model promises has the right form."""
+    """What every method returns has the shape, type and range that it promises."""
     try:
         laboratory.require_a_space()
     except NotApplicable as reason:

@@ -26,7 +26,7 @@ def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, I
 
 
 def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the distance of the returned log-determinant from that of the Jacobian, and checks of the noise."""
+    """The returned log-determinant is that of the Jacobian of the whole map."""
     for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "log-determinant")
         with torch.no_grad(), specimen.rng("noise"):
@@ -84,7 +84,7 @@ def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Trial]:
 
 
 def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the distance of images, and of latents, from what comes back."""
+    """Inverse undoes transform."""
     for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "inverse")
         with torch.no_grad(), specimen.rng("inverse"):
@@ -114,7 +114,7 @@ def _distance(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def prior(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests that the prior which is sampled is the prior which is scored, and that ``sample`` draws from it."""
+    """The prior that is sampled is the prior that is scored."""
     for specimen, model, _ in _flows(laboratory, "random", "fitted"):
         with torch.no_grad(), specimen.rng("prior"):
             latents = model.sample_prior(_PRIOR_DRAWS).double()

@@ -25,7 +25,7 @@ _RANKED = "log p(x | y) is ranked as log p(x)"
 
 @torch.no_grad()
 def labels(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of p(x | y), of p(x), and of samples of a label."""
+    """Labels are used, rightly paired, and marginalised where none is given."""
     laboratory.require(ClassConditional, "the model takes no labels")
     for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.small[:2] or laboratory.wide[:1]):
         if isinstance(specimen.model, ExactLikelihood) and laboratory.small:

@@ -43,7 +43,7 @@ _MARGIN = 0.5  # nats that samples may be away from independent pixels
 
 
 def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the total mass of every enumerated space, in every state of the weights."""
+    """Probabilities of all images sum to one, bounds to no more."""
     model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model promises no likelihood")
     if not laboratory.small:
         yield from _by_own_samples(laboratory)
@@ -101,7 +101,7 @@ def _bounded(specimen: Specimen) -> Trial:
 
 
 def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields, after a short fit, how far test scores lie from the entropy, scored as a benchmark scores them.
+    """No mean score beats the entropy of a known distribution.
 
     The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error
     small.

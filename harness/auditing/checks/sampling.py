@@ -31,7 +31,7 @@ _CAUSES = (
 
 
 def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of every sampler on every enumerated space; samplers that share their noise also image by image."""
+    """Every sampler draws from the distribution that is scored."""
     reason = "an implicit model has no likelihood to hold its samples against"
     model = laboratory.require(ExactLikelihood | VariationalBound, reason)
     if not laboratory.small:
