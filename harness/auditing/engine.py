@@ -15,7 +15,7 @@ from harness.auditing.checks.sampling import sampling
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
 from harness.auditing.trial import Evidence, NotApplicable, Trial
-from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
@@ -61,9 +61,14 @@ def audit(
         model = laboratory.any_specimen.model
     except NotApplicable:
         model = None
+    standing: Standing = "passed" if laboratory.small else "not enumerated"
+    if any(result.verdict == "fail" for result in results):
+        standing = "failed"
+    elif model is not None and not isinstance(model, ExactLikelihood | VariationalBound):
+        standing = "no likelihood"
     return AuditReport(
         model=subject.name, hyperparameters=dict(subject.hyperparameters),
-        capability="" if model is None else capability_of(model), standing=_standing(laboratory, model, results),
+        capability="" if model is None else capability_of(model), standing=standing,
         spaces=laboratory.used, checks=tuple(results), seed=seed, seconds=round(time.monotonic() - started, 3),
     )  # fmt: skip
 
@@ -103,11 +108,3 @@ def _in_words(trial: Trial, share: float) -> str:
         return f"{where}{trial.meaning}"
     kind, relation = ("p = ", "below") if trial.tolerance is None else ("", "above")
     return f"{where}{trial.quantity}: {kind}{trial.statistic:.3g}, {relation} {trial.threshold(share):.1g}"
-
-
-def _standing(laboratory: Laboratory, model: Model | None, results: Sequence[CheckResult]) -> Standing:
-    if any(result.verdict == "fail" for result in results):
-        return "failed"
-    if model is not None and not isinstance(model, ExactLikelihood | VariationalBound):
-        return "no likelihood"
-    return "passed" if laboratory.small else "not enumerated"

@@ -153,14 +153,9 @@ class Laboratory:
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial":
-            if not any(value.requires_grad for value in model.parameters()):
-                raise NotApplicable("the model has no weights that are trained by gradients")
-            self._put_random(model, state, variant)
-        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
-
-    def _put_random(self, model: Model, state: State, variant: int) -> None:
-        if state == "gentle" and isinstance(model, ImportanceWeighted):
+        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+            raise NotApplicable("the model has no weights that are trained by gradients")
+        elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)
         elif state == "gentle":
             randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
@@ -168,9 +163,10 @@ class Laboratory:
             randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
         elif state == "lopsided":
             _make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
-        else:
+        elif state != "initial":
             seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
             randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
 
     def _base(self, spec: ImageSpec) -> Model:
         self.takes(spec)
@@ -208,7 +204,15 @@ class Laboratory:
         return copied.eval()
 
     def _fit(self, model: Model, spec: ImageSpec) -> None:
-        data, dtype = self._data(spec), dtype_of(model)
+        if num_images(spec) <= LARGEST:
+            data = self.known(spec).dataset()
+        else:
+            random, size = generator(self.seed, "data", describe(spec)), (_RANDOM_IMAGES,)
+            images = torch.randint(spec.levels, (*size, *spec.shape), generator=random, dtype=torch.uint8)
+            labels = torch.randint(spec.num_classes, size, generator=random) if spec.num_classes else None
+            split = Split(images, labels)
+            data = Dataset(f"random, {describe(spec)}", spec, split, split, split)
+        dtype = dtype_of(model)
         model.float()  # a short fit needs no more, and convolutions in float64 are slow
         trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed)
         try:
@@ -221,15 +225,6 @@ class Laboratory:
             self.crashed.setdefault(spec, message)
             raise NotApplicable(message) from error
         model.to(dtype)
-
-    def _data(self, spec: ImageSpec) -> Dataset:
-        if num_images(spec) <= LARGEST:
-            return self.known(spec).dataset()
-        random = generator(self.seed, "data", describe(spec))
-        images = torch.randint(spec.levels, (_RANDOM_IMAGES, *spec.shape), generator=random, dtype=torch.uint8)
-        labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
-        split = Split(images, labels)
-        return Dataset(f"random, {describe(spec)}", spec, split, split, split)
 
 
 @torch.no_grad()

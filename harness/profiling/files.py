@@ -91,11 +91,21 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
     pictures = [] if plot is None else [f"{stem}.svg"]
     sections = tuple(machine_section(tables, () if number else pictures) for number, tables in enumerate(machines))
     page = Document(title, (_INTRODUCTION,), sections, READING)
-    rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
+    parts: list[dict[str, Any]] = [
+        {
+            "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
+            "rows": [values_of(tables, item) for item in tables.measurements],
+            "growth": [_growth_values(scaling) for scaling in tables.scalings],
+            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
+        }
+        for tables in machines
+    ]  # fmt: skip
+    written = json.dumps({"title": title, "machines": parts}, indent=1, sort_keys=True, ensure_ascii=False)
+    rows = [row for part in parts for row in part["rows"]]
     files = {
         f"{stem}.md": to_markdown(page, origin=f"measurements by `{command}`").encode(),
         f"{stem}.csv": to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")]).encode(),
-        f"{stem}.json": _to_json(title, machines).encode(),
+        f"{stem}.json": f"{written}\n".encode(),
     }
     return files if plot is None else {**files, f"{stem}{SPEC_ENDING}": vega_lite(plot)}
 
@@ -112,19 +122,6 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
     """Returns the names of files that are not what the measurements give; drawings vary, and go by their mark alone."""
     specs = [(folder / name, content) for name, content in files.items() if name.endswith(SPEC_ENDING)]
     return differing_files(files, folder) + [path.name for spec in specs for path in check_drawings(*spec)]
-
-
-def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
-    parts = [
-        {
-            "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
-            "rows": [values_of(tables, item) for item in tables.measurements],
-            "growth": [_growth_values(scaling) for scaling in tables.scalings],
-            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
-        }
-        for tables in machines
-    ]  # fmt: skip
-    return json.dumps({"title": title, "machines": parts}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
