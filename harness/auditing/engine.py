@@ -6,8 +6,7 @@ from functools import partial
 
 from harness.auditing.checks.bounds import bounds, importance_samples
 from harness.auditing.checks.conditionals import conditionals, dependence, full_size
-from harness.auditing.checks.conduct import checkpoint, neighbours, reproducible, unchanged
-from harness.auditing.checks.contract import contract
+from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
 from harness.auditing.checks.flows import inverse, log_determinant, prior
 from harness.auditing.checks.labels import labels
 from harness.auditing.checks.normalisation import known_entropy, normalisation

@@ -144,7 +144,7 @@ def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *
         for start in range(0, num_samples, 4000):
             count = min(4000, num_samples - start)
             images = check_samples(sampler(count), count, specimen.model)
-            counts += torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
+            counts += specimen.counts(images)
     return counts
 
 
@@ -159,9 +159,8 @@ def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float,
 @torch.no_grad()
 def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
     """Returns (M,) int64: how often each image is hit by a flow's prior, mapped back; what falls outside is dropped."""
-    x, spec = _draws(specimen, num_samples, "inside").floor(), specimen.spec
-    inside = x[((x >= 0) & (x < spec.levels)).all(1)].view(-1, *spec.shape)
-    return torch.bincount(index_of(inside, spec), minlength=len(specimen.everything))
+    x = _draws(specimen, num_samples, "inside").floor()
+    return specimen.counts(x[((x >= 0) & (x < specimen.spec.levels)).all(1)])
 
 
 def _draws(specimen: Specimen, num_samples: int, purpose: str) -> Tensor:

@@ -117,6 +117,10 @@ class Specimen:
         """Every image of the space, (M, C, H, W) uint8."""
         return all_images(self.spec)
 
+    def counts(self, images: Tensor) -> Tensor:
+        """Returns (M,) int64: how often each image of the space is among some."""
+        return torch.bincount(index_of(images, self.spec), minlength=len(self.everything))
+
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""

@@ -1,4 +1,4 @@
-"""Good conduct: outside ``fit`` nothing changes, and a score or a sample depends on what it should alone."""
+"""Good conduct: methods return what they promise, outside ``fit`` nothing changes, a score is its image's alone."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,9 +9,19 @@ from torch import Tensor
 
 from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Specimen, State, probe
-from harness.auditing.trial import Evidence, Trial
-from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
+from harness.auditing.subject import Specimen, State, describe, probe
+from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.interface.metric import check_samples
+from harness.interface.model import (
+    Autoregressive,
+    ExactLikelihood,
+    ImportanceWeighted,
+    Inference,
+    Invertible,
+    Model,
+    Unsupported,
+    VariationalBound,
+)
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
 
@@ -19,6 +29,118 @@ _IMAGES = 9
 _SAMPLES = 16
 _WEIGHTS = 400
 _DRAWS = 128
+_GIVEN = 5  # images that are given to every method
+
+
+class _Broken(Exception):
+    """A promise that is not kept: which, and how."""
+
+
+def contract(laboratory: Laboratory) -> Iterator[Evidence]:
+    """What every method returns has the shape, type and range that it promises."""
+    try:
+        laboratory.require_a_space()
+    except NotApplicable as reason:
+        if not laboratory.crashed:
+            raise  # it refuses them all, and says why
+        yield Trial.broken("", str(reason))
+        return
+    spaces = [*laboratory.small, *laboratory.wide, *filter(None, [laboratory.full])]
+    for specimen in laboratory.specimens("initial", "fitted", spaces=spaces):
+        trial = Trial.exact(specimen.where, "promises broken", 0, meaning="")
+        promises = [_scores, _latents, _conditionals, *([_samples] if specimen.spec in laboratory.small else [])]
+        try:
+            with torch.no_grad():
+                for promise in promises:
+                    promise(specimen)
+        except _Broken as broken:
+            trial = Trial.broken(specimen.where, str(broken))
+        except Exception as error:  # somebody else's code: anything can happen
+            raised = f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}"
+            trial = Trial.broken(specimen.where, raised.splitlines()[0])
+        yield trial
+    for spec, why in laboratory.crashed.items():
+        if why.startswith("fit raises"):
+            yield Trial.broken(describe(spec), why)
+        else:
+            yield f"{describe(spec)}: {why}; raise harness.Unsupported where a space cannot be done"
+
+
+def _expect(name: str, found: object, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """Returns what the method ``name`` gave, if it is a tensor of a shape and a type; None is any float."""
+    if not isinstance(found, Tensor):
+        words = type(found).__name__
+    elif tuple(found.shape) == shape and (found.dtype == dtype if dtype else found.is_floating_point()):
+        return found
+    else:
+        words = f"{tuple(found.shape)} {found.dtype}"
+    raise _Broken(f"{name} must return {shape} {dtype or 'floating-point numbers'}, not {words}")
+
+
+def _scores(specimen: Specimen) -> None:
+    model, images = specimen.model, specimen.images(_GIVEN, "contract")
+    before = images.clone()
+    functions: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {}
+    if isinstance(model, ExactLikelihood):
+        functions["log_prob"] = (model.log_prob, (_GIVEN,))
+    if isinstance(model, VariationalBound):
+        functions["elbo"] = (model.elbo, (_GIVEN,))
+    if isinstance(model, ImportanceWeighted):
+        weights = model.log_importance_weights
+        functions["log_importance_weights"] = (lambda given: weights(given, 3), (3, _GIVEN))
+    for name, (function, shape) in functions.items():
+        with specimen.rng("contract", name):
+            values = function(images)
+        if not torch.equal(images, before):
+            raise _Broken(f"{name} changes the images that it is given")
+        if bool((_expect(name, values, shape).isnan() | values.isposinf()).any()):
+            raise _Broken(f"{name} returns NaN or infinity for some of {_GIVEN} random images")
+        if name == "log_prob" and (most := float(values.max())) > specimen.tolerance():
+            raise _Broken(f"log_prob returns {most:.4g}, but no probability is above 1: it must be at most 0")
+
+
+def _latents(specimen: Specimen) -> None:
+    model, images, size = specimen.model, specimen.images(_GIVEN, "contract"), specimen.spec.num_dimensions
+    if isinstance(model, Inference):
+        codes = model.encode(images)
+        if codes.ndim != 2 or len(codes) != _GIVEN:
+            raise _Broken(f"encode must return ({_GIVEN}, D), not {tuple(codes.shape)}")
+        _expect("decode", model.decode(codes), tuple(images.shape))
+    if isinstance(model, Invertible):
+        with specimen.rng("contract", "flow"):
+            x, log_noise = model.dequantize(images)
+            latents, log_det = model.transform(x)
+            back, prior = model.inverse(latents), model.sample_prior(3)
+        _expect("dequantize, the images,", x, tuple(images.shape))
+        _expect("dequantize, log q,", log_noise, (_GIVEN,))
+        _expect("transform, the latents,", latents, (_GIVEN, size))
+        _expect("transform, the log-determinant,", log_det, (_GIVEN,))
+        _expect("inverse", back, tuple(images.shape))
+        _expect("sample_prior", prior, (3, size))
+
+
+def _conditionals(specimen: Specimen) -> None:
+    model, spec = specimen.model, specimen.spec
+    if isinstance(model, Autoregressive):
+        if model.num_orderings < 1:
+            raise _Broken(f"num_orderings must be at least 1, not {model.num_orderings}")
+        logits = model.conditional_logits(specimen.images(_GIVEN, "contract"))
+        _expect("conditional_logits", logits, (_GIVEN, spec.levels, *spec.shape))
+        _expect("generation_steps", model.generation_steps(), spec.shape, torch.int64)
+        declared = model.dependence()
+        if declared is not None:
+            _expect("dependence, unless None,", declared, (spec.num_dimensions, spec.num_dimensions), torch.bool)
+
+
+def _samples(specimen: Specimen) -> None:
+    for name, sampler in specimen.model.samplers().items():
+        for count in (1, 3):
+            with specimen.rng("contract", "sample"):
+                images = sampler(count)
+            try:
+                check_samples(images, count, specimen.model)
+            except ValueError as error:
+                raise _Broken(f"sampler {name!r}: {error}") from error
 
 
 def _specimens(laboratory: Laboratory, *states: State, spaces: int = 2) -> Iterator[Specimen]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import MOST_SAMPLES, mean_and_error, sample_counts
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen, State, index_of, num_images
+from harness.auditing.subject import Specimen, State, num_images
 from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import Invertible
 
@@ -171,8 +171,7 @@ def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
     counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
     with torch.no_grad(), specimen.rng("base"):
         x = model.inverse(model.sample_prior(MOST_SAMPLES))
-    images = x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8).view(-1, *specimen.spec.shape)
-    p, freedom = same_distribution(counts, torch.bincount(index_of(images, specimen.spec), minlength=len(counts)))
+    p, freedom = same_distribution(counts, specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1)))
     return Trial(
         where, "samples against the prior's draws, mapped back", p,
         smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),

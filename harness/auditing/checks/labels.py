@@ -153,13 +153,13 @@ def _stochastic(specimen: Specimen) -> Iterator[Trial]:
 
 
 def _implicit(specimen: Specimen) -> Iterator[Trial]:
-    classes, size = specimen.spec.num_classes or 1, len(specimen.everything)
+    classes = specimen.spec.num_classes or 1
     mixed = _counts_by_label(specimen, next(iter(specimen.model.samplers())), classes)
     for label in range(classes):
         view = _given(specimen, torch.full((3000,), label))
         with specimen.rng("pure", label):
             images = torch.cat([view.sample(3000) for _ in range(2)])
-        p, freedom = same_distribution(mixed[label], torch.bincount(index_of(images, specimen.spec), minlength=size))
+        p, freedom = same_distribution(mixed[label], specimen.counts(images))
         yield Trial(
             f"{specimen.where}, label {label}", "samples of mixed labels against those of one label at a time", p,
             smallest_defect=smallest_total_variation(freedom, 2000), meaning="samples are paired with the wrong labels",
