@@ -15,8 +15,7 @@ from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, echo, print_json, print_table, suite_path
 
 if TYPE_CHECKING:
-    from harness.boards.comparison import Difference, RowComparison
-    from harness.boards.lookup import Side, Source
+    from harness.boards.comparison import Difference, Side, Source
     from harness.cli.context import Context
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
@@ -36,8 +35,7 @@ def compare(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
-    from harness.boards.comparison import NotComparable, compare_rows
-    from harness.boards.lookup import NotFound, find_pair
+    from harness.boards.comparison import NotComparable, NotFound, compare_rows, find_pair
     from harness.interface.spec import known_as
 
     options: Context = context.obj
@@ -58,7 +56,7 @@ def compare(
     results, problems = [], []
     for side_a, side_b in pairs:
         try:
-            results.append((side_a, side_b, compare_rows(side_a.row, side_b.row, metrics)))
+            results.append((side_a, side_b, *compare_rows(side_a.row, side_b.row, metrics)))
         except NotComparable as error:
             problems.append(error)
     if not results:
@@ -123,7 +121,7 @@ def merge(
 
 def _split(name: str) -> tuple[list[Source], str]:
     """Parts ``ARCHIVE:NAME``, and reads the archive; a label may hold colons of its own."""
-    from harness.boards.lookup import Source
+    from harness.boards.comparison import Source
     from harness.records.archive import RECORDS_FILE
     from harness.records.untrusted import read_untrusted
 
@@ -137,7 +135,7 @@ def _split(name: str) -> tuple[list[Source], str]:
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.boards.lookup import Source
+    from harness.boards.comparison import Source
     from harness.records.archive import RECORDS_FILE
     from harness.suites.suite import Suite, SuiteError
 
@@ -158,7 +156,7 @@ def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> 
 
 def _store_source(options: Context) -> Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
-    from harness.boards.lookup import Source
+    from harness.boards.comparison import Source
     from harness.records.archive import collect_all
 
     archive = collect_all(options.artifacts)
@@ -167,17 +165,16 @@ def _store_source(options: Context) -> Source:
     return replace(source, records=archive.records)
 
 
-def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:
+def _as_json(a: Side, b: Side, found: list[Difference], refused: dict[str, str]) -> dict[str, object]:
     sides = {
         letter: {"label": row.label, "model": row.model, "source": source, "runs": [it.run for it in row.records]}
         for letter, (row, source) in (("a", a), ("b", b))
     }
-    refused = [{"metric": metric, "reason": reason} for metric, reason in result.refused.items()]
-    differences = [asdict(difference) for difference in result.differences]
-    return {"dataset": a.row.dataset, **sides, "differences": differences, "refused": refused}
+    reasons = [{"metric": metric, "reason": reason} for metric, reason in refused.items()]
+    return {"dataset": a.row.dataset, **sides, "differences": list(map(asdict, found)), "refused": reasons}
 
 
-def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
+def _print_comparison(a: Side, b: Side, differences: list[Difference], refused: dict[str, str]) -> None:
     echo(a.row.dataset)
     for letter, side in (("A", a), ("B", b)):
         planned, there = len(side.row.seeds), len(side.row.records)
@@ -185,13 +182,13 @@ def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
         missing = f", {done} of {planned} seed{'s' if planned > 1 else ''} done"
         echo(f"  {letter}  {side.row.label} ({side.source}{'' if planned == there == done else missing})")
     echo()
-    print_table(["metric", "unit", "A", "B", "B - A", "95 % interval", "p"], list(map(_cells, result.differences)))
+    print_table(["metric", "unit", "A", "B", "B - A", "95 % interval", "p"], list(map(_cells, differences)))
     echo()
-    for difference in result.differences:
+    for difference in differences:
         of_a, of_b = difference.metrics
         name = of_a if of_a == of_b else f"{difference.metric} ({of_a} of A, {of_b} of B)"
         echo(f"{name}: {difference.conclusion}. {difference.rests_on}.")
-    for reason in result.refused.values():
+    for reason in refused.values():
         echo(f"not compared: {reason}")
     for letter, side in (("A", a), ("B", b)):
         if side.row.audit.failed:

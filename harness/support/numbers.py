@@ -80,11 +80,6 @@ def memory(value: float) -> str:
     return f"{significant(value / 2**10)} KiB" if value < 2**20 else f"{significant(value / 2**20)} MiB"
 
 
-def interval(best: int, worst: int) -> str:
-    """A rank interval."""
-    return str(best) if best == worst else f"{best}–{worst}"
-
-
 def load_words(share: float | None) -> str:
     """Says which share of the processors others used, to 10 %; empty from where it does not matter, or is not known."""
     return f"others used about {round(share, 1):.0%} of the processors" if share is not None and share >= LOADED else ""
