@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from harness.auditing.checks.bounds import bounds, importance_samples
-from harness.auditing.checks.conditionals import conditionals, dependence, full_size
+from harness.auditing.checks.conditionals import conditionals, full_size
 from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
+from harness.auditing.checks.dependence import dependence
 from harness.auditing.checks.flows import inverse, log_determinant, prior
 from harness.auditing.checks.labels import labels
 from harness.auditing.checks.normalisation import known_entropy, normalisation
