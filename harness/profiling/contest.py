@@ -39,7 +39,7 @@ class Contender:
     whole. ``problem`` is why there is no figure.
     """
 
-    def __init__(self, call: Callable[..., object] = lambda noise, trace: None) -> None:
+    def __init__(self, call: Callable[..., object]) -> None:
         self._call = call
         self.seconds: list[float] = []
         self.calls, self.rounds, self.warmed_up = 1, 0, True

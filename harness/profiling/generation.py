@@ -67,10 +67,10 @@ class GenerationRun:
         reasons: dict[str, str] = {}
         for spec, models in self._spaces():
             for model in models:
-                try:
-                    have[model.label].update(self._build(model, spec).samplers())
-                except ValueError as error:
-                    reasons.setdefault(model.label, str(error))
+                if isinstance(built := self._build(model, spec), str):
+                    reasons.setdefault(model.label, built)
+                else:
+                    have[model.label].update(built.samplers())
         for label, names in have.items():
             if not names:
                 raise ValueError(f"{label}: {reasons[label]}")
@@ -91,9 +91,13 @@ class GenerationRun:
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
 
-    def _build(self, model: Profiled, spec: ImageSpec) -> Model:
-        with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
-            return model.make(model.spec or spec).to(self.device).eval()
+    def _build(self, model: Profiled, spec: ImageSpec) -> Model | str:
+        """Returns the model, or why it cannot be had."""
+        try:
+            with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
+                return model.make(model.spec or spec).to(self.device).eval()
+        except ValueError as error:  # Unsupported is one
+            return str(error)
 
     def _spaces(self) -> list[tuple[ImageSpec, list[Profiled]]]:
         """Sample spaces with the models to profile there, the smallest first."""
@@ -110,12 +114,12 @@ class GenerationRun:
     def _measure_space(self, spec: ImageSpec, models: Sequence[Profiled]) -> None:
         batch_sizes, built = sorted(self.profile.batch_sizes), list[tuple[Profiled, Model]]()
         for model in models:
-            try:
-                built.append((model, self._build(model, spec)))
-            except ValueError as error:  # Unsupported is one
-                names = model.samplers or self.profile.samplers or ("any",)
-                for batch_size, name in itertools.product(batch_sizes, names):
-                    self._hand_over(self._asked(model, spec, batch_size, name), status="skipped", reason=str(error))
+            if not isinstance(found := self._build(model, spec), str):
+                built.append((model, found))
+                continue
+            names = model.samplers or self.profile.samplers or ("any",)
+            for batch_size, name in itertools.product(batch_sizes, names):
+                self._hand_over(self._asked(model, spec, batch_size, name), status="skipped", reason=found)
         for batch_size in batch_sizes:
             self._measure_batch(built, batch_size)
 
