@@ -34,13 +34,11 @@ from harness.records.record import (
     Failure,
     FitRecord,
     RunRecord,
-    RunStatus,
     ScoreRecord,
-    first_problem,
     status_of_scores,
 )
 from harness.support.files import safetensors_problem, write_atomically
-from harness.support.names import slug
+from harness.support.names import slug, what_is_wrong
 
 _T = TypeVar("_T")
 
@@ -201,7 +199,7 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path}: no run.json: not the folder of a run")
         trained, failure = self._trained(), self.failure()
         scores = {name: score for name in self._scored() if (score := self.score(name)) is not None}
-        status: RunStatus = "pending"
+        status = "pending"
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
         elif trained["fit"] is not None:
@@ -246,7 +244,7 @@ class RunFolder:
         except OSError as error:
             return None, f"it cannot be read ({error.strerror})"
         except ValidationError as error:
-            return None, first_problem(error)
+            return None, what_is_wrong(error.errors()[0])
         except ValueError:
             return None, "it is not JSON"
         which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"
