@@ -13,6 +13,7 @@ from harness.interface.spec import RunSpec
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
 from harness.running.coordinator import run_plan
+from harness.running.keys import warn_of_changes
 from harness.running.planning import Plan, Settings
 from harness.suites.suite import Row
 from harness.support.checkpoint import load_weights
@@ -61,6 +62,7 @@ def load_model(record: RunRecord, settings: Settings) -> Model:
         raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
     plugins = plugin_manager(settings.blocked).at(folder.code_folder())
     data = loading.load_dataset(plugins, folder.dataset() or record.spec.dataset, DataFolder.resolve(settings.data))
+    warn_of_changes(record, plugins, data)
     device = choose_device(settings.device)
     with isolated_rng(record.spec.seed, device):
         model = loading.build_model(plugins, record.spec, data, device, everyones_samplers=True)

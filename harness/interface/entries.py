@@ -4,8 +4,6 @@ An entry names its target as a string, ``"package.module:Attribute"``, which is 
 listing what is installed imports no model code and no torch. An object (a class or a function) is accepted as well.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Callable

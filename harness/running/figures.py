@@ -27,6 +27,7 @@ from harness.records.record import RunRecord
 from harness.records.store import Artifacts
 from harness.report.charts import FORMATS, differing, remove_picture, stated_mark, write_picture
 from harness.report.pages import REAL, folder_of, picture_names, sampled_record
+from harness.running.keys import warn_of_changes
 from harness.support.checkpoint import load_weights
 from harness.support.environment import on_threads
 from harness.support.guard import describe_error, guarded, shown
@@ -146,6 +147,7 @@ class FigureMaker:
         if record.fit is not None and fit.weights_sha256 != record.fit.weights_sha256:
             raise ValueError(f"the weights of {run} in {self.artifacts.root} are of another training than its record")
         data = self.dataset(folder.dataset() or record.spec.dataset)
+        warn_of_changes(record, self.plugins, data)
         with isolated_rng(record.spec.seed, device), on_threads(record.spec.threads):
             model = build_model(self.plugins, record.spec, data, device)
             load_weights(folder.weights, model)

@@ -6,9 +6,12 @@ edited in the meantime.
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
-from harness.discovery.loading import as_json, resolve
+from harness.discovery.loading import as_json, model_code, resolve
+from harness.discovery.manager import PluginManager
+from harness.interface.dataset import Dataset
 from harness.interface.metric import Metric
 from harness.interface.model import Model
 from harness.interface.spec import Budget, RunSpec, place_of
@@ -18,6 +21,20 @@ from harness.support.names import digest_of
 
 class Changed(Exception):
     """What a run or a figure depends on is no longer what was planned."""
+
+
+def what_changed(record: RunRecord, plugins: PluginManager, data: Dataset) -> str | None:
+    """Returns what of a run is not what it was when its record was planned: its code, or its data as loaded now."""
+    if model_code(plugins, record.spec.model) != record.code:
+        return f"the code of {record.spec.model!r}"
+    return None if data.digest() == record.dataset_digest else f"the data of {record.spec.dataset!r}"
+
+
+def warn_of_changes(record: RunRecord, plugins: PluginManager, data: Dataset) -> None:
+    """Says in the log what has changed since a run that is looked at was trained."""
+    if (what := what_changed(record, plugins, data)) is not None:
+        told = "%s: %s has changed since it was trained; this is of the weights of then, and of what there is today"
+        logging.getLogger("harness").warning(told, record.run, what)
 
 
 def named_by_content(spec: RunSpec, data: str) -> RunSpec:

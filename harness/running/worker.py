@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
-from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, model_code, origin_of
+from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, origin_of
 from harness.discovery.manager import PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
@@ -39,7 +39,7 @@ from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord
 from harness.records.run_folder import RunFolder
 from harness.running.calibration import calibrate_steps
 from harness.running.failures import failure_from
-from harness.running.keys import Changed, figure_key, named_by_content, run_key
+from harness.running.keys import Changed, figure_key, named_by_content, run_key, what_changed
 from harness.support.checkpoint import check_shapes, check_state, check_weights, load_state, load_weights, save_weights
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
@@ -121,18 +121,14 @@ def _plugins(job: Job, *more: str) -> PluginManager:
 def _check_run(run: _Run) -> None:
     """Raises ``Changed`` unless code and data, as this process has imported and loaded them, are those of the plan."""
     record, spec = run.record, run.spec
-    code, data = model_code(run.plugins, spec.model), run.data.digest()
-    asked = spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset})
+    code, data = record.code, record.dataset_digest
+    asked = named_by_content(spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset}), data)
     given = None if spec.checkpoint is None else _digest_of_file(Path(spec.checkpoint))
-    if code != record.code:
-        what = f"the code of {spec.model!r}"
-    elif data != record.dataset_digest:
-        what = f"the data of {asked.dataset!r}"
-    elif record.key != run_key(named_by_content(asked, data), type(run.model), data=data, code=code, checkpoint=given):
-        what = f"{spec.checkpoint or 'what the run depends on'}"
-    else:
-        return
-    raise Changed(f"{what} has changed since the suite was planned: the same command plans and runs it anew")
+    what = what_changed(record, run.plugins, run.data)
+    if what is None and record.key != run_key(asked, type(run.model), data=data, code=code, checkpoint=given):
+        what = spec.checkpoint or "what the run depends on"
+    if what is not None:
+        raise Changed(f"{what} has changed since the suite was planned: the same command plans and runs it anew")
 
 
 @contextmanager

@@ -141,6 +141,22 @@ def test_a_run_is_stale_once_the_code_has_changed(lab, project, file, text, stat
     assert list(lab.states(suite, "--only", "my_model.py:Coins").values()) == [state]
 
 
+def test_what_looks_at_a_run_says_in_a_line_what_has_changed_since_it_was_trained(lab, project, caplog):
+    suite, output = project / "suite.toml", lab.root / "looked"
+    lab.done("run", suite, "--only", "my_model.py:Coins")
+    run = lab.record("my_model.py:Coins").run
+    lab.done("export", suite, "--no-samples")
+    caplog.clear()
+    lab.done("sample", run, "-n", "4", "-o", f"{output}.png")
+    assert caplog.messages == []
+    (project / "odds.py").write_text("LOG_ODDS = -1.25\n")
+    lab.done("sample", run, "-n", "4", "-o", f"{output}.png")
+    lab.done("profile", "trace", run, "-o", f"{output}.json")
+    lab.done("figure", "samples", suite)
+    assert len(caplog.messages) == 3
+    assert all(line.startswith(f"{run}: the code of 'my_model.py:Coins' has changed since") for line in caplog.messages)
+
+
 def test_an_edited_file_is_run_again_from_the_same_process(lab, project, monkeypatch):
     monkeypatch.chdir(project)
     spec = harness.RunSpec(model="my_model.py:Coins", dataset="digits-binary", metrics=("nll",))

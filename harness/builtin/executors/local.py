@@ -44,6 +44,7 @@ _PRELOAD = [
     "sklearn.datasets",
     "harness.running.worker",
     "harness.builtin.executors.local",
+    "harness.builtin.executors.server",
 ]
 _STACK_SIGNAL, _STACK_SECONDS = signal.SIGUSR1, 0.3
 _GRACE_SECONDS = 5.0
@@ -51,6 +52,7 @@ _WATCH_SECONDS = 0.2
 _SERVER_GONE = 255  # what multiprocessing says then
 _LONGEST_FOLDER = 70  # a socket's address has 104 characters at most, and multiprocessing adds 32 to its folder
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
+_starting = threading.Lock()  # while it is held, the server has no child that this process does not know
 _exit = os._exit  # while code of a plugin runs, a guard stands before it
 
 
@@ -66,7 +68,7 @@ class LocalExecutor(Executor):
     def start(self, job: Job) -> Handle:
         """Starts a job in a child process; its output goes to the run's log."""
         process = self._context.Process(target=_child, args=(job, dict(os.environ), Path.cwd()), name=job.folder.name)
-        with _without_main():
+        with _without_main(), _starting:
             process.start()
         return _LocalHandle(process, job.limits)
 
@@ -92,7 +94,7 @@ class _LocalHandle(Handle):
             self._process.join(_GRACE_SECONDS)
             code = self._process.exitcode
         if code is not None:
-            _end_group(self._pid)
+            _end_left(self._pid)
         return code
 
     def ended(self) -> Ended | None:
@@ -103,7 +105,7 @@ class _LocalHandle(Handle):
 
     def kill(self) -> None:
         kill_all(family(self._pid))
-        _end_group(self._pid)
+        _end_left(self._pid)
 
 
 class Watch:
@@ -155,10 +157,22 @@ def kill_all(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-def _end_group(pid: int) -> None:
-    """Ends what a child that has ended left behind."""
+def _end_left(pid: int) -> None:
+    """Ends what a child that has ended left behind: its group, and what the server inherited when it crashed."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+    with _starting, contextlib.suppress(psutil.Error):
+        server, own = vars(forkserver._forkserver)["_forkserver_pid"], multiprocessing.active_children()
+        for orphan in psutil.Process(server).children():
+            with contextlib.suppress(ProcessLookupError):  # what others of this process fork there is in its group
+                if orphan.pid not in {child.pid for child in own} and os.getpgid(orphan.pid) != os.getpgid(server):
+                    kill_all(family(orphan.pid))
+
+
+def inherit_orphans() -> None:
+    """Makes what a child of this process leaves behind, in whatever session, a child of this process. Linux alone."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 @contextmanager
@@ -212,8 +226,7 @@ def _short_addresses() -> Iterator[None]:
 
 def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> None:
     os.setpgid(0, 0)
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone: what its children leave behind is the child's own
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    inherit_orphans()
     # The server has what the caller had when it started; variables and folder may have changed since.
     os.environ.clear()
     os.environ.update(environment)

@@ -137,10 +137,13 @@ class Lingers(Tilted):
 
 
 class Drops(Tilted):
-    """Crashes, and leaves a process behind."""
+    """Crashes, and leaves processes behind, two in sessions of their own, one of them without its parent."""
 
     def fit(self, data, trainer):
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", os.environ["TINKER_MARK"]])
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)", os.environ["TINKER_MARK"]]
+        subprocess.Popen(sleep)
+        subprocess.Popen(sleep, start_new_session=True)
+        subprocess.run(["sh", "-c", 'setsid "$@" & exit', "sh", *sleep], check=True)
         ctypes.string_at(0)
 
 
