@@ -95,7 +95,8 @@ class RunFolder:
     def write_sources(self, code_folder: Path, dataset: str) -> None:
         """Notes what names such as ``my_model.py:KDE`` are relative to, and where data are; no record says where."""
         place = place_of(dataset)
-        where = {} if place is None else {"dataset": f"{place[0]}:{place[1]}" if Path(place[1]).exists() else dataset}
+        here = place is not None and Path(place[1]).exists()
+        where = {} if place is None else {"dataset": "{}:{}{}".format(*place) if here else dataset}
         noted = {"folder": os.path.relpath(code_folder, self.path), **where}
         if noted != self._sources():
             self._write("code.json", noted)
