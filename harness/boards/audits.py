@@ -1,7 +1,5 @@
 """What the audits of a row's runs say: its standing on a board, and the verdicts in words. From records alone."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,26 +1,31 @@
-"""Two rows side by side: the paired difference of their figures with its interval, and what it rests on.
+"""Two rows side by side: which a user means, and the paired difference of their figures with its interval.
 
-The test is the one of the boards (``harness.boards.pair_tests``): images are paired by their content. Figures that were
-measured differently are refused.
+The test is that of the boards; images are paired by their content. What was measured differently is refused.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Self
 
 from harness.boards.audits import AUDIT
-from harness.boards.figures import Figure, Group, pair_images
+from harness.boards.figures import Figure, Group, PerImage, pair_images
 from harness.boards.pair_tests import ALPHA, Basis, compare, decides
 from harness.boards.row import BoardRow
+from harness.boards.rows import natural, rows_of
 from harness.interface.spec import ScoreKind
-from harness.records.record import VALID_PREFIX
+from harness.records.archive import Archive
+from harness.records.record import VALID_PREFIX, RunRecord
+from harness.suites.suite import Suite
+from harness.support.names import did_you_mean
 
 LIKELIHOOD = "likelihood"
 
 # What sets bounds of different names apart, and is no difference in how one of them was measured.
 _OF_THE_BOUND = {"K", "samples"}
+
+
+class NotFound(ValueError):
+    """A name that is none of a run, a label or a model, or that is several; the message says what there is."""
 
 
 class NotComparable(ValueError):
@@ -29,14 +34,9 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """B - A of one metric; ``metric`` is ``likelihood`` where the two are known by different ``metrics``.
+    """The mean of B less that of A of one metric, over the images that both scored."""
 
-    ``difference`` is the mean of B less that of A, over the ``num_images`` that both scored (None without scores per
-    image). The interval has 95 %; neither it nor the p-value knows of other comparisons. ``better`` is proven so;
-    ``conclusion`` says what follows, ``rests_on`` what the interval rests on, and ``basis`` what it generalises to.
-    """
-
-    metric: str
+    metric: str  # ``likelihood`` where the two are known by different ``metrics``
     metrics: tuple[str, str]
     kinds: tuple[ScoreKind, ScoreKind]
     values: tuple[float, float]
@@ -44,29 +44,20 @@ class Difference:
     unit: str
     difference: float
     standard_error: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # 95 %; neither it nor the p-value knows of other comparisons
     p_value: float
-    basis: Basis
-    num_images: int | None
-    better: Literal["A", "B"] | None
+    basis: Basis  # what it generalises to
+    num_images: int | None  # None without scores per image
+    better: Literal["A", "B"] | None  # which is proven so
     conclusion: str
     rests_on: str
 
 
-@dataclass(frozen=True)
-class RowComparison:
-    """What ``compare_rows`` found; ``refused`` are the metrics of both that cannot be compared, with the reasons."""
+def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> tuple[list[Difference], dict[str, str]]:
+    """Compares two rows by the metrics named, or all of quality that both have; returns too which cannot be, and why.
 
-    differences: tuple[Difference, ...]
-    refused: Mapping[str, str]
-
-
-def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowComparison:
-    """Compares two rows by the metrics named, or by all quality metrics that both have.
-
-    Where one is known by an exact value and the other by a bound, or each by a bound of its own, the best figures of
-    the two are compared too, as ``likelihood``. Other data, a metric named that cannot be compared, and nothing that
-    can, are ``NotComparable``.
+    The best figures of the likelihood are compared too, where they are of different metrics. Other data, a metric named
+    that cannot be compared, and nothing that can, are ``NotComparable``.
     """
     contents = a.dataset_digests | b.dataset_digests
     if a.dataset != b.dataset and len(contents) > 1:
@@ -88,7 +79,7 @@ def compare_rows(a: BoardRow, b: BoardRow, metrics: Sequence[str] = ()) -> RowCo
     if not differences:
         has = f"A has {_list(_quality(a))}; B has {_list(_quality(b))}"
         raise NotComparable("; ".join(refused.values()) or f"no quality metric is shared on {a.dataset!r}: {has}")
-    return RowComparison(tuple(differences), refused)
+    return differences, refused
 
 
 def _quality(row: BoardRow) -> list[str]:
@@ -99,16 +90,12 @@ def _quality(row: BoardRow) -> list[str]:
 
 
 def _shared(a: BoardRow, b: BoardRow) -> list[str]:
-    theirs = _quality(b)
-    shared = sorted((metric for metric in _quality(a) if metric in theirs), key=_order)
+    shared = sorted(
+        set(_quality(a)) & set(_quality(b)), key=lambda it: (natural(it)[0] not in ("iwae", "nll"), natural(it))
+    )
     if a.likelihood is not None and b.likelihood is not None and a.likelihood.metric != b.likelihood.metric:
         return [LIKELIHOOD, *shared]
     return shared
-
-
-def _order(metric: str) -> tuple[bool, str, int]:
-    head, _, number = metric.rpartition("-")
-    return (head != "iwae", head, int(number)) if number.isdecimal() else (metric != "nll", metric, 0)
 
 
 def _figure(letter: str, row: BoardRow, metric: str) -> Figure:
@@ -163,22 +150,11 @@ def _difference(metric: str, a: Figure, b: Figure) -> Difference:
     low, high = sorted(sign * bound for bound in found.interval)
     winner, conclusion = _conclude(found.difference, found.p_value, (of_a.kind, of_b.kind), rising=a.higher_is_better)
     return Difference(
-        metric=metric,
-        metrics=(a.metric, b.metric),
-        kinds=(a.kind, b.kind),
-        values=(a.mean, b.mean),
-        seeds=seeds,
-        unit=a.unit,
-        difference=sign * found.difference,
-        standard_error=found.standard_error,
-        interval=(low, high),
-        p_value=found.p_value,
-        basis=found.basis,
-        num_images=common,
-        better=winner,
-        conclusion=conclusion,
+        metric=metric, metrics=(a.metric, b.metric), kinds=(a.kind, b.kind), values=(a.mean, b.mean), seeds=seeds,
+        unit=a.unit, difference=sign * found.difference, standard_error=found.standard_error, interval=(low, high),
+        p_value=found.p_value, basis=found.basis, num_images=common, better=winner, conclusion=conclusion,
         rests_on=_rests_on(found.basis, common, seeds),
-    )
+    )  # fmt: skip
 
 
 def _conclude(
@@ -218,3 +194,94 @@ def _rests_on(basis: Basis, num_images: int | None, seeds: tuple[int, int]) -> s
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows are looked for: a suite's archive, an archive, or the store, by the name that messages say."""
+
+    name: str
+    rows: Sequence[BoardRow]
+    records: Sequence[RunRecord]
+    per_image: PerImage = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, archive: Archive, suite: Suite | None = None) -> Self:
+        """Returns the rows of an archive, as the suite has them if there is one."""
+        rows = rows_of(archive.records, suite, per_image=archive.per_image)
+        return cls(name, [row for row in rows if row.records], archive.records, archive.per_image)
+
+
+class Side(NamedTuple):
+    """One of the two: a row, and where it was found. A single run is a row whose label is the run's name."""
+
+    row: BoardRow
+    source: str
+
+
+def find_pair(
+    a: str, b: str, sources_a: Sequence[Source], sources_b: Sequence[Source], *, dataset: str | None = None
+) -> list[tuple[Side, Side]]:
+    """Returns the two rows that are meant, on each dataset that both are on; ``NotFound``: a name of none, or several.
+
+    A name that several sources know means the one in the source where the other name is found too.
+    """
+    found_a, found_b = _find(a, sources_a, dataset), _find(b, sources_b, dataset)
+    common = {side.source for side in found_a} & {side.source for side in found_b}
+    if len(common) == 1:
+        found_a, found_b = ([side for side in found if side.source in common] for found in (found_a, found_b))
+    of_a, of_b = _only(a, found_a), _only(b, found_b)
+    every = [(side, other) for side in of_a.values() for other in of_b.values()]
+    by_name = [(side, other) for side, other in every if side.row.dataset == other.row.dataset]
+    if pairs := by_name or [it for it in every if it[0].row.dataset_digests == it[1].row.dataset_digests]:
+        return pairs
+    datasets_a, datasets_b = (", ".join(map(repr, sides)) for sides in (of_a, of_b))
+    raise NotComparable(f"{a!r} is scored on {datasets_a}, {b!r} on {datasets_b}: different data do not compare")
+
+
+def _only(name: str, sides: Sequence[Side]) -> dict[str, Side]:
+    """The one row, on each of its datasets."""
+    labels = list(dict.fromkeys(side.row.label for side in sides))
+    if len(labels) > 1:
+        are_runs = all(any(record.run == side.row.label for record in side.row.records) for side in sides)
+        shown = ", ".join(map(repr, labels[:6])) + (", ..." if len(labels) > 6 else "")
+        raise NotFound(f"{name!r} may be any of {len(labels)} {'runs' if are_runs else 'rows'}: {shown}")
+    sources = dict.fromkeys(side.source for side in sides)
+    if len(sources) > 1:
+        raise NotFound(f"{name!r} is in {' and in '.join(sources)}: choose with --suite or --dataset")
+    return {side.row.dataset: side for side in sides}
+
+
+def _find(name: str, sources: Sequence[Source], dataset: str | None) -> list[Side]:
+    """The rows by a name: a run or a label, else a model, else the beginning of a run's name or a label."""
+    if not name:
+        raise NotFound("a name is empty: name a run, a row's label or a model")
+    rows = [Side(row, source.name) for source in sources for row in source.rows]
+    ways = (
+        [*_runs(sources, lambda run: run == name), *(side for side in rows if side.row.label == name)],
+        [side for side in rows if side.row.model == name],
+        [*_runs(sources, lambda run: run.startswith(name)), *(it for it in rows if it.row.label.startswith(name))],
+    )
+    found = next((sides for sides in ways if sides), [])
+    if found:
+        datasets = {side.row.dataset for side in found}
+        if dataset is not None and dataset not in datasets:
+            raise NotFound(f"{name!r} is not scored on {dataset!r}{did_you_mean(dataset, datasets)}")
+        return [side for side in found if dataset in (None, side.row.dataset)]
+    known = {text for side in rows for text in (side.row.label, side.row.model)}
+    known |= {record.run for source in sources for record in source.records}
+    where = ", ".join(source.name for source in sources) or "no archive and no store"
+    hint = did_you_mean(name, known) if known else ""
+    hint = hint if len(hint) <= 300 else f"{hint[:300].rpartition(',')[0]}, ...)"
+    raise NotFound(f"no run, row or model {name!r} in {where}{hint}")
+
+
+def _runs(sources: Sequence[Source], is_wanted: Callable[[str], bool]) -> list[Side]:
+    """Single runs as rows; one that several sources hold is taken from the first."""
+    found: dict[tuple[str, str], Side] = {}
+    for source in sources:
+        for record in source.records:
+            if is_wanted(record.run) and (record.run, record.key) not in found:
+                [row] = rows_of([record], per_image=source.per_image)
+                found[record.run, record.key] = Side(replace(row, label=record.run), source.name)
+    return list(found.values())

@@ -1,15 +1,13 @@
-"""Figure: what the seeds of a row scored by one metric, with the spreads over seeds and over images.
+"""Figure: what the seeds of a row scored by one metric, with two spreads that are kept apart: over seeds, over images.
 
-Two sources of variance are kept apart. A *seed* belongs to one model (seed 0 of two models has nothing in common), a
-test *image* is shared by all models and is recognised by its content.
+A *seed* belongs to one model; a test *image* is shared by all models, and is recognised by its content.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +73,7 @@ class Group:
     protocol: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, score: ScoreRecord) -> Group:
+    def of(cls, score: ScoreRecord) -> Self:
         """Returns the group that a score belongs to."""
         stated = {key: words for key, words in score.protocol.items() if key != "device"}
         if score.stage == "speed":
@@ -139,11 +137,8 @@ class Figure:
 
     @property
     def error(self) -> float | None:
-        """The standard error of the mean over seeds by resampling; it says nothing of how trainings differ.
-
-        The part of the samples falls with the number of seeds; that of the reference, which seeds share, does not. A
-        metric that does not tell the parts apart gets none of that benefit.
-        """
+        """The standard error of the mean over seeds by resampling; it says nothing of how trainings differ."""
+        # The part of the samples falls with the number of seeds; that of the reference, which seeds share, does not.
         names = ("standard_error_samples", "standard_error_reference")
         if len(self.scores) > 1 and all({*names} <= score.details.keys() for score in self.scores):
             samples, reference = (_mean_square([score.details[name] for score in self.scores]) for name in names)
@@ -169,11 +164,10 @@ class Figure:
     @property
     def protocol(self) -> str:
         """The protocol as ``key=value`` pairs; where seeds differ, each value once."""
-        found: dict[str, set[str]] = {}
-        for score in self.scores:
-            for key, value in score.protocol.items():
-                found.setdefault(key, set()).add(value)
-        return ", ".join(f"{key}={'/'.join(sorted(values))}" for key, values in sorted(found.items()))
+        found: dict[str, list[str]] = {}
+        for key, value in sorted({item for score in self.scores for item in score.protocol.items()}):
+            found.setdefault(key, []).append(value)
+        return ", ".join(f"{key}={'/'.join(values)}" for key, values in found.items())
 
     def detail(self, name: str) -> float | None:
         """Returns the mean over seeds of one of the details; None if no score has it."""
@@ -195,21 +189,15 @@ class Figure:
 
     def measured(self) -> Measured:
         """Returns what the tests take, with the signs that make lower better."""
-        matrix = self.matrix
+        found = Measured(self.values, self.matrix, self.error, self.kind)
         if not self.higher_is_better:
-            return Measured(self.values, matrix, self.error, self.kind)
-        turned = None if matrix is None else ScoreMatrix(-matrix.values, matrix.images)
-        return Measured(-self.values, turned, self.error, _MIRRORED.get(self.kind, self.kind))
+            return found
+        turned = None if found.matrix is None else ScoreMatrix(-found.matrix.values, found.matrix.images)
+        return Measured(-found.values, turned, found.error, _MIRRORED.get(found.kind, found.kind))
 
-    def in_unit(self, unit: str, factor: float) -> Figure:
+    def in_unit(self, unit: str, factor: float) -> Self:
         """Returns the same figure in another unit, of which ``factor`` are one of this."""
         return self if unit == self.unit else replace(self, unit=unit, factor=self.factor * factor)
-
-
-def figure_of(where: str, scores: Sequence[tuple[RunRecord, ScoreRecord]], per_image: PerImage) -> Figure:
-    """Returns the figure of at least one seed's scores."""
-    records, scored = zip(*scores, strict=True)
-    return Figure(f"{where}, {scored[0].metric}", records, scored, scored[0].unit, per_image=per_image)
 
 
 def _matrix(arrays: Sequence[Arrays], factor: float) -> ScoreMatrix | None:

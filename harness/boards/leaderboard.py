@@ -1,7 +1,5 @@
 """Leaderboard: from records, and from nothing else, to ranked tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache

@@ -18,8 +18,6 @@ p-value stands: of two groups of seeds of one model it keeps its level. (Differe
 wider one with fewer seeds, may still separate in 6 to 9 %: give them equal numbers of seeds.)
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +29,6 @@ import numpy.typing as npt
 from scipy import special
 
 from harness.boards.figures import ROUNDING, Floats, Integers, Measured, deviation, pair_images
-from harness.support import numbers
 
 Basis = Literal["seeds x images", "seeds", "images", "resampling"]
 
@@ -50,18 +47,14 @@ _SAYS: dict[Basis, str] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether two models differ: the first one's mean minus the second's, over the images that both scored.
-
-    ``degrees_of_freedom`` are infinite where nothing varies, and for a normal test; the p-value is two-sided, the
-    interval has 95 %; ``basis`` is what the test generalises to.
-    """
+    """Whether two models differ: the first one's mean minus the second's, over the images that both scored."""
 
     difference: float
     standard_error: float
-    degrees_of_freedom: float
-    p_value: float
-    interval: tuple[float, float]
-    basis: Basis
+    degrees_of_freedom: float  # infinite where nothing varies, and for a normal test
+    p_value: float  # two-sided
+    interval: tuple[float, float]  # 95 %
+    basis: Basis  # what the test generalises to
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class RankInterval:
     worst: int
 
     def __str__(self) -> str:
-        return numbers.interval(self.best, self.worst)
+        return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
 
 @dataclass(frozen=True)
@@ -98,8 +91,7 @@ class Ranks:
 def rank(figures: Sequence[Measured]) -> Ranks:
     """Ranks K figures of one quantity: from 1 + the number proven better to K - the number proven worse.
 
-    Holm's (1979) method over all pairs keeps the chance of any false claim on the board at ``ALPHA``. A pair that
-    cannot be tested is not told apart.
+    The chance of any false claim on the board is at most ``ALPHA``. A pair that cannot be tested is not told apart.
     """
     tests, number = compare_pairs(figures, alpha=ALPHA), len(figures)
     kinds = np.array([figure.kind for figure in figures], dtype=object)
@@ -135,10 +127,9 @@ class PairTests:
     bases: frozenset[Basis]
 
     def rejected(self, alpha: float) -> Integers:
-        """Returns the positions of the p-values that Holm's (1979) method rejects, of all ``num_tested``.
+        """Returns which p-values Holm's (1979) method rejects: any is false with a chance of at most ``alpha``.
 
-        The i-th smallest of m is rejected if it and all before it are at most alpha / (m - i + 1): the chance of any
-        false claim among all m is then at most alpha, whatever the dependence.
+        The i-th smallest of m is rejected if it and all before it are at most alpha / (m - i + 1).
         """
         order = np.argsort(self.p_values, kind="stable")
         allowed = self.p_values[order] * (self.num_tested - np.arange(len(order))) <= alpha
@@ -163,8 +154,7 @@ def compare(a: Measured, b: Measured) -> Comparison | None:
 
 def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:
     """Tests every pair of K figures; p-values above ``alpha`` are not kept."""
-    lower, higher, kept = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    num_tested, bases = 0, set[Basis]()
+    kept, num_tested, bases = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))], 0, set[Basis]()
     for places_a, places_b, rows_a, rows_b in _blocks(figures):
         is_triangle = rows_a is rows_b
         for start in range(0, len(places_a), _CHUNK):
@@ -176,11 +166,11 @@ def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:
             where = (is_tested & tested.crossed, is_tested & ~tested.crossed)
             bases |= {basis for basis, found in zip(tested.bases, where, strict=True) if found.any()}
             claimed = is_tested & (tested.p_values <= alpha) & (tested.difference != 0)
-            is_lower = tested.difference[claimed] < 0
-            lower.append(np.where(is_lower, a[claimed], b[claimed]))
-            higher.append(np.where(is_lower, b[claimed], a[claimed]))
-            kept.append(tested.p_values[claimed])
-    return PairTests(np.concatenate(lower), np.concatenate(higher), np.concatenate(kept), num_tested, frozenset(bases))
+            is_lower, first, second = tested.difference[claimed] < 0, a[claimed], b[claimed]
+            pairs = np.where(is_lower, first, second), np.where(is_lower, second, first)
+            kept.append((*pairs, tested.p_values[claimed]))
+    lower, higher, p_values = map(np.concatenate, zip(*kept, strict=True))
+    return PairTests(lower, higher, p_values, num_tested, frozenset(bases))
 
 
 class _Rows(NamedTuple):
@@ -209,38 +199,31 @@ def _blocks(figures: Sequence[Measured]) -> Iterator[tuple[Integers, Integers, _
         first, second = np.frombuffer(a, np.int64), np.frombuffer(b, np.int64)
         columns = (np.arange(len(first)),) * 2 if a is b else pair_images(first, second)
         if len(columns[0]) > 1:
-            rows = _of_images([figures[place] for place in sets[a]], columns[0])
-            others = rows if a is b else _of_images([figures[place] for place in sets[b]], columns[1])
+            rows = _rows_of([figures[place] for place in sets[a]], columns[0])
+            others = rows if a is b else _rows_of([figures[place] for place in sets[b]], columns[1])
             yield np.array(sets[a]), np.array(sets[b]), rows, others
     if bare:
-        rows = _of_seeds([figures[place] for place in bare])
+        rows = _rows_of([figures[place] for place in bare])
         yield np.array(bare), np.array(bare), rows, rows
         if scored := [place for some in sets.values() for place in some]:
-            yield np.array(bare), np.array(scored), rows, _of_seeds([figures[place] for place in scored])
+            yield np.array(bare), np.array(scored), rows, _rows_of([figures[place] for place in scored])
 
 
-def _of_images(figures: Sequence[Measured], columns: Integers) -> _Rows:
-    """Rows by their scores per image; ``columns`` chooses images and their order."""
-    matrices = [np.take(figure.matrix.values, columns, axis=1) for figure in figures if figure.matrix is not None]
-    means = np.stack([scores.mean(axis=0) for scores in matrices])
-    means -= means.mean(axis=1, keepdims=True)
-    largest = np.array([np.abs(scores).max() for scores in matrices])
-    return _of_values([scores.mean(axis=1) for scores in matrices])._replace(largest=largest, means=means)
-
-
-def _of_seeds(figures: Sequence[Measured]) -> _Rows:
-    """Rows by one figure for each seed."""
-    errors = np.array([figure.error for figure in figures], dtype=np.float64)  # NaN for None
-    return _of_values([figure.values for figure in figures])._replace(error=errors)
-
-
-def _of_values(values: Sequence[Floats]) -> _Rows:
+def _rows_of(figures: Sequence[Measured], columns: Integers | None = None) -> _Rows:
+    """Rows by one figure for each seed; or by their scores per image, of which ``columns`` are taken, in that order."""
+    scores, means = [figure.values[:, None] for figure in figures], None
+    if columns is not None:
+        scores = [np.take(figure.matrix.values, columns, axis=1) for figure in figures if figure.matrix is not None]
+        means = np.stack([of_row.mean(axis=0) for of_row in scores])
+        means -= means.mean(axis=1, keepdims=True)
+    values = [of_row.mean(axis=1) for of_row in scores]
     return _Rows(
         number=np.array([len(of_row) for of_row in values]),
         mean=np.array([of_row.mean() for of_row in values]),
         deviation=np.array([deviation(of_row) if len(of_row) > 1 else 0.0 for of_row in values]),
-        largest=np.array([np.abs(of_row).max() for of_row in values]),
-        error=np.full(len(values), math.nan),
+        largest=np.array([np.abs(of_row).max() for of_row in scores]),
+        error=np.array([figure.error for figure in figures], dtype=np.float64),  # NaN for None
+        means=means,
     )
 
 

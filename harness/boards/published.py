@@ -5,8 +5,6 @@ names. ``printed`` is what the paper prints, digit for digit; ``value`` is what 
 conversion of unit or sign. A figure that nobody looked up carries the tag ``?`` and is never shown as verified.
 """
 
-from __future__ import annotations
-
 import math
 import tomllib
 from collections.abc import Callable, Mapping

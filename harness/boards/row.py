@@ -1,22 +1,20 @@
 """One row of a board: what a model's runs on a dataset scored, and why there is no figure, or not of all seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from harness.boards.audits import RowAudit, audit_of
-from harness.boards.figures import Figure, Group, PerImage, figure_of, mean_of
+from harness.boards.figures import Figure, Group, PerImage, mean_of
 from harness.boards.published import MeasuredFigure, PublishedFigure, Verdict, verdict
 from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord
 from harness.suites.suite import Role
 
 _EXACT = ("nll", "bits-per-dim")
 # One draw of the bound is what a paper means by the bits a dimension of a density on dequantized pixels.
-_AS_BITS_PER_DIM = ("nll", "bits-per-dim", "negative-elbo", "bits-per-dim-bound")
+_AS_BITS_PER_DIM = ("nll", "negative-elbo", "bits-per-dim-bound")
 _MOST_LETTERS = 160
 
 
@@ -57,11 +55,6 @@ class BoardRow:
     per_image: PerImage = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def has_finished(self) -> bool:
-        """Whether a run has all that was asked of it."""
-        return any(record.status == "done" for record in self.records)
-
-    @property
     def dataset_digests(self) -> set[str]:
         """What the data hold that its records are of; one digest, unless the data have changed between them."""
         return {record.dataset_digest for record in self.records}
@@ -87,8 +80,12 @@ class BoardRow:
                 if score.status == "done" and score.value is not None and not name.startswith(VALID_PREFIX):
                     for of in (score.metric, Group.of(score)):
                         found.setdefault(of, []).append((record, score))
-        where = f"{self.label!r} on {self.dataset!r}"
-        return {of: figure_of(where, scores, self.per_image) for of, scores in found.items()}
+        figures: dict[str | Group, Figure] = {}
+        for of, seeds in found.items():
+            (records, scores), metric = zip(*seeds, strict=True), seeds[0][1].metric
+            where = f"{self.label!r} on {self.dataset!r}, {metric}"
+            figures[of] = Figure(where, records, scores, scores[0].unit, per_image=self.per_image)
+        return figures
 
     @cached_property
     def likelihood(self) -> Figure | None:
@@ -109,19 +106,15 @@ class BoardRow:
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """What became of the published figure; None without one, or without a figure of ours.
-
-        Ours is that of the metric that was published, where the row has it; else its best likelihood.
-        """
+        """What became of the published figure; ours is that of its metric, else the best likelihood, else None."""
         best, theirs = self.likelihood, self.published
         if theirs is None or best is None:
             return None
-        same = self.figure(theirs.metric)
-        ours = same or best
+        ours = self.figure(theirs.metric) or best
         name = ours.metric
-        if same is None and theirs.metric == "bits-per-dim" and best.metric in _AS_BITS_PER_DIM:
+        if theirs.metric == "bits-per-dim" and name in _AS_BITS_PER_DIM:
             ours, name = best.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self)), "bits-per-dim"
-        elif same is None and theirs.metric == "nll" and best.metric == "bits-per-dim":
+        elif (name, theirs.metric) == ("bits-per-dim", "nll"):
             name = "nll"
         epochs = [record.fit.epochs for record in best.records if record.fit is not None and record.fit.steps > 0]
         measured = MeasuredFigure(
@@ -156,7 +149,7 @@ class BoardRow:
         figure = self.figure(metric)
         return None if figure is None else figure.scores[0].value
 
-    def on_machine(self, fingerprint: str) -> BoardRow:
+    def on_machine(self, fingerprint: str) -> Self:
         """Returns the row with the speeds of one machine alone, each of the first seed that has it."""
         records, measured = [], set[str]()
         for record in self.records:
@@ -213,11 +206,8 @@ def nats_per_bit_per_dim(row: BoardRow) -> float:
 
 
 def _is_likelihood(score: ScoreRecord) -> bool:
-    """Whether it is the negative log-likelihood of the test images, or an upper bound on it.
-
-    Unit and kind do not say so: what else a plugin measures in nats, exactly, is a figure of its own. A bound is
-    whatever upper bound a metric puts on the board of bounds.
-    """
+    """Whether it is the negative log-likelihood of the test images, or an upper bound on it."""
+    # Unit and kind do not say so: what else a plugin measures in nats, exactly, is a figure of its own.
     if score.metric in _EXACT:
         return score.kind in ("exact", "upper bound")
     return score.board == "bounds" and score.unit in ("nats", "bits/dim") and score.kind == "upper bound"

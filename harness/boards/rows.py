@@ -1,12 +1,10 @@
 """From records to the rows of a suite, and the columns that follow from what their metrics say."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from harness.boards.figures import Figure, Group, PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure
@@ -35,7 +33,7 @@ class Rows(Sequence[BoardRow]):
     facts: Mapping[str, ScoreRecord]
 
     @classmethod
-    def of(cls, items: Sequence[BoardRow], metrics: Sequence[str]) -> Rows:
+    def of(cls, items: Sequence[BoardRow], metrics: Sequence[str]) -> Self:
         """Makes the rows of a suite; the facts come from their records."""
         facts: dict[str, ScoreRecord] = {}
         for score in (score for row in items for record in row.records for score in record.scores.values()):
@@ -46,17 +44,14 @@ class Rows(Sequence[BoardRow]):
     @overload
     def __getitem__(self, index: int) -> BoardRow: ...
     @overload
-    def __getitem__(self, index: slice) -> Rows: ...
-    def __getitem__(self, index: int | slice) -> BoardRow | Rows:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> BoardRow | Self:
         return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __iter__(self) -> Iterator[BoardRow]:
-        return iter(self.items)
-
-    def on(self, dataset: str) -> Rows:
+    def on(self, dataset: str) -> Self:
         """Returns the rows of one dataset."""
         return replace(self, items=tuple(row for row in self.items if row.dataset == dataset))
 
@@ -112,13 +107,10 @@ class Rows(Sequence[BoardRow]):
         """Returns the column to rank by: of the first metric that has figures, that of most models' rows."""
         for is_model in (True, False):
             rows = [row for row in self.items if (row.role == "model") == is_model]
-            found: list[tuple[str, int, Column]] = []
-            for column in columns:
-                of = column.figure or (lambda row: None)
-                if figures := [it for row in rows if (it := of(row)) is not None]:
-                    found.append((figures[0].metric, len(figures), column))
-            if found:
-                return max((item for item in found if item[0] == found[0][0]), key=lambda item: item[1])[2]
+            made = [(it, [of for row in rows if it.figure and (of := it.figure(row)) is not None]) for it in columns]
+            if found := [(column, figures) for column, figures in made if figures]:
+                first = found[0][1][0].metric
+                return max((it for it in found if it[1][0].metric == first), key=lambda it: len(it[1]))[0]
         return None
 
     @staticmethod
@@ -205,8 +197,8 @@ def _grid_problem(configurations: Sequence[Sequence[RunRecord | None]]) -> Probl
     if not unfit:
         return None
     runs = [record for records in unfit for record in records]
-    scored = [[] if run is None else sorted(score.metric for score in run.scores.values()) for run in runs]
-    problems = [problem for run, metrics in zip(runs, scored, strict=True) for problem in problems_of(run, metrics)]
+    metrics = [score.metric for run in runs if run is not None for score in run.scores.values()]
+    problems = [problem for run in runs for problem in problems_of(run, metrics)]
     first = problems[0] if problems else Problem("not run", "no score on the validation split")
     share = f"{len(unfit)} of {len(configurations)} configurations could not be chosen from"
     seeds = tuple(sorted({record.spec.seed for record in runs if record is not None}))
@@ -216,15 +208,12 @@ def _grid_problem(configurations: Sequence[Sequence[RunRecord | None]]) -> Probl
 def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[BoardRow]:
     asked = {metric for record in records for metric in record.spec.metrics}
     asked |= {score.metric for record in records for score in record.scores.values()}
-    metrics = tuple(sorted(asked, key=_natural))
+    metrics = tuple(sorted(asked, key=natural))
     groups: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.spec.seed):
-        spec = record.spec
-        content = record.dataset_digest if place_of(spec.dataset) is not None else None
-        same = [
-            spec.dataset, spec.model, spec.hyperparameters, spec.budget, spec.precision, spec.threads, spec.checkpoint,
-            content,
-        ]  # fmt: skip
+        content = record.dataset_digest if place_of(record.spec.dataset) is not None else None
+        names = ("dataset", "model", "hyperparameters", "budget", "precision", "threads", "checkpoint")
+        same = [*(getattr(record.spec, name) for name in names), content]
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
     rows = []
     for _, group in sorted(groups.items()):
@@ -234,7 +223,8 @@ def _rows_alone(records: Sequence[RunRecord], per_image: PerImage) -> list[Board
     return _tell_apart(rows)
 
 
-def _natural(metric: str) -> tuple[str, int]:
+def natural(metric: str) -> tuple[str, int]:
+    """Returns by what metrics are sorted: ``iwae-50`` before ``iwae-5000``."""
     head, _, number = metric.rpartition("-")
     return (head, int(number)) if number.isdigit() else (metric, 0)
 

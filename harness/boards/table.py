@@ -1,14 +1,12 @@
 """Table: what every format writes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 from harness.boards.pair_tests import RankInterval, Ranks
 from harness.boards.row import BoardRow, Problem
-from harness.interface.board import Cell, Column
+from harness.interface.board import Cell, Column, Style
 
 Place = Literal["ranked", "unranked", "audit failed", "reference", "missing"]
 
@@ -40,15 +38,15 @@ class Table:
     by: Column | None = None
     whole: tuple[Line, ...] = ()
 
-    def part(self, lines: tuple[Line, ...]) -> Table:
+    def part(self, lines: tuple[Line, ...]) -> Self:
         """Returns the table with some of its lines."""
         return replace(self, lines=lines, whole=self.whole or self.lines)
 
     @classmethod
-    def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
+    def of_texts(cls, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Self:
         """Returns a table of printed cells; ``numeric`` names the columns that are aligned right."""
-        texts = [Column(name, name, style="text", parts={"": "string"}) for name in headers]
-        columns = [replace(column, style="count") if column.key in numeric else column for column in texts]
+        styles: dict[str, Style] = {name: "count" if name in numeric else "text" for name in headers}
+        columns = [Column(name, name, style=style, parts={"": "string"}) for name, style in styles.items()]
         lines = [{name: Cell(text, text=text) for name, text in zip(headers, row, strict=True)} for row in rows]
         return cls(tuple(columns), tuple(map(Line, lines)))
 

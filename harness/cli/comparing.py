@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from harness.cli import completion
+from harness.cli.boards import FROM_STORE_OPTION, results_of
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, echo, print_json, print_table, suite_path
 
 if TYPE_CHECKING:
-    from harness.boards.comparison import Difference, RowComparison
-    from harness.boards.lookup import Side, Source
+    from harness.boards.comparison import Difference, Side, Source
     from harness.cli.context import Context
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
@@ -26,23 +26,16 @@ def compare(
     a: str = typer.Argument(metavar="A", help=f"A row: {_ROW_HELP}", autocompletion=completion.rows),
     b: str = typer.Argument(metavar="B", help="Another row, by the same names.", autocompletion=completion.rows),
     suite: str = typer.Option(
-        None, "--suite", help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites
-    ),
+        None, help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites),
     metric: list[str] = typer.Option(
-        [],
-        "--metric",
-        help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated.",
-        autocompletion=completion.metrics,
-    ),
+        [], autocompletion=completion.metrics,
+        help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated."),
     dataset: str = typer.Option(None, "--dataset", help="Only this dataset.", autocompletion=completion.datasets),
-    from_store: bool = typer.Option(
-        False, "--from-store", help="Use the store even where the suite has a records.jsonl."
-    ),
+    from_store: bool = FROM_STORE_OPTION,
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
-    from harness.boards.comparison import NotComparable, compare_rows
-    from harness.boards.lookup import NotFound, find_pair
+    from harness.boards.comparison import NotComparable, NotFound, compare_rows, find_pair
     from harness.interface.spec import known_as
 
     options: Context = context.obj
@@ -63,7 +56,7 @@ def compare(
     results, problems = [], []
     for side_a, side_b in pairs:
         try:
-            results.append((side_a, side_b, compare_rows(side_a.row, side_b.row, metrics)))
+            results.append((side_a, side_b, *compare_rows(side_a.row, side_b.row, metrics)))
         except NotComparable as error:
             problems.append(error)
     if not results:
@@ -80,18 +73,13 @@ def compare(
 def merge(
     suite: str = SUITE_ARGUMENT,
     others: list[str] = typer.Argument(
-        metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."
-    ),
+        metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."),
     prefer: str = typer.Option(
-        None,
-        "--prefer",
-        metavar="ours|theirs|newest",
-        help="Decide conflicts, run by run; without it, a conflict stops the merge.",
-        autocompletion=completion.preferences,
-    ),
+        None, metavar="ours|theirs|newest", autocompletion=completion.preferences,
+        help="Decide conflicts, run by run; without it, a conflict stops the merge."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be merged, and write nothing."),
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
     from harness.records.archive import own_archive, write_archive
     from harness.records.merging import MergeConflicts, merge
@@ -100,12 +88,11 @@ def merge(
 
     if prefer not in (None, *completion.PREFERENCES):
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
-    preference = cast('Literal["ours", "theirs", "newest"] | None', prefer)
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
     ours = own_archive(folder)
     try:
-        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=preference)
+        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=cast("Any", prefer))
     except MergeConflicts as error:
         if json:
             print_json({"conflicts": error.conflicts, "written": []})
@@ -134,7 +121,7 @@ def merge(
 
 def _split(name: str) -> tuple[list[Source], str]:
     """Parts ``ARCHIVE:NAME``, and reads the archive; a label may hold colons of its own."""
-    from harness.boards.lookup import Source
+    from harness.boards.comparison import Source
     from harness.records.archive import RECORDS_FILE
     from harness.records.untrusted import read_untrusted
 
@@ -148,30 +135,28 @@ def _split(name: str) -> tuple[list[Source], str]:
 
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.boards.lookup import Source
-    from harness.cli.boards import collect_from_store
-    from harness.records.archive import RECORDS_FILE, read_archive
+    from harness.boards.comparison import Source
+    from harness.records.archive import RECORDS_FILE
     from harness.suites.suite import Suite, SuiteError
 
     archived = [path for path in Path("leaderboards").glob("*.toml") if (path.with_suffix("") / RECORDS_FILE).exists()]
     sources = []
     for path in [suite_path(suite)] if suite is not None else sorted(archived):
         try:
-            chosen, folder = Suite.read(path), path.with_suffix("")
+            chosen = Suite.read(path)
         except SuiteError as error:
             if suite is not None:
                 raise
             echo(f"warning: left out: {error}", err=True)
             continue
-        is_archived = (folder / RECORDS_FILE).exists() and not from_store
-        archive = read_archive(folder) if is_archived else collect_from_store(options, chosen)
+        archive, _ = results_of(options, chosen, path, from_store=from_store)
         sources.append(Source.of(f"suite {chosen.name}", archive, chosen))
     return sources
 
 
 def _store_source(options: Context) -> Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
-    from harness.boards.lookup import Source
+    from harness.boards.comparison import Source
     from harness.records.archive import collect_all
 
     archive = collect_all(options.artifacts)
@@ -180,17 +165,16 @@ def _store_source(options: Context) -> Source:
     return replace(source, records=archive.records)
 
 
-def _as_json(a: Side, b: Side, result: RowComparison) -> dict[str, object]:
+def _as_json(a: Side, b: Side, found: list[Difference], refused: dict[str, str]) -> dict[str, object]:
     sides = {
         letter: {"label": row.label, "model": row.model, "source": source, "runs": [it.run for it in row.records]}
         for letter, (row, source) in (("a", a), ("b", b))
     }
-    refused = [{"metric": metric, "reason": reason} for metric, reason in result.refused.items()]
-    differences = [asdict(difference) for difference in result.differences]
-    return {"dataset": a.row.dataset, **sides, "differences": differences, "refused": refused}
+    reasons = [{"metric": metric, "reason": reason} for metric, reason in refused.items()]
+    return {"dataset": a.row.dataset, **sides, "differences": list(map(asdict, found)), "refused": reasons}
 
 
-def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
+def _print_comparison(a: Side, b: Side, differences: list[Difference], refused: dict[str, str]) -> None:
     echo(a.row.dataset)
     for letter, side in (("A", a), ("B", b)):
         planned, there = len(side.row.seeds), len(side.row.records)
@@ -198,13 +182,13 @@ def _print_comparison(a: Side, b: Side, result: RowComparison) -> None:
         missing = f", {done} of {planned} seed{'s' if planned > 1 else ''} done"
         echo(f"  {letter}  {side.row.label} ({side.source}{'' if planned == there == done else missing})")
     echo()
-    print_table(["metric", "unit", "A", "B", "B - A", "95 % interval", "p"], list(map(_cells, result.differences)))
+    print_table(["metric", "unit", "A", "B", "B - A", "95 % interval", "p"], list(map(_cells, differences)))
     echo()
-    for difference in result.differences:
+    for difference in differences:
         of_a, of_b = difference.metrics
         name = of_a if of_a == of_b else f"{difference.metric} ({of_a} of A, {of_b} of B)"
         echo(f"{name}: {difference.conclusion}. {difference.rests_on}.")
-    for reason in result.refused.values():
+    for reason in refused.values():
         echo(f"not compared: {reason}")
     for letter, side in (("A", a), ("B", b)):
         if side.row.audit.failed:

@@ -1,7 +1,5 @@
 """Installed distributions: their entry points for the harness, and the packages that plugins share."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import re

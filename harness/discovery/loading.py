@@ -3,8 +3,6 @@
 A model's hyperparameters are read off its constructor, checked by type, completed with defaults.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import json

@@ -4,8 +4,6 @@
 neighbours; once it or one of them has changed, as between two runs in a notebook, it is imported again.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util

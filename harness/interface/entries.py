@@ -4,14 +4,13 @@ An entry names its target as a string, ``"package.module:Attribute"``, which is 
 listing what is installed imports no model code and no torch. An object (a class or a function) is accepted as well.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from harness.interface.spec import ARGUMENTS
 from harness.support.guard import describe_error, guarded
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -116,7 +115,7 @@ class DatasetEntry(Entry):
 
     def match(self, name: str) -> dict[str, str] | None:
         """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
-        return super().match(re.sub(r"^([a-z0-9-]+:.+?) as [^/\\]+$", r"\1", name))
+        return super().match(re.sub(rf"^([a-z0-9-]+:.+?) as [^/\\]+?{ARGUMENTS}$", r"\1\2", name))
 
 
 class ModelEntry(Entry):

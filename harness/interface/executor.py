@@ -1,7 +1,5 @@
 """What an executor is, and what it is given: it starts a job somewhere and can be asked how it goes."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -17,7 +17,7 @@ from harness.profiling.plot import draw_plot
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv
-from harness.report.markdown import Document, Picture, Section, to_markdown
+from harness.report.markdown import Section, to_markdown
 from harness.support.files import write_atomically
 from harness.support.numbers import KIND_SIGNS, NOTHING, load_words, memory, seconds, significant, ten_digits
 
@@ -85,11 +85,11 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
     """Returns the files by name: tables as Markdown, CSV and JSON, and the plot; ``command`` makes them again."""
     plot = draw_plot(title, machines)
     pictures = [] if plot is None else [f"{stem}.svg"]
-    sections = tuple(machine_section(tables, () if number else pictures) for number, tables in enumerate(machines))
-    page = Document(title, (_INTRODUCTION,), sections, READING)
+    sections = [machine_section(tables, () if number else pictures) for number, tables in enumerate(machines)]
+    page = to_markdown(title, _INTRODUCTION, sections, READING, origin=f"measurements by `{command}`")
     rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
     files = {
-        f"{stem}.md": to_markdown(page, origin=f"measurements by `{command}`").encode(),
+        f"{stem}.md": page.encode(),
         f"{stem}.csv": to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")]).encode(),
         f"{stem}.json": _to_json(title, machines).encode(),
     }
@@ -165,8 +165,8 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
         growth = _table(growths, "model", "sampler", "sizes", _LAW, "depth")
         parts.append(Section("Growth with the number of pixels", "", growth))
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
-    shown_pictures = tuple(Picture("seconds of a call against pixels", name) for name in pictures)
-    return Section(tables.hardware, lead, None, (), tuple(parts), shown_pictures)
+    shown_pictures = [("seconds of a call against pixels", name) for name in pictures]
+    return Section(tables.hardware, lead, None, (), parts, shown_pictures)
 
 
 def outcome_line(item: Measurement) -> str:

@@ -3,8 +3,6 @@
 A board is made of records, and of the names of the sample grids that lie beside it: pictures that are there are linked.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -14,7 +12,7 @@ import pandas as pd
 
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
 from harness.report.latex import to_latex
-from harness.report.markdown import GENERATED, to_markdown
+from harness.report.markdown import GENERATED
 from harness.report.pages import FIGURES, FOLDER, board_page, figures_page
 from harness.support.files import write_atomically
 from harness.support.names import printable
@@ -57,7 +55,7 @@ def render_board(leaderboard: Leaderboard, board: str, format_name: str, picture
             return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
         if format_name == "latex":
             return to_latex(leaderboard, board)
-        return to_markdown(board_page(leaderboard, board, pictures))
+        return board_page(leaderboard, board, pictures)
 
 
 def render_boards(
@@ -81,7 +79,7 @@ def render_boards(
         else:
             files |= {f"{board}.{ending}": text.encode() for ending, text in texts.items()}
     if figures := {f"{path.parent.name}/{path.name}" for path in drawn if path.suffix in (".svg", ".png")}:
-        files["figures.md"] = to_markdown(figures_page(leaderboard.title, leaderboard.rows, figures)).encode()
+        files["figures.md"] = figures_page(leaderboard.title, leaderboard.rows, figures).encode()
     return files
 
 

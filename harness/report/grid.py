@@ -1,7 +1,5 @@
 """From a table to printed cells: which columns are shown, with how many decimals, and what stands in each place."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Sequence

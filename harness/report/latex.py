@@ -1,7 +1,5 @@
 """LaTeX: a paper's tables, ruled by the package ``booktabs``."""
 
-from __future__ import annotations
-
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.table import Table
 from harness.report.grid import grid_of

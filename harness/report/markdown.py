@@ -1,11 +1,8 @@
 """Pages of tables, and how they are written: Markdown that reads well as it is, with every text escaped."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.boards.table import Table
@@ -21,34 +18,20 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
-class Picture(NamedTuple):
-    """An image file beside the document, and what stands above it."""
-
-    caption: str
-    path: str
-
-
 @dataclass(frozen=True)
 class Section:
-    """A titled table with notes and pictures under it; ``lead`` stands above it, ``folded`` opens if it is asked to."""
+    """A titled table, ``lead`` above it, notes and pictures under it; ``folded`` opens if it is asked to.
+
+    Pictures are captions and image files beside the page.
+    """
 
     title: str
     lead: str = ""
     table: Table | None = None
-    notes: tuple[str, ...] = ()
-    subsections: tuple[Section, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    notes: Sequence[str] = ()
+    subsections: Sequence["Section"] = ()
+    pictures: Sequence[tuple[str, str]] = ()
     folded: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Document:
-    """Title, introduction, sections, and how to read them."""
-
-    title: str
-    introduction: tuple[str, ...]
-    sections: tuple[Section, ...]
-    reading: tuple[str, ...]
 
 
 def escape(text: str) -> str:
@@ -58,14 +41,14 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"\\{found[0]}", line)
 
 
-def to_markdown(document: Document, *, origin: str = ORIGIN) -> str:
-    """Writes a board; ``origin`` says, in a comment at its top, what it is made from and by which command."""
-    parts = [f"<!-- Generated from {origin}; edits are lost. -->", f"# {escape(document.title)}"]
-    parts += [_paragraph(paragraph) for paragraph in document.introduction]
-    for section in document.sections:
+def to_markdown(
+    title: str, introduction: str, sections: Iterable[Section], reading: Sequence[str] = (), *, origin: str = ORIGIN
+) -> str:
+    """Writes a page; ``origin`` says, in a comment at its top, what it is made from and by which command."""
+    parts = [f"<!-- Generated from {origin}; edits are lost. -->", *_section(Section(title, introduction), 1)]
+    for section in sections:
         parts += _section(section, 2)
-    if document.reading:
-        parts += _folded("How to read this", document.reading)
+    parts += _folded("How to read this", reading) if reading else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -85,15 +68,12 @@ def _folded(title: str, words: Sequence[str]) -> list[str]:
     return [f'<details markdown="1">\n<summary>{escape(title)}</summary>', _bullets(words), "</details>"]
 
 
-def _gallery(pictures: tuple[Picture, ...]) -> list[str]:
+def _gallery(pictures: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Tables of one line each: captions, and the pictures under them."""
-    tables = []
     for start in range(0, len(pictures), _PICTURES_A_LINE):
-        some = pictures[start : start + _PICTURES_A_LINE]
-        captions = [escape(picture.caption) for picture in some]
-        images = [f"![{escape(picture.caption)}]({quote(picture.path)})" for picture in some]
-        tables.append("\n".join(map(_line, (captions, ["---"] * len(some), images))))
-    return tables
+        some = [(escape(caption), path) for caption, path in pictures[start : start + _PICTURES_A_LINE]]
+        images = [f"![{caption}]({quote(path)})" for caption, path in some]
+        yield "\n".join(map(_line, ([caption for caption, _ in some], ["---"] * len(some), images)))
 
 
 def _line(cells: Iterable[str]) -> str:

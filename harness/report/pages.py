@@ -3,8 +3,6 @@
 A board has one section for each dataset. What explains stands once, and is folded.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +15,7 @@ from harness.boards.row import BoardRow
 from harness.boards.table import Table
 from harness.interface.board import Board
 from harness.records.record import RunRecord
-from harness.report.markdown import Document, Picture, Section
+from harness.report.markdown import Section, to_markdown
 from harness.support.names import slug
 from harness.support.numbers import NOTHING
 
@@ -51,11 +49,11 @@ was counted. Training: mean over seeds, and which weights were scored.
 _TAGS = f"Tags of published figures: {'; '.join(f'{tag}: {words}' for tag, words in TAGS.items())}."
 
 
-def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = ()) -> Document:
-    """Returns a board as it is printed; ``pictures`` are the names of the sample grids beside it."""
+def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = ()) -> str:
+    """Returns a board as Markdown; ``pictures`` are the names of the sample grids beside it."""
     board = leaderboard.board(name)
-    sections = tuple(_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets)
-    introduction = (leaderboard.suite.description,) if leaderboard.suite and leaderboard.suite.description else ()
+    sections = [_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets]
+    introduction = leaderboard.suite.description if leaderboard.suite else ""
     common = [
         _SPREADS + "\n" + _RANKS if board.is_ranked else "",
         _AUDIT if "audit" in board.shows else "",
@@ -63,27 +61,28 @@ def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = 
         _TAGS if any(row.published is not None for row in leaderboard.rows) else "",
     ]
     reading = [" ".join(words.split()) for text in (board.reading, *common) for words in text.split("\n\n")]
-    return Document(f"{leaderboard.title}: {board.title or name}", introduction, sections, tuple(filter(None, reading)))
+    title = f"{leaderboard.title}: {board.title or name}"
+    return to_markdown(title, introduction, sections, list(filter(None, reading)))
 
 
 def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Collection[str]) -> Section:
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
     parts = [_table_section(board, table) for table in tables if table.rows]
-    below = _missing(board, rows, tables)
-    below += [Section(title, words, table) for title, words, table in board.appendix(rows, leaderboard.published)]
-    if board.has_pictures and (found := pictures_of(leaderboard.rows, dataset, pictures)):
+    below = [Section(*further) for further in board.appendix(rows, leaderboard.published)]
+    below = _missing(board, rows, tables) + below
+    if board.has_pictures and (found := _pictures_of(leaderboard.rows, dataset, pictures)):
         words = "The first samples of each row, in the order drawn; none is chosen."
         below.append(Section("Samples", words, pictures=found))
     if not parts:
-        return Section(dataset, "No row has a figure yet.", subsections=tuple(below))
+        return Section(dataset, "No row has a figure yet.", subsections=below)
     lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
     protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
     data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
     if len(parts) > 1 or parts[0].title:
         return Section(dataset, lead, subsections=(*parts, *below), folded=data)
     below, folded = [*parts[0].subsections, *below], {**parts[0].folded, **data}
-    return replace(parts[0], title=dataset, lead=lead, subsections=tuple(below), folded=folded)
+    return replace(parts[0], title=dataset, lead=lead, subsections=below, folded=folded)
 
 
 def _table_section(board: Board, table: Table) -> Section:
@@ -91,9 +90,8 @@ def _table_section(board: Board, table: Table) -> Section:
     audited = [(line.row.label, line.row.audit) for line in table.models if line.row] if "audit" in board.shows else []
     notes = (*ranked, *audit_failures(audited), *board.notes(table))
     folded = {**board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)}
-    references = table.part(table.references)
-    words = "Not ranked: what the figures are to be read against."
-    floors = (Section("Floors and ceilings", words, references),) if references.lines else ()
+    words, references = "Not ranked: what the figures are to be read against.", table.references
+    floors = [Section("Floors and ceilings", words, table.part(references))] if references else []
     shown = table.part(table.models) if table.models else None
     return Section(table.title, "", shown, notes, floors, folded={name: told for name, told in folded.items() if told})
 
@@ -136,7 +134,7 @@ def _missing(board: Board, rows: Iterable[BoardRow], tables: Sequence[Table]) ->
         for problem in line.problems
     ]
     others = [label for label, line in listed if line.place == "missing" and not line.problems]
-    notes = (f"{board.nothing.capitalize()}: {'; '.join(others)}.",) if others else ()
+    notes = [f"{board.nothing.capitalize()}: {'; '.join(others)}."] if others else []
     table = Table.of_texts(("Model", "Seeds", "Status", "Reason"), said) if said else None
     return [Section("Missing", "", table, notes)] if said or notes else []
 
@@ -161,22 +159,21 @@ def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]
 def sampled_record(row: BoardRow) -> RunRecord | None:
     """Returns the run that a row's grid is drawn from: the first seed with a figure of sample quality, else trained."""
     trained = [record for record in row.records if record.fit is not None]
-    figures = [[it.status for it in record.scores.values() if it.board == QUALITY] for record in trained]
-    scored = [record for record, statuses in zip(trained, figures, strict=True) if "done" in statuses]
-    return next(iter(scored or trained), None)
+    figures = [{it.status for it in record.scores.values() if it.board == QUALITY} for record in trained]
+    return next((it for it, found in zip(trained, figures, strict=True) if "done" in found), next(iter(trained), None))
 
 
-def pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> tuple[Picture, ...]:
-    """Returns the grids of a dataset's rows that there are files of, the real images' first."""
+def _pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> list[tuple[str, str]]:
+    """The grids of a dataset's rows that there are files of, the real images' first."""
     names = picture_names(rows) if files else {}
     captions = [(name, REAL) for key, name in names.items() if key == (None, dataset)]
     for row in rows:
         if row.dataset == dataset and names and (record := sampled_record(row)) is not None:
             captions.append((names[row.label, dataset], f"{row.label}, seed {record.spec.seed}"))
-    return tuple(Picture(caption, f"{FOLDER}/{name}") for name, caption in captions if name in files)
+    return [(caption, f"{FOLDER}/{name}") for name, caption in captions if name in files]
 
 
-def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> Document:
+def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> str:
     """Returns the page of a suite's figures: ``files`` are paths in their folder, such as ``likelihood/digits.svg``."""
     names, sections = picture_names(rows), []
     for dataset in dict.fromkeys(row.dataset for row in rows):
@@ -185,7 +182,7 @@ def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -
         parts = []
         for figure in sorted({file.partition("/")[0] for file in files}):
             paths = [(f"{figure}/{stem}.{end}", words) for stem, words in captions.items() for end in ("svg", "png")]
-            found = tuple(Picture(words, f"{FIGURES}/{path}") for path, words in paths if path in files)
+            found = [(words, f"{FIGURES}/{path}") for path, words in paths if path in files]
             parts += [Section(figure, pictures=found)] if found else []
-        sections += [Section(dataset, subsections=tuple(parts))] if parts else []
-    return Document(f"{title}: figures", (), tuple(sections), ())
+        sections += [Section(dataset, subsections=parts)] if parts else []
+    return to_markdown(f"{title}: figures", "", sections)

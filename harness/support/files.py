@@ -1,7 +1,5 @@
 """Writing files so that a reader, or a crash, finds the old file or the new one."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import glob

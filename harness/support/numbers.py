@@ -4,8 +4,6 @@ In which order a sum is taken depends on the processor, and with it the last two
 digits. What was measured is written as it was recorded; what is computed from that is rounded first.
 """
 
-from __future__ import annotations
-
 import math
 
 NOTHING = "–"
@@ -80,11 +78,6 @@ def scaled(value: float) -> str:
 def memory(value: float) -> str:
     """Bytes, in KiB below one MiB and in MiB above."""
     return f"{significant(value / 2**10)} KiB" if value < 2**20 else f"{significant(value / 2**20)} MiB"
-
-
-def interval(best: int, worst: int) -> str:
-    """A rank interval."""
-    return str(best) if best == worst else f"{best}–{worst}"
 
 
 def load_words(share: float | None) -> str:

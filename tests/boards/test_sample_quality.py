@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.boards.figures import figure_of
+from harness.boards.figures import Figure
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.published import PublishedFigure, load_published
 from harness.records.archive import Archive, write_archive
@@ -217,9 +217,9 @@ def test_the_error_of_a_mean_falls_with_seeds_for_the_samples_and_not_for_the_sh
     records = [lab.add("a", seed) for seed in range(3)]
     for record in records:
         score(record, 1.0, error=5.0)  # of which 3 are the samples', and 4 the reference's
-    pairs = [(record, record.scores["fid-lenet"]) for record in records]
-    assert figure_of("", pairs[:1], {}).error == pytest.approx(5.0)
-    assert figure_of("", pairs, {}).error == pytest.approx(np.sqrt(9 / 3 + 16))
+    scores = tuple(record.scores["fid-lenet"] for record in records)
+    assert Figure("", tuple(records[:1]), scores[:1], "").error == pytest.approx(5.0)
+    assert Figure("", tuple(records), scores, "").error == pytest.approx(np.sqrt(9 / 3 + 16))
 
 
 def test_two_halves_of_the_reference_are_told_a_line_a_column() -> None:

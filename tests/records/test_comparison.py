@@ -10,9 +10,8 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.boards.comparison import NotComparable, compare_rows
+from harness.boards.comparison import NotComparable, NotFound, Source, compare_rows, find_pair
 from harness.boards.figures import Measured, ScoreMatrix
-from harness.boards.lookup import NotFound, Source, find_pair
 from harness.boards.pair_tests import compare
 from harness.boards.row import BoardRow
 from harness.boards.rows import rows_of
@@ -65,7 +64,7 @@ def imaged(model, values, images=IMAGES, metric="nll", **changes):
 
 
 def only(a, b, *metrics):
-    [difference] = compare_rows(a, b, metrics).differences
+    [difference], _ = compare_rows(a, b, metrics)
     return difference
 
 
@@ -222,9 +221,9 @@ def test_what_cannot_be_compared_does_not_hide_what_can():
     def both(samples):
         return [score("nll", 1.0, standard_error=0.1), fid(1.0, 0.1) if samples else fid(1.0, 0.1, resize="none")]
 
-    result = compare_rows(side("a", both(True)), side("b", both(False)))
-    assert [difference.metric for difference in result.differences] == ["nll"]
-    assert list(result.refused) == ["fid-lenet"]
+    differences, refused = compare_rows(side("a", both(True)), side("b", both(False)))
+    assert [difference.metric for difference in differences] == ["nll"]
+    assert list(refused) == ["fid-lenet"]
 
 
 def test_other_data_are_refused():
@@ -244,7 +243,7 @@ def test_scores_on_the_validation_split_are_not_compared():
 def test_an_audit_is_no_figure_to_compare():
     audit = score("audit", 0.0, protocol={"standing": "passed"})
     one, two = (side(model, [score("nll", 1.0 + seed, standard_error=0.1), audit]) for seed, model in enumerate("ab"))
-    assert [difference.metric for difference in compare_rows(one, two).differences] == ["nll"]
+    assert [difference.metric for difference in compare_rows(one, two)[0]] == ["nll"]
 
 
 def source(name, *models, dataset="digits"):
