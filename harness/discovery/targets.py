@@ -12,13 +12,14 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from harness.interface.entries import Entry, EntryError
-from harness.support.guard import describe_error, guarded
+from harness.support.guard import describe_error, guarded, survive
 from harness.support.names import did_you_mean
 
 MODULES = (".py", ".so", ".pyd")  # the files of modules: source, and what is compiled
@@ -152,6 +153,8 @@ class CodeEntry(Entry):
         file = self.file
         if file is None:
             _look_first_in(self.folder.resolve())  # a package is looked for here first
+            if self.where not in sys.modules:
+                survive(partial(importlib.import_module, self.where))
             return importlib.import_module(self.where)
         known = sys.modules.get(self.module)
         if known is not None and known.__file__ == str(file) and vars(known)[_CHANGED] == _last_changed(file):
@@ -167,6 +170,7 @@ class CodeEntry(Entry):
         module = importlib.util.module_from_spec(spec)
         sys.modules[self.module] = module  # dataclasses and annotations are looked up there
         try:
+            survive(partial(spec.loader.exec_module, module))
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[self.module]
