@@ -28,15 +28,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.interface.executor import LOG_FILE
 from harness.interface.spec import place_of
-from harness.records.record import (
-    FAILURES,
-    RECORD_VERSION,
-    Failure,
-    FitRecord,
-    RunRecord,
-    ScoreRecord,
-    status_of_scores,
-)
+from harness.records.record import RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug, what_is_wrong
 
@@ -152,7 +144,7 @@ class RunFolder:
             (self.path / "failure.json").unlink()
         for name in self._scored() if scores is None else scores:
             score = self.score(name)
-            if score is not None and score.status in FAILURES:
+            if score is not None and score.status not in ("done", "skipped"):
                 self.score_file(name).unlink()
 
     def damage(self) -> dict[Path, str]:
