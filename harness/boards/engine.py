@@ -26,10 +26,7 @@ class Engine:
     def __init__(self, board: Board, rows: Rows) -> None:
         self.board, self.rows = board, rows
         self.own = tuple(board.columns(rows))
-        self.columns = self._all_columns()
-
-    def _all_columns(self) -> tuple[Column, ...]:
-        """The board's own columns between those that every board has; without a cell, the engine makes it."""
+        # The board's own columns stand between those that every board has; without a cell, the engine makes it.
         parts = [part for name in self.rows.datasets for part in self.board.parts(self.rows.on(name))]
         apart = dict.fromkeys(key for _, keys, _ in parts for key in keys)
         shown = {key: key.capitalize() for key in self.board.shows}
@@ -56,14 +53,14 @@ class Engine:
         ]
         taken = {column.key + suffix for column in self.own for suffix in column.parts}
         free = [column for column in after if not any(column.key + suffix in taken for suffix in column.parts)]
-        return (*before, *self.own, *free)
+        self.columns = (*before, *self.own, *free)
 
     def tables(self, dataset: str) -> list[Table]:
         """Returns the tables of a dataset, of which the last has the lines of what is missing."""
         rows = self.rows.on(dataset)
         problems = {row.label: self._problems(row) for row in rows}
         parts = self.board.parts(rows)
-        made = [self._table(part, title, apart, problems) for title, apart, part in parts] or [Table(self.columns, ())]
+        made = [self._table(part, problems, title, apart) for title, apart, part in parts] or [Table(self.columns, ())]
         shown = {line.cells["label"].value for table in made for line in table.lines}
         missing = [self._missing(row, problems[row.label]) for row in rows if row.label not in shown]
         return [*made[:-1], replace(made[-1], lines=(*made[-1].lines, *missing))]
@@ -73,16 +70,16 @@ class Engine:
 
     def _problems(self, row: BoardRow) -> tuple[Problem, ...]:
         metrics = self.board.metrics(self.rows)
-        problems = tuple(row.problems(metrics))
         # Speeds are measured on one seed, and a training that is fine shows which metrics do not apply: then other
         # seeds' failures say nothing about this board.
-        once = {score.stage for metric in metrics for _, score in row.scores(metric)} == {"speed"}
-        if once if self._has_figure(row) else any(record.status == "done" for record in row.records):
-            return tuple(problem for problem in problems if problem.metric is not None)
-        return problems
+        if self._has_figure(row):
+            is_known = {score.stage for metric in metrics for _, score in row.scores(metric)} == {"speed"}
+        else:
+            is_known = any(record.status == "done" for record in row.records)
+        return tuple(it for it in row.problems(metrics) if it.metric is not None or not is_known)
 
     def _table(
-        self, rows: Rows, title: str, apart: Mapping[str, str], problems: Mapping[str, tuple[Problem, ...]]
+        self, rows: Rows, problems: Mapping[str, Sequence[Problem]], title: str, apart: Mapping[str, str]
     ) -> Table:
         by = self.board.ranked_by(self.own, rows)
         shown = _sorted([row for row in rows if self._has_figure(row)], by)
@@ -95,24 +92,18 @@ class Engine:
         for row in sorted(shown, key=lambda row: _ORDER.index(places[row.label])):
             cells, why = self._cells(row, by) | also | {"problems": _said(problems[row.label])}, problems[row.label]
             if (interval := intervals.get(row.label)) is not None:
-                more = {"_best": interval.best, "_worst": interval.worst}
-                cells |= {
-                    "rank": Cell(text=str(interval), more=more),
-                    "tests_rest_on": Cell("; ".join(ranks.bases) or None),
-                }
-            lines.append(Line(cells, row, interval, places[row.label], why))
+                cells["rank"] = Cell(text=str(interval), more={"_best": interval.best, "_worst": interval.worst})
+                cells["tests_rest_on"] = Cell("; ".join(ranks.bases) or None)
+            lines.append(Line(cells, row, interval, places[row.label], tuple(why)))
         return Table(self.columns, tuple(lines), title, ranks, by)
 
     def _place(self, row: BoardRow, by: Column | None) -> Place:
         if row.role != "model":
             return "reference"
-        if not self.board.is_ranked:
-            return "unranked"
-        if not self.board.may_rank(row):
+        if self.board.is_ranked and not self.board.may_rank(row):
             return "audit failed"
-        if by is None or by.figure is None or by.of(row) is None or by.figure(row) is None:
-            return "unranked"
-        return "ranked"
+        has_figure = by is not None and by.figure is not None and by.of(row) and by.figure(row)
+        return "ranked" if self.board.is_ranked and has_figure else "unranked"
 
     def _cells(self, row: BoardRow, by: Column | None) -> dict[str, Cell]:
         cells = {column.key: cell for column in self.columns if (cell := column.of(row)) is not None}

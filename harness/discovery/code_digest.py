@@ -10,8 +10,6 @@ to move or rename a module changes nothing, in the modules that import it neithe
 that it takes part in. Imports for type checkers alone are left out, for they never run.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

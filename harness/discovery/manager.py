@@ -4,8 +4,6 @@ Each installed distribution announces its plugins in the entry-point group ``har
 the others down: what is wrong with it is kept as a ``Problem`` and said by ``harness plugins``.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib.metadata
 import os
@@ -15,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import pluggy
 
@@ -211,7 +209,7 @@ class PluginManager:
         names = sorted(self._names[kind].items())
         return [claims[0][0] for name, claims in names if (kind, name) not in self._disputed]
 
-    def at(self, folder: Path) -> PluginManager:
+    def at(self, folder: Path) -> Self:
         """Returns the same plugins; names such as ``my_model.py:KDE`` are of files in ``folder``."""
         other = copy.copy(self)
         other.code_folder = folder

@@ -1,14 +1,12 @@
 """What is to be done, as values: the sample space, a training budget, one run."""
 
-from __future__ import annotations
-
 import math
 import os.path
 import re
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -58,7 +56,7 @@ class Budget:
     unit: Literal["epochs", "steps", "minutes"]
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str) -> Self:
         """Reads ``"20 epochs"``, ``"10000 steps"`` or ``"60 minutes"``; anything else is a ValueError."""
         found = _BUDGET.fullmatch(text) if isinstance(text, str) else None
         if found is None:
@@ -92,9 +90,6 @@ _PLACE = re.compile(r"([a-z0-9-]+):(.+?)(?: as ([^/\\]+))?")
 
 def place_of(dataset: str) -> tuple[str, str, str] | None:
     """Returns kind, absolute path and name of data that a suite names by where they are; None for other names.
-
-    Such data are known by their content: the path stands in no key and no record. Their name is what follows `` as ``,
-    else the path's last part.
 
     >>> place_of("images:/data/photos/"), place_of("images:/x.npz as faces"), place_of("mnist")
     (('images', '/data/photos', 'photos'), ('images', '/x.npz', 'faces'), None)
