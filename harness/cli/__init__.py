@@ -1,7 +1,5 @@
 """The command ``harness``. What it needs is imported within ``main``: Ctrl-C is one line from the first moment on."""
 
-from __future__ import annotations
-
 import os
 import sys
 from io import TextIOWrapper

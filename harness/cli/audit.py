@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table, read_suite
+from harness.support.names import did_you_mean
 
 if TYPE_CHECKING:
     from harness.auditing.coding import Receipt
@@ -29,38 +30,35 @@ if TYPE_CHECKING:
 _NUM_CLASSES = 10  # of --size, for models that need labels
 _SEED = 0  # of which images are coded
 _SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
+_WHY = {
+    "not enumerated": "; not enumerated: it takes no sample space that can be",
+    "no likelihood": "; it promises no likelihood",
+}
 
 
 def audit(
     context: typer.Context,
     model: str = typer.Argument(
-        None,
+        None, autocompletion=completion.audited,
         help="A model's name, path/to/file.py:Class, package.module:Class, or the beginning of a run's name.",
-        autocompletion=completion.audited,
     ),
     changes: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="A hyperparameter, as in TOML: hidden=[500]; can be repeated."
-    ),
+        [], "--set", metavar="KEY=VALUE", help="A hyperparameter, as in TOML: hidden=[500]; can be repeated."),
     size: str = typer.Option(
-        None, "--size", metavar="HxWxCxL", help="The benchmark's size: height x width x channels x levels, 28x28x1x2."
-    ),
+        None, "--size", metavar="HxWxCxL", help="The benchmark's size: height x width x channels x levels, 28x28x1x2."),
     dataset: str = typer.Option(
-        None, "--dataset", help="Take the benchmark's size from this dataset.", autocompletion=completion.datasets
-    ),
+        None, "--dataset", help="Take the benchmark's size from this dataset.", autocompletion=completion.datasets),
     checks: str = typer.Option(None, "--checks", metavar="A,B", help="Only these checks; --list names them."),
-    seed: int = typer.Option(
-        0, "--seed", min=0, max=2**31 - 1, help="The same seed gives the same report; boards take 0."
-    ),
+    seed: int = typer.Option(0, min=0, max=2**31 - 1, help="The same seed gives the same report; boards take 0."),
     list_checks: bool = typer.Option(False, "--list", help="Say which checks there are."),
     code: int = typer.Option(
-        None, "--code", metavar="N", min=1, help="Instead of the checks, code N test images by a trained model."
-    ),
+        None, "--code", metavar="N", min=1, help="Instead of the checks, code N test images by a trained model."),
     code_file: str = typer.Option(None, "--code-file", help="With --code: keep the coded images here."),
     suite: str = typer.Option(None, "--suite", help="With --code: only runs of this suite."),
     weights: str = typer.Option(None, "--weights", help="With --code: these weights (safetensors); needs --dataset."),
     device: str = typer.Option("auto", "--device", help="With --code: where to compute."),
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: Context = context.obj
     if list_checks:
@@ -71,13 +69,11 @@ def audit(
         return
     if model is None:
         raise ValueError("name a model to audit: a registered one, a file.py:Class, or a run; --list names the checks")
+    files = {"output": code_file, "suite": suite, "weights": weights}
     if code is not None:
-        code_images(
-            options, model, code, output=code_file, suite=suite, weights=weights, dataset=dataset, changes=changes,
-            device=device, json=json,
-        )  # fmt: skip
+        code_images(options, model, code, **files, dataset=dataset, changes=changes, device=device, json=json)
         return
-    for name, value in (("--code-file", code_file), ("--suite", suite), ("--weights", weights)):
+    for name, value in zip(("--code-file", "--suite", "--weights"), files.values(), strict=True):
         if value is not None:
             raise ValueError(f"{name} goes with --code N")
     from harness.auditing.engine import audit
@@ -134,14 +130,12 @@ def _asked(
 def _find(options: Context, model: str) -> tuple[type[Model], str, RunRecord | None]:
     """Returns a model's class, its name, and the run, if it is one that is named."""
     from harness.discovery.loading import load_model_class
-    from harness.support.names import did_you_mean
 
     if options.plugins.has("model", model):
         return load_model_class(options.plugins, model), model, None
-    runs = options.run_names()
+    runs, models = options.run_names(), [entry.name for entry in options.plugins.entries("model")]
     if not any(run.startswith(model) for run in runs):
-        names = [entry.name for entry in options.plugins.entries("model")]
-        if difflib.get_close_matches(model, runs, n=1) and not difflib.get_close_matches(model, names, n=1):
+        if get_close_matches(model, runs, n=1) and not get_close_matches(model, models, n=1):
             raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
         options.plugins.find("model", model)  # says what is close, and what is broken
     record = options.find_run(model)
@@ -169,19 +163,13 @@ def _print(report: AuditReport, words: Sequence[str]) -> None:
             echo(f"    {failure}")
         again = ["harness", "audit", *words, "--checks", result.check, "--seed", str(result.seed)]
         echo(f"  again: {shlex.join(again)}")
-    notes = [f"  {result.check}: {note}" for result in report.checks for note in result.notes]
-    if notes:
+    if notes := [f"  {result.check}: {note}" for result in report.checks for note in result.notes]:
         echo("\n".join(["\nnotes", *notes]))
     verdicts = [result.verdict for result in report.checks]
     made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable')} do not apply"
-    if report.failed:
-        made = f"failed {', '.join(result.check for result in report.failed)}; {made}"
-    why = {
-        "not enumerated": "; not enumerated: it takes no sample space that can be",
-        "no likelihood": "; it promises no likelihood",
-    }.get(report.standing, "")
-    sign = "✗" if report.failed else "✓"
-    echo(f"\n{sign} {report.model}: {made}{why} ({report.seconds:.1f} s, seed {report.seed})")
+    failed = f"failed {', '.join(result.check for result in report.failed)}; " if report.failed else ""
+    sign, why = "✗" if report.failed else "✓", _WHY.get(report.standing, "")
+    echo(f"\n{sign} {report.model}: {failed}{made}{why} ({report.seconds:.1f} s, seed {report.seed})")
 
 
 def _cells(result: CheckResult) -> list[str]:
@@ -192,18 +180,10 @@ def _cells(result: CheckResult) -> list[str]:
 
 
 def code_images(
-    options: Context,
-    model: str,
-    number: int,
-    *,
-    output: str | None = None,
-    suite: str | None = None,
-    weights: str | None = None,
-    dataset: str | None = None,
-    changes: Sequence[str] = (),
-    device: str = "auto",
+    options: Context, model: str, number: int, *, output: str | None = None, suite: str | None = None,
+    weights: str | None = None, dataset: str | None = None, changes: Sequence[str] = (), device: str = "auto",
     json: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
 
@@ -243,20 +223,17 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
     store, folder = options.artifacts.store, options.artifacts.folder
     file = None if suite is None else read_suite(suite).file
     referred = None if file is None else store.references().get(options.artifacts.reference_of(file), set())
-    records = [
-        record
-        for record in store.records()
-        if (referred is None or record.run in referred) and dataset in (None, record.spec.dataset)
-    ]
+    records = [it for it in store.records() if dataset in (None, it.spec.dataset)]
+    records = [it for it in records if referred is None or it.run in referred]
     exact = [it for it in records if it.run == name] or [it for it in records if it.spec.model == name]
     found = exact or [it for it in records if it.run.startswith(name)]
     trained = [record for record in found if folder(record.run).fit() is not None]
     # of a grid, the configuration that was chosen is the one that has test scores
     chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
     if not trained:
+        missing = f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}"
         advice = "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
-        missing = f"{options.artifacts_root} has no trained run {name!r}"
-        raise ValueError(f"--code needs trained weights, and {missing}: train one with {advice}")
+        raise ValueError(f"{missing}: train one with {advice}")
     if len(trained) > 1 and len(chosen) != 1:
         names = ", ".join(record.run for record in trained[:5])
         raise ValueError(f"{name!r} has {len(trained)} trained runs, name one of them: {names}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,22 +18,20 @@ if TYPE_CHECKING:
     from harness.running.figures import Drawn, FigureMaker
     from harness.suites.suite import Suite
 
-_FROM_STORE_OPTION = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl.")
+FROM_STORE_OPTION = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl.")
 
 
 def leaderboard(
     context: typer.Context,
     suite: str = SUITE_ARGUMENT,
     check: bool = typer.Option(
-        False, "--check", help="Write nothing; fail if a committed table is not what its records give."
-    ),
-    from_store: bool = _FROM_STORE_OPTION,
+        False, "--check", help="Write nothing; fail if a committed table is not what its records give."),
+    from_store: bool = FROM_STORE_OPTION,
     output: str = typer.Option(None, "-o", "--output", help="Write the boards here; beside the suite by default."),
     board: str = typer.Option(None, "--board", help="Print this board alone; nothing is written."),
     format_name: str = typer.Option(
         None, "--format", metavar="markdown|csv|latex", help="Print the boards in this format; nothing is written.",
-        autocompletion=completion.formats,
-    ),
+        autocompletion=completion.formats),
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
@@ -58,15 +56,14 @@ def leaderboard(
     elif board is not None or format_name is not None:
         for name in boards.boards if board is None else (board,):
             echo(render_board(boards, name, format_name or "markdown"))
+    elif json:
+        written = [str(file) for file in write_boards(boards, target)]
+        print_json({"source": "records" if archived else "store", "written": written})
     else:
-        written = write_boards(boards, target)
-        if json:
-            print_json({"source": "records" if archived else "store", "written": [str(file) for file in written]})
-        else:
-            for file in written:
-                if file.suffix == ".md":
-                    echo(file.read_text(encoding="utf-8"))
-            echo(f"from {records if archived else 'the store'}: {', '.join(map(str, written))}", err=True)
+        files = write_boards(boards, target)
+        for file in filter(lambda file: file.suffix == ".md", files):
+            echo(file.read_text(encoding="utf-8"))
+        echo(f"from {records if archived else 'the store'}: {', '.join(map(str, files))}", err=True)
     if archived is not None and not check and (number := _count_only_stored(context.obj, path, archived)):
         where = context.obj.artifacts_root
         echo(f"{number} runs in {where} are not what {records} holds: 'harness export {path}' brings them in", err=True)
@@ -94,19 +91,15 @@ def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple
     """Returns a suite's boards, and the archive that they are of; None where they are of the store's records."""
     from harness.boards.leaderboard import Leaderboard
     from harness.boards.published import PUBLISHED_FILE, load_published
-    from harness.records.archive import RECORDS_FILE, read_archive
     from harness.suites.suite import Suite
 
-    chosen, folder = Suite.read(path), path.with_suffix("")
-    archived = (folder / RECORDS_FILE).exists() and not from_store
-    archive = read_archive(folder) if archived else collect_from_store(options, chosen)
+    chosen = Suite.read(path)
+    archive, archived = results_of(options, chosen, path, from_store=from_store)
     if not archive.records:
         fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
-    published_file = path.with_name(PUBLISHED_FILE)
-    published = load_published(published_file) if published_file.exists() else {}
-    boards = Leaderboard(
-        archive.records, chosen, per_image=archive.per_image, published=published, plugins=options.plugins
-    )
+    file = path.with_name(PUBLISHED_FILE)
+    published, plugins, arrays = load_published(file) if file.exists() else {}, options.plugins, archive.per_image
+    boards = Leaderboard(archive.records, chosen, per_image=arrays, published=published, plugins=plugins)
     return boards, archive if archived else None
 
 
@@ -115,14 +108,10 @@ def export(
     suite: str = SUITE_ARGUMENT,
     output: str = typer.Option(None, "-o", "--output", help="Write here; beside the suite by default."),
     samples: bool = typer.Option(
-        None,
-        "--samples/--no-samples",
-        help="Write PNG grids of samples as well; by default for suites with a metric of sample quality.",
-    ),
+        None, help="Write PNG grids of samples as well; by default for suites with a metric of sample quality."),
     replace: bool = typer.Option(
-        False, "--replace", help="Drop what differs from the store's records, and runs that the suite does not list."
-    ),
-) -> None:
+        False, "--replace", help="Drop what differs from the store's records, and runs that the suite does not list."),
+) -> None:  # fmt: skip
     """Write a suite's records and per-image scores from the store, so that anyone can rebuild its boards.
 
     What the archive holds and the store does not is kept.
@@ -156,8 +145,7 @@ def _into_archive(stored: Archive, suite: Suite, folder: Path, *, replace: bool)
 
     archived = dataclasses.replace(own_archive(folder), name=str(folder))
     try:
-        prefer: Literal["ours"] | None = "ours" if replace else None
-        merged = merge(suite, stored, [archived], prefer=prefer, keep_unlisted=not replace)
+        merged = merge(suite, stored, [archived], prefer="ours" if replace else None, keep_unlisted=not replace)
     except MergeConflicts as error:
         for conflict in error.conflicts:
             echo(f"would be dropped: {conflict}", err=True)
@@ -175,6 +163,15 @@ def _into_archive(stored: Archive, suite: Suite, folder: Path, *, replace: bool)
     return merged.archive
 
 
+def results_of(options: Context, suite: Suite, path: Path, *, from_store: bool) -> tuple[Archive, bool]:
+    """Returns the archive beside a suite, or the store's results, and whether it is the former."""
+    from harness.records.archive import RECORDS_FILE, read_archive
+
+    folder = path.with_suffix("")
+    archived = (folder / RECORDS_FILE).exists() and not from_store
+    return read_archive(folder) if archived else collect_from_store(options, suite), archived
+
+
 def collect_from_store(options: Context, suite: Suite) -> Archive:
     """Returns the store's current results of a suite, none of code, data or metrics that have changed since."""
     from harness.records.archive import collect
@@ -190,15 +187,13 @@ def figure(
     name: str = typer.Argument(help="Which; 'harness list figures' names them.", autocompletion=completion.figures),
     target: str = typer.Argument(
         metavar="SUITE|MODEL", help="A suite; or a model as it is initialised, such as pixelcnn:layers=5.",
-        autocompletion=completion.figured,
-    ),
+        autocompletion=completion.figured),
     output: str = typer.Option(
-        None, "-o", "--output", help="Of a suite, the folder to write into, else the boards'; of a model, the file."
-    ),
+        None, "-o", "--output", help="Of a suite, the folder to write into, else the boards'; of a model, the file."),
     formats: str = typer.Option("svg", "--format", help="Of charts: svg, png, html, or several with commas."),
     again: bool = typer.Option(False, "--again", help="Draw what is up to date as well."),
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a chart is not what its records give."),
-    from_store: bool = _FROM_STORE_OPTION,
+    from_store: bool = FROM_STORE_OPTION,
     size: int = typer.Option(28, "--size", min=1, help="Of a model: height of square images."),
     channels: int = typer.Option(1, "--channels", min=1, help="Of a model: channels of the images."),
     levels: int = typer.Option(2, "--levels", min=2, max=256, help="Of a model: levels of an entry."),
@@ -260,9 +255,7 @@ def _maker_of(
 def _say(drawn: Drawn, name: str, folder: Path) -> None:
     """Says what became of a figure."""
     removed = f", {len(drawn.removed)} files of other trainings removed" if drawn.removed else ""
-    echo(
-        f"{folder}: {name}: {len(drawn.written)} files written, {len(drawn.kept)} pictures up to date, "
-        f"{len(drawn.left_out)} left out{removed}"
-    )
+    counts = f"{len(drawn.kept)} pictures up to date, {len(drawn.left_out)} left out{removed}"
+    echo(f"{folder}: {name}: {len(drawn.written)} files written, {counts}")
     for (label, dataset), reason in drawn.left_out.items():
         echo(f"no picture of {label!r} on {dataset}: {reason}", err=True)

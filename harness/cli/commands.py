@@ -1,7 +1,5 @@
 """The commands of ``harness``. They import what they need when they run: listing what is installed loads no torch."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,22 +82,15 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    artifacts: str = typer.Option(
-        ".harness", "--artifacts", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."
-    ),
+    artifacts: str = typer.Option(".harness", envvar="HARNESS_ARTIFACTS", help="Folder that holds runs and the store."),
     store: str = typer.Option(
-        None,
-        "--store",
-        metavar="URL",
-        envvar="HARNESS_STORE",
-        help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts.",
-    ),
+        None, metavar="URL", envvar="HARNESS_STORE",
+        help="Database that holds the records, such as postgresql://USER@HOST/DATABASE; else a file in --artifacts."),
     data: str = typer.Option(None, "--data", envvar="HARNESS_DATA", help="Data folder; else the user's cache folder."),
     plugin: list[str] = typer.Option(
-        [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."
-    ),
+        [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."),
     version: bool = typer.Option(False, "--version", is_eager=True, callback=_say_version, help="Say which this is."),
-) -> None:
+) -> None:  # fmt: skip
     context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
     context.call_on_close(context.obj.close)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from harness.cli import completion
+from harness.cli.boards import FROM_STORE_OPTION, results_of
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, echo, print_json, print_table, suite_path
 
@@ -25,20 +26,14 @@ def compare(
     a: str = typer.Argument(metavar="A", help=f"A row: {_ROW_HELP}", autocompletion=completion.rows),
     b: str = typer.Argument(metavar="B", help="Another row, by the same names.", autocompletion=completion.rows),
     suite: str = typer.Option(
-        None, "--suite", help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites
-    ),
+        None, help="Look in this suite alone: a TOML file or a name.", autocompletion=completion.suites),
     metric: list[str] = typer.Option(
-        [],
-        "--metric",
-        help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated.",
-        autocompletion=completion.metrics,
-    ),
+        [], autocompletion=completion.metrics,
+        help="Only this metric, or 'likelihood' for the best figure of each; can be repeated, or comma-separated."),
     dataset: str = typer.Option(None, "--dataset", help="Only this dataset.", autocompletion=completion.datasets),
-    from_store: bool = typer.Option(
-        False, "--from-store", help="Use the store even where the suite has a records.jsonl."
-    ),
+    from_store: bool = FROM_STORE_OPTION,
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
     from harness.boards.comparison import NotComparable, NotFound, compare_rows, find_pair
     from harness.interface.spec import known_as
@@ -78,18 +73,13 @@ def compare(
 def merge(
     suite: str = SUITE_ARGUMENT,
     others: list[str] = typer.Argument(
-        metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."
-    ),
+        metavar="OTHER...", help="Archives of other machines: folders that hold a records.jsonl, or that file."),
     prefer: str = typer.Option(
-        None,
-        "--prefer",
-        metavar="ours|theirs|newest",
-        help="Decide conflicts, run by run; without it, a conflict stops the merge.",
-        autocompletion=completion.preferences,
-    ),
+        None, metavar="ours|theirs|newest", autocompletion=completion.preferences,
+        help="Decide conflicts, run by run; without it, a conflict stops the merge."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be merged, and write nothing."),
     json: bool = JSON_OPTION,
-) -> None:
+) -> None:  # fmt: skip
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
     from harness.records.archive import own_archive, write_archive
     from harness.records.merging import MergeConflicts, merge
@@ -98,12 +88,11 @@ def merge(
 
     if prefer not in (None, *completion.PREFERENCES):
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
-    preference = cast('Literal["ours", "theirs", "newest"] | None', prefer)
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
     ours = own_archive(folder)
     try:
-        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=preference)
+        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=cast("Any", prefer))
     except MergeConflicts as error:
         if json:
             print_json({"conflicts": error.conflicts, "written": []})
@@ -147,22 +136,20 @@ def _split(name: str) -> tuple[list[Source], str]:
 def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
     from harness.boards.comparison import Source
-    from harness.cli.boards import collect_from_store
-    from harness.records.archive import RECORDS_FILE, read_archive
+    from harness.records.archive import RECORDS_FILE
     from harness.suites.suite import Suite, SuiteError
 
     archived = [path for path in Path("leaderboards").glob("*.toml") if (path.with_suffix("") / RECORDS_FILE).exists()]
     sources = []
     for path in [suite_path(suite)] if suite is not None else sorted(archived):
         try:
-            chosen, folder = Suite.read(path), path.with_suffix("")
+            chosen = Suite.read(path)
         except SuiteError as error:
             if suite is not None:
                 raise
             echo(f"warning: left out: {error}", err=True)
             continue
-        is_archived = (folder / RECORDS_FILE).exists() and not from_store
-        archive = read_archive(folder) if is_archived else collect_from_store(options, chosen)
+        archive, _ = results_of(options, chosen, path, from_store=from_store)
         sources.append(Source.of(f"suite {chosen.name}", archive, chosen))
     return sources
 

@@ -52,8 +52,8 @@ def _read(paths: Iterable[Path], *, profiles: bool = False) -> Iterator[tuple[Pa
 
 def _files(*, profiles: bool) -> list[str]:
     """Suites or profiles: those in the folder of boards by their names, and those here by their files'."""
-    boards = [path.stem for path, _ in _read(_LEADERBOARDS.glob("*.toml"), profiles=profiles)]
-    return [*boards, *(path.name for path, _ in _read(Path().glob("*.toml"), profiles=profiles))]
+    paths = [*_LEADERBOARDS.glob("*.toml"), *Path().glob("*.toml")]
+    return [path.stem if path.parent.name else path.name for path, _ in _read(paths, profiles=profiles)]
 
 
 def _in_suites(key: str, suite: str | None = None) -> list[str]:
@@ -69,10 +69,9 @@ def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
         blocked = (item[3:] for item in ctx.find_root().params.get("plugin") or [])
         entries = plugin_manager(tuple(blocked)).entries(kind)
         # A family of names, such as iwae-K, is offered as the suites write it.
-        families = [entry for entry in entries if entry.pattern is not None]
-        written = _in_suites("metrics") if kind == "metric" and families else []
-        known = [name for name in written if any(entry.match(name) is not None for entry in families)]
-        return [*(entry.name for entry in entries if entry.match(entry.name) is not None), *known]
+        written = _in_suites("metrics") if kind == "metric" else []
+        names = [*(entry.name for entry in entries), *written]
+        return [name for name in names if any(entry.match(name) is not None for entry in entries)]
 
     return find
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -137,32 +137,25 @@ def spread(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     >>> spread(["a", "--sizes", "8", "16,32", "-n", "1"], ["--sizes"])
     ['a', '--sizes', '8', '--sizes', '16', '--sizes', '32', '-n', '1']
     """
-    found: list[str] = []
-    option = ""
+    found, option = list[str](), ""
     for word in arguments:
-        name, _, value = word.partition("=")
-        if name in options:
-            option, values = name, value
-            found.append(name)  # should no value follow, the parser says so
-        elif word.startswith("-") or not option:
-            option, values = "", ""
-            found.append(word)
-        else:
-            values = word
-        for item in filter(None, values.split(",")):
+        name, _, values = word.partition("=")
+        if word.startswith("-") or not option:
+            option = name if name in options else ""
+            found.append(option or word)  # should no value follow, the parser says so
+            word = values if option else ""
+        for item in filter(None, word.split(",")):
             found += [item] if found[-1] == option else [option, item]
     return found
 
 
 class VariadicCommand(TyperCommand):
-    """A command some of whose options take several values."""
-
-    options: ClassVar[tuple[str, ...]] = ()
+    """A command whose options that can be repeated take several values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the command line."""
-        parsed: Any = super().parse_args(ctx, spread(args, self.options))
-        return list(parsed)
+        options = [name for param in self.params for name in param.opts if getattr(param, "multiple", False)]
+        return list(super().parse_args(ctx, spread(args, options)))
 
 
 def print_json(value: Any) -> None:

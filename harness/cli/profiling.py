@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,22 +23,17 @@ STEM = "generation-speed"
 _WHAT = ("fit", "scoring", "sampling")
 
 
-class _GenerationCommand(VariadicCommand):
-    options: ClassVar[tuple[str, ...]] = ("--sizes", "--batch-sizes", "--samplers")
-
-
 profile = typer.Typer(
     help="Measure how fast models draw, and see where the time goes.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
-@profile.command(cls=_GenerationCommand)
+@profile.command(cls=VariadicCommand)
 def generation(
     context: typer.Context,
     models: list[str] = typer.Argument(
         None, metavar="MODELS...", autocompletion=completion.audited,
-        help="Models, such as made:hidden=[500], or finished runs by name; before the options.",
-    ),
+        help="Models, such as made:hidden=[500], or finished runs by name; before the options."),
     sizes: list[int] = typer.Option([], "--sizes", min=1, help="Heights of square images: --sizes 8 16, or 8,16."),
     batch_sizes: list[int] = typer.Option([], "--batch-sizes", min=1, help="Images at a time."),
     samplers: list[str] = typer.Option([], "--samplers", help="Only these; all that a model has by default."),
@@ -49,13 +44,10 @@ def generation(
     threads: int = typer.Option(None, "--threads", min=1, help="Threads; 1."),
     device: str = typer.Option(None, "--device", help="cpu, cuda, ...; auto takes the accelerator if any."),
     budget_seconds: float = typer.Option(
-        None, "--budget-seconds", min=0.0, help="How long one sampler may take at one size and batch size; 30."
-    ),
+        None, min=0.0, help="How long one sampler may take at one size and batch size; 30."),
     seed: int = typer.Option(None, "--seed", min=0, help="Of weights that are not trained, and of the noise; 0."),
     suite: str = typer.Option(
-        None, "--suite", help="Take all of it from this TOML file, and write beside it.",
-        autocompletion=completion.profiles,
-    ),
+        None, help="Take all of it from this TOML file, and write beside it.", autocompletion=completion.profiles),
     output: str = typer.Option(None, "-o", "--output", help="The folder to write; it is gone on with if it is there."),
     again: bool = typer.Option(False, "--again", help="Measure what the folder holds anew."),
     json: bool = JSON_OPTION,
@@ -117,8 +109,7 @@ def generation(
 def report(
     target: str = typer.Argument(
         metavar="SUITE", help="A profile's TOML file, or a folder with a measurements.jsonl.",
-        autocompletion=completion.profiles,
-    ),
+        autocompletion=completion.profiles),
     others: list[str] = typer.Argument(None, metavar="[OTHER]...", help="Measurements of other machines to add."),
     baseline: str = typer.Option(None, "--baseline", help="Of a folder: the model that others are compared with."),
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
@@ -162,8 +153,7 @@ def report(
 def trace(
     context: typer.Context,
     model: str = typer.Argument(
-        help="A model, such as made:hidden=[500], or a finished run.", autocompletion=completion.audited
-    ),
+        help="A model, such as made:hidden=[500], or a finished run.", autocompletion=completion.audited),
     what: str = typer.Option("sampling", "--what", metavar="|".join(_WHAT), help="What to watch."),
     sampler: str = typer.Option(None, "--sampler", help="One of the model's samplers; its default without it."),
     size: int = typer.Option(28, "--size", min=1, help="Height of square images, for models that are not trained."),
@@ -174,7 +164,7 @@ def trace(
     threads: int = typer.Option(1, "--threads", min=1, help="Threads."),
     device: str = typer.Option("auto", "--device", help="cpu, cuda, ...; auto takes the accelerator if any."),
     output: str = typer.Option("trace.json", "-o", "--output", help="The file: .json or .json.gz."),
-) -> None:
+) -> None:  # fmt: skip
     """Write a trace in Chrome's format, for chrome://tracing or ui.perfetto.dev, and print the costliest operators."""
     from harness.interface.spec import ImageSpec
     from harness.profiling.generation import NUM_CLASSES
@@ -211,29 +201,26 @@ def row_of(options: Context, text: str) -> ProfiledRow:
         if colon and not settings.strip():
             raise ValueError(f"{text!r}: write MODEL:HYPERPARAMETER=VALUE, several with commas between them")
         return ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
-    runs = options.run_names()
-    if any(run.startswith(name) for run in runs):
-        if colon:
-            raise ValueError(f"{text!r}: a run has hyperparameters of its own")
-        return ProfiledRow(run=name)
-    models = [entry.name for entry in options.plugins.entries("model")]
-    raise ValueError(f"no model, and no run, {name!r}{did_you_mean(name, [*models, *runs])}")
+    runs, models = options.run_names(), [entry.name for entry in options.plugins.entries("model")]
+    if not any(run.startswith(name) for run in runs):
+        raise ValueError(f"no model, and no run, {name!r}{did_you_mean(name, [*models, *runs])}")
+    if colon:
+        raise ValueError(f"{text!r}: a run has hyperparameters of its own")
+    return ProfiledRow(run=name)
 
 
 def _parts(settings: str) -> list[str]:
     """Splits at commas outside of brackets and quotation marks."""
     parts, depth, quoted = [""], 0, ""
     for character in settings:
-        if quoted:
-            quoted = "" if character == quoted else quoted
-        elif character in "\"'":
-            quoted = character
-        else:
-            depth += (character in "[{") - (character in "]}")
         if character == "," and depth == 0 and not quoted:
             parts.append("")
-        else:
-            parts[-1] += character
+            continue
+        parts[-1] += character
+        if character in "\"'" and quoted in ("", character):
+            quoted = "" if quoted else character
+        elif not quoted:
+            depth += (character in "[{") - (character in "]}")
     return [part for part in parts if part.strip()]
 
 

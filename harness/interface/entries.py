@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from harness.interface.spec import ARGUMENTS
 from harness.support.guard import describe_error, guarded
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -111,7 +112,7 @@ class DatasetEntry(Entry):
 
     def match(self, name: str) -> dict[str, str] | None:
         """Returns the keyword arguments that ``name`` stands for, or None if it is not a name of this entry."""
-        return super().match(re.sub(r"^([a-z0-9-]+:.+?) as [^/\\]+$", r"\1", name))
+        return super().match(re.sub(rf"^([a-z0-9-]+:.+?) as [^/\\]+?{ARGUMENTS}$", r"\1\2", name))
 
 
 class ModelEntry(Entry):

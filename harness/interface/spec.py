@@ -85,24 +85,29 @@ def _is_relative(name: str) -> str:
     return name
 
 
-_PLACE = re.compile(r"([a-z0-9-]+):(.+?)(?: as ([^/\\]+))?")
+ARGUMENTS = r"((?: [a-z]+=[^ /\\]+)*)"
+_PLACE = re.compile(rf"([a-z0-9-]+):(.+?){ARGUMENTS}(?: as ([^/\\]+?))?{ARGUMENTS}")
 
 
-def place_of(dataset: str) -> tuple[str, str, str] | None:
-    """Returns kind, absolute path and name of data that a suite names by where they are; None for other names.
+def place_of(dataset: str) -> tuple[str, str, str, str] | None:
+    """Returns kind, absolute path, arguments and name of data that a suite names by where they are; None for others.
 
-    >>> place_of("images:/data/photos/"), place_of("images:/x.npz as faces"), place_of("mnist")
-    (('images', '/data/photos', 'photos'), ('images', '/x.npz', 'faces'), None)
+    Such data are known by their content: the path stands in no key and no record. Their name is what follows `` as ``,
+    else the path's last part, with the arguments, such as `` resize=64``, that follow the path or the name.
+
+    >>> place_of("images:/data/photos/ resize=8"), place_of("images:/x.npz as faces"), place_of("mnist")
+    (('images', '/data/photos', ' resize=8', 'photos resize=8'), ('images', '/x.npz', '', 'faces'), None)
     """
     if (found := _PLACE.fullmatch(dataset)) is None:
         return None
     path = Path(os.path.abspath(os.path.expanduser(found[2])))  # noqa: PTH100, PTH111 - no link is followed
-    return found[1], str(path), found[3] or path.name.replace(" as ", "-as-") or "root"
+    name, arguments = found[4] or path.name.replace(" as ", "-as-") or "root", found[3] + found[5]
+    return found[1], str(path), arguments, name + arguments
 
 
 def known_as(dataset: str) -> str:
     """Returns what records and boards call a dataset: ``images:photos`` of ``images:/data/photos``."""
-    return dataset if (place := place_of(dataset)) is None else f"{place[0]}:{place[2]}"
+    return dataset if (place := place_of(dataset)) is None else f"{place[0]}:{place[3]}"
 
 
 CodeName = Annotated[str, AfterValidator(_is_relative)]  # a registered name, or where the code is: ``my_model.py:KDE``

@@ -3,13 +3,11 @@
 A fault is one line that says what would be right, and shows no password.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import selectors
 import sqlite3
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,45 +24,29 @@ _INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "post
 _MIGRATION_LOCK = 0x67656E68  # "genh": any number that all versions share
 
 _metadata = sa.MetaData()
-meta = sa.Table(
-    "meta", _metadata, sa.Column("name", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False)
-)
-runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("run", sa.String(255), primary_key=True),
-    sa.Column("key", sa.String(64), nullable=False, index=True),
-    sa.Column("identity", sa.String(64), nullable=False, index=True),
-    sa.Column("model", sa.String(255), nullable=False),
-    sa.Column("dataset", sa.Text, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("record", sa.Text, nullable=False),
-)
-suite_runs = sa.Table(
-    "suite_runs",
-    _metadata,
-    sa.Column("suite", sa.String(255), primary_key=True),
-    sa.Column("run", sa.String(255), primary_key=True),
-)
-leases = sa.Table(
-    "leases",
-    _metadata,
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("owner", sa.String(64), nullable=False, index=True),
-    sa.Column("host", sa.String(255), nullable=False),
-    sa.Column("machine", sa.String(255), nullable=False),
-    sa.Column("pid", sa.BigInteger, nullable=False),
-    sa.Column("started", sa.String(64), nullable=False),
-    sa.Column("beat", sa.BigInteger, nullable=False),
-)
-per_image = sa.Table(
-    "per_image",
-    _metadata,
-    sa.Column("reference", sa.String(512), primary_key=True),
-    sa.Column("run", sa.String(255), nullable=False, index=True),
-    sa.Column("data", sa.LargeBinary, nullable=False),
-)
+
+
+def _table(name: str, num_keys: int, indexed: Sequence[str] = (), /, **columns: Any) -> sa.Table:
+    """The first columns are its primary key; a number is the length of a text."""
+    made = [
+        sa.Column(column, sa.String(kind) if isinstance(kind, int) else kind, primary_key=number < num_keys,
+                  nullable=False, index=column in indexed or None)
+        for number, (column, kind) in enumerate(columns.items())
+    ]  # fmt: skip
+    return sa.Table(name, _metadata, *made)
+
+
+meta = _table("meta", 1, name=64, value=sa.Text)
+runs = _table(
+    "runs", 1, ("key", "identity"), run=255, key=64, identity=64, model=255, dataset=sa.Text, seed=sa.BigInteger,
+    status=16, record=sa.Text,
+)  # fmt: skip
+suite_runs = _table("suite_runs", 2, suite=255, run=255)
+leases = _table(
+    "leases", 1, ("owner",), name=255, owner=64, host=255, machine=255, pid=sa.BigInteger, started=64,
+    beat=sa.BigInteger,
+)  # fmt: skip
+per_image = _table("per_image", 1, ("run",), reference=512, run=255, data=sa.LargeBinary)
 
 
 def insert(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any], *, replace: bool = False) -> None:

@@ -9,8 +9,6 @@ Where a piece came from is kept in the record's environment, ``merged_from``: by
 ``records.jsonl``, its name and the pieces. What it does not name is one's own.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter
@@ -113,15 +111,14 @@ def merge(
             found = runs.setdefault(identity, theirs)
             if found is theirs:
                 continue
-            result, problems = _join(found, theirs)
-            conflicts += [f"{record.run} in {other.name!r}: {problem}" for problem in problems]
+            runs[identity], problems = _join(found, theirs)
             if problems:
-                result = _prefer(found, theirs, prefer)
-            same = _content(result) == _content(found)
-            identical += same
-            if not same and identity in before:
-                joined.add(result.training.run)
-            runs[identity] = result
+                conflicts += [f"{record.run} in {other.name!r}: {problem}" for problem in problems]
+                runs[identity] = _prefer(found, theirs, prefer)
+            if _content(runs[identity]) == _content(found):
+                identical += 1
+            elif identity in before:
+                joined.add(runs[identity].training.run)
     names = Counter(run.training.run for run in runs.values())
     twins = [f"{name}: two different runs have this name" for name, number in names.items() if number > 1]
     conflicts += twins
@@ -172,10 +169,9 @@ def _content(run: _Run) -> Any:
 
 def _training_content(training: RunRecord) -> str:
     """The training, whenever and by whatever command its record was written."""
-    content = training.model_dump(mode="json", include={"fit", "failure"})
-    environment = {name: value for name, value in training.environment.items() if name != "command"}
-    known = [training.key, _outcome(training), content["fit"], content["failure"], environment]
-    return json.dumps(known, sort_keys=True, default=str)
+    content = training.model_dump(mode="json", include={"key", "fit", "failure", "environment"})
+    content["environment"].pop("command", None)
+    return json.dumps([_outcome(training), *content.values()], sort_keys=True)
 
 
 def _outcome(training: RunRecord) -> str:
@@ -189,13 +185,13 @@ def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
         source, origins = _join_trainings(ours, theirs)
     except _Conflict as conflict:
         return ours, [str(conflict)]
-    same_weights = a.fit is None or b.fit is None or a.fit.weights_sha256 == b.fit.weights_sha256
+    other_weights = a.fit is not None and b.fit is not None and a.fit.weights_sha256 != b.fit.weights_sha256
     figures, problems = dict[str, _Figure](), list[str]()
     for name in sorted(ours.figures.keys() | theirs.figures.keys()):
         sides = [run.figures[name] for run in (ours, theirs) if name in run.figures]
         try:
             kept = _join_figures(name, *sides) if len(sides) == 2 else sides[0]
-            if len(sides) == 1 and not same_weights and kept.score.stage == "quality" and kept.score.status == "done":
+            if len(sides) == 1 and other_weights and kept.score.stage == "quality" and kept.score.status == "done":
                 who = "ours" if name in ours.figures else "theirs"
                 raise _Conflict(f"{name} is known of {who} alone, and the two trainings ended in different weights")
         except _Conflict as conflict:
@@ -210,14 +206,12 @@ def _join_trainings(ours: _Run, theirs: _Run) -> tuple[_Run, Origins]:
     a, b = ours.training, theirs.training
     if a.key != b.key:
         names = ("code", "dataset_digest", "hyperparameters", "provider")
-        differing = [name for name in names if getattr(a, name) != getattr(b, name)]
-        raise _Conflict(
-            f"the same run of other code or data (different: {', '.join(differing) or 'budget or checkpoint'}): "
-            f"ours is {a.run!r} of {a.created or 'unknown date'}, theirs of {b.created or 'unknown date'}"
-        )
+        differing = ", ".join(name for name in names if getattr(a, name) != getattr(b, name)) or "budget or checkpoint"
+        sides = f"ours is {a.run!r} of {a.created or 'unknown date'}, theirs of {b.created or 'unknown date'}"
+        raise _Conflict(f"the same run of other code or data (different: {differing}): {sides}")
     if _training_content(a) == _training_content(b):
         kept = max(ours, theirs, key=lambda run: (not run.origins, run.training.created, run.training.run))
-        return kept, _together(ours.origins, theirs.origins)
+        return kept, ours.origins and theirs.origins and ours.origins | theirs.origins
     ended = [run for run in (ours, theirs) if _outcome(run.training) not in _UNFINISHED]
     if len(ended) == 2 and _outcome(a) != _outcome(b):
         raise _Conflict(f"ours is {_said(a)}, theirs {_said(b)}")
@@ -247,25 +241,16 @@ def _join_figures(name: str, a: _Figure, b: _Figure) -> _Figure:
     elif len(ended) == 1:
         return ended[0]
     if ours == theirs:
-        return (b if a.origins else a)._replace(origins=_together(a.origins, b.origins))
+        return (b if a.origins else a)._replace(origins=a.origins and b.origins and a.origins | b.origins)
     return min(a, b, key=_precedence)
-
-
-def _together(a: Origins, b: Origins) -> Origins:
-    return a | b if a and b else frozenset()
 
 
 def is_news(record: RunRecord, known: RunRecord | None) -> bool:
     """Tells whether an ended run has figures that what is known of it lacks, or has otherwise."""
-    theirs, done = (
-        {} if known is None else known.scores,
-        [it for it in record.scores.items() if it[1].value is not None],
-    )
-    return not record.is_unfinished and (
-        known is None
-        or any(name not in theirs for name, _ in done)
-        or any(score.stage == "quality" and not _is_close(score, theirs[name]) for name, score in done)
-    )
+    if record.is_unfinished or known is None:
+        return not record.is_unfinished
+    done = [(score, known.scores.get(name)) for name, score in record.scores.items() if score.value is not None]
+    return any(old is None or (score.stage == "quality" and not _is_close(score, old)) for score, old in done)
 
 
 def _is_close(a: ScoreRecord, b: ScoreRecord) -> bool:
@@ -305,10 +290,8 @@ def _check_agreement(name: str, a: _Figure, b: _Figure) -> None:
     differing = ~np.isclose(scores_a, scores_b, rtol=IMAGE_TOLERANCE, atol=IMAGE_TOLERANCE)
     if differing.any():
         first = int(differing.argmax())
-        raise _Conflict(
-            f"{name} differs for {int(differing.sum()):,} of {len(differing):,} images: image {first} is "
-            f"{scores_a[first]:.7g} for us, {scores_b[first]:.7g} for them"
-        )
+        sides = f"image {first} is {scores_a[first]:.7g} for us, {scores_b[first]:.7g} for them"
+        raise _Conflict(f"{name} differs for {differing.sum():,} of {len(differing):,} images: {sides}")
 
 
 def _both(ours: ScoreRecord, theirs: ScoreRecord) -> str:
@@ -322,7 +305,7 @@ def _prefer(ours: _Run, theirs: _Run, prefer: Preference | None) -> _Run:
     chosen, other = (theirs, ours) if later else (ours, theirs)
     if chosen.training.key != other.training.key:
         return chosen
-    fits = [run.training.fit for run in (chosen, other)]
-    same = None not in fits and len({fit.weights_sha256 for fit in fits if fit is not None}) == 1
+    a, b = chosen.training.fit, other.training.fit
+    same = a is not None and b is not None and a.weights_sha256 == b.weights_sha256
     more = {name: figure for name, figure in other.figures.items() if same or figure.score.stage == "speed"}
     return chosen._replace(figures={**more, **chosen.figures})

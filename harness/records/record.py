@@ -1,7 +1,5 @@
 """RunRecord: everything that is known of one run, as a value that goes to JSON and back."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial

@@ -14,14 +14,11 @@ Every file is written atomically. The store is made from these folders, never th
 damaged all the same, by a full disk or by hand, counts as not there, so that its stage is done again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,31 +54,13 @@ class _Finished(BaseModel):
     environment: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run; its ``lock`` is held by the process that works on it."""
 
-    path: Path
-
-    @property
-    def run(self) -> str:
-        """The run's name."""
-        return self.path.name
-
-    @property
-    def weights(self) -> Path:
-        """The trained weights."""
-        return self.path / "model.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """What the child process printed."""
-        return self.path / LOG_FILE
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that works on the run."""
-        return self.path / ".lock"
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, path.name
+        self.weights, self.state = path / "model.safetensors", path / "training.safetensors"
+        self.log, self.lock = path / LOG_FILE, path / ".lock"
 
     def is_held(self) -> bool:
         """Tells whether a process works on the run now."""
@@ -101,11 +80,6 @@ class RunFolder:
         """Returns where its per-image scores are kept."""
         return self.score_file(name).with_suffix(".safetensors")
 
-    @property
-    def state(self) -> Path:
-        """The trainer's state."""
-        return self.path / "training.safetensors"
-
     def has_state(self) -> bool:
         """Whether a training can go on from a saved state."""
         return safetensors_problem(self.state) is None
@@ -121,27 +95,32 @@ class RunFolder:
     def write_sources(self, code_folder: Path, dataset: str) -> None:
         """Notes what names such as ``my_model.py:KDE`` are relative to, and where data are; no record says where."""
         place = place_of(dataset)
-        where = {} if place is None else {"dataset": f"{place[0]}:{place[1]}" if Path(place[1]).exists() else dataset}
+        here = place is not None and Path(place[1]).exists()
+        where = {} if place is None else {"dataset": "{}:{}{}".format(*place) if here else dataset}
         noted = {"folder": os.path.relpath(code_folder, self.path), **where}
-        if noted != self._read("code.json", dict[str, str]):
+        if noted != self._sources():
             self._write("code.json", noted)
+
+    def _sources(self) -> dict[str, str]:
+        return self._read("code.json", dict[str, str]) or {}
 
     def dataset(self) -> str | None:
         """Returns how the data are loaded, if ``write_sources`` noted it: the record has the name alone."""
-        return (self._read("code.json", dict[str, str]) or {}).get("dataset")
+        return self._sources().get("dataset")
 
     def code_folder(self) -> Path:
         """Returns what ``write_sources`` noted, or the working folder."""
-        found = self._read("code.json", dict[str, str]) or {}
+        found = self._sources()
         return (self.path / found["folder"]).resolve() if "folder" in found else Path()
 
     def fit(self) -> FitRecord | None:
         """Returns the training's result once it is complete, None before."""
-        found = self._finished_fit()
-        return None if found is None else found.fit
+        found: FitRecord | None = self._trained()["fit"]
+        return found
 
-    def _finished_fit(self) -> _Finished | None:
-        return self._read("fit.json", _Finished) if safetensors_problem(self.weights) is None else None
+    def _trained(self) -> dict[str, Any]:
+        found = self._read("fit.json", _Finished) if safetensors_problem(self.weights) is None else None
+        return dict(found or {"fit": None, "environment": {}})
 
     def write_fit(self, fit: FitRecord, environment: Mapping[str, Any]) -> None:
         """Marks the training as complete; the weights are there already."""
@@ -150,9 +129,8 @@ class RunFolder:
     def score(self, name: str) -> ScoreRecord | None:
         """Returns a score, or None."""
         score = self._read(f"scores/{slug(name)}.json", ScoreRecord)
-        if score is not None and score.per_image is not None and safetensors_problem(self.per_image_file(name)):
-            return None
-        return score
+        damaged = score is not None and score.per_image is not None and safetensors_problem(self.per_image_file(name))
+        return None if damaged else score
 
     def write_score(self, name: str, score: ScoreRecord) -> None:
         """Writes a score; its per-image file is there already."""
@@ -199,10 +177,9 @@ class RunFolder:
         for file in self.damage():
             with contextlib.suppress(FileNotFoundError):
                 aside = file.with_name(f"{file.name}.damaged")
-                if aside.is_dir():  # no file can be put in its place
-                    shutil.rmtree(aside)
-                if file.is_dir() and aside.exists():
-                    aside.unlink()
+                shutil.rmtree(aside, ignore_errors=True)  # no file can be put in a folder's place
+                if file.is_dir():
+                    aside.unlink(missing_ok=True)
                 file.replace(aside)
 
     def remove(self) -> None:
@@ -222,27 +199,19 @@ class RunFolder:
         record = self.description()
         if record is None:
             raise FileNotFoundError(f"{self.path}: no run.json: not the folder of a run")
-        finished, failure = self._finished_fit(), self.failure()
+        trained, failure = self._trained(), self.failure()
         scores = {name: score for name in self._scored() if (score := self.score(name)) is not None}
         status: RunStatus = "pending"
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
-        elif finished is not None:
+        elif trained["fit"] is not None:
             status = status_of_scores(scores.values())
         elif self.state.exists() or self.log.exists():
             status = "interrupted"
-        return RunRecord(
-            **{
-                **vars(record),
-                "status": status,
-                "fit": None if finished is None else finished.fit,
-                "environment": {} if finished is None else finished.environment,
-                "scores": scores,
-                "failure": failure,
-                "reason": failure.message if failure is not None and status == "skipped" else None,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
+        reason = failure.message if failure is not None and status == "skipped" else None
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        found = {"status": status, "scores": scores, "failure": failure, "reason": reason, "created": created}
+        return RunRecord(**vars(record) | trained | found)
 
     def is_told_by(self, record: RunRecord | None) -> bool:
         """Tells whether a record is of what this folder holds, and of no other training of the same run."""

@@ -3,8 +3,6 @@
 Every method either does all that it says or nothing, and raises one error, ``StoreError``, in one line.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import socket
@@ -15,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -48,10 +46,9 @@ class Store:
         self.unreadable = dict[str, str]()  # records that were left out, by run, and why: another version's, or damaged
         text = url if isinstance(url, str) else f"{url.drivername}:///{url.database}"
         self._secrets, self._not_before = secrets_of(text), 0.0
+        meaning = "how many seconds to wait for a locked store"
         try:
-            self.timeout_seconds = seconds_of_variable(
-                "HARNESS_STORE_TIMEOUT", 30, "how many seconds to wait for a locked store", most=1e6
-            )
+            self.timeout_seconds = seconds_of_variable("HARNESS_STORE_TIMEOUT", 30, meaning, most=1e6)
         except ValueError as error:
             raise StoreError(str(error)) from None
         self.name = without("(malformed URL)" if _parsed(url) is None else redact(text), self._secrets)
@@ -65,7 +62,7 @@ class Store:
             raise self._fault(f"cannot open the store {self.name}", error) from None
 
     @classmethod
-    def in_folder(cls, folder: Path) -> Store:
+    def in_folder(cls, folder: Path) -> Self:
         """Opens (and creates) ``store.sqlite`` in an artifact folder, whose runs hold their scores per image."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,8 +103,8 @@ class Store:
 
     def array(self, reference: str) -> bytes | None:
         """Returns scores per image as ``put`` took them, or None."""
-        query = sa.select(per_image.c.data).where(per_image.c.reference == reference)
-        return self.transact(lambda connection: connection.scalar(query), write=False)
+        found = self._read(sa.select(per_image.c.data).where(per_image.c.reference == reference))
+        return found[0].data if found else None
 
     def records(self, *, identities: Iterable[str] | None = None, strict: bool = False) -> list[RunRecord]:
         """Returns all records, or those of some identities, by run; one that is ``unreadable`` is left out.
@@ -120,12 +117,12 @@ class Store:
         parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
         return self._records(*(_RECORDS.where(runs.c.identity.in_(part)) for part in parts), strict=strict)
 
-    def _records(self, *queries: sa.Select[Any], strict: bool = False) -> list[RunRecord]:
-        def read(connection: sa.Connection) -> list[tuple[str, str]]:
-            return [(run, text) for query in queries for run, text in connection.execute(query)]
+    def _read(self, *queries: sa.Select[Any]) -> list[Any]:
+        return self.transact(lambda connection: [row for it in queries for row in connection.execute(it)], write=False)
 
+    def _records(self, *queries: sa.Select[Any], strict: bool = False) -> list[RunRecord]:
         records = []
-        for run, text in sorted(self.transact(read, write=False)):  # every server has its own idea of the alphabet
+        for run, text in sorted(self._read(*queries)):  # every server has its own idea of the alphabet
             try:
                 records.append(RunRecord.model_validate_json(text))
             except ValidationError as error:
@@ -155,9 +152,8 @@ class Store:
 
     def references(self) -> dict[str, set[str]]:
         """Returns the runs that each suite refers to."""
-        query = sa.select(suite_runs.c.suite, suite_runs.c.run)
         found: dict[str, set[str]] = {}
-        for suite, run in self.transact(lambda connection: connection.execute(query).all(), write=False):
+        for suite, run in self._read(sa.select(suite_runs.c.suite, suite_runs.c.run)):
             found.setdefault(suite, set()).add(run)
         return found
 

@@ -4,8 +4,6 @@
 a number that is none, an array that nobody asked for, or a record that says it is another's, is an ``ArchiveError``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

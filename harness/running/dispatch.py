@@ -128,10 +128,12 @@ class Dispatcher:
     def _be_patient(self, error: StoreError) -> None:
         """Waits for a store that is locked or away, for twice the time that it is given for an answer."""
         now = time.monotonic()
+        if not error.transient:
+            raise error
         if self._store_away_since is None:
             self._store_away_since = now
             self._reporter.note(f"{error}; waiting for it")
-        if not error.transient or now - self._store_away_since > 2 * self._artifacts.store.timeout_seconds:
+        if now - self._store_away_since > 2 * self._artifacts.store.timeout_seconds:
             raise error
 
     def _tell_holder(self, name: str) -> None:

@@ -45,7 +45,7 @@ class Ingest:
             self._put_all()
         except StoreError as error:
             if not was_away:
-                self._reporter.note(f"{error}; going on, and trying again")
+                self._reporter.note(f"{error}; going on" + ", and trying again" * error.transient)
         else:
             if was_away:
                 self._reporter.note("the store answers again")

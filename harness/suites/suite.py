@@ -1,14 +1,12 @@
 """Suite: what a user writes in TOML, and what a board is regenerated from; and its expansion into rows of runs."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -63,9 +61,8 @@ class SuiteModel(BaseModel):
     """``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked."""
 
     @model_validator(mode="after")
-    def _grid_is_no_hyperparameter(self) -> SuiteModel:
-        twice = sorted(self.grid.keys() & self.hyperparameters.keys())
-        if twice:
+    def _grid_is_no_hyperparameter(self) -> Self:
+        if twice := sorted(self.grid.keys() & self.hyperparameters.keys()):
             raise ValueError(f"{twice[0]!r} stands in hyperparameters and in grid; it can have one value or a grid")
         if (number := math.prod(map(len, self.grid.values()))) > _MOST_COMBINATIONS:
             raise ValueError(f"the grid has {number:,} combinations; {_MOST_COMBINATIONS:,} are allowed")
@@ -77,16 +74,13 @@ class SuiteModel(BaseModel):
     @property
     def row_label(self) -> str:
         """The row's name."""
-        if self.label is not None:
-            return self.label
         shown = ", ".join(f"{name}={value}" for name, value in sorted(self.hyperparameters.items()))
-        return f"{self.name} ({shown})" if shown else self.name
+        return self.label or (f"{self.name} ({shown})" if shown else self.name)
 
     def configurations(self) -> list[dict[str, Any]]:
         """Returns the hyperparameters of every combination of the grid; one combination without a grid."""
-        names = list(self.grid)
-        combinations = itertools.product(*(self.grid[name] for name in names))
-        return [{**self.hyperparameters, **dict(zip(names, values, strict=True))} for values in combinations]
+        combinations = itertools.product(*self.grid.values())
+        return [{**self.hyperparameters, **dict(zip(self.grid, values, strict=True))} for values in combinations]
 
 
 @dataclass(frozen=True)
@@ -141,31 +135,29 @@ class Suite(BaseModel):
         return Limits.parse(self.time_limit, self.memory_limit)
 
     @model_validator(mode="after")
-    def _limits_parse(self) -> Suite:
+    def _limits_parse(self) -> Self:
         assert self.limits
         return self
 
     @field_validator("datasets", "seeds", "metrics")
     @classmethod
     def _no_duplicates(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        twice = [item for item, count in Counter(value).items() if count > 1]
-        if twice:
+        if twice := [item for item, count in Counter(value).items() if count > 1]:
             raise ValueError(f"{twice[0]!r} stands twice; name each once")
         return value
 
     @classmethod
-    def read(cls, path: Path) -> Suite:
+    def read(cls, path: Path) -> Self:
         """Reads a suite from a TOML file; its name is the file's."""
         content = read_toml(path, "suite", SuiteError)
         return cls.parse(content, name=path.stem, source=str(path)).model_copy(update={"file": path})
 
     @classmethod
-    def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Suite:
+    def parse(cls, content: dict[str, Any], *, name: str, source: str) -> Self:
         """Makes a suite from a TOML document; ``source`` stands in messages."""
         if "profile" in content:
-            raise SuiteError(
-                f"{source} is a profile of generation speed: 'harness profile generation --suite {source}' measures it"
-            )
+            advice = f"'harness profile generation --suite {source}' measures it"
+            raise SuiteError(f"{source} is a profile of generation speed: {advice}")
         for key in filter(_NOT_IN_FILE.__contains__, content):
             raise SuiteError(f"{source}: unknown key {key!r}{did_you_mean(key, _keys(cls))}")
         try:
@@ -195,22 +187,16 @@ class Suite(BaseModel):
 
     def _row(self, model: SuiteModel, dataset: str) -> Row:
         audited = self.audit and model.role == "model" and AUDIT not in self.metrics
-        spec = RunSpec(
-            model=model.name,
-            dataset=dataset,
-            metrics=(*self.metrics, AUDIT) if audited else self.metrics,
-            budget=model.budget or self.budget,
-            precision=self.precision,
-            threads=self.threads,
-            checkpoint=self.checkpoint,
-        )
+        metrics = (*self.metrics, AUDIT) if audited else self.metrics
+        shared = {name: getattr(self, name) for name in ("precision", "threads", "checkpoint")}
+        spec = RunSpec(model=model.name, dataset=dataset, metrics=metrics, budget=model.budget or self.budget, **shared)
         configurations = tuple(
             tuple(spec.model_copy(update={"hyperparameters": chosen, "seed": seed}) for seed in self.seeds)
             for chosen in model.configurations()
         )
         return Row(model.row_label, known_as(dataset), model.name, model.published, configurations, model.role)
 
-    def select(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Suite:
+    def select(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Self:
         """Returns the suite with the models and datasets named by ``only`` (all, if it names none), and other seeds."""
         models = tuple(item for item in self.models if {item.name, item.row_label} & set(only))
         datasets = tuple(item for item in self.datasets if {item, known_as(item)} & set(only))
@@ -226,25 +212,21 @@ class Suite(BaseModel):
         changes = {"models": models or self.models, "datasets": datasets or self.datasets, "seeds": chosen}
         return self.model_copy(update=changes)
 
-    def scoring(self, checkpoint: Path) -> Suite:
+    def scoring(self, checkpoint: Path) -> Self:
         """Returns the suite, of one row, with one seed, whose weights come from ``checkpoint`` instead of training."""
         rows = self.rows()
         if len(rows) != 1:
-            names = ", ".join(f"{row.label} on {row.dataset}" for row in rows[:4])
-            raise SuiteError(
-                f"a checkpoint belongs to one row, this is {len(rows)} ({names}): name a model and a dataset by --only"
-            )
-        if len(rows[0].configurations) > 1:
-            raise SuiteError(
-                f"a checkpoint belongs to one configuration, {rows[0].label!r} has a grid of "
-                f"{len(rows[0].configurations)}: choose one of its values by --set"
-            )
+            found = f"{len(rows)} ({', '.join(f'{row.label} on {row.dataset}' for row in rows[:4])})"
+            raise SuiteError(f"a checkpoint belongs to one row, this is {found}: name a model and a dataset by --only")
+        if (number := len(rows[0].configurations)) > 1:
+            grid = f"{rows[0].label!r} has a grid of {number}: choose one of its values by --set"
+            raise SuiteError(f"a checkpoint belongs to one configuration, {grid}")
         return self.model_copy(update={"checkpoint": str(checkpoint.resolve()), "seeds": self.seeds[:1]})
 
     def _owners(self) -> set[str]:
         return {name for item in self.models for name in (item.name, item.row_label)}
 
-    def override(self, settings: Iterable[str]) -> Suite:
+    def override(self, settings: Iterable[str]) -> Self:
         """Returns the suite with ``MODEL.HYPERPARAMETER=VALUE`` and ``KEY=VALUE`` (such as ``budget="2 epochs"``) set.
 
         Values are written as in TOML; a bare word is a string.
@@ -261,7 +243,7 @@ class Suite(BaseModel):
             suite = suite._set(owner, key, toml_value(text.strip()), f"--set {setting!r}")
         return suite
 
-    def _set(self, owner: str, key: str, value: Any, source: str) -> Suite:
+    def _set(self, owner: str, key: str, value: Any, source: str) -> Self:
         content = {name: item for name, item in self.model_dump(mode="json").items() if item != []}
         known = self._owners() if owner else {*_keys(type(self))} - {"models"}
         if (owner or key) not in known:

@@ -4,8 +4,6 @@ By its schema an editor completes, explains and checks a file; a first line such
 says which is its own.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

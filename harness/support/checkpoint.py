@@ -3,8 +3,6 @@
 One file means one atomic rename: a checkpoint is the old one or the new one, never half of each.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The machine: its devices and how runs share them, and what a record keeps of machine and software."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

@@ -1,7 +1,5 @@
 """Writing files so that a reader, or a crash, finds the old file or the new one."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import glob
@@ -37,8 +35,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
             temporary.chmod(0o644)  # mkstemp gives 0600; data folders and artifacts are shared
             temporary.replace(path)  # while it is locked: else it might be taken for a leftover
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk does not say what it did not take
         raise
 
 

@@ -1,7 +1,5 @@
 """Somebody else's code in this process: whatever it does is an exception, and what others depend on stays as it was."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

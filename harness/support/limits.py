@@ -1,7 +1,5 @@
 """What ends a run before it is done: its limits of time and memory, and Ctrl-C."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -39,7 +37,7 @@ class Limits:
         memory_bytes = None if memory is None else _read(memory, _BYTES, "memory limit", "'512 MiB' or '4 GB'")
         return cls(seconds, None if memory_bytes is None else int(memory_bytes))
 
-    def or_else(self, other: Limits) -> Limits:
+    def or_else(self, other: Self) -> Self:
         """Returns these limits, and another's where these say nothing."""
         return replace(other, **{name: value for name, value in vars(self).items() if value is not None})
 
@@ -52,10 +50,7 @@ def _read(text: str, units: dict[str, int], what: str, right: str) -> float:
 
 
 def seconds_of_variable(variable: str, default: float, meaning: str, *, most: float = math.inf) -> float:
-    """Returns the positive number of seconds, below ``most``, that an environment variable holds, or a default.
-
-    Of anything else, a ValueError says the ``meaning``.
-    """
+    """Returns the positive seconds, below ``most``, of an environment variable; a ValueError says the ``meaning``."""
     text = os.environ.get(variable, str(default))
     try:
         seconds = float(text)

@@ -3,8 +3,6 @@
 And how text from elsewhere is printed: without what a terminal obeys, and without passwords.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import json

@@ -4,8 +4,6 @@ In which order a sum is taken depends on the processor, and with it the last two
 digits. What was measured is written as it was recorded; what is computed from that is rounded first.
 """
 
-from __future__ import annotations
-
 import math
 
 NOTHING = "–"

@@ -5,8 +5,6 @@ The first two are dispatch modes: they see each operation as it reaches the kern
 there. They do not see what bypasses torch's dispatcher, such as a compiled kernel that is handed raw pointers.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import weakref

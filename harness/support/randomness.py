@@ -1,7 +1,5 @@
 """Seeding, and keeping a side computation from disturbing the stream of random numbers of the main one."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Iterator

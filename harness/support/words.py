@@ -1,7 +1,5 @@
 """What is wrong with a value in a user's words: what would be right, instead of a validator's names for it."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin

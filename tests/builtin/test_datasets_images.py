@@ -118,7 +118,7 @@ def test_files_of_one_bit_among_those_of_eight_have_the_values_0_and_255(folder)
     bits = np.array([[True, False], [False, False]])
     Image.fromarray(bits).save(folder / "a.png")
     Image.fromarray(np.full((2, 2), 7, np.uint8)).save(folder / "b.png")
-    pixels, levels = read_images(folder)
+    pixels, levels, _ = read_images(folder)
     assert levels == 256
     assert np.array_equal(pixels[:, 0], [255 * bits, np.full((2, 2), 7)])
 
@@ -129,7 +129,7 @@ def test_a_palette_of_greys_gives_one_channel_and_its_colours_not_its_indices(fo
     image = Image.fromarray(indices, mode="P")
     image.putpalette([value for index in range(100) for value in 3 * [255 - index]] + [255, 0, 0])  # red is not used
     image.save(folder / f"a{suffix}")
-    pixels, levels = read_images(folder)
+    pixels, levels, _ = read_images(folder)
     assert (pixels.shape, levels) == ((1, 1, 5, 4), 256)
     assert np.array_equal(pixels[0, 0], 255 - indices)
 
@@ -138,7 +138,7 @@ def test_a_palette_of_black_and_white_has_two_levels(folder, rng):
     image = Image.fromarray(rng.integers(0, 2, (5, 4), dtype=np.uint8), mode="P")
     image.putpalette([255, 255, 255, 0, 0, 0])
     image.save(folder / "a.png", bits=1)
-    pixels, levels = read_images(folder)
+    pixels, levels, _ = read_images(folder)
     assert levels == 2
     assert np.array_equal(pixels[0, 0], 1 - np.asarray(image))
 
@@ -154,7 +154,7 @@ def test_a_grey_file_among_colour_ones_is_repeated_over_the_channels(folder, rng
     grey, colour = rng.integers(0, 256, (4, 4), dtype=np.uint8), rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(grey).save(folder / "a.png")
     Image.fromarray(colour).save(folder / "b.png")
-    found, _ = read_images(folder)
+    found, *_ = read_images(folder)
     assert np.array_equal(found[0], np.stack([grey] * 3))
     assert np.array_equal(found[1], colour.transpose(2, 0, 1))
 

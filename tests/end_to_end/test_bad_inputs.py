@@ -38,7 +38,17 @@ SUITES = {
     "dataset-no-folder": ('datasets = ["images:nowhere"]', "nowhere"),
     "dataset-empty-folder": ('datasets = ["images:empty"]', "empty"),
     "dataset-few-images": ('datasets = ["images:few"]', "at least 10 are needed"),
-    "dataset-mixed-sizes": ('datasets = ["images:mixed"]', "is 5x4"),
+    "dataset-mixed-sizes": ('datasets = ["images:mixed"]', "is 5x4, but 00.png is 4x4 (width x height): write"),
+    "dataset-enlarged": ('datasets = ["images:mixed crop=square resize=64"]', "write at most resize=4"),
+    "dataset-crop-too-large": ('datasets = ["images:mixed crop=5"]', "write crop=square, or at most crop=4"),
+    "dataset-not-square": ('datasets = ["images:mixed resize=2"]', "not square: write crop=square resize=2"),
+    "dataset-resize-word": ('datasets = ["images:mixed resize=big"]', "then crop=square or crop=N, then resize=N"),
+    "dataset-resize-first": ('datasets = ["images:mixed resize=2 crop=2"]', "then crop=square or crop=N, then resize"),
+    "dataset-no-test-split": ('datasets = ["images:parted"]', "expected train and test, perhaps valid"),
+    "dataset-unnamed-arrays": ('datasets = ["images:unnamed.npz"]', "holds a, b: name the array of images 'images'"),
+    "dataset-numbered-arrays": ('datasets = ["images:numbered.npz"]', "arr_1 (20, 4, 4): without names, expected"),
+    "dataset-few-labels": ('datasets = ["images:labels.npz"]', "'y_train' is (3,) int64, expected (20,) integers"),
+    "dataset-strange-class": ('datasets = ["images:classes.npz"]', "test has the class 2, of which train has no image"),
     "dataset-no-image": ('datasets = ["images:text"]', "a.png"),
     "dataset-text-file": ('datasets = ["images:ok.toml"]', "neither a folder of images nor an .npz"),
     "dataset-no-zip": ('datasets = ["images:text.npz"]', "text.npz"),
@@ -300,6 +310,14 @@ def place(make_lab):
     (root / "text" / "a.png").write_text("no image")
     (root / "text.npz").write_text("no archive")
     np.savez(root / "floats.npz", images=np.random.default_rng(0).random((20, 4, 4)))
+    pixels, labels = np.arange(320, dtype=np.uint16).astype(np.uint8).reshape(20, 4, 4), np.arange(20) % 2
+    np.savez(root / "unnamed.npz", a=pixels, b=pixels)
+    np.savez(root / "numbered.npz", pixels, pixels)
+    np.savez(root / "labels.npz", x_train=pixels, y_train=labels[:3], x_test=pixels, y_test=labels)
+    np.savez(root / "classes.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels + 1)
+    for split in ("train", "val"):
+        (root / "parted" / split).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(root / "parted" / split / "a.png")
     np.savez(root / "objects.npz", images=np.array([{}] * 20, dtype=object))
     with zipfile.ZipFile(root / "nothing.npz", "w"):
         pass

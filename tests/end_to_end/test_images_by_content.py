@@ -132,6 +132,9 @@ def test_two_folders_of_one_name_in_a_suite_have_to_be_named_apart():
         ("images:a b/c:d", "images:c:d"),
         ("images:../photos/ as faces 64", "images:faces 64"),
         ("images:cat as dog/", "images:cat-as-dog"),
+        ("images:../photos/ crop=square resize=8", "images:photos crop=square resize=8"),
+        ("images:a.npz resize=8 as faces", "images:faces resize=8"),
+        ("images:a.npz as faces resize=8", "images:faces resize=8"),
     ],
 )
 def test_what_records_call_a_dataset(dataset, name):
@@ -140,4 +143,4 @@ def test_what_records_call_a_dataset(dataset, name):
 
 def test_a_relative_path_is_of_the_working_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert place_of("images:.") == ("images", str(tmp_path), tmp_path.name)
+    assert place_of("images:.") == ("images", str(tmp_path), "", tmp_path.name)

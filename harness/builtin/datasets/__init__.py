@@ -36,7 +36,7 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
      "known entropy: a binary Markov field on a spanning tree of 8x8; drawn, not downloaded"),
     ("tree-8x8-4-levels", "known:tree_levels",
      "known entropy: a Markov field of four levels on a spanning tree of 8x8; drawn, not downloaded"),
-    ("images", "images:images", "your own images: a folder of image files or an .npz, split 80/10/10 by content",
+    ("images", "images:images", "your own images: a folder or an .npz, in its own splits or 80/10/10 by content",
      None, r"images:(?P<path>.+)", "images:PATH"),
 )
 # fmt: on

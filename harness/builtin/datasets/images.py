@@ -2,61 +2,177 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from harness import DataFolder, Dataset, ImageSpec
-from harness.builtin.datasets.seeded import Images, Labels, split_by_content
+from harness import DataFolder, Dataset, ImageSpec, Split
+from harness.builtin.datasets.seeded import Images, Labels, make_split, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # By content: a file may be called .png and be PostScript, which Pillow gives to Ghostscript to run.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
-_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # of TIFF
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _ORIENTATION = 258, 339, 274  # tags of TIFF and EXIF
 _OPTIONAL = ("labels", "levels", "layout")
-_FEWEST = 10
+_FEWEST, _FEW_CLASSES = 10, 1000  # more classes than these only where there are as many images
 _FREE_BYTES, _RATIO = 2**28, 200  # what a member may unpack to, whatever the file has; beyond, times the file
+_ARGUMENTS = re.compile(r"(.+?)(?: crop=(square|[1-9]\d{0,5}))?(?: resize=([1-9]\d{0,5}))?")
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_SPLITS |= dict.fromkeys(("valid", "validation", "val"), "valid")
+_KINDS = dict.fromkeys(("images", "image", "data", "x"), "images")
+_KINDS |= dict.fromkeys(("labels", "label", "targets", "target", "y"), "labels")
+_UNDERSTOOD = (
+    "name the array of images 'images' ('data', 'x'), or those of splits 'train_images', 'test_images' and perhaps "
+    "'valid_images' ('x_train', ...), and labels 'labels' or 'train_labels', ... ('y', 'y_train', ...)"
+)
+
+
+class Found(NamedTuple):
+    """What a folder or an archive holds: images (N, C, H, W) and labels (N,) of splits, or of ``""``, all of them.
+
+    ``classes`` are the folders that labels number; ``turned`` is how many files have a tag of orientation.
+    """
+
+    splits: dict[str, tuple[Images, Labels | None]]
+    levels: int
+    classes: Sequence[str] = ()
+    turned: int = 0
+
+
+class Shape(NamedTuple):
+    """What ``crop=`` (``square``, or a number of pixels) and ``resize=`` ask for."""
+
+    crop: str = ""
+    resize: int = 0
+
+    def fit(self, images: Images, where: str) -> Images:
+        """Cuts (..., H, W) uint8 about the centre, then reduces by Pillow's Lanczos filter; nothing is enlarged."""
+        height, width = images.shape[-2:]
+        size, side = f"{where} is {width}x{height} (width x height)", min(height, width)
+        if self.crop:
+            most, side = side, side if self.crop == "square" else int(self.crop)
+            if side > most:
+                raise ValueError(f"{size}, too small for crop={side}: write crop=square, or at most crop={most}")
+            top, left = (height - side) // 2, (width - side) // 2
+            images = images[..., top : top + side, left : left + side]
+        if not (reduced := self.resize):
+            return images
+        if images.shape[-2] != images.shape[-1]:
+            raise ValueError(f"{size}, not square: write crop=square resize={reduced}")
+        if reduced > side:
+            raise ValueError(f"{size}, which resize={reduced} would enlarge: write at most resize={side}")
+        planes = map(Image.fromarray, images.reshape(-1, side, side))
+        found = [np.asarray(plane.resize((reduced, reduced), Image.Resampling.LANCZOS)) for plane in planes]
+        return np.array(found, np.uint8).reshape(*images.shape[:-2], reduced, reduced)
+
+
+_AS_STORED = Shape()
 
 
 def images(folder: DataFolder, path: str) -> Dataset:
-    """Returns the images at ``path``, split 80/10/10 by their content; see ``read_images`` and ``read_npz``.
+    """Returns the images at ``path`` in their own splits, or split 80/10/10 by content.
 
     The same images in another place, order or format are the same data: they are known by their content. ``path``, a
-    folder, subfolders included, or an ``.npz`` file, is relative to the working directory, as on any command line.
-    What cannot be used is a ValueError.
+    folder (``read_folder``) or an ``.npz`` file (``read_npz``), is relative to the working directory, as on any command
+    line; after it may stand `` crop=square`` or `` crop=N``, then `` resize=N``. What cannot be used is a ValueError.
     """
-    place, labels, levels = Path(path).expanduser(), None, 256
+    name, place, shape = path, Path(path).expanduser(), Shape()
+    if not place.exists() and (asked := _ARGUMENTS.fullmatch(path)):
+        path, place, shape = asked[1], Path(asked[1]).expanduser(), Shape(asked[2] or "", int(asked[3] or 0))
     if place.is_dir():
-        pixels, levels = read_images(place)
+        found = read_folder(place, shape)
     elif place.suffix.lower() == ".npz" and place.is_file():
-        pixels, labels, levels = read_npz(place)
+        found = read_npz(place, shape)
     elif place.exists():
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
     else:
-        raise ValueError(f"{path} does not exist: give a folder of images or an .npz file")
-    num_images, channels, height, width = pixels.shape
-    if num_images < _FEWEST:
-        raise ValueError(f"{path} holds {num_images} images: at least {_FEWEST} are needed for three splits")
-    tenth = round(num_images / 10)
-    try:
-        parts = split_by_content(pixels, labels, num_valid=tenth, num_test=tenth, seed=0)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    train, valid, test = (f"{len(part):,}" for part in parts)
-    order = f"the first {train} train, then {valid} valid, then {test} test"
-    protocol = f"images ordered by SHA-256(seed 0, pixels): {order}; equal images stay together"
-    num_classes = None if labels is None else int(labels.max()) + 1
-    return Dataset(f"images:{path}", ImageSpec(channels, height, width, levels, num_classes), *parts, protocol)
+        further = ", then crop=square or crop=N, then resize=N" if "=" in path else ""
+        raise ValueError(f"{path} does not exist: give a folder of images or an .npz file{further}")
+    train, valid, test, protocol = _divide(found, path)
+    if found.classes:
+        numbered = [f"{label} {called}" for label, called in enumerate(found.classes[:20])]
+        protocol += f"; labels are folders: {', '.join(numbered + ['...'] * (len(found.classes) > 20))}"
+    if found.turned:
+        protocol += f"; pixels as stored (files with a tag that turns or mirrors them: {found.turned:,})"
+    protocol += f"; crop={shape.crop} about the centre" if shape.crop else ""
+    protocol += f"; resize={shape.resize} by Pillow's Lanczos filter, to 256 levels" if shape.resize else ""
+    labels = [own for _, own in found.splits.values() if own is not None]
+    num_classes = 1 + int(np.concatenate(labels).max()) if labels else None
+    _, channels, height, width = train.images.shape
+    spec = ImageSpec(channels, height, width, found.levels, num_classes)
+    return Dataset(f"images:{name}", spec, train, valid, test, protocol)
+
+
+def _divide(found: Found, path: str) -> tuple[Split, Split, Split, str]:
+    """Returns the splits, those that are missing taken from the training images, and a sentence on them."""
+    own, order = found.splits, "ordered by SHA-256(seed 0, pixels)"
+    images, labels = own["train" if "train" in own else ""]
+    for split, (_, classes) in own.items():
+        if (classes is None) != (labels is None):
+            raise ValueError(f"{path}: of train and {split} only one has labels: give both or neither")
+        if classes is not None and labels is not None and (strange := np.setdiff1d(classes, labels)).size:
+            called = found.classes[strange[0]] if found.classes else strange[0]
+            raise ValueError(f"{path}: {split} has the class {called}, of which train has no image")
+    if "valid" in own:
+        train, valid = make_split(images, labels), make_split(*own["valid"])
+    elif len(images) < _FEWEST:
+        raise ValueError(f"{path} holds {len(images)} images: at least {_FEWEST} are needed for three splits")
+    else:
+        tenth = round(len(images) / 10)
+        try:
+            num_test = 0 if "test" in own else tenth
+            train, valid, test = split_by_content(images, labels, num_valid=tenth, num_test=num_test, seed=0)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if "test" not in own:
+        counts = f"the first {len(train):,} train, then {len(valid):,} valid, then {len(test):,} test"
+        return train, valid, test, f"images {order}: {counts}; equal images stay together"
+    test = make_split(*own["test"])
+    last = "" if "valid" in own else f", valid being the last of its training images {order}"
+    counts = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test{last}"
+    return train, valid, test, f"the data's own splits: {counts}"
+
+
+def _are_splits(names: Collection[str]) -> bool:
+    """Whether these are splits that a dataset can have; ``""`` stands for images of no split."""
+    return set(names) in ({""}, {"train"}) or ("" not in names and {"train", "test"} <= set(names))
+
+
+def read_folder(root: Path, shape: Shape = _AS_STORED) -> Found:
+    """Returns the images under ``root``, with splits and labels by the names of its sub-folders.
+
+    Sub-folders ``train`` and ``test``, perhaps ``valid``, are splits. In each of them, else in ``root``, two or more
+    folders are classes, numbered by name, if every image lies directly in one.
+    """
+    parents = [path.relative_to(root).parts[:-1] for path in list_images(root)]
+    named = {top: _SPLITS.get(top.lower(), "") for top in sorted({"".join(parts[:1]) for parts in parents})}
+    divided = {"train", "test"} <= set(named.values()) or "" not in named.values()
+    if divided and (not _are_splits(named.values()) or len(set(named.values())) < len(named)):
+        held = ", ".join(top or "no folder" for top in named)
+        raise ValueError(f"{root} has images in {held}: expected train and test, perhaps valid, and no other")
+    splits = np.array([named[parts[0]] if divided else "" for parts in parents])
+    names, labels = np.unique(["/".join(parts[divided:]) for parts in parents], return_inverse=True)
+    single = np.array([bool(name) and "/" not in name for name in names.tolist()])[labels]
+    sorted_out = {split: bool(single[splits == split].all()) for split in dict.fromkeys(splits.tolist())}
+    if len(set(sorted_out.values())) > 1:
+        flat = next(split for split, is_sorted in sorted_out.items() if not is_sorted)
+        raise ValueError(f"{root}: {flat} is not sorted into folders of classes as the others are: sort all or none")
+    classes = names.tolist() if len(names) > 1 and single.all() else []
+    pixels, levels, turned = read_images(root, shape)
+    own = {split: (pixels[splits == split], labels[splits == split] if classes else None) for split in sorted_out}
+    return Found(own, levels, classes, turned)
 
 
 def list_images(root: Path) -> list[Path]:
@@ -74,37 +190,46 @@ def list_images(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def read_images(root: Path) -> tuple[Images, int]:
-    """Returns (N, C, H, W) uint8 and their number of levels: 2 if every file has 1 bit a channel, 256 for 8 bits.
+def read_images(root: Path, shape: Shape = _AS_STORED) -> tuple[Images, int, int]:
+    """Returns (N, C, H, W) uint8, their number of levels, and how many files have a tag that turns them.
 
-    C is 1 if every file is grey, else 3 with grey files repeated. A ValueError names the first file that is no image,
-    has another size than the first, is animated, has more than 8 bits a channel, or transparent pixels.
+    Levels are 2 if every file has 1 bit a channel, 256 for 8 bits or resized files. C is 1 if every file is grey, else
+    3 with grey files repeated. A ValueError names the first file that is no image, has another size than the first, is
+    animated, has more than 8 bits a channel, or transparent pixels.
     """
-    found = list[tuple[Images, int]]()
+    found, turned = list[tuple[Images, int]](), 0
     for path in (paths := list_images(root)):
-        found.append(read_image(path))
-        size, first = ("{1}x{0}".format(*image.shape) for image, _ in (found[-1], found[0]))
-        if size != first:
-            sizes = f"{size}, but {paths[0].name} is {first} (width x height)"
-            raise ValueError(f"{path} is {sizes}: crop or resize all images to one size")
-    channels, levels = max(image.shape[2] for image, _ in found), max(levels for _, levels in found)
-    if any((levels - 1) % (own - 1) for _, own in found):
+        image, own, is_turned = read_image(path)
+        found.append((shape.fit(image.transpose(2, 0, 1), str(path)), own))
+        turned += is_turned
+        (height, width), first = found[-1][0].shape[1:], found[0][0].shape[1:]
+        if (height, width) != first:
+            sizes = f"{width}x{height}, but {paths[0].relative_to(root)} is {first[1]}x{first[0]} (width x height)"
+            smallest = min(min(read_image(other)[0].shape[:2]) for other in paths)
+            remedy = f"write 'images:{root} crop=square resize={smallest}'"
+            raise ValueError(f"{path} is {sizes}: {remedy}, or crop or resize all images to one size")
+    channels, levels = max(len(image) for image, _ in found), max(levels for _, levels in found)
+    if shape.resize or any((levels - 1) % (own - 1) for _, own in found):
         levels = 256  # 1, 2, 4 and 8 bits are steps of one scale, other numbers of levels need not be
     steps = ((np.arange(256) * (levels - 1) + 127) // 255).astype(np.uint8)  # the level of each of 0 to 255
-    images = (np.broadcast_to(image, (*image.shape[:2], channels)).transpose(2, 0, 1) for image, _ in found)
-    return np.stack([steps[image] for image in images]), levels
+    images = (np.broadcast_to(image, (channels, *image.shape[1:])) for image, _ in found)
+    return np.stack([steps[image] for image in images]), levels, turned
 
 
-def read_image(path: Path) -> tuple[Images, int]:
+def read_image(path: Path) -> tuple[Images, int, bool]:
     """Returns the pixels of a file, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, and how many levels the file has.
 
-    Orientation tags are not applied. A palette that is all grey, in the pixels that use it, is grey.
+    Orientation tags are not applied; whether there is one is the third value. A palette that is all grey, in the pixels
+    that use it, is grey.
     """
+    is_turned = False
     try:
         refusing = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
         with refusing, Image.open(path, formats=_FORMATS) as image:
             problem, levels = _problem(image), _levels(image)
             rgba: Images = np.asarray(image.convert("RGBA")) if problem is None else np.empty((1, 1, 4), np.uint8)
+            with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):  # whatever the tags are
+                is_turned = image.getexif().get(_ORIENTATION) in range(2, 9)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image: remove it or replace it") from error
     except Exception as error:  # Pillow raises whatever the damage runs into
@@ -117,7 +242,7 @@ def read_image(path: Path) -> tuple[Images, int]:
     if image.mode in ("P", "PA"):
         grey = bool((rgba[:, :, :3] == rgba[:, :, :1]).all())
         levels = 2 if grey and np.isin(rgba, (0, 255)).all() else 256
-    return rgba[:, :, : 1 if grey else 3].copy(), levels
+    return rgba[:, :, : 1 if grey else 3].copy(), levels, is_turned
 
 
 def _problem(image: Image.Image) -> str | None:
@@ -125,6 +250,8 @@ def _problem(image: Image.Image) -> str | None:
         return f"holds {frames} frames: save each as a file of its own"
     if _levels(image) > 256 or image.mode.startswith(("I", "F")):
         return "has more than 8 bits a channel, or signed or real numbers: convert it to 8 bits"
+    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_ORIENTATION, 1) != 1:
+        return "has a tag of orientation, which decoders of TIFF do not agree on: apply it and save the file without"
     return None if image.mode in _MODES else f"is stored as {image.mode}: convert it to RGB or grey"
 
 
@@ -144,37 +271,82 @@ def _levels(image: Image.Image) -> int:
     return int(2**bits)
 
 
-def read_npz(path: Path) -> tuple[Images, Labels | None, int]:
-    """Returns images (N, C, H, W) uint8, labels (N,) int64 or None, and the number of levels.
+def read_npz(path: Path, shape: Shape = _AS_STORED) -> Found:
+    """Returns images (N, C, H, W) uint8 and labels (N,) int64 or None of each split, and the number of levels.
 
-    An archive has ``images``, or one array besides the optional ``labels``, ``levels`` and ``layout``. Images are
-    uint8: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both
-    readings fit, and allows other numbers of channels. ``levels``, an integer from 2 to 256, is 256 if absent. Labels
-    are integers from 0 on. Other arrays are not read. Anything else is a ValueError that says what would be right.
+    Which array is what is said by its name: see ``_roles``. Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W)
+    with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both readings fit, and allows other numbers of channels.
+    ``levels``, an integer from 2 to 256, is 256 if absent. Labels, (N,) or (N, 1), are integers from 0 on. Other arrays
+    are not read. Anything else is a ValueError that says what would be right.
     """
-    names = list(_load(path, ()))
-    found = ["images"] if "images" in names else [key for key in names if key not in _OPTIONAL]
-    if len(found) != 1:
-        raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: name the array of images 'images'")
-    name = found[0]
-    arrays = _load(path, (name, *_OPTIONAL))
-    images, labels, levels = arrays[name], arrays.get("labels"), arrays.get("levels", np.array(256))
-    if images.dtype != np.uint8:
-        raise ValueError(f"{path}: {name!r} is {images.dtype}, expected uint8: {_as_bytes(images)}")
-    images = _channels_first(images, arrays.get("layout"), f"{path}: {name!r}")
+    roles = _roles(path, list(_load(path, ())))
+    arrays = _load(path, (*roles.values(), "levels", "layout"))
+    levels, splits = arrays.get("levels", np.array(256)), dict[str, tuple[Images, Labels | None]]()
     if levels.ndim != 0 or levels.dtype.kind not in "iu" or not 2 <= int(levels) <= 256:
         raise ValueError(f"{path}: 'levels' is {levels.tolist()!r:.60}, expected one integer from 2 to 256")
-    if images.size and int(images.max()) >= levels:
-        raise ValueError(f"{path}: {name!r} holds the value {images.max()}, but 'levels' is {levels}: raise 'levels'")
-    if labels is not None:
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            raise ValueError(f"{path}: 'labels' is {labels.shape} {labels.dtype}, expected ({len(images)},) integers")
-        ends = [int(labels.min()), int(labels.max())] if len(images) else []
-        if wrong := [label for label in ends if not 0 <= label < len(images)]:
-            expected = "expected classes numbered from 0, with images of each"
-            raise ValueError(f"{path}: 'labels' holds {wrong[0]}, {expected}")
-        labels = labels.astype(np.int64)
-    return images, labels, int(levels)
+    for split in {split: None for split, _ in roles}:
+        name, images = roles[split, "images"], arrays[roles[split, "images"]]
+        if images.dtype != np.uint8:
+            raise ValueError(f"{path}: {name!r} is {images.dtype}, expected uint8: {_as_bytes(images)}")
+        images = _channels_first(images, arrays.get("layout"), f"{path}: {name!r}")
+        if images.size and int(images.max()) >= levels:
+            what = f"{name!r} holds the value {images.max()}, but 'levels' is {levels}"
+            raise ValueError(f"{path}: {what}: raise 'levels'")
+        if shape.resize:
+            images = np.rint(np.arange(int(levels)) * 255 / (int(levels) - 1)).astype(np.uint8)[images]
+        key = roles.get((split, "labels"))
+        labels = None if key is None else _labels(arrays[key], len(images), f"{path}: {key!r}")
+        splits[split] = shape.fit(images, f"{path}: {name!r}"), labels
+    return Found(splits, 256 if shape.resize else int(levels))
+
+
+def _roles(path: Path, names: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Returns the array of each split's ``images`` and ``labels``; the split of arrays that name none is ``""``.
+
+    That is ``images``, or the only array besides ``labels``, ``levels`` and ``layout``; or arrays named by a kind, a
+    split, or both, such as ``data``, ``train_images`` and ``y_test``; or, without names, what ``numpy.savez`` numbers:
+    images, perhaps labels; or images and labels to train, and to test.
+    """
+    others = [name for name in names if name not in _OPTIONAL]
+    named = {name: role for name in names if (role := _role(name)) is not None}
+    if len(others) == 1 or ("images" in names and not any(split for split, _ in named.values())):
+        labels = {("", "labels"): "labels"} if "labels" in names else {}
+        return {("", "images"): "images" if "images" in names else others[0], **labels}
+    roles = {role: name for name, role in named.items()}
+    numbered = sorted((name for name in others if re.fullmatch(r"arr_\d+", name)), key=lambda name: (len(name), name))
+    if numbered and not any(kind == "images" for _, kind in roles):
+        arrays = _load(path, numbered)
+        order = itertools.product(("train", "test") if len(numbered) == 4 else ("",), ("images", "labels"))
+        roles = dict(zip(order, numbered, strict=False))
+        if len(roles) < len(numbered) or any((arrays[roles[role]].ndim > 2) != (role[1] == "images") for role in roles):
+            held = ", ".join(f"{name} {arrays[name].shape}" for name in numbered)
+            expected = "without names, expected images and labels, or images and labels to train, then to test"
+            raise ValueError(f"{path} holds {held}: {expected}; else {_UNDERSTOOD}")
+        return roles
+    splits = {split for split, kind in roles if kind == "images"}
+    if len(roles) < len(named) or not _are_splits(splits) or {split for split, _ in roles} != splits:
+        raise ValueError(f"{path} holds {', '.join(names) or 'nothing'}: {_UNDERSTOOD}")
+    return roles
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    """Returns the split and the kind that a name says: ``x_train`` is images to train."""
+    words = name.lower().split("_")
+    splits, kinds = ([table[word] for word in words if word in table] for table in (_SPLITS, _KINDS))
+    if max(len(splits), len(kinds)) > 1 or len(splits) + len(kinds) < len(words):
+        return None
+    return "".join(splits), "".join(kinds) or "images"
+
+
+def _labels(labels: npt.NDArray[Any], num_images: int, where: str) -> Labels:
+    if labels.shape == (num_images, 1):
+        labels = labels[:, 0]
+    if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{where} is {labels.shape} {labels.dtype}, expected ({num_images},) integers")
+    ends = [int(labels.min()), int(labels.max())] if num_images else []
+    if wrong := [label for label in ends if not 0 <= label < max(num_images, _FEW_CLASSES)]:
+        raise ValueError(f"{where} holds {wrong[0]}, expected classes numbered from 0, with images of each")
+    return labels.astype(np.int64)
 
 
 def _as_bytes(images: npt.NDArray[Any]) -> str:

@@ -47,7 +47,7 @@ def split_by_content(
         return bound
 
     first, second = behind_equals(len(order) - num_valid - num_test), behind_equals(len(order) - num_test)
-    if not 0 < first < second < len(order):
+    if not 0 < first < second <= len(order) - (num_test > 0):
         parts = f"train, {num_valid} valid and {num_test} test images: more different images are needed"
         raise ValueError(f"{len(order)} images, {len(set(keys))} of them different, cannot be split into {parts}")
     chosen = (order[:first], order[first:second], order[second:])
