@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.interface.spec import ScoreKind
 from harness.suites.toml import read_toml
-from harness.support.words import what_is_wrong
+from harness.support.names import what_is_wrong
 
 Tag = Literal["P", "C", "2", "L", "?"]
 Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]

@@ -10,7 +10,7 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -20,7 +20,7 @@ from harness.discovery.distributions import GROUP, OWN, installed, modules_of, n
 from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
 from harness.interface.entries import Entry, SamplerEntry
-from harness.support.guard import describe_error, guarded, shown
+from harness.support.guard import describe_error, guarded, shown, survive
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
@@ -124,6 +124,8 @@ class PluginManager:
         what = f"import of {point.value!r}"
         try:
             with guarded(f"plugin {info.name!r}"):
+                if info.distribution != OWN:
+                    survive(partial(_register, point))
                 plugin = point.load()
                 what, other = "registration", self._manager.get_name(plugin)
                 if other is None:  # pluggy refuses a second name for one object
@@ -287,6 +289,12 @@ class PluginManager:
 def plugin_manager(blocked: tuple[str, ...] = ()) -> PluginManager:
     """Returns the process's plugin manager for one blocklist."""
     return PluginManager(blocked=blocked)
+
+
+def _register(point: importlib.metadata.EntryPoint) -> None:
+    plugin = point.load()
+    for hook in filter(callable, (getattr(plugin, f"register_{kind}s", None) for kind in KINDS)):
+        hook()
 
 
 def _explain_validation(message: str) -> str:

@@ -342,5 +342,5 @@ def test_published_figures_import_no_torch():
     assert {name for name in names if str(name).startswith(("torch", "harness"))} == {
         "harness.interface.spec",
         "harness.suites.toml",
-        "harness.support.words",
+        "harness.support.names",
     }
