@@ -119,14 +119,17 @@ def export(
     from harness.records.archive import write_archive
     from harness.report.pages import FOLDER, QUALITY
     from harness.suites.suite import Suite
+    from harness.support.files import alone_in
 
     path = suite_path(suite)
     chosen, folder = Suite.read(path), Path(output or path.with_suffix(""))
     archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
-    archive = _into_archive(archive, chosen, folder, replace=replace)
-    for file in write_archive(archive, folder):
+    with alone_in(folder):
+        archive = _into_archive(archive, chosen, folder, replace=replace)
+        written = write_archive(archive, folder)
+    for file in written:
         echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and QUALITY in scored):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -85,24 +86,26 @@ def merge(
     from harness.records.merging import MergeConflicts, merge
     from harness.records.untrusted import read_untrusted
     from harness.suites.suite import Suite
+    from harness.support.files import alone_in
 
     if prefer not in (None, *completion.PREFERENCES):
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
     path = suite_path(suite)
     chosen, folder = Suite.read(path), path.with_suffix("")
-    ours = own_archive(folder)
-    try:
-        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=cast("Any", prefer))
-    except MergeConflicts as error:
-        if json:
-            print_json({"conflicts": error.conflicts, "written": []})
-        for conflict in error.conflicts:
-            echo(f"conflict: {conflict}", err=True)
-        echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
-        raise typer.Exit(1) from error
-    if merged.left_out and not (merged.added or merged.joined or merged.identical):
-        raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
-    written = write_archive(merged.archive, folder) if merged.changed and not dry_run else []
+    theirs = [read_untrusted(Path(other)) for other in others]
+    with nullcontext() if dry_run else alone_in(folder):
+        try:
+            merged = merge(chosen, own_archive(folder), theirs, prefer=cast("Any", prefer))
+        except MergeConflicts as error:
+            if json:
+                print_json({"conflicts": error.conflicts, "written": []})
+            for conflict in error.conflicts:
+                echo(f"conflict: {conflict}", err=True)
+            echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
+            raise typer.Exit(1) from error
+        if merged.left_out and not (merged.added or merged.joined or merged.identical):
+            raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
+        written = write_archive(merged.archive, folder) if merged.changed and not dry_run else []
     if json:
         names = ("added", "joined", "identical", "left_out", "resolved")
         print_json({**{name: getattr(merged, name) for name in names}, "written": list(map(str, written))})
