@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from harness.records import database
 from harness.records.database import StoreError, insert, per_image, runs, suite_runs
-from harness.records.record import RunRecord, first_problem
+from harness.records.record import RunRecord
 from harness.records.run_folder import RunFolder
 from harness.support.limits import seconds_of_variable
-from harness.support.names import digest_of, is_plain_name, redact, secrets_of, without
+from harness.support.names import digest_of, is_plain_name, redact, secrets_of, what_is_wrong, without
 
 __all__ = ["Artifacts", "Store", "StoreError"]
 
@@ -123,7 +123,7 @@ class Store:
             try:
                 records.append(RunRecord.model_validate_json(text))
             except ValidationError as error:
-                problem = f"the record of {run} cannot be read: {first_problem(error)}"
+                problem = f"the record of {run} cannot be read: {what_is_wrong(error.errors()[0])}"
                 self.unreadable[run] = f"the store {self.name}: {problem}"
                 if strict:
                     raise StoreError(self.unreadable[run]) from None

@@ -87,7 +87,8 @@ import numpy, torch
 import harness
 
 with open(os.environ["LOUD_LOG"], "a") as log:
-    print(os.getpid(), os.getppid(), __name__, len(list(pathlib.Path(os.environ["LOUD_RUNS"]).glob("*/fit.json"))), file=log)
+    trained = len(list(pathlib.Path(os.environ["LOUD_RUNS"]).glob("*/fit.json")))
+    print(os.getpid(), os.getppid(), __name__, trained, file=log)
 torch.set_default_dtype(torch.float64)
 """
 MODEL = """
