@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.suites.toml import toml_value
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device, on_threads
-    from harness.support.files import write_atomically
+    from harness.support.files import alone_in, write_atomically
     from harness.support.names import digest_of, slug
     from harness.support.numbers import KIND_SIGNS, fixed
     from harness.support.randomness import isolated_rng
