@@ -5,6 +5,8 @@ import importlib.metadata
 import re
 from functools import lru_cache
 
+from harness.discovery.targets import MODULES
+
 OWN = "genharness"
 GROUP = "harness"
 UNKNOWN = "(unknown distribution)"
@@ -37,7 +39,7 @@ def modules_of(distribution: str) -> frozenset[str]:
         seen.add(current)
         with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
             files = importlib.metadata.files(current) or []  # an editable installation lists no module of its own
-            found |= {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"}
+            found |= {file.parts[0].partition(".")[0] for file in files if file.suffix in MODULES}
         found.add(current.replace("-", "_"))
         pending += [name for name in _required(current) - seen - {OWN} if OWN in _required(name) or _registers(name)]
     return frozenset(found)

@@ -13,7 +13,7 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,7 @@ from harness.discovery.distributions import GROUP, OWN, installed, modules_of, n
 from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
 from harness.interface.entries import Entry, SamplerEntry
-from harness.support.guard import describe_error, guarded, shown
+from harness.support.guard import describe_error, guarded, shown, survive
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
@@ -127,6 +127,8 @@ class PluginManager:
         who = f"plugin {info.name!r}"
         try:
             with guarded(who):
+                if info.distribution != OWN:
+                    survive(partial(_register, point))
                 plugin = point.load()
         except Exception as error:
             info.report(f"import of {point.value!r} failed", error)
@@ -303,6 +305,12 @@ class PluginManager:
 def plugin_manager(blocked: tuple[str, ...] = ()) -> PluginManager:
     """Returns the process's plugin manager for one blocklist."""
     return PluginManager(blocked=blocked)
+
+
+def _register(point: importlib.metadata.EntryPoint) -> None:
+    plugin = point.load()
+    for hook in filter(callable, (getattr(plugin, f"register_{kind}s", None) for kind in KINDS)):
+        hook()
 
 
 def _explain_validation(message: str) -> str:

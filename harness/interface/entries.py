@@ -6,12 +6,14 @@ listing what is installed imports no model code and no torch. An object (a class
 
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from harness.interface.spec import ARGUMENTS
-from harness.support.guard import describe_error, guarded
+from harness.support.guard import describe_error, guarded, survive
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -97,6 +99,8 @@ class Entry:
             return self.target
         try:
             with guarded(self.module):
+                if self.module not in sys.modules and not self.module.startswith("harness."):
+                    survive(partial(importlib.import_module, self.module))
                 module = importlib.import_module(self.module)
         except Exception as error:
             raise self._error(f"cannot import {self.module!r}: {describe_error(error)}") from error

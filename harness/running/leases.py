@@ -140,9 +140,7 @@ class Leases:
         ours = _leases.delete().where(_leases.c.owner == self._me.owner, *which)
         try:
             self._store.transact(lambda connection: connection.execute(ours))
-        except StoreError as error:
-            if not error.transient:
-                raise
+        except StoreError:
             return False
         return True
 

@@ -2,17 +2,21 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+_IMPORT_SECONDS = 300.0
 _leave = os._exit
 _bodies: list[int] = []  # the process of each body of ``no_exit`` that is being run
 
@@ -56,21 +60,17 @@ def guarded(who: str) -> Iterator[None]:
     Beyond ``no_exit``: a KeyboardInterrupt counts only if Ctrl-C was pressed. Working folder and global settings are
     put back. ``who`` is named in warnings.
     """
-    pressed, before, folder = False, signal.getsignal(signal.SIGINT), Path()
+    pressed, folder = False, Path()
     with contextlib.suppress(OSError):  # a working folder that has been removed
         folder = Path.cwd()
-    can_listen = threading.current_thread() is threading.main_thread() and callable(before)
 
-    def note(*arguments: Any) -> None:
+    def note(before: Callable[..., object], *arguments: Any) -> None:
         nonlocal pressed
         pressed = True
-        if callable(before):
-            before(*arguments)
+        before(*arguments)
 
-    if can_listen:
-        signal.signal(signal.SIGINT, note)
     try:
-        with no_exit(), undisturbed(who), contextlib.redirect_stdout(sys.stderr):
+        with at_ctrl_c(note), no_exit(), undisturbed(who), contextlib.redirect_stdout(sys.stderr):
             yield
     except Exception:
         raise
@@ -79,10 +79,52 @@ def guarded(who: str) -> Iterator[None]:
             raise
         raise Escaped(describe_error(error)) from error
     finally:
-        if can_listen:
-            signal.signal(signal.SIGINT, before)
         with contextlib.suppress(OSError):
             os.chdir(folder)
+
+
+def survive(load: Callable[[], object]) -> None:
+    """Tries an import in a process of its own first: an ``Escaped`` if that is killed, as by a crash, or never ends.
+
+    Where it is cheap, on Linux, and not in a child process of an executor, which somebody watches.
+    """
+    if sys.platform != "linux" or multiprocessing.parent_process() is not None:
+        return
+    with warnings.catch_warnings(action="ignore"):  # of threads, of which the child has none
+        pid, deadline = os.fork(), time.monotonic() + _IMPORT_SECONDS
+    if pid == 0:
+        try:
+            os.setsid()
+            for descriptor in range(3):
+                os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            load()
+        finally:
+            _leave(0)  # what it raised it raises again
+    try:
+        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    if ended[0] == 0:
+        os.waitpid(pid, 0)
+        raise Escaped(f"it takes more than {_IMPORT_SECONDS:g} s")
+    if (code := os.waitstatus_to_exitcode(ended[1])) < 0:
+        raise Escaped(f"it ends the process by {signal.Signals(-code).name}")
+
+
+@contextmanager
+def at_ctrl_c(note: Callable[..., object]) -> Iterator[None]:
+    """Within it, Ctrl-C calls ``note``, with the handler before it: in the main thread, unless Ctrl-C is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, partial(note, before))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -110,14 +152,10 @@ def undisturbed(who: str) -> Iterator[None]:
 
 def _settings(torch: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], object], Any]]:
     """Returns what figures depend on: how each is read, how it is set, and what it is in a fresh process."""
-    cpu = torch.device("cpu")
+    cpu, put_device = torch.device("cpu"), torch.set_default_device
     found = {
         "default dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-        "default device": (
-            torch.get_default_device,
-            lambda device: torch.set_default_device(None if device == cpu else device),
-            cpu,
-        ),
+        "default device": (torch.get_default_device, lambda it: put_device(None if it == cpu else it), cpu),
         "gradients": (torch.is_grad_enabled, torch.set_grad_enabled, True),
         "number of threads": (torch.get_num_threads, torch.set_num_threads, None),
         "deterministic algorithms": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
