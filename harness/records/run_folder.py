@@ -28,19 +28,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.interface.executor import LOG_FILE
 from harness.interface.spec import RunSpec, place_of
-from harness.records.record import (
-    FAILURES,
-    RECORD_VERSION,
-    Failure,
-    FitRecord,
-    RunRecord,
-    RunStatus,
-    ScoreRecord,
-    first_problem,
-    status_of_scores,
-)
+from harness.records.record import RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
 from harness.support.files import safetensors_problem, write_atomically
-from harness.support.names import slug
+from harness.support.names import slug, what_is_wrong
 
 _T = TypeVar("_T")
 
@@ -159,7 +149,7 @@ class RunFolder:
             (self.path / "failure.json").unlink()
         for name in self._scored() if scores is None else scores:
             score = self.score(name)
-            if score is not None and score.status in FAILURES:
+            if score is not None and score.status not in ("done", "skipped"):
                 self.score_file(name).unlink()
 
     def damage(self) -> dict[Path, str]:
@@ -206,7 +196,7 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path}: no run.json: not the folder of a run")
         trained, failure = self._trained(), self.failure()
         scores = {name: score for name in self._scored() if (score := self.score(name)) is not None}
-        status: RunStatus = "pending"
+        status = "pending"
         if failure is not None:
             status = "skipped" if failure.type == "Unsupported" else failure.status
         elif trained["fit"] is not None:
@@ -251,7 +241,7 @@ class RunFolder:
         except OSError as error:
             return None, f"it cannot be read ({error.strerror})"
         except ValidationError as error:
-            return None, first_problem(error)
+            return None, what_is_wrong(error.errors()[0])
         except ValueError:
             return None, "it is not JSON"
         which = f"of version {version}, this genharness knows {RECORD_VERSION}: update genharness"

@@ -42,10 +42,9 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
     ``partial``: the plan is of a part or a variation of its suite; its runs are added to what the suite refers to.
     Ctrl-C once: running jobs save their state and stop, and the outcome says ``interrupted``; twice: they are killed.
     """
+    plan = _refer(plan, partial)
     artifacts, runs = plan.settings.artifacts, plan.runs()
     store = artifacts.store
-    if plan.suite is not None:
-        store.refer(artifacts.reference_of(plan.suite), [run.stale_run or run.run for run in runs], anew=not partial)
     if plan.settings.retry_failed:
         for run in runs:
             artifacts.folder(run.run).forget()
@@ -64,6 +63,18 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
         finally:
             dispatcher.close()
     return Outcome([record for run in runs if (record := store.get(run.run)) is not None], interrupted)
+
+
+def _refer(plan: Plan, partial: bool) -> Plan:
+    """Notes which runs a suite refers to, and plans anew if some of them were cleaned away just before that."""
+    artifacts, names = plan.settings.artifacts, {run.stale_run or run.run: run.state for run in plan.runs()}
+    if plan.suite is None:
+        return plan
+    artifacts.store.refer(artifacts.reference_of(plan.suite), names, anew=not partial)
+    there = [name for name, state in names.items() if state != "missing"]
+    if all(artifacts.folder(name).path.exists() or artifacts.store.get(name) is not None for name in there):
+        return plan
+    return _refer(Plan([row for row, _ in plan.rows], plan.settings, plan.plugins.code_folder, plan.suite), partial)
 
 
 def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
