@@ -1,14 +1,12 @@
 """What is to be done, as values: the sample space, a training budget, one run."""
 
-from __future__ import annotations
-
 import math
 import os.path
 import re
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -62,7 +60,7 @@ class Budget:
     unit: Literal["epochs", "steps", "minutes"]
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str) -> Self:
         """Reads ``"20 epochs"``, ``"10000 steps"`` or ``"60 minutes"``; anything else is a ValueError."""
         found = _BUDGET.fullmatch(text) if isinstance(text, str) else None
         if found is None:
