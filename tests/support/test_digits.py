@@ -9,8 +9,7 @@ from scipy import stats
 
 from harness.profiling import measurement
 from harness.profiling.files import render_profile
-from harness.profiling.measurement import read_measurements
-from harness.profiling.profile import GenerationProfile
+from harness.profiling.profile import GenerationProfile, read_measurements
 from harness.profiling.tables import tables_of
 from harness.support.numbers import ten_digits
 
