@@ -1,7 +1,6 @@
 """The audit: every check on one model, with an error rate that is fixed for all of them together."""
 
-from __future__ import annotations
-
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from harness.interface.model import ExactLikelihood, Model, Unsupported, Variati
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
+
+_progress = logging.getLogger("harness.progress")  # which nobody hears but who waits
 
 ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
@@ -49,10 +50,11 @@ def audit(
             raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
     started = time.monotonic()
     laboratory, results = Laboratory(subject, seed=seed), []
-    for check in CHECKS:
-        if only is None or check.name in only:
-            results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
-            on_check(results[-1])
+    chosen = [check for check in CHECKS if only is None or check.name in only]
+    for number, check in enumerate(chosen, start=1):
+        _progress.info("%s, check %d of %d", check.name, number, len(chosen))
+        results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
+        on_check(results[-1])
     try:
         model = laboratory.any_specimen.model
     except NotApplicable:
