@@ -109,8 +109,10 @@ def export(
     archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
-    archive = _into_archive(archive, chosen, folder, replace=replace)
-    for file in lazy.write_archive(archive, folder):
+    with lazy.alone_in(folder):
+        archive = _into_archive(archive, chosen, folder, replace=replace)
+        written = lazy.write_archive(archive, folder)
+    for file in written:
         echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and lazy.QUALITY in scored):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -79,20 +80,21 @@ def merge(
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
     path = suite_path(suite)
     chosen, folder = lazy.Suite.read(path), path.with_suffix("")
-    ours = lazy.own_archive(folder)
-    try:
-        theirs = [lazy.read_untrusted(Path(other)) for other in others]
-        merged = lazy.merge(chosen, ours, theirs, prefer=cast("Any", prefer))
-    except lazy.MergeConflicts as error:
-        if json:
-            print_json({"conflicts": error.conflicts, "written": []})
-        for conflict in error.conflicts:
-            echo(f"conflict: {conflict}", err=True)
-        echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
-        raise typer.Exit(1) from error
-    if merged.left_out and not (merged.added or merged.joined or merged.identical):
-        raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
-    written = list(map(str, lazy.write_archive(merged.archive, folder) if merged.changed and not dry_run else []))
+    with nullcontext() if dry_run else lazy.alone_in(folder):
+        ours = lazy.own_archive(folder)
+        try:
+            theirs = [lazy.read_untrusted(Path(other)) for other in others]
+            merged = lazy.merge(chosen, ours, theirs, prefer=cast("Any", prefer))
+        except lazy.MergeConflicts as error:
+            if json:
+                print_json({"conflicts": error.conflicts, "written": []})
+            for conflict in error.conflicts:
+                echo(f"conflict: {conflict}", err=True)
+            echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
+            raise typer.Exit(1) from error
+        if merged.left_out and not (merged.added or merged.joined or merged.identical):
+            raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
+        written = list(map(str, lazy.write_archive(merged.archive, folder) if merged.changed and not dry_run else []))
     if json:
         print_json({name: value for name, value in vars(merged).items() if name not in ("archive", "changed")}
                    | {"written": written})  # fmt: skip

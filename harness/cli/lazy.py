@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 # isort: off
 if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
     from harness.api import load_model
-    from harness.auditing.checks import CHECKS
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
-    from harness.auditing.engine import audit
+    from harness.auditing.engine import CHECKS, audit, promise_of
     from harness.auditing.subject import Subject, describe
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
@@ -57,7 +56,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.suites.toml import toml_value
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device, on_threads
-    from harness.support.files import write_atomically
+    from harness.support.files import alone_in, write_atomically
     from harness.support.limits import Limits
     from harness.support.names import digest_of, slug, type_in_words
     from harness.support.numbers import KIND_SIGNS, fixed

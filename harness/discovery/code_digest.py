@@ -13,8 +13,6 @@ Compiled extensions and data files, such as weights and tables, in the packages 
 content, of more than 256 MiB by samples of it. Documents, and sources that something compiles, do not.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

@@ -187,10 +187,7 @@ def _look_first_in(folder: Path) -> None:
 
 
 def neighbours(module: str) -> frozenset[str]:
-    """Returns the modules and packages in the folder that a top-level one lies in, if they are of one project.
-
-    A folder that distributions were installed into holds those of many: they say themselves which are theirs.
-    """
+    """Returns the modules and packages in a top-level one's folder, unless distributions were installed into that."""
     spec = _find(module.partition(".")[0])
     places = [] if spec is None else spec.submodule_search_locations or [spec.origin or "built-in"]
     folders = [Path(place).parent for place in places if Path(place).is_absolute()]

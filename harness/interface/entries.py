@@ -1,7 +1,6 @@
-"""What a plugin registers: a name, where its code is, and one line that says what it is.
+"""What a plugin registers: a name, where its code is, which is imported when it is used, and one line that says what.
 
-An entry names its target as a string, ``"package.module:Attribute"``, which is imported when the entry is used. So
-listing what is installed imports no model code and no torch. An object (a class or a function) is accepted as well.
+So listing what is installed imports no model code and no torch.
 """
 
 import importlib
@@ -77,9 +76,8 @@ class Entry:
     @property
     def attribute(self) -> str:
         """The name of the target inside its module."""
-        if isinstance(self.target, str):
-            return self.target.partition(":")[2]
-        return str(getattr(self.target, "__qualname__", repr(self.target)))
+        named = getattr(self.target, "__qualname__", repr(self.target))
+        return self.target.partition(":")[2] if isinstance(self.target, str) else str(named)
 
     @property
     def full_name(self) -> str:
@@ -104,10 +102,9 @@ class Entry:
                 module = importlib.import_module(self.module)
         except Exception as error:
             raise self._error(f"cannot import {self.module!r}: {describe_error(error)}") from error
-        try:
-            return getattr(module, self.attribute)
-        except AttributeError as error:
-            raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}") from error
+        if not hasattr(module, self.attribute):
+            raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}")
+        return getattr(module, self.attribute)
 
 
 class DatasetEntry(Entry):
