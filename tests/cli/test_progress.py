@@ -45,7 +45,7 @@ def watch(monkeypatch, clock):
 
 @pytest.fixture
 def planned(make_record):
-    return lambda *names: [PlannedRun(make_record(f"{name}-0123456789")) for name in names]
+    return lambda *names: [PlannedRun(record := make_record(f"{name}-0123456789"), record.spec) for name in names]
 
 
 def trained(make_record, name, seconds, **changes):
@@ -139,7 +139,7 @@ def test_what_a_run_does_is_said_without_what_a_terminal_obeys_and_is_cut():
 
 def test_what_of_a_run_never_ran_before_makes_its_time_unknown(make_record, make_score):
     stage = SimpleNamespace(metric="nll")
-    run = PlannedRun(make_record(), stages=(stage,))
+    run = PlannedRun(make_record(), make_record().spec, stages=(stage,))
     scored = trained(make_record, "a", 4.0, scores={"nll": make_score(seconds=3.0)})
     other = trained(make_record, "b", 6.0, scores={"nll": make_score(seconds=1.0)})
     assert seconds_of(run, [scored, other]) == 7.0
