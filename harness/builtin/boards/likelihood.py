@@ -1,7 +1,5 @@
 """The likelihood board, exact values and bounds in one partial order; and that of bounds, a column for each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """CIFAR-10 from its official binary archive: read in place, nothing is unpickled and nothing extracted."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

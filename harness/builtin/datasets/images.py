@@ -1,7 +1,5 @@
 """Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive; nothing in it is unpickled."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

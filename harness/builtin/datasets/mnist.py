@@ -1,7 +1,5 @@
 """MNIST, 8-bit and binarized (dynamically, and once and for all), and Fashion-MNIST."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import struct

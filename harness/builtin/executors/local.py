@@ -5,8 +5,6 @@ The server keeps a start cheap and every child clean: no CUDA context, no thread
 is watched: for how long it has worked, and how much memory it and what it started have resident.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import faulthandler

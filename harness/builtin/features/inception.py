@@ -5,8 +5,6 @@ outputs, its average pools leave padding out of the mean, and the last pooling b
 called as the published weights call them.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Likelihoods and their bounds: scores of single images, averaged over a split. How many latent units are used."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace
