@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.spec import Budget as Budget, RunSpec as RunSpec
     from harness.api import load as load, run as run, with_samplers as with_samplers
     from harness.auditing.engine import audit as audit
+    from harness.auditing.checks.dependence import probe_dependence as probe_dependence
     from harness.auditing.subject import Subject as Subject
     from harness.records.verdict import AUDIT_VERSION as AUDIT_VERSION, AuditReport as AuditReport
     from harness.records.verdict import CheckResult as CheckResult

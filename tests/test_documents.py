@@ -70,7 +70,7 @@ class Reader:
     def console(self, text):
         for words, output in commands(text):
             if words[:2] == ["pip", "install"]:
-                self._pip(self.folder / words[-1])
+                self._pip(self.folder / words[-1].removesuffix("[test]"))
                 continue
             assert words[0] == "harness"
             long = words[1] == "run" and words[2] not in self.suites  # a suite of the page's own is short

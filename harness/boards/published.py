@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.interface.spec import ScoreKind
-from harness.support.words import what_is_wrong
+from harness.support.names import what_is_wrong
 
 Tag = Literal["P", "C", "2", "L", "?"]
 

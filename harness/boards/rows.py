@@ -12,7 +12,7 @@ from harness.boards.row import BoardRow, Problem, problems_of
 from harness.boards.table import Table
 from harness.interface.board import Column, Style
 from harness.interface.spec import place_of
-from harness.records.record import RunRecord, ScoreRecord, best_configuration, identity_of, known_board
+from harness.records.record import RunRecord, ScoreRecord, best_configuration, board_and_header, identity_of
 from harness.suites.suite import Suite, SuiteModel
 
 _STYLES: dict[str, Style] = {
@@ -62,7 +62,7 @@ class Rows(Sequence[BoardRow]):
 
     def board_of(self, metric: str) -> str | None:
         """Returns the board of a metric: what its scores say; of a built-in metric without scores, by its name."""
-        return self.facts[metric].board if metric in self.facts else known_board(metric)
+        return self.facts[metric].board if metric in self.facts else board_and_header(metric)[0]
 
     def column(self, metric: str, **changes: Any) -> Column:
         """Returns the column of a metric, whatever the protocol of a figure; ``changes`` are fields of ``Column``."""

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from harness.cli import audit, boards, comparing, inspect, profiling, running
 from harness.cli.context import Context, fail
 from harness.support.guard import Escaped, no_exit, shown
-from harness.support.words import what_is_wrong
+from harness.support.names import what_is_wrong
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's own, which typer may bring along
 

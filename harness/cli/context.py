@@ -130,9 +130,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def spread(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Returns a command line in which each of ``options`` stands before every one of the values that follow it.
-
-    Values are words up to the next one that begins with a hyphen; what stands between commas is a value of its own.
+    """Returns a command line in which each option stands before every value up to the next one, also between commas.
 
     >>> spread(["a", "--sizes", "8", "16,32", "-n", "1"], ["--sizes"])
     ['a', '--sizes', '8', '--sizes', '16', '--sizes', '32', '-n', '1']

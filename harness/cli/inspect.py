@@ -189,7 +189,7 @@ def new_plugin(
     json: bool = JSON_OPTION,
 ) -> None:
     """Write the package of a plugin: a working model to start from, its tests, and a suite that trains it."""
-    from harness.testing.scaffold import write_plugin
+    from harness.cli.scaffold import write_plugin
 
     written = write_plugin(name, context.obj.plugins, kind=kind, directory=directory)
     files = [str(written.folder / file) for file in written.files]

@@ -267,7 +267,7 @@ def show(
 
 def _show_model(options: Context, name: str, json: bool) -> None:
     from harness.discovery.loading import as_json, load_model_class, parameters_of, type_of
-    from harness.support.words import type_in_words
+    from harness.support.names import type_in_words
 
     model = load_model_class(options.plugins, name)
     known = parameters_of(model)

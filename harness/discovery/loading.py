@@ -26,9 +26,8 @@ from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec, known_as, place_of
 from harness.support.guard import describe_error, guarded
-from harness.support.names import BOARD_NAME, did_you_mean, digest_of
+from harness.support.names import BOARD_NAME, did_you_mean, digest_of, type_in_words, what_is_wrong
 from harness.support.randomness import derive_seed
-from harness.support.words import type_in_words, what_is_wrong
 
 M = TypeVar("M", bound=Model)
 

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from harness.support.files import write_atomically
+from harness.support.names import what_is_wrong
 from harness.support.numbers import ten_digits
-from harness.support.words import what_is_wrong
 
 MEASUREMENTS_FILE = "measurements.jsonl"
 VERSION = 1

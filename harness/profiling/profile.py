@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.suites.toml import read_toml
-from harness.support.words import what_is_wrong
+from harness.support.names import what_is_wrong
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
 

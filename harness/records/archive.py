@@ -30,6 +30,7 @@ from safetensors.numpy import load_file, save
 from harness.interface.spec import RunSpec
 from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_problem, identity_of
 from harness.support.files import write_atomically
+from harness.support.names import in_texts
 
 if TYPE_CHECKING:
     from harness.records.store import Artifacts
@@ -120,10 +121,8 @@ def collect(
     kept = {f"{record.run}/{name}" for record in records for name in record.scores}
     stale += sorted(kept & set(stale_scores))
     if stale:
-        raise StaleRecords(
-            f"code, data or metrics have changed since: {', '.join(stale)}; "
-            f"`harness run {suite.name or 'SUITE'} --redo-stale` does them again"
-        )
+        again = f"`harness run {suite.name or 'SUITE'} --redo-stale` does them again"
+        raise StaleRecords(f"code, data or metrics have changed since: {', '.join(stale)}; {again}")
     arrays = LoadedArrays(sorted(_references(records)), lambda name: _of_run(artifacts, name))
     return Archive(tuple(map(without_paths, records)), arrays)
 
@@ -178,10 +177,8 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
 
     A crash between them leaves what no reader takes, and what ``own_archive`` ends.
     """
-    lines = [
-        json.dumps(record.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
-        for record in archive.records
-    ]
+    how: dict[str, Any] = {"sort_keys": True, "ensure_ascii": False, "allow_nan": False}
+    lines = [json.dumps(record.model_dump(mode="json"), **how) + "\n" for record in archive.records]
     arrays: dict[str, npt.NDArray[Any]] = {}
     images_of: dict[str, str] = {}
     for reference in sorted(archive.per_image):
@@ -192,7 +189,7 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
     # One key: the order of several in the header is not fixed.
     metadata = {_METADATA: json.dumps({"version": RECORD_VERSION, "images": images_of}, sort_keys=True)}
     files = {
-        RECORDS_FILE: "".join(f"{line}\n" for line in lines).encode(),
+        RECORDS_FILE: "".join(lines).encode(),
         PER_IMAGE_FILE: save({name: arrays[name] for name in sorted(arrays)}, metadata=metadata),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -313,27 +310,22 @@ def _pair(scores: npt.NDArray[Any], images: npt.NDArray[Any], where: str) -> Per
 def without_paths(record: RunRecord) -> RunRecord:
     """Returns a record in which no text tells where on which machine it was made.
 
-    Of a path in a message or traceback, what is left begins at ``site-packages``, ``plugins`` or ``harness*``, or is
-    the file's name alone; of one in the command, the name.
+    Of a path, what is left begins at ``site-packages``, ``plugins`` or ``harness*``, or is the file's name alone.
     """
     environment = dict(record.environment)
     if isinstance(environment.get("command"), str):
         words = environment["command"].split()
         environment["command"] = " ".join(re.sub(r"[^\s=]*[/\\](?=[^/\\])", "", word.rstrip("/\\")) for word in words)
+
+    def shortened(failure: Failure | None) -> Failure | None:
+        return None if failure is None else Failure(**in_texts(vars(failure), shorten_paths))
+
     scores = {
-        name: score.model_copy(update={"failure": _failure_without_paths(score.failure)})
-        for name, score in record.scores.items()
+        name: score.model_copy(update={"failure": shortened(score.failure)}) for name, score in record.scores.items()
     }
-    failure, reason = _failure_without_paths(record.failure), record.reason and shorten_paths(record.reason)
-    changed = {"environment": environment, "failure": failure, "reason": reason, "scores": scores}
+    reason = record.reason and shorten_paths(record.reason)
+    changed = {"environment": environment, "failure": shortened(record.failure), "reason": reason, "scores": scores}
     return record.model_copy(update=changed)
-
-
-def _failure_without_paths(failure: Failure | None) -> Failure | None:
-    if failure is None:
-        return None
-    traceback = failure.traceback and shorten_paths(failure.traceback)
-    return Failure(**{**vars(failure), "message": shorten_paths(failure.message), "traceback": traceback})
 
 
 def shorten_paths(text: str) -> str:
@@ -346,8 +338,7 @@ def shorten_paths(text: str) -> str:
 def _short(path: str) -> str:
     parts = [part for part in re.split(r"[/\\]", path) if part]
     for root in ("site-packages", "plugins", "harness.*"):
-        roots = [index for index, part in enumerate(parts[:-1]) if re.fullmatch(root, part)]
-        if roots:
+        if roots := [index for index, part in enumerate(parts[:-1]) if re.fullmatch(root, part)]:
             return "/".join(parts[roots[-1] :])
     return parts[-1] if parts else path
 

@@ -75,10 +75,6 @@ class _Run(NamedTuple):
     figures: Mapping[str, _Figure]
 
 
-class _Conflict(Exception):
-    pass
-
-
 def merge(
     suite: Suite,
     ours: Archive,
@@ -90,9 +86,8 @@ def merge(
     """Merges others' records into one's own archive, which may be empty; raises ``MergeConflicts``.
 
     Unless ``prefer`` decides them run by run: for what is there already (for the earlier of two others), for what
-    comes, or for what was written last. An archive without a digest is one's own as well: nothing says that its pieces
-    came from elsewhere, and a run of its name is the same run, however its hyperparameters are written. Runs that the
-    suite does not list are left out, or kept.
+    comes, or for what was written last. An archive without a digest is one's own as well: its pieces came from nowhere
+    else, and a run of its name is the same run, however its hyperparameters are written.
     """
     order = {identity: number for number, identity in enumerate(identities_of(suite))}
     runs = {record.identity: _pieces(record, ours.per_image) for record in ours.records}
@@ -181,42 +176,45 @@ def _outcome(training: RunRecord) -> str:
 def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
     """Returns the two as one, and why they cannot be."""
     a, b = ours.training, theirs.training
-    try:
-        source, origins = _join_trainings(ours, theirs)
-    except _Conflict as conflict:
-        return ours, [str(conflict)]
+    if problem := _problem_of_trainings(a, b):
+        return ours, [problem]
+    if _training_content(a) == _training_content(b):
+        source = max(ours, theirs, key=lambda run: (not run.origins, run.training.created, run.training.run))
+        origins = _together(ours.origins, theirs.origins)
+    else:
+        source = min(ours, theirs, key=lambda run: (_outcome(run.training) in _UNFINISHED, bool(run.origins),
+                                                    _training_content(run.training)))  # fmt: skip
+        origins = source.origins
     other_weights = a.fit is not None and b.fit is not None and a.fit.weights_sha256 != b.fit.weights_sha256
     figures, problems = dict[str, _Figure](), list[str]()
     for name in sorted(ours.figures.keys() | theirs.figures.keys()):
         sides = [run.figures[name] for run in (ours, theirs) if name in run.figures]
-        try:
-            kept = _join_figures(name, *sides) if len(sides) == 2 else sides[0]
-            if len(sides) == 1 and other_weights and kept.score.stage == "quality" and kept.score.status == "done":
-                who = "ours" if name in ours.figures else "theirs"
-                raise _Conflict(f"{name} is known of {who} alone, and the two trainings ended in different weights")
-        except _Conflict as conflict:
-            problems.append(str(conflict))
+        kept = min(sides, key=_precedence)
+        if all(side.score == kept.score for side in sides):
+            kept = kept._replace(origins=_together(*(side.origins for side in sides)))
+        problem = _problem_of_figures(*sides) if len(sides) == 2 else None
+        if len(sides) == 1 and other_weights and kept.score.stage == "quality" and kept.score.status == "done":
+            who = "ours" if name in ours.figures else "theirs"
+            problem = f" is known of {who} alone, and the two trainings ended in different weights"
+        if problem is not None:
+            problems.append(f"{name}{problem}")
         else:  # a duration belongs to its training
             figures[name] = source.figures.get(name, kept) if _is_duration(kept.score) else kept
     return _Run(source.training, origins, figures), problems
 
 
-def _join_trainings(ours: _Run, theirs: _Run) -> tuple[_Run, Origins]:
-    """Returns the run whose training is kept, and the origins of that."""
-    a, b = ours.training, theirs.training
+def _together(*origins: Origins) -> Origins:
+    return frozenset().union(*origins) if all(origins) else frozenset()
+
+
+def _problem_of_trainings(a: RunRecord, b: RunRecord) -> str | None:
     if a.key != b.key:
         names = ("code", "dataset_digest", "hyperparameters", "provider")
         differing = ", ".join(name for name in names if getattr(a, name) != getattr(b, name)) or "budget or checkpoint"
         sides = f"ours is {a.run!r} of {a.created or 'unknown date'}, theirs of {b.created or 'unknown date'}"
-        raise _Conflict(f"the same run of other code or data (different: {differing}): {sides}")
-    if _training_content(a) == _training_content(b):
-        kept = max(ours, theirs, key=lambda run: (not run.origins, run.training.created, run.training.run))
-        return kept, ours.origins and theirs.origins and ours.origins | theirs.origins
-    ended = [run for run in (ours, theirs) if _outcome(run.training) not in _UNFINISHED]
-    if len(ended) == 2 and _outcome(a) != _outcome(b):
-        raise _Conflict(f"ours is {_said(a)}, theirs {_said(b)}")
-    kept = min(ended or (ours, theirs), key=lambda run: (bool(run.origins), _training_content(run.training)))
-    return kept, kept.origins
+        return f"the same run of other code or data (different: {differing}): {sides}"
+    differ = _outcome(a) != _outcome(b) and not {_outcome(a), _outcome(b)} & _UNFINISHED
+    return f"ours is {_said(a)}, theirs {_said(b)}" if differ else None
 
 
 def _said(training: RunRecord) -> str:
@@ -226,23 +224,6 @@ def _said(training: RunRecord) -> str:
 
 def _is_duration(score: ScoreRecord) -> bool:
     return score.stage == "cost" and score.unit == "s"
-
-
-def _join_figures(name: str, a: _Figure, b: _Figure) -> _Figure:
-    ours, theirs = a.score, b.score
-    done = [figure for figure in (a, b) if figure.score.status == "done"]
-    ended = [figure for figure in (a, b) if figure.score.status not in _UNFINISHED]
-    if len(done) == 2:
-        _check_agreement(name, a, b)
-    elif len(done) == 1:
-        if len(ended) == 2 and done[0].score.stage != "speed":
-            raise _Conflict(f"{name} is {ours.status} for us, {theirs.status} for them")
-        return done[0]
-    elif len(ended) == 1:
-        return ended[0]
-    if ours == theirs:
-        return (b if a.origins else a)._replace(origins=a.origins and b.origins and a.origins | b.origins)
-    return min(a, b, key=_precedence)
 
 
 def is_news(record: RunRecord, known: RunRecord | None) -> bool:
@@ -259,39 +240,48 @@ def _is_close(a: ScoreRecord, b: ScoreRecord) -> bool:
     return math.isclose(a.value, b.value, rel_tol=VALUE_TOLERANCE, abs_tol=VALUE_TOLERANCE)
 
 
-def _precedence(figure: _Figure) -> tuple[bool, float, str]:
-    """One's own first; of other machines' speeds the better one, for what disturbs a measurement makes it worse."""
+def _precedence(figure: _Figure) -> tuple[bool, bool, bool, float, str]:
+    """What is done first, then what has ended, then one's own.
+
+    Of other machines' speeds the better one, for what disturbs a measurement makes it worse.
+    """
     score = figure.score
     value = score.value if score.stage == "speed" and score.value is not None else 0.0
     content = json.dumps(score.model_dump(mode="json"), sort_keys=True)
-    return bool(figure.origins), -value if score.higher_is_better else value, content
+    better = -value if score.higher_is_better else value
+    return score.status != "done", score.status in _UNFINISHED, bool(figure.origins), better, content
 
 
-def _check_agreement(name: str, a: _Figure, b: _Figure) -> None:
+def _problem_of_figures(a: _Figure, b: _Figure) -> str | None:
     ours, theirs = a.score, b.score
+    done = [score for score in (ours, theirs) if score.status == "done"]
+    if len(done) < 2:
+        differ = done and done[0].stage != "speed" and not {ours.status, theirs.status} & _UNFINISHED
+        return f" is {ours.status} for us, {theirs.status} for them" if differ else None
     if ours.stage != theirs.stage:
-        raise _Conflict(f"{name} is a {ours.stage} figure of ours, a {theirs.stage} figure of theirs")
+        return f" is a {ours.stage} figure of ours, a {theirs.stage} figure of theirs"
     if ours.stage == "speed":
-        return
+        return None
     if ours.key != theirs.key:
-        raise _Conflict(f"{name} was measured by different versions of the metric: {_both(ours, theirs)}")
+        return f" was measured by different versions of the metric: {_both(ours, theirs)}"
     if _is_duration(ours):
-        return
+        return None
     for what in ("kind", "unit", "num_images"):
         if getattr(ours, what) != getattr(theirs, what):
-            raise _Conflict(f"{name}: {what} is {getattr(ours, what)!r} for us, {getattr(theirs, what)!r} for them")
+            return f": {what} is {getattr(ours, what)!r} for us, {getattr(theirs, what)!r} for them"
     if not _is_close(ours, theirs):
-        raise _Conflict(f"{name} differs: {_both(ours, theirs)}")
+        return f" differs: {_both(ours, theirs)}"
     if ours.per_image is None or theirs.per_image is None:
-        return
+        return None
     (scores_a, images_a), (scores_b, images_b) = a.arrays[ours.per_image], b.arrays[theirs.per_image]
     if not np.array_equal(images_a, images_b):
-        raise _Conflict(f"{name}: the two are of different test images, or of another order")
+        return ": the two are of different test images, or of another order"
     differing = ~np.isclose(scores_a, scores_b, rtol=IMAGE_TOLERANCE, atol=IMAGE_TOLERANCE)
-    if differing.any():
-        first = int(differing.argmax())
-        sides = f"image {first} is {scores_a[first]:.7g} for us, {scores_b[first]:.7g} for them"
-        raise _Conflict(f"{name} differs for {differing.sum():,} of {len(differing):,} images: {sides}")
+    if not differing.any():
+        return None
+    first = int(differing.argmax())
+    sides = f"image {first} is {scores_a[first]:.7g} for us, {scores_b[first]:.7g} for them"
+    return f" differs for {differing.sum():,} of {len(differing):,} images: {sides}"
 
 
 def _both(ours: ScoreRecord, theirs: ScoreRecord) -> str:

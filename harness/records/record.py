@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind, known_as
-from harness.support.names import BOARD_NAME, digest_of, heading, in_texts
-from harness.support.words import what_is_wrong
+from harness.support.names import BOARD_NAME, digest_of, heading, in_texts, what_is_wrong
 
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
 # limit of time; a loss that was not finite; samples that cannot be scored.
@@ -44,26 +43,19 @@ _METRICS = (
     ("flops-(scoring|sampling)", "cost", r"FLOPs \1"),
     ("fit-seconds", "cost", "Training time"),
     (r"parameters-\w+|flops-\w+", "cost", ""),
-    ("training-throughput", "throughput", "Training"),
-    ("scoring-throughput", "throughput", "Scoring"),
-    ("sampling-throughput", "throughput", "Sampling"),
-    ("sampling-latency", "throughput", "Latency"),
+    ("(training|scoring|sampling)-throughput|sampling-(latency)", "throughput", r"\1\2"),
     (r"\w+-throughput|peak-memory", "throughput", ""),
     ("audit", "", ""),
 )
 
 
 @lru_cache(maxsize=1024)
-def _known(metric: str) -> tuple[str | None, str]:
+def board_and_header(metric: str) -> tuple[str | None, str]:
+    """Returns where a built-in metric stands, by its name; no board for any other metric."""
     for pattern, board, header in _METRICS:
         if found := re.fullmatch(pattern, metric):
-            return board, found.expand(header) or heading(metric)
+            return board, heading(found.expand(header) or metric)
     return None, heading(metric)
-
-
-def known_board(metric: str) -> str | None:
-    """Returns the board of a built-in metric by its name; None for any other metric."""
-    return _known(metric)[0]
 
 
 class _Value(BaseModel):
@@ -101,13 +93,9 @@ class Failure(_Value):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same command tries again, from the saved state: somebody ended the process from outside.
-
-        Or what the run depends on was changed while the suite ran, and the run is planned anew.
-        """
-        return self.type == "Changed" or (
-            self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
-        )
+        """Whether the same command tries again: what the run depends on was changed, or somebody ended the process."""
+        ended = self.status == "killed" and self.signal in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+        return ended or self.type == "Changed"
 
 
 class FitRecord(_Value):
@@ -158,7 +146,7 @@ class ScoreRecord(_Value):
         metric = fields.get("metric") if isinstance(fields, dict) else None
         if not isinstance(metric, str):
             return fields
-        board, header = _known(metric)
+        board, header = board_and_header(metric)
         return {"board": OTHER if board is None else board, "header": header, **fields}
 
 
@@ -200,12 +188,10 @@ class RunRecord(_Value):
     @property
     def data_caveats(self) -> list[str]:
         """What figures on these data should not be read without, in sentences."""
-        images = self.num_images
-        pairs = [(name, *name.split(" in ")) for name in images if re.fullmatch(r"(test|valid) in (train|valid)", name)]
-        said = [
-            f"{images[name]:,} of {images.get(one, 0):,} {one} images are also in {other}."
-            for name, one, other in pairs
-        ]
+        images, said = self.num_images, list[str]()
+        for name, number in images.items():
+            if found := re.fullmatch(r"(test|valid) in (train|valid)", name):
+                said.append(f"{number:,} of {images.get(found[1], 0):,} {found[1]} images are also in {found[2]}.")
         if "levels used" in images and self.image_shape is not None:
             said.append(f"the images use {images['levels used']} of {self.image_shape[3]} levels.")
         return said
@@ -244,9 +230,8 @@ def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> 
     means: dict[str, dict[int, float]] = {}
     for index, records in enumerate(configurations):
         losses = [_validation_losses(record) for record in records]
-        for name in losses[0] if losses else ():
-            if all(name in of_seed for of_seed in losses):
-                means.setdefault(name, {})[index] = sum(of_seed[name] for of_seed in losses) / len(losses)
+        for name in set.intersection(*map(set, losses)) if losses else ():
+            means.setdefault(name, {})[index] = sum(of_seed[name] for of_seed in losses) / len(losses)
     if not means:
         return None
     # runs of an earlier suite may hold other figures as well: compare by the one that most configurations have

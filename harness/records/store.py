@@ -34,11 +34,9 @@ _RECORDS = sa.select(runs.c.run, runs.c.record)
 
 
 class Store:
-    """The records of an artifact folder, or of a lab.
+    """The records of an artifact folder, or of a lab; messages call it by ``name``, the URL without passwords.
 
-    ``url`` is such as ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``; messages call the store by
-    ``name``, the URL without passwords. Where ``keeps_arrays``, it has scores per image as well, for readers that do
-    not have the runs' folders. A database that cannot be opened, or has a newer schema, is a ``StoreError``.
+    Where ``keeps_arrays``, it has scores per image as well, for readers that do not have the runs' folders.
     """
 
     def __init__(self, url: str | sa.URL, *, keeps_arrays: bool = True) -> None:
@@ -77,10 +75,9 @@ class Store:
         return cls(url, keeps_arrays=False)
 
     def put(self, record: RunRecord, arrays: Mapping[str, bytes] | None = None) -> None:
-        """Inserts a record, or replaces the one of the same run.
+        """Inserts a record, or replaces the one of the same run; a store that keeps no ``arrays`` ignores them.
 
-        ``arrays`` are scores per image, as safetensors files, by the names that the record gives them; a store that
-        does not keep them ignores them.
+        They are scores per image, as safetensors files, by the names that the record gives them.
         """
         row = {
             **record.model_dump(include={"run", "key", "identity", "status"}),
@@ -162,11 +159,10 @@ class Store:
         self._engine.dispose()
 
     def transact(self, work: Callable[[sa.Connection], _T], *, write: bool = True) -> _T:
-        """Does some work in one transaction; if the connection breaks, once more on a fresh one.
+        """Does some work in one transaction; if the connection breaks, once more, so twice has to be the same as once.
 
-        So doing it twice has to be doing it once: a commit whose answer is lost is done again. ``write`` says whether
-        it changes anything. What could not be done is a ``StoreError``; a server that was silent for the whole time-out
-        is not asked again for some seconds: who ends a command does not wait anew for each thing that it would store.
+        A server that was silent for the whole time-out is not asked again for some seconds: who ends a command does not
+        wait anew for each thing that it would store.
         """
         began = time.monotonic()
         if began < self._not_before:
@@ -266,8 +262,7 @@ class Artifacts:
     def reference_of(self, suite: Path) -> str:
         """Returns how the store knows a suite: by where its file lies, since two of one name are not one suite.
 
-        In a folder's own store that is relative to the folder, so that the two can be moved together; in a shared one
-        the machine stands before it.
+        That is relative to the folder, so that both can be moved together; in a shared store, with the machine's name.
         """
         file, root = suite.resolve(), self.root.resolve()
         text = f"{socket.gethostname()}:{file}" if self.store.keeps_arrays else os.path.relpath(file, root)

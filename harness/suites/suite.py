@@ -14,8 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec, known_as
 from harness.suites.toml import read_toml, toml_value
 from harness.support.limits import Limits
-from harness.support.names import did_you_mean
-from harness.support.words import what_is_wrong
+from harness.support.names import did_you_mean, what_is_wrong
 
 _NOT_IN_FILE = ("name", "checkpoint", "file")
 AUDIT = "audit"

@@ -19,10 +19,7 @@ _DIALECT = "http://json-schema.org/draft-07/schema#"  # which every editor's TOM
 
 
 def read_toml(path: Path, what: str, error: type[ValueError]) -> dict[str, Any]:
-    """Returns the content of a file that is called by what it holds; ``what`` that is, is for messages: ``suite``.
-
-    A missing or malformed file, or a name that is none, is an ``error`` that names the file.
-    """
+    """Returns a file's content; if it is missing, malformed or misnamed, an ``error`` says so, and ``what`` it is."""
     if not _NAME.fullmatch(path.stem):
         raise error(f"{what} name {path.stem!r} may hold only letters, digits, hyphens and underscores")
     try:

@@ -19,9 +19,8 @@ from harness.support.names import digest_of, redact
 class DeviceTokens:
     """As many tokens as runs may work at a time, spread evenly over the devices, so that no two share one by chance.
 
-    ``device`` is ``auto``, a kind of device such as ``cuda``, or one device such as ``cpu`` or ``cuda:1``; ``jobs`` how
-    many runs may work at a time, each of so many ``threads``; 0 chooses: one for each accelerator, or for each
-    ``threads`` cores of the CPU.
+    ``device`` is ``auto``, a kind such as ``cuda``, or one such as ``cuda:1``; 0 ``jobs`` are one for each accelerator,
+    or for each ``threads`` cores of the CPU.
     """
 
     def __init__(self, device: str, *, jobs: int, threads: int) -> None:

@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.replace(path)  # while it is locked: else it might be taken for a leftover
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.strerror:
             error.filename = error.filename or str(path)  # a full disk does not say what it did not take
         raise
 

@@ -56,21 +56,17 @@ def guarded(who: str) -> Iterator[None]:
     Beyond ``no_exit``: a KeyboardInterrupt counts only if Ctrl-C was pressed. Working folder and global settings are
     put back. ``who`` is named in warnings.
     """
-    pressed, before, folder = False, signal.getsignal(signal.SIGINT), Path()
+    pressed, folder = False, Path()
     with contextlib.suppress(OSError):  # a working folder that has been removed
         folder = Path.cwd()
-    can_listen = threading.current_thread() is threading.main_thread() and callable(before)
 
-    def note(*arguments: Any) -> None:
+    def note(before: Callable[..., object], *arguments: Any) -> None:
         nonlocal pressed
         pressed = True
-        if callable(before):
-            before(*arguments)
+        before(*arguments)
 
-    if can_listen:
-        signal.signal(signal.SIGINT, note)
     try:
-        with no_exit(), undisturbed(who), contextlib.redirect_stdout(sys.stderr):
+        with at_ctrl_c(note), no_exit(), undisturbed(who), contextlib.redirect_stdout(sys.stderr):
             yield
     except Exception:
         raise
@@ -79,10 +75,22 @@ def guarded(who: str) -> Iterator[None]:
             raise
         raise Escaped(describe_error(error)) from error
     finally:
-        if can_listen:
-            signal.signal(signal.SIGINT, before)
         with contextlib.suppress(OSError):
             os.chdir(folder)
+
+
+@contextmanager
+def at_ctrl_c(note: Callable[..., object]) -> Iterator[None]:
+    """Within it, Ctrl-C calls ``note``, with the handler before it: in the main thread, unless Ctrl-C is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, partial(note, before))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -110,14 +118,10 @@ def undisturbed(who: str) -> Iterator[None]:
 
 def _settings(torch: Any) -> dict[str, tuple[Callable[[], Any], Callable[[Any], object], Any]]:
     """Returns what figures depend on: how each is read, how it is set, and what it is in a fresh process."""
-    cpu = torch.device("cpu")
+    cpu, put_device = torch.device("cpu"), torch.set_default_device
     found = {
         "default dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-        "default device": (
-            torch.get_default_device,
-            lambda device: torch.set_default_device(None if device == cpu else device),
-            cpu,
-        ),
+        "default device": (torch.get_default_device, lambda it: put_device(None if it == cpu else it), cpu),
         "gradients": (torch.is_grad_enabled, torch.set_grad_enabled, True),
         "number of threads": (torch.get_num_threads, torch.set_num_threads, None),
         "deterministic algorithms": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),

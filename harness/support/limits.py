@@ -3,12 +3,11 @@
 import math
 import os
 import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Self
+
+from harness.support.guard import at_ctrl_c
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
 _SECONDS = {
@@ -67,23 +66,14 @@ class Interrupts:
     def __init__(self) -> None:
         self.noted = False
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self) -> AbstractContextManager[None]:
         """Makes the first Ctrl-C a note; the second raises KeyboardInterrupt wherever the program is."""
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(before):
-            yield  # only the main thread may set handlers; and who ignores Ctrl-C is left alone
-            return
 
         def note(*_: object) -> None:
             self.check()
             self.noted = True
 
-        signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        return at_ctrl_c(note)
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if Ctrl-C was pressed."""

@@ -1,15 +1,17 @@
 """Names and texts: what a name may be, what one that is not there may have meant, the digest that a run is named by.
 
-And how text from elsewhere is printed: without what a terminal obeys, and without passwords.
+And how text from elsewhere is printed: without what a terminal obeys, and without passwords; and what is wrong with a
+value in a user's words: what would be right, instead of a validator's names for it.
 """
 
 import difflib
 import hashlib
 import json
 import re
+import types
 import unicodedata
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MAX_LENGTH = 200
@@ -30,11 +32,7 @@ _PASSWORDS = (
 
 
 def is_plain_name(name: str) -> bool:
-    """Tells whether a text is one file or folder name on every system, and stays where it is put.
-
-    ASCII letters, digits, ``@``, ``.``, ``_`` and ``-``, at most 200 of them, beginning with a letter or digit, ending
-    in no dot or hyphen, and no device name of Windows.
-    """
+    """Tells whether a text is a file name on every system, and stays where it is put: no path, no device of Windows."""
     return len(name) <= MAX_LENGTH and _PLAIN.fullmatch(name) is not None and _RESERVED.fullmatch(name) is None
 
 
@@ -114,3 +112,56 @@ def without(text: str, secrets: list[str]) -> str:
         around = (r"(?<!\w)", r"(?!\w)") if len(secret) < 4 else ("", "")  # one of a letter or two is in every word
         text = re.sub(re.escape(secret).join(around), HIDDEN, text)
     return text
+
+
+_RIGHT = {  # by the head of pydantic's type of error
+    "missing": "is missing",
+    "string_pattern": "has to match {pattern}",
+    "string_too_short": "must not be empty",
+    "string": "has to be text, in quotation marks",
+    "int": "has to be a whole number",
+    "float": "has to be a number",
+    "bool": "has to be true or false",
+    "tuple": "has to be a list, in brackets",
+    "list": "has to be a list, in brackets",
+    "dict": "has to be a table",
+    "model": "has to be a table",
+    "too_short": "has to hold at least {min_length}",
+    "literal": "has to be {expected}",
+    "finite": "has to be finite",
+    "greater_than_equal": "has to be at least {ge}",
+    "greater_than": "has to be above {gt}",
+    "less_than_equal": "has to be at most {le}",
+    "less_than": "has to be below {lt}",
+}
+_ONE = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}
+_MANY = {int: "whole numbers", float: "numbers", str: "texts"}
+
+
+def what_is_wrong(error: Mapping[str, Any], keys: Collection[str] = ()) -> str:
+    """Returns where, what, and what it is, of one of a pydantic ValidationError's ``errors()``; ``keys`` are known."""
+    where, kind = ".".join(map(str, error["loc"])), error["type"]
+    if keys and kind == "extra_forbidden":
+        return f"unknown key {where!r}{did_you_mean(str(error['loc'][-1]), keys)}"
+    said = next((words for head, words in _RIGHT.items() if kind.startswith(head)), None)
+    if said is None:
+        return ": ".join(filter(None, [where, error["msg"].removeprefix("Value error, ")]))
+    value = "" if kind == "missing" else f", not {error['input']!r:.60}"
+    return f"{where} {said.format(**error.get('ctx', {}))}{value}".strip()
+
+
+def type_in_words(kind: Any, *, many: bool = False) -> str:
+    """Returns a type as a message says it.
+
+    >>> type_in_words(Sequence[int]), type_in_words(float | None), type_in_words(Literal["a", "b"])
+    ('a list of whole numbers', 'a number or nothing', "'a' or 'b'")
+    """
+    origin, of = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(repr, of))
+    if origin in (Annotated, Union, types.UnionType):
+        return " or ".join(type_in_words(item, many=many) for item in (of[:1] if origin is Annotated else of))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        items = [type_in_words(item, many=True) for item in dict.fromkeys(of) if item is not ...]
+        return f"{'lists' if many else 'a list'} of {' and '.join(items)}"
+    return (_MANY if many else _ONE).get(kind, getattr(kind, "__name__", str(kind)))

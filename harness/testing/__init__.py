@@ -11,8 +11,8 @@ and ``MetricConformance`` do the same for the other two nouns. The classes work 
 ``harness_lab`` (a whole suite in a temporary folder) and ``harness_tiny_dataset`` need the plugin to be loaded, as an
 installed ``genharness`` is, else by ``pytest -p harness.testing``.
 
-In comes what a plugin registers, by name or class; out go test results, and from ``scaffold`` the files of a new
-plugin. All of ``harness`` but the command may be imported here, inside the functions where it needs torch.
+In comes what a plugin registers, by name or class; out go test results. All of ``harness`` but the command may be
+imported here, inside the functions where it needs torch. It needs pytest, which no other room does.
 """
 
 from __future__ import annotations

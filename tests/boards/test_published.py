@@ -341,5 +341,5 @@ def test_published_figures_import_no_torch():
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert {name for name in names if str(name).startswith(("torch", "harness"))} == {
         "harness.interface.spec",
-        "harness.support.words",
+        "harness.support.names",
     }

@@ -198,7 +198,9 @@ def test_paths_in_messages_lose_the_machines_part(text: str, expected: str) -> N
 
 
 def test_no_field_of_an_exported_record_holds_a_home_path() -> None:
-    failure = Failure(stage="fit", type="E", message="at /home/u/a/b", traceback='File "/home/u/a/b.py", line 1')
+    failure = Failure(
+        stage="fit", type="E", message="at /home/u/a/b", traceback='File "/home/u/a/b.py", line 1', log="/home/u/a/b"
+    )
     score = ScoreRecord(metric="nll", key="k", status="failed", failure=failure)
     command = "harness --artifacts=/home/u/artifacts run /home/u/leaderboards/mnist.toml --set made.hidden=[1]"
     record = make_record(

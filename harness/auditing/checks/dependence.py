@@ -8,17 +8,20 @@ images, and so wider ones are looked at too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness.auditing.estimates import flops
-from harness.auditing.laboratory import Laboratory
+from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import WIDE, Specimen, State
 from harness.auditing.trial import Evidence, Note, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
+from harness.support.randomness import derive_seed, generator
 
 _ORDERINGS = 3
 _CONTEXTS = 40  # a unit that is dead in one is alive in another
@@ -29,6 +32,48 @@ _SCATTERED = "a mask hides too much (type A where B is due), units are too few, 
 _MOST_FLOPS = 2e10  # a context
 _ALL_FLOPS = 5e10
 _KINDS: tuple[State, ...] = ("random", "positive", "strong")
+
+
+def probe_dependence(model: Autoregressive, ordering: int = 0) -> Tensor:
+    """Returns what a model's ``dependence`` declares, (D, D) bool, as its own conditionals show it.
+
+    Row i is true where entry i's conditional sees entry j of its past. A receptive field that ends by construction is
+    declared by ``return harness.probe_dependence(self, ordering)``.
+
+    A copy with random weights is looked at in one image after another, until three in a row show nothing new: by the
+    gradients of its logits, exactly zero where there is no path, so that a dependence fainter than rounding is found;
+    and by changing one entry at a time, for what is compared or looked up. This takes some dozen evaluations of D
+    images. It shows what the code does, not what was meant: hold the share of the past that the audit prints against
+    your paper's. What cancels but for rounding counts as seen; what is both faint and looked up is missed.
+    """
+    steps = model.generation_steps(ordering).flatten().cpu()
+    past, everything, since = steps[:, None] > steps[None, :], torch.arange(len(steps)), 0
+    seen = torch.zeros_like(past)
+    for index in range(_CONTEXTS):
+        kind, seed = _KINDS[index % 3], derive_seed(0, "probe", index)
+        specimen, before = Specimen(deepcopy(model).cpu().eval(), model.spec, kind, seed), seen
+        randomise(specimen.model, gain=3.0 if kind == "strong" else 1.0, seed=seed, positive=kind == "positive")
+        seen = seen | _gradients(specimen, ordering, index) | _what_is_seen(specimen, ordering, index, everything)
+        since = since + 1 if torch.equal(seen, before) else 0
+        if since == _ALL_INPUTS:
+            break
+    return seen & past
+
+
+def _gradients(specimen: Specimen, ordering: int, base: int) -> Tensor:
+    """Returns (D, D) bool: whether the log-odds of levels of an entry (row) have a gradient by an input (column)."""
+    model, spec = specimen.model_as(Autoregressive), specimen.spec
+    seen = torch.zeros(spec.num_dimensions, spec.num_dimensions, dtype=torch.bool)
+    levels = torch.randperm(spec.levels, generator=generator(specimen.seed, "levels"))
+    signs = (levels - (spec.levels - 1) / 2).sign().to(specimen.dtype)  # half of the levels against the other half
+    image = specimen.images(1, "dependence", base).to(specimen.dtype)
+    for rows in torch.split(torch.arange(len(seen)), max(1, 2**22 // (len(seen) * spec.levels))):
+        inputs = image.repeat(len(rows), 1, 1, 1).requires_grad_()
+        with torch.enable_grad(), suppress(RuntimeError, TypeError, IndexError):  # of code that takes integers alone
+            logits = model.conditional_logits(inputs, ordering).flatten(2)[torch.arange(len(rows)), :, rows]
+            [found] = torch.autograd.grad((logits @ signs).sum(), inputs)
+            seen[rows] = torch.logical_not(found.flatten(1).eq(0))  # NaN counts as seen
+    return seen
 
 
 def dependence(laboratory: Laboratory) -> Iterator[Evidence]:

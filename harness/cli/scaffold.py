@@ -73,7 +73,7 @@ def write_plugin(name: str, plugins: PluginManager, *, kind: str = "exact", dire
     local = written if folder.is_absolute() or written.startswith("..") else f"./{written}"
     suite = shlex.quote(f"{written}/{name}.toml")
     next_steps = (
-        f"pip install -e {shlex.quote(local)}",
+        f"pip install -e {shlex.quote(f'{local}[test]')}",
         f"harness audit {name}",
         f"harness run {suite}",
         f"harness leaderboard {suite}",
@@ -133,6 +133,6 @@ def _render(name: str, kind: str, *, with_baseline: bool) -> dict[Path, str]:
         Path(package, "model.py"): f"package/{kind}.py",
         Path("tests", f"test_{module}.py"): "tests/test.py",
     }
-    templates = resources.files("harness.testing") / "templates" / "plugin"
+    templates = resources.files("harness.cli") / "templates" / "plugin"
     texts = {path: (templates / f"{source}.template").read_text(encoding="utf-8") for path, source in sources.items()}
     return {path: Template(text).substitute(values).rstrip("\n") + "\n" for path, text in texts.items()}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.scaffold import KINDS, NewPluginError, class_of, package_of, write_plugin
 from harness.discovery.manager import plugin_manager
-from harness.testing.scaffold import KINDS, NewPluginError, class_of, package_of, write_plugin
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_next_steps_are_those_of_the_folder_that_was_asked_for(tmp_path, har
     answer = harness(tmp_path, "new-plugin", "two-words", "--directory", "some folder", "--json")
     content = answer.json
     assert content["next"] == [
-        "pip install -e './some folder/two-words'",
+        "pip install -e './some folder/two-words[test]'",
         "harness audit two-words",
         "harness run 'some folder/two-words/two-words.toml'",
         "harness leaderboard 'some folder/two-words/two-words.toml'",
@@ -133,6 +133,12 @@ def test_nothing_is_overwritten(tmp_path):
         write_plugin("other", plugin_manager(), directory=tmp_path)
 
 
+def test_a_package_is_written_where_pytest_is_not_installed(tmp_path):
+    code = "import sys; sys.modules['pytest'] = None; from harness.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, "new-plugin", "demo"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "demo" / "tests" / "test_demo.py").is_file()
+
+
 def test_an_unknown_kind_is_one_line_on_the_command_line(tmp_path, harness):
     answer = harness(tmp_path, "new-plugin", "demo", "--kind", "exat")
     assert answer.code == 2
@@ -147,9 +153,9 @@ def test_the_templates_are_in_the_wheel(tmp_path):
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    templates = resources.files("harness.testing") / "templates" / "plugin"
+    templates = resources.files("harness.cli") / "templates" / "plugin"
     with resources.as_file(templates) as folder:
         files = [file.relative_to(folder).as_posix() for file in folder.rglob("*.template")]
-    expected = {f"harness/testing/templates/plugin/{file}" for file in files}
+    expected = {f"harness/cli/templates/plugin/{file}" for file in files}
     assert len(expected) == 8
     assert expected <= names
