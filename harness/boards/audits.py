@@ -13,7 +13,6 @@ from harness.records.verdict import CheckResult
 AUDIT = "audit"
 Standing = Literal["failed", "not audited", "not enumerated", "no likelihood", "passed"]
 _WORST_FIRST: tuple[Standing, ...] = get_args(Standing)
-_SAID_OF_THE_MODEL = "dependence"
 _CHECKS = TypeAdapter(tuple[CheckResult, ...])  # as the protocol of an ``audit`` score has them
 
 
@@ -39,11 +38,6 @@ class RowAudit:
     def cell(self) -> str:
         """What stands in a board's cell."""
         return {"passed": "✓", "failed": f"✗ {self.names}"}.get(self.standing, self.standing)
-
-    @property
-    def passed(self) -> tuple[str, ...]:
-        """The names of the checks that were passed."""
-        return tuple(check.check for check in self.checks if check.verdict == "pass")
 
 
 def audit_of(records: Iterable[RunRecord]) -> RowAudit:
@@ -82,16 +76,17 @@ def audit_failures(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
 
 def audit_notes(rows: Sequence[tuple[str, RowAudit]]) -> list[str]:
     """Returns what models of labels declare of themselves, and which checks they passed."""
-    notes, alike = [], dict[tuple[str, ...], list[str]]()
+    notes, alike = [], dict[str, list[str]]()
     for label, audit in rows:
         said: dict[str, list[str]] = {}
-        for note in (note for check in audit.checks if check.check == _SAID_OF_THE_MODEL for note in check.notes):
+        for note in (note for check in audit.checks if check.check == "dependence" for note in check.notes):
             where, _, what = note.partition(": ")
             said.setdefault(what, []).append(where)
         words = "; ".join(f"{' and '.join(places)}: {what}" for what, places in said.items())
         notes += [f"{label}: dependence: {_sentence(words)}"] if words else []
-        alike.setdefault(audit.passed, []).append(label)
-    return notes + [f"Audit of {'; '.join(them)}: passed {', '.join(names)}." for names, them in alike.items() if names]
+        passed = ", ".join(check.check for check in audit.checks if check.verdict == "pass")
+        alike.setdefault(passed, []).append(label)
+    return notes + [f"Audit of {'; '.join(them)}: passed {passed}." for passed, them in alike.items() if passed]
 
 
 def in_words(check: CheckResult) -> str:

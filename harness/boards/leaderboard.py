@@ -8,11 +8,10 @@ from typing import Any, Self
 
 import pandas as pd
 
-from harness.boards.engine import Engine
 from harness.boards.figures import PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
 from harness.boards.rows import Rows, rows_of
-from harness.boards.table import Table
+from harness.boards.table import Engine, Table
 from harness.discovery.distributions import OWN
 from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
 from harness.interface.board import Board

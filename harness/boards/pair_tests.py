@@ -138,18 +138,17 @@ class PairTests:
 
 def compare(a: Measured, b: Measured) -> Comparison | None:
     """Tests whether two figures differ: a less b. None where they share fewer than two images, or nothing varies."""
-    for places_a, places_b, rows_a, rows_b in _blocks([a, b]):
-        if len({*places_a, *places_b}) == 1:
-            continue  # one row with itself: the two share no set of images
-        tested = _test(_part(rows_a, slice(1)), _part(rows_b, slice(-1, None)))
-        difference, variance, freedom, p_value = (float(array[0, 0]) for array in tested[:4])
-        if not math.isnan(p_value):
-            difference, error = difference if places_a[0] == 0 else -difference, math.sqrt(variance)
-            quantile = special.ndtri(0.975) if math.isinf(freedom) else special.stdtrit(freedom, 0.975)
-            interval = (difference - float(quantile) * error, difference + float(quantile) * error)
-            basis = tested.bases[0 if tested.crossed[0, 0] else 1]
-            return Comparison(difference, error, freedom, p_value, interval, basis)
-    return None
+    pairs = (None, None) if a.matrix is None or b.matrix is None else pair_images(a.matrix.images, b.matrix.images)
+    if pairs[0] is not None and len(pairs[0]) < 2:
+        return None
+    tested = _test(_rows_of([a], pairs[0]), _rows_of([b], pairs[1]))
+    difference, variance, freedom, p_value = (float(array[0, 0]) for array in tested[:4])
+    if math.isnan(p_value):
+        return None
+    error = math.sqrt(variance)
+    quantile = special.ndtri(0.975) if math.isinf(freedom) else special.stdtrit(freedom, 0.975)
+    interval = (difference - float(quantile) * error, difference + float(quantile) * error)
+    return Comparison(difference, error, freedom, p_value, interval, tested.bases[0 if tested.crossed[0, 0] else 1])
 
 
 def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:

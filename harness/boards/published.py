@@ -1,23 +1,22 @@
 """Published figures: what papers print, where it was read, and whether ours reproduces it.
 
-``published.toml`` has one table for each figure, keyed by a slug that a suite's ``published = "made-2hl-32-masks"``
-names. ``printed`` is what the paper prints, digit for digit; ``value`` is what we compare with, after a named
-conversion of unit or sign. A figure that nobody looked up carries the tag ``?`` and is never shown as verified.
+``published.toml`` has a table for each figure, by a slug that a suite's ``published = "made-2hl-32-masks"`` names.
 """
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.interface.spec import ScoreKind
+from harness.suites.toml import read_toml
 from harness.support.names import what_is_wrong
 
 Tag = Literal["P", "C", "2", "L", "?"]
+Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
 
 PUBLISHED_FILE = "published.toml"
 TAGS: Mapping[Tag, str] = {
@@ -128,28 +127,18 @@ def _num_decimals(number: str) -> int:
 
 def load_published(path: Path) -> dict[str, PublishedFigure]:
     """Reads ``published.toml``: {slug: figure}, in the file's order; a ValueError names all that is wrong in it."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as TOML: {error}") from error
     figures, problems = {}, []
-    for slug, table in tables.items():
-        if not isinstance(table, dict) or "slug" in table:
-            problems.append(f"{slug}: must be a table [{slug}] without a key 'slug'")
-            continue
+    for slug, table in read_toml(path, "file of published figures", ValueError).items():
         try:
-            figures[slug] = PublishedFigure(slug=slug, **table)
+            if not isinstance(table, dict) or "slug" in table:
+                problems.append(f"{slug}: must be a table [{slug}] without a key 'slug'")
+            else:
+                figures[slug] = PublishedFigure(slug=slug, **table)
         except ValidationError as error:
-            problems += [f"{slug}: {_explain(item)}" for item in error.errors()]
+            problems += [f"{slug}: {what_is_wrong(item, PublishedFigure.model_fields)}" for item in error.errors()]
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return figures
-
-
-def _explain(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {error['loc'][0]!r}: the keys are {', '.join(PublishedFigure.model_fields)}"
-    return what_is_wrong(error)
 
 
 @dataclass(frozen=True)
@@ -171,16 +160,14 @@ class MeasuredFigure:
 class Verdict:
     """What became of a published figure here, and why."""
 
-    judgement: Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
+    judgement: Judgement
     reason: str
 
 
 def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
-    """Returns how far we may be off and still reproduce a figure, in the metric's unit.
+    """Returns how far we may be off: the larger of half the last printed digit and 2 sqrt(sd^2 + sd'^2) of trainings.
 
-    The larger of half the last printed digit and 2 sqrt(sd^2 + sd'^2), with our standard deviation over seeds, and the
-    published one where it is over trainings. The standard error over test images has no part in it: both figures are
-    of the same images, so that most of it cancels.
+    The standard error over test images has no part in it: both figures are of the same images, and most of it cancels.
     """
     theirs = published.standard_deviation if published.over == "trainings" else None
     return max(published.half_digit, 2 * math.hypot(ours.standard_deviation or 0.0, theirs or 0.0))
@@ -197,8 +184,24 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
     """
     if difference := _difference(ours, published):
         return Verdict("not comparable", difference)
-    found = _judge(ours, published)
-    return found if published.verified else replace(found, reason=f"{found.reason}; the published figure is unverified")
+    allowed, worse = tolerance(ours, published), ours.value - published.value
+    if published.metric == "inception-score":  # of which more is better
+        worse = -worse
+    judgement: Judgement = "reproduced"
+    # The printed digits are decimal, ours binary: a difference of exactly half a digit must not fail by rounding.
+    if worse < -allowed:
+        reason = f"better than published by {-worse:.2g}, beyond the tolerance of {allowed:.2g}"
+    elif worse <= allowed * (1 + 1e-9) + 1e-12:
+        reason = f"within the tolerance of {allowed:.2g}"
+    else:
+        judgement, reason = "not reproduced", f"worse by {worse:.2g}, tolerance {allowed:.2g}"
+        if ours.epochs is not None and published.epochs is None:
+            reason += "; published training length unknown"
+        elif ours.epochs is not None and published.epochs and ours.epochs < published.epochs * (1 - 1e-6):
+            judgement = "under-trained"
+            reason += f"; {ours.epochs:g} epochs against {published.epochs:g}"
+    unverified = "" if published.verified else "; the published figure is unverified"
+    return Verdict(judgement, f"{ours.value:.4g} against {published.value:g}: {reason}{unverified}")
 
 
 def _difference(ours: MeasuredFigure, published: PublishedFigure) -> str | None:
@@ -220,24 +223,3 @@ def _difference(ours: MeasuredFigure, published: PublishedFigure) -> str | None:
 def _plain(value: Any) -> Any:
     """Tuples and lists are one: TOML has lists."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _judge(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
-    allowed, worse = tolerance(ours, published), ours.value - published.value
-    if published.metric == "inception-score":  # of which more is better
-        worse = -worse
-    digits = f"{ours.value:.4g} against {published.value:g}"
-    # The printed digits are decimal, ours binary: a difference of exactly half a digit must not fail by rounding.
-    if worse < -allowed:
-        better = f"better than published by {-worse:.2g}, beyond the tolerance of {allowed:.2g}"
-        return Verdict("reproduced", f"{digits}: {better}")
-    if worse <= allowed * (1 + 1e-9) + 1e-12:
-        return Verdict("reproduced", f"{digits}: within the tolerance of {allowed:.2g}")
-    reason = f"{digits}: worse by {worse:.2g}, tolerance {allowed:.2g}"
-    if ours.epochs is None:
-        return Verdict("not reproduced", reason)
-    if published.epochs is None:
-        return Verdict("not reproduced", f"{reason}; published training length unknown")
-    if ours.epochs < published.epochs * (1 - 1e-6):
-        return Verdict("under-trained", f"{reason}; {ours.epochs:g} epochs against {published.epochs:g}")
-    return Verdict("not reproduced", reason)

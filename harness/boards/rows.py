@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Self, overload
 
-from harness.boards.figures import Figure, Group, PerImage
+from harness.boards.figures import Group, PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure
 from harness.boards.row import BoardRow, Problem, problems_of
-from harness.boards.table import Table
 from harness.interface.board import Column, Style
 from harness.interface.spec import place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, board_and_header, identity_of
@@ -69,7 +69,7 @@ class Rows(Sequence[BoardRow]):
         facts = self.facts.get(metric)
         spreads = ("_q25", "_q75") if facts is not None and facts.stage == "speed" else ("_sd", "_se")
         parts = dict.fromkeys(("", *spreads), "float64")
-        made = Column(metric.replace("-", "_"), metric, parts=parts, figure=_figure(metric))
+        made = Column(metric.replace("-", "_"), metric, parts=parts, figure=partial(BoardRow.figure, metric=metric))
         if facts is not None:
             style = _STYLES.get(facts.unit, "figure")
             unit = "" if style in _SAY_THEIR_UNIT else facts.unit
@@ -89,15 +89,19 @@ class Rows(Sequence[BoardRow]):
         datasets. ``head`` makes the header of a group, given that of its metric; what else sets columns apart is added.
         ``parts`` are further columns of CSV and their types, see ``Column.parts``.
         """
-        sizes, found = self._sizes(metrics), dict[Group, None]()
-        for counts in sizes:
+        # of each dataset, less how many rows have a figure of a group: models, and references
+        sizes, found = {dataset: dict[Group, list[int]]() for dataset in self.datasets}, dict[Group, None]()
+        for row in self.items:
+            for group in (group for metric in metrics for group in row.by_protocol(metric)):
+                sizes[row.dataset].setdefault(group, [0, 0])[row.role != "model"] -= 1
+        for counts in sizes.values():
             found |= dict.fromkeys(sorted(counts, key=lambda group: (counts[group], group.protocol)))
         groups = sorted(found, key=lambda group: metrics.index(group.metric))
-        headers = _headers({group: head(group, self.facts[group.metric].header) for group in groups}, sizes)
+        headers = _headers({group: head(group, self.facts[group.metric].header) for group in groups}, sizes.values())
         counted, columns = dict.fromkeys(metrics, 0), []
         for group in groups:
             counted[group.metric] += 1
-            made = self.column(group.metric, header=headers[group], figure=_figure(group))
+            made = self.column(group.metric, header=headers[group], figure=partial(BoardRow.figure, metric=group))
             key = made.key + (f"__{counted[group.metric]}" if counted[group.metric] > 1 else "")
             kinds = {**made.parts, "_seeds": "Int64", **(parts or {}), "_protocol": "string"}
             columns.append(replace(made, key=key, parts=kinds))
@@ -113,21 +117,6 @@ class Rows(Sequence[BoardRow]):
                 return max((it for it in found if it[1][0].metric == first), key=lambda it: len(it[1]))[0]
         return None
 
-    @staticmethod
-    def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> Table:
-        """Returns a table of printed cells, see ``Table.of_texts``."""
-        return Table.of_texts(headers, rows, numeric=numeric)
-
-    def _sizes(self, metrics: Sequence[str]) -> list[dict[Group, list[int]]]:
-        """Of each dataset, less how many rows have a figure of a group: models, and references."""
-        sizes: list[dict[Group, list[int]]] = []
-        for dataset in self.datasets:
-            sizes.append({})
-            for row in self.on(dataset):
-                for group in (group for metric in metrics for group in row.by_protocol(metric)):
-                    sizes[-1].setdefault(group, [0, 0])[row.role != "model"] -= 1
-        return sizes
-
 
 def _headers(bases: Mapping[Group, str], groups: Iterable[Iterable[Group]]) -> dict[Group, str]:
     """Adds what sets columns of one header apart, where a dataset has several of them."""
@@ -142,10 +131,6 @@ def _headers(bases: Mapping[Group, str], groups: Iterable[Iterable[Group]]) -> d
             if len({other.metric for other in alike}) > 1:
                 words[group][group.metric] = None
     return {group: ", ".join([bases[group], *words[group]]) for group in bases}
-
-
-def _figure(of: str | Group) -> Callable[[BoardRow], Figure | None]:
-    return lambda row: row.figure(of)
 
 
 def rows_of(

@@ -9,23 +9,12 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, lazy
 from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table, read_suite
 from harness.support.names import did_you_mean
-
-if TYPE_CHECKING:
-    from harness.auditing.coding import Receipt
-    from harness.auditing.subject import Subject
-    from harness.cli.context import Context
-    from harness.interface.dataset import Dataset
-    from harness.interface.model import Model
-    from harness.interface.spec import ImageSpec
-    from harness.records.record import RunRecord
-    from harness.records.verdict import AuditReport, CheckResult
 
 _NUM_CLASSES = 10  # of --size, for models that need labels
 _SEED = 0  # of which images are coded
@@ -60,11 +49,9 @@ def audit(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
-    options: Context = context.obj
+    options: lazy.Context = context.obj
     if list_checks:
-        from harness.auditing.checks import CHECKS
-
-        rows = [{"check": check.name, "promise": check.promise} for check in CHECKS]
+        rows = [{"check": check.name, "promise": check.promise} for check in lazy.CHECKS]
         print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)
         return
     if model is None:
@@ -76,15 +63,14 @@ def audit(
     for name, value in zip(("--code-file", "--suite", "--weights"), files.values(), strict=True):
         if value is not None:
             raise ValueError(f"{name} goes with --code N")
-    from harness.auditing.engine import audit
 
-    def tell(result: CheckResult) -> None:
+    def tell(result: lazy.CheckResult) -> None:
         if not json and sys.stderr.isatty():
             echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
 
     only = None if checks is None else [name.strip() for name in checks.split(",")]
     subject, words = _asked(options, model, changes, size, dataset)
-    report = audit(subject, seed=seed, only=only, on_check=tell)
+    report = lazy.audit(subject, seed=seed, only=only, on_check=tell)
     if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
@@ -96,18 +82,14 @@ def audit(
 
 
 def _asked(
-    options: Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
-) -> tuple[Subject, list[str]]:
+    options: lazy.Context, model: str, changes: Sequence[str], size: str | None, dataset: str | None
+) -> tuple[lazy.Subject, list[str]]:
     """Returns what is to be audited, and the arguments that say so again."""
-    from harness.auditing.subject import Subject, describe
-    from harness.discovery.loading import origin_of
-    from harness.interface.model import Unsupported
-
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
     model_class, name, record = _find(options, model)
     given = {**(record.spec.hyperparameters if record else {}), **dict(map(parse_setting, changes))}
-    origin = origin_of(options.plugins, model_class, name, given)
+    origin = lazy.origin_of(options.plugins, model_class, name, given)
     words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={dumps(value)}"))]
     full = None
     if size is not None:
@@ -120,39 +102,35 @@ def _asked(
     if full is not None:
         try:
             origin.construct(full)
-        except Unsupported as reason:
-            raise ValueError(f"{origin.name} does not take {describe(full)}: {reason}") from reason
+        except lazy.Unsupported as reason:
+            raise ValueError(f"{origin.name} does not take {lazy.describe(full)}: {reason}") from reason
         except (RuntimeError, TypeError, AttributeError, LookupError):
             pass  # defects: the audit names them
-    return Subject(name, origin.construct, origin.changed, full), words
+    return lazy.Subject(name, origin.construct, origin.changed, full), words
 
 
-def _find(options: Context, model: str) -> tuple[type[Model], str, RunRecord | None]:
+def _find(options: lazy.Context, model: str) -> tuple[type[lazy.Model], str, lazy.RunRecord | None]:
     """Returns a model's class, its name, and the run, if it is one that is named."""
-    from harness.discovery.loading import load_model_class
-
     if options.plugins.has("model", model):
-        return load_model_class(options.plugins, model), model, None
+        return lazy.load_model_class(options.plugins, model), model, None
     runs, models = options.run_names(), [entry.name for entry in options.plugins.entries("model")]
     if not any(run.startswith(model) for run in runs):
         if get_close_matches(model, runs, n=1) and not get_close_matches(model, models, n=1):
             raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
         options.plugins.find("model", model)  # says what is close, and what is broken
     record = options.find_run(model)
-    return load_model_class(options.plugins_of(record.run), record.spec.model), record.spec.model, record
+    return lazy.load_model_class(options.plugins_of(record.run), record.spec.model), record.spec.model, record
 
 
-def _size(text: str) -> ImageSpec:
-    from harness.interface.spec import ImageSpec
-
+def _size(text: str) -> lazy.ImageSpec:
     parts = text.split("x")
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
         raise ValueError(f"--size {text!r}: write height x width x channels x levels, such as 28x28x1x2")
     height, width, channels, levels = map(int, parts)
-    return ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
+    return lazy.ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
-def _print(report: AuditReport, words: Sequence[str]) -> None:
+def _print(report: lazy.AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
     header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
@@ -172,7 +150,7 @@ def _print(report: AuditReport, words: Sequence[str]) -> None:
     echo(f"\n{sign} {report.model}: {failed}{made}{why} ({report.seconds:.1f} s, seed {report.seed})")
 
 
-def _cells(result: CheckResult) -> list[str]:
+def _cells(result: lazy.CheckResult) -> list[str]:
     if result.statistic is None or result.threshold is None or result.verdict == "not applicable":
         return ["", "", "", result.meaning if result.verdict == "not applicable" else result.where]
     relation = "<" if result.statistic < result.threshold else ">" if result.statistic > result.threshold else "="
@@ -180,16 +158,12 @@ def _cells(result: CheckResult) -> list[str]:
 
 
 def code_images(
-    options: Context, model: str, number: int, *, output: str | None = None, suite: str | None = None,
+    options: lazy.Context, model: str, number: int, *, output: str | None = None, suite: str | None = None,
     weights: str | None = None, dataset: str | None = None, changes: Sequence[str] = (), device: str = "auto",
     json: bool = False,
 ) -> None:  # fmt: skip
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
-
-    from harness.api import load_model
-    from harness.auditing import coding
-    from harness.support.files import write_atomically
 
     if weights is not None:
         name, trained, data = _from_file(options, model, weights, dataset, changes, device)
@@ -197,14 +171,14 @@ def code_images(
         raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
     else:
         record = _find_trained(options, model, suite, dataset)
-        name, trained = record.run, load_model(record, options.settings(device=device))
+        name, trained = record.run, lazy.load_model(record, options.settings(device=device))
         data = options.dataset(record.spec.dataset, record.run)
     images = data.test.draw(0).images
     # a seeded choice without replacement, in the order of the split: its first images may be of one class
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values
-    receipt, content = coding.code_images(trained, images[chosen], progress=_tell)
+    receipt, content = lazy.code_images(trained, images[chosen], progress=_tell)
     if output is not None:
-        write_atomically(Path(output), content)
+        lazy.write_atomically(Path(output), content)
     if json:
         derived = {key: getattr(receipt, key) for key in ("bits_per_image", "nats_per_image", "overhead", "holds")}
         print_json({**asdict(receipt), **derived, "model": name, "dataset": data.name, "file": output})
@@ -214,12 +188,9 @@ def code_images(
         raise typer.Exit(1)
 
 
-def _find_trained(options: Context, name: str, suite: str | None, dataset: str | None) -> RunRecord:
+def _find_trained(options: lazy.Context, name: str, suite: str | None, dataset: str | None) -> lazy.RunRecord:
     """Returns the one trained run that is meant."""
-    from harness.interface.spec import known_as
-    from harness.records.record import VALID_PREFIX
-
-    dataset = dataset and known_as(dataset)
+    dataset = dataset and lazy.known_as(dataset)
     store, folder = options.artifacts.store, options.artifacts.folder
     file = None if suite is None else read_suite(suite).file
     referred = None if file is None else store.references().get(options.artifacts.reference_of(file), set())
@@ -229,7 +200,7 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
     found = exact or [it for it in records if it.run.startswith(name)]
     trained = [record for record in found if folder(record.run).fit() is not None]
     # of a grid, the configuration that was chosen is the one that has test scores
-    chosen = [record for record in trained if any(not score.startswith(VALID_PREFIX) for score in record.scores)]
+    chosen = [record for record in trained if any(not score.startswith(lazy.VALID_PREFIX) for score in record.scores)]
     if not trained:
         missing = f"--code needs trained weights, and {options.artifacts_root} has no trained run {name!r}"
         advice = "'harness run', or give --weights FILE --dataset NAME (and --set HYPERPARAMETER=VALUE)"
@@ -241,19 +212,15 @@ def _find_trained(options: Context, name: str, suite: str | None, dataset: str |
 
 
 def _from_file(
-    options: Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
-) -> tuple[str, Model, Dataset]:
-    from harness.discovery.loading import load_model_class, resolve
-    from harness.support.checkpoint import load_weights
-    from harness.support.environment import choose_device
-    from harness.support.randomness import isolated_rng
-
+    options: lazy.Context, model: str, weights: str, dataset: str | None, changes: Sequence[str], device: str
+) -> tuple[str, lazy.Model, lazy.Dataset]:
     if dataset is None:
         raise ValueError("--weights needs --dataset, whose test images are coded")
-    model_class, data, where = load_model_class(options.plugins, model), options.dataset(dataset), choose_device(device)
-    with isolated_rng(_SEED, where):
-        trained = model_class(data.spec, **resolve(model_class, dict(map(parse_setting, changes)))).to(where)
-    load_weights(Path(weights), trained)
+    model_class, data = lazy.load_model_class(options.plugins, model), options.dataset(dataset)
+    where = lazy.choose_device(device)
+    with lazy.isolated_rng(_SEED, where):
+        trained = model_class(data.spec, **lazy.resolve(model_class, dict(map(parse_setting, changes)))).to(where)
+    lazy.load_weights(Path(weights), trained)
     return f"{model} with {weights}", trained, data
 
 
@@ -262,15 +229,13 @@ def _tell(stage: str, fraction: float) -> None:
         typer.echo(f"\r{stage} {fraction:4.0%}" + "\n" * (stage == "decode" and fraction >= 1), nl=False, err=True)
 
 
-def _receipt_in_words(receipt: Receipt, name: str, data: Dataset, output: str | None) -> list[str]:
-    from harness.auditing.coding import HEADER_BYTES, TOLERANCE
-
+def _receipt_in_words(receipt: lazy.Receipt, name: str, data: lazy.Dataset, output: str | None) -> list[str]:
     kept = "" if output is None else f", kept in {output}"
     back = "returns the same images" if receipt.decoded_equal else "DOES NOT return the images"
     lines = [
         f"{receipt.num_images:,} test images of {data.name}, coded by {name}",
         f"file      {receipt.num_bytes:,} bytes{kept}: {receipt.bits_per_image:.2f} bits an image",
-        f"          {receipt.nats_per_image:.3f} nats an image, {HEADER_BYTES} bytes of header included",
+        f"          {receipt.nats_per_image:.3f} nats an image, {lazy.HEADER_BYTES} bytes of header included",
         f"log_prob  {receipt.nll:.3f} nats an image: the file is {receipt.overhead:+.2%}",
         f"decoding  {back}; {receipt.encode_seconds:.1f} s to encode, {receipt.decode_seconds:.1f} s to decode",
     ]
@@ -286,5 +251,5 @@ def _receipt_in_words(receipt: Receipt, name: str, data: Dataset, output: str | 
         why = "log_prob is not that of these conditionals, or they see the future"
         verdict = f"✗ the conditionals, as they are before an entry is known, {found}: {why}"
     else:
-        verdict = f"✓ but for its header, the file is {as_long}, to {TOLERANCE:.0%}"
+        verdict = f"✓ but for its header, the file is {as_long}, to {lazy.TOLERANCE:.0%}"
     return [*lines, verdict]

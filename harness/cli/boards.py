@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, lazy
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, suite_path
-
-if TYPE_CHECKING:
-    from harness.boards.leaderboard import Leaderboard
-    from harness.records.archive import Archive
-    from harness.running.figures import Drawn, FigureMaker
-    from harness.suites.suite import Suite
 
 FROM_STORE_OPTION = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl.")
 
@@ -35,32 +29,28 @@ def leaderboard(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Build a suite's boards from its records: those beside the suite where there are any, else the store's."""
-    from harness.records.archive import RECORDS_FILE
-    from harness.report.files import check_boards, render_board, write_boards
-    from harness.report.pages import FOLDER
-
     if format_name not in (None, *completion.FORMATS):
         raise ValueError(f"--format {format_name!r}: it is one of {', '.join(completion.FORMATS)}")
     path = suite_path(suite)
     folder = path.with_suffix("")
-    records, target = folder / RECORDS_FILE, Path(output or folder)
+    records, target = folder / lazy.RECORDS_FILE, Path(output or folder)
     if check and (from_store or not records.exists()):
         fail(f"--check: there is no {records}; 'harness export {path}' writes it from the store")
     boards, archived = read_leaderboard(context.obj, path, from_store=from_store)
     if check:
-        if differing := check_boards(boards, target):
-            pictures = f" with the pictures in {FOLDER}" * (target / FOLDER).is_dir()
-            what = f"{', '.join(differing)} in {target}: not what {RECORDS_FILE} gives{pictures}"
+        if differing := lazy.check_boards(boards, target):
+            pictures = f" with the pictures in {lazy.FOLDER}" * (target / lazy.FOLDER).is_dir()
+            what = f"{', '.join(differing)} in {target}: not what {lazy.RECORDS_FILE} gives{pictures}"
             fail(f"{what}; 'harness leaderboard {path}' rewrites it")
-        echo(f"{target}: the boards are what {RECORDS_FILE} gives")
+        echo(f"{target}: the boards are what {lazy.RECORDS_FILE} gives")
     elif board is not None or format_name is not None:
         for name in boards.boards if board is None else (board,):
-            echo(render_board(boards, name, format_name or "markdown"))
+            echo(lazy.render_board(boards, name, format_name or "markdown"))
     elif json:
-        written = [str(file) for file in write_boards(boards, target)]
+        written = [str(file) for file in lazy.write_boards(boards, target)]
         print_json({"source": "records" if archived else "store", "written": written})
     else:
-        files = write_boards(boards, target)
+        files = lazy.write_boards(boards, target)
         for file in filter(lambda file: file.suffix == ".md", files):
             echo(file.read_text(encoding="utf-8"))
         echo(f"from {records if archived else 'the store'}: {', '.join(map(str, files))}", err=True)
@@ -69,37 +59,28 @@ def leaderboard(
         echo(f"{number} runs in {where} are not what {records} holds: 'harness export {path}' brings them in", err=True)
 
 
-def _count_only_stored(options: Context, path: Path, archive: Archive) -> int:
+def _count_only_stored(options: Context, path: Path, archive: lazy.Archive) -> int:
     """Returns how many of a suite's runs the store has that an archive lacks, or has with other or fewer figures."""
-    from harness.records.archive import identities_of
-    from harness.records.merging import is_news
-    from harness.records.store import StoreError, store_file
-    from harness.suites.suite import Suite
-
-    if options.store_url is None and not store_file(options.artifacts_root).exists():
+    if options.store_url is None and not lazy.store_file(options.artifacts_root).exists():
         return 0
     try:
-        stored = options.artifacts.store.records(identities=identities_of(Suite.read(path)))
-    except StoreError:
+        stored = options.artifacts.store.records(identities=lazy.identities_of(lazy.Suite.read(path)))
+    except lazy.StoreError:
         return 0  # the boards do not depend on it
     newest = {record.identity: record for record in sorted(stored, key=lambda record: record.created)}
     known = {record.run: record for record in archive.records}
-    return sum(is_news(record, known.get(record.run)) for record in newest.values())
+    return sum(lazy.is_news(record, known.get(record.run)) for record in newest.values())
 
 
-def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[Leaderboard, Archive | None]:
+def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[lazy.Leaderboard, lazy.Archive | None]:
     """Returns a suite's boards, and the archive that they are of; None where they are of the store's records."""
-    from harness.boards.leaderboard import Leaderboard
-    from harness.boards.published import PUBLISHED_FILE, load_published
-    from harness.suites.suite import Suite
-
-    chosen = Suite.read(path)
+    chosen = lazy.Suite.read(path)
     archive, archived = results_of(options, chosen, path, from_store=from_store)
     if not archive.records:
         fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
-    file = path.with_name(PUBLISHED_FILE)
-    published, plugins, arrays = load_published(file) if file.exists() else {}, options.plugins, archive.per_image
-    boards = Leaderboard(archive.records, chosen, per_image=arrays, published=published, plugins=plugins)
+    file = path.with_name(lazy.PUBLISHED_FILE)
+    published, plugins, arrays = lazy.load_published(file) if file.exists() else {}, options.plugins, archive.per_image
+    boards = lazy.Leaderboard(archive.records, chosen, per_image=arrays, published=published, plugins=plugins)
     return boards, archive if archived else None
 
 
@@ -116,37 +97,29 @@ def export(
 
     What the archive holds and the store does not is kept.
     """
-    from harness.records.archive import write_archive
-    from harness.report.pages import FOLDER, QUALITY
-    from harness.suites.suite import Suite
-
     path = suite_path(suite)
-    chosen, folder = Suite.read(path), Path(output or path.with_suffix(""))
+    chosen, folder = lazy.Suite.read(path), Path(output or path.with_suffix(""))
     archive = collect_from_store(context.obj, chosen)
     if not archive.records:
         fail(f"the store in {context.obj.artifacts_root} has no run of {path}; 'harness run {path}' makes them")
-    archive = _into_archive(archive, chosen, folder, replace=replace)
-    for file in write_archive(archive, folder):
+    with lazy.alone_in(folder):
+        archive = _into_archive(archive, chosen, folder, replace=replace)
+        written = lazy.write_archive(archive, folder)
+    for file in written:
         echo(f"{file} ({file.stat().st_size / 1e6:.2f} MB)")
     scored = {score.board for record in archive.records for score in record.scores.values()}
-    if samples or (samples is None and QUALITY in scored):
-        from harness.boards.leaderboard import Leaderboard
+    if samples or (samples is None and lazy.QUALITY in scored):
+        boards = lazy.Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
+        drawn = _maker_of(context.obj, boards, folder, path.parent).draw(lazy.FOLDER, replace=replace)
+        _say(drawn, lazy.FOLDER, folder)
 
-        boards = Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
-        _say(_maker_of(context.obj, boards, folder, path.parent).draw(FOLDER, replace=replace), FOLDER, folder)
 
-
-def _into_archive(stored: Archive, suite: Suite, folder: Path, *, replace: bool) -> Archive:
+def _into_archive(stored: lazy.Archive, suite: lazy.Suite, folder: Path, *, replace: bool) -> lazy.Archive:
     """Returns the records of a folder's archive with those of the store, and says what is dropped, or would be."""
-    import dataclasses
-
-    from harness.records.archive import own_archive
-    from harness.records.merging import MergeConflicts, merge
-
-    archived = dataclasses.replace(own_archive(folder), name=str(folder))
+    archived = dataclasses.replace(lazy.own_archive(folder), name=str(folder))
     try:
-        merged = merge(suite, stored, [archived], prefer="ours" if replace else None, keep_unlisted=not replace)
-    except MergeConflicts as error:
+        merged = lazy.merge(suite, stored, [archived], prefer="ours" if replace else None, keep_unlisted=not replace)
+    except lazy.MergeConflicts as error:
         for conflict in error.conflicts:
             echo(f"would be dropped: {conflict}", err=True)
         echo("ours is the store's; nothing was written: --replace takes the store's records", err=True)
@@ -163,23 +136,18 @@ def _into_archive(stored: Archive, suite: Suite, folder: Path, *, replace: bool)
     return merged.archive
 
 
-def results_of(options: Context, suite: Suite, path: Path, *, from_store: bool) -> tuple[Archive, bool]:
+def results_of(options: Context, suite: lazy.Suite, path: Path, *, from_store: bool) -> tuple[lazy.Archive, bool]:
     """Returns the archive beside a suite, or the store's results, and whether it is the former."""
-    from harness.records.archive import RECORDS_FILE, read_archive
-
     folder = path.with_suffix("")
-    archived = (folder / RECORDS_FILE).exists() and not from_store
-    return read_archive(folder) if archived else collect_from_store(options, suite), archived
+    archived = (folder / lazy.RECORDS_FILE).exists() and not from_store
+    return lazy.read_archive(folder) if archived else collect_from_store(options, suite), archived
 
 
-def collect_from_store(options: Context, suite: Suite) -> Archive:
+def collect_from_store(options: Context, suite: lazy.Suite) -> lazy.Archive:
     """Returns the store's current results of a suite, none of code, data or metrics that have changed since."""
-    from harness.records.archive import collect
-    from harness.running.coordinator import plan_suite
-
-    planned = plan_suite(suite, options.settings()).runs()
+    planned = lazy.plan_suite(suite, options.settings()).runs()
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
-    return collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
+    return lazy.collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
 
 
 def figure(
@@ -199,11 +167,9 @@ def figure(
     levels: int = typer.Option(2, "--levels", min=2, max=256, help="Of a model: levels of an entry."),
 ) -> None:  # fmt: skip
     """Draw a figure of a suite, beside its boards, or of a model: PNG for images, SVG and Vega-Lite for charts."""
-    from harness.report.charts import FORMATS
-
     wanted = [part.strip() for part in formats.split(",")]
-    if unknown := [part for part in wanted if part not in FORMATS]:
-        raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(FORMATS)}")
+    if unknown := [part for part in wanted if part not in lazy.FORMATS]:
+        raise ValueError(f"--format {unknown[0]!r}: it is one of {', '.join(lazy.FORMATS)}")
     options: Context = context.obj
     path = suite_path(target)
     if not path.is_file() and any(options.plugins.has("model", part) for part in (target, target.partition(":")[0])):
@@ -226,33 +192,26 @@ def _figure_of_model(
     import torch
 
     from harness.cli.profiling import profiled, row_of
-    from harness.interface.figure import ShownModel
-    from harness.interface.spec import ImageSpec
-    from harness.profiling.generation import NUM_CLASSES
-    from harness.profiling.resources import random_data
-    from harness.running.figures import draw_model
-    from harness.support.names import slug
-    from harness.support.randomness import isolated_rng
 
     row = row_of(options, text)
-    with isolated_rng(0, torch.device("cpu")):
-        model = profiled(options, row, "cpu", Path()).make(ImageSpec(*shape, NUM_CLASSES)).eval()
-    stem = Path(output).with_suffix("") if output else Path(f"{name}-{slug(text)}")
-    return draw_model(options.plugins, name, ShownModel(row.row_label, model, random_data(model)), stem, formats)
+    with lazy.isolated_rng(0, torch.device("cpu")):
+        model = profiled(options, row, "cpu", Path()).make(lazy.ImageSpec(*shape, lazy.NUM_CLASSES)).eval()
+    stem = Path(output).with_suffix("") if output else Path(f"{name}-{lazy.slug(text)}")
+    shown = lazy.ShownModel(row.row_label, model, lazy.random_data(model))
+    return lazy.draw_model(options.plugins, name, shown, stem, formats)
 
 
 def _maker_of(
-    options: Context, leaderboard: Leaderboard, folder: Path, code_folder: Path, formats: Sequence[str] = ("svg",)
-) -> FigureMaker:
+    options: Context, leaderboard: lazy.Leaderboard, folder: Path, code_folder: Path, formats: Sequence[str] = ("svg",)
+) -> lazy.FigureMaker:
     """Returns what draws a suite's figures into a folder; ``code_folder`` holds the files that the suite names."""
-    from harness.interface.data_folder import DataFolder
-    from harness.running.figures import FigureMaker
+    plugins, data = options.plugins.at(code_folder), lazy.DataFolder.resolve(options.data)
+    return lazy.FigureMaker(
+        leaderboard, folder, artifacts=options.artifacts, plugins=plugins, data=data, formats=formats
+    )
 
-    plugins, data = options.plugins.at(code_folder), DataFolder.resolve(options.data)
-    return FigureMaker(leaderboard, folder, artifacts=options.artifacts, plugins=plugins, data=data, formats=formats)
 
-
-def _say(drawn: Drawn, name: str, folder: Path) -> None:
+def _say(drawn: lazy.Drawn, name: str, folder: Path) -> None:
     """Says what became of a figure."""
     removed = f", {len(drawn.removed)} files of other trainings removed" if drawn.removed else ""
     counts = f"{len(drawn.kept)} pictures up to date, {len(drawn.left_out)} left out{removed}"

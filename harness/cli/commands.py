@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli import audit, boards, comparing, inspect, profiling, running
+from harness.cli import audit, boards, comparing, inspect, lazy, profiling, running
 from harness.cli.context import Context, fail
 from harness.support.guard import Escaped, no_exit, shown
 from harness.support.names import what_is_wrong
@@ -23,9 +23,7 @@ def in_words(error: BaseException) -> str:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
     if isinstance(error, ValueError | OSError | Escaped):
         return shown(error, str) or type(error).__name__
-    from harness.running.failures import failure_from
-
-    no_memory = failure_from("", error).status == "out-of-memory"
+    no_memory = lazy.failure_from("", error).status == "out-of-memory"
     return f"there is not enough memory, ask for less at once: {error}" if no_memory else ""
 
 

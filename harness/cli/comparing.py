@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, lazy
 from harness.cli.boards import FROM_STORE_OPTION, results_of
 from harness.cli.completion import SUITE_ARGUMENT
-from harness.cli.context import JSON_OPTION, echo, print_json, print_table, suite_path
-
-if TYPE_CHECKING:
-    from harness.boards.comparison import Difference, Side, Source
-    from harness.cli.context import Context
+from harness.cli.context import JSON_OPTION, Context, echo, print_json, print_table, suite_path
 
 _ROW_HELP = "a run's name or its beginning, a row's label, a model's name; or ARCHIVE:NAME."
 
@@ -35,29 +33,26 @@ def compare(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Compare two rows: the paired difference B - A of each metric, its interval, and what it rests on."""
-    from harness.boards.comparison import NotComparable, NotFound, compare_rows, find_pair
-    from harness.interface.spec import known_as
-
     options: Context = context.obj
     metrics = [name.strip() for item in metric for name in item.split(",") if name.strip()]
-    dataset = dataset and known_as(dataset)
+    dataset = dataset and lazy.known_as(dataset)
     (own_a, name_a), (own_b, name_b) = _split(a), _split(b)
     sources = _suite_sources(options, suite, from_store=from_store)
     try:
-        pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
-    except NotFound:
+        pairs = lazy.find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+    except lazy.NotFound:
         if suite is not None or (own_a and own_b):
             raise
         sources = [_store_source(options), *sources]  # opened last: it takes torch to know where it is
         try:
-            pairs = find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
-        except NotFound as error:
-            raise NotFound(f"{error}; a label that only a suite knows is found with --suite SUITE") from error
+            pairs = lazy.find_pair(name_a, name_b, own_a or sources, own_b or sources, dataset=dataset)
+        except lazy.NotFound as error:
+            raise lazy.NotFound(f"{error}; a label that only a suite knows is found with --suite SUITE") from error
     results, problems = [], []
     for side_a, side_b in pairs:
         try:
-            results.append((side_a, side_b, *compare_rows(side_a.row, side_b.row, metrics)))
-        except NotComparable as error:
+            results.append((side_a, side_b, *lazy.compare_rows(side_a.row, side_b.row, metrics)))
+        except lazy.NotComparable as error:
             problems.append(error)
     if not results:
         raise problems[0]
@@ -81,91 +76,77 @@ def merge(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Bring other machines' records into a suite's. All of it fits, or nothing is written."""
-    from harness.records.archive import own_archive, write_archive
-    from harness.records.merging import MergeConflicts, merge
-    from harness.records.untrusted import read_untrusted
-    from harness.suites.suite import Suite
-
     if prefer not in (None, *completion.PREFERENCES):
         raise ValueError(f"--prefer {prefer!r}: it is one of {', '.join(completion.PREFERENCES)}")
     path = suite_path(suite)
-    chosen, folder = Suite.read(path), path.with_suffix("")
-    ours = own_archive(folder)
-    try:
-        merged = merge(chosen, ours, [read_untrusted(Path(other)) for other in others], prefer=cast("Any", prefer))
-    except MergeConflicts as error:
-        if json:
-            print_json({"conflicts": error.conflicts, "written": []})
-        for conflict in error.conflicts:
-            echo(f"conflict: {conflict}", err=True)
-        echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
-        raise typer.Exit(1) from error
-    if merged.left_out and not (merged.added or merged.joined or merged.identical):
-        raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
-    written = write_archive(merged.archive, folder) if merged.changed and not dry_run else []
+    chosen, folder = lazy.Suite.read(path), path.with_suffix("")
+    with nullcontext() if dry_run else lazy.alone_in(folder):
+        ours = lazy.own_archive(folder)
+        try:
+            theirs = [lazy.read_untrusted(Path(other)) for other in others]
+            merged = lazy.merge(chosen, ours, theirs, prefer=cast("Any", prefer))
+        except lazy.MergeConflicts as error:
+            if json:
+                print_json({"conflicts": error.conflicts, "written": []})
+            for conflict in error.conflicts:
+                echo(f"conflict: {conflict}", err=True)
+            echo("nothing was written; --prefer ours, theirs or newest decides, run by run", err=True)
+            raise typer.Exit(1) from error
+        if merged.left_out and not (merged.added or merged.joined or merged.identical):
+            raise ValueError(f"{path} lists none of these runs: {', '.join(merged.left_out[:5])}")
+        written = list(map(str, lazy.write_archive(merged.archive, folder) if merged.changed and not dry_run else []))
     if json:
-        names = ("added", "joined", "identical", "left_out", "resolved")
-        print_json({**{name: getattr(merged, name) for name in names}, "written": list(map(str, written))})
+        print_json({name: value for name, value in vars(merged).items() if name not in ("archive", "changed")}
+                   | {"written": written})  # fmt: skip
         return
-    for word, runs in (("added", merged.added), ("joined", merged.joined), ("not in the suite", merged.left_out)):
-        for run in runs:
-            echo(f"{word}: {run}")
-    for conflict in merged.resolved:
-        echo(f"decided for {prefer}: {conflict}")
+    said = {"added": merged.added, "joined": merged.joined, "not in the suite": merged.left_out}
+    for word, items in {**said, f"decided for {prefer}": merged.resolved}.items():
+        for item in items:
+            echo(f"{word}: {item}")
     counts = f"{len(merged.added)} added, {len(merged.joined)} joined, {merged.identical} identical"
     if written:
-        echo(f"{', '.join(map(str, written))}: {counts}; 'harness leaderboard {suite}' makes the boards")
+        echo(f"{', '.join(written)}: {counts}; 'harness leaderboard {suite}' makes the boards")
     else:
         echo(f"{folder}: {counts}{'; a dry run writes nothing' if merged.changed else ': nothing to write'}")
 
 
-def _split(name: str) -> tuple[list[Source], str]:
+def _split(name: str) -> tuple[list[lazy.Source], str]:
     """Parts ``ARCHIVE:NAME``, and reads the archive; a label may hold colons of its own."""
-    from harness.boards.comparison import Source
-    from harness.records.archive import RECORDS_FILE
-    from harness.records.untrusted import read_untrusted
-
     for index, character in enumerate(name):
         if character == ":" and "\0" not in name and index:
             path = Path(name[:index])
-            if (path if path.name == RECORDS_FILE else path / RECORDS_FILE).is_file():
-                return [Source.of(str(path), read_untrusted(path))], name[index + 1 :]
+            if (path if path.name == lazy.RECORDS_FILE else path / lazy.RECORDS_FILE).is_file():
+                return [lazy.Source.of(str(path), lazy.read_untrusted(path))], name[index + 1 :]
     return [], name
 
 
-def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[Source]:
+def _suite_sources(options: Context, suite: str | None, *, from_store: bool) -> list[lazy.Source]:
     """The suite that was named, or all in leaderboards/ that have an archive."""
-    from harness.boards.comparison import Source
-    from harness.records.archive import RECORDS_FILE
-    from harness.suites.suite import Suite, SuiteError
-
-    archived = [path for path in Path("leaderboards").glob("*.toml") if (path.with_suffix("") / RECORDS_FILE).exists()]
+    suites = Path("leaderboards").glob("*.toml")
+    archived = [path for path in suites if (path.with_suffix("") / lazy.RECORDS_FILE).exists()]
     sources = []
     for path in [suite_path(suite)] if suite is not None else sorted(archived):
         try:
-            chosen = Suite.read(path)
-        except SuiteError as error:
+            chosen = lazy.Suite.read(path)
+        except lazy.SuiteError as error:
             if suite is not None:
                 raise
             echo(f"warning: left out: {error}", err=True)
             continue
         archive, _ = results_of(options, chosen, path, from_store=from_store)
-        sources.append(Source.of(f"suite {chosen.name}", archive, chosen))
+        sources.append(lazy.Source.of(f"suite {chosen.name}", archive, chosen))
     return sources
 
 
-def _store_source(options: Context) -> Source:
+def _store_source(options: Context) -> lazy.Source:
     """All runs of the store; of a run before and after a change, the row is of the one written last."""
-    from harness.boards.comparison import Source
-    from harness.records.archive import collect_all
-
-    archive = collect_all(options.artifacts)
+    archive = lazy.collect_all(options.artifacts)
     newest = {record.identity: record for record in sorted(archive.records, key=lambda record: record.created)}
-    source = Source.of("the store", replace(archive, records=tuple(newest.values())))
+    source = lazy.Source.of("the store", replace(archive, records=tuple(newest.values())))
     return replace(source, records=archive.records)
 
 
-def _as_json(a: Side, b: Side, found: list[Difference], refused: dict[str, str]) -> dict[str, object]:
+def _as_json(a: lazy.Side, b: lazy.Side, found: list[lazy.Difference], refused: dict[str, str]) -> dict[str, object]:
     sides = {
         letter: {"label": row.label, "model": row.model, "source": source, "runs": [it.run for it in row.records]}
         for letter, (row, source) in (("a", a), ("b", b))
@@ -174,7 +155,7 @@ def _as_json(a: Side, b: Side, found: list[Difference], refused: dict[str, str])
     return {"dataset": a.row.dataset, **sides, "differences": list(map(asdict, found)), "refused": reasons}
 
 
-def _print_comparison(a: Side, b: Side, differences: list[Difference], refused: dict[str, str]) -> None:
+def _print_comparison(a: lazy.Side, b: lazy.Side, differences: list[lazy.Difference], refused: dict[str, str]) -> None:
     echo(a.row.dataset)
     for letter, side in (("A", a), ("B", b)):
         planned, there = len(side.row.seeds), len(side.row.records)
@@ -195,16 +176,13 @@ def _print_comparison(a: Side, b: Side, differences: list[Difference], refused: 
             echo(f"✗ {letter} failed its audit ({side.row.audit.names}): no board ranks it")
 
 
-def _cells(difference: Difference) -> Sequence[str]:
-    import math
-
-    from harness.support.numbers import KIND_SIGNS, fixed
-
+def _cells(difference: lazy.Difference) -> Sequence[str]:
     # two significant digits of the standard error, or of the difference where nothing varies
     size = difference.standard_error or abs(difference.difference)
     decimals = 2 if size == 0 else min(8, max(0, 1 - math.floor(math.log10(size))))
-    signs = [KIND_SIGNS[kind] for kind in difference.kinds]
-    numbers = [fixed(value, decimals) for value in (*difference.values, difference.difference, *difference.interval)]
+    signs = [lazy.KIND_SIGNS[kind] for kind in difference.kinds]
+    values = (*difference.values, difference.difference, *difference.interval)
+    a, b, between, low, high = (lazy.fixed(value, decimals) for value in values)
     p_value = "< 1e-300" if difference.p_value < 1e-300 else f"{difference.p_value:.2g}"
-    values = [signs[0] + numbers[0], signs[1] + numbers[1], numbers[2]]
-    return [difference.metric, difference.unit, *values, f"[{numbers[3]}, {numbers[4]}]", p_value]
+    shown = [signs[0] + a, signs[1] + b, between, f"[{low}, {high}]", p_value]
+    return [difference.metric, difference.unit, *shown]

@@ -7,20 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
+from harness.cli import lazy
 from harness.support.names import did_you_mean, printable
-
-if TYPE_CHECKING:
-    from harness.discovery.manager import PluginManager
-    from harness.interface.dataset import Dataset
-    from harness.records.record import RunRecord
-    from harness.records.store import Artifacts
-    from harness.running.planning import Settings
-    from harness.suites.suite import Suite
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON, for scripts.")
 
@@ -35,11 +28,9 @@ class Context:
     store_url: str | None = field(default=None, repr=False)
 
     @property
-    def plugins(self) -> PluginManager:
+    def plugins(self) -> lazy.PluginManager:
         """The installed plugins; files that names mention are relative to the working folder."""
-        from harness.discovery.manager import plugin_manager
-
-        manager = plugin_manager(self.blocked)
+        manager = lazy.plugin_manager(self.blocked)
         found = {info.name: info for info in manager.plugins}
         for name in self.blocked:
             if name not in found or not found[name].blocked:
@@ -48,25 +39,20 @@ class Context:
                 raise ValueError(f"-p no:{name}: the plugin {name!r} {why}")
         return manager
 
-    def plugins_of(self, run: str) -> PluginManager:
+    def plugins_of(self, run: str) -> lazy.PluginManager:
         """The same; files that names mention are those that a run was trained with."""
         return self.plugins.at(self.artifacts.folder(run).code_folder())
 
-    def dataset(self, name: str, run: str | None = None) -> Dataset:
+    def dataset(self, name: str, run: str | None = None) -> lazy.Dataset:
         """Loads a dataset by its name, as a suite writes it or, if one is given, as a run was trained on it."""
-        from harness.discovery.loading import load_dataset
-        from harness.interface.data_folder import DataFolder
-
         plugins = self.plugins if run is None else self.plugins_of(run)
         name = name if run is None else self.artifacts.folder(run).dataset() or name
-        return load_dataset(plugins, name, DataFolder.resolve(self.data))
+        return lazy.load_dataset(plugins, name, lazy.DataFolder.resolve(self.data))
 
     @cached_property
-    def artifacts(self) -> Artifacts:
+    def artifacts(self) -> lazy.Artifacts:
         """The artifact folder, and the store."""
-        from harness.records.store import Artifacts
-
-        return Artifacts(self.artifacts_root, self.store_url)
+        return lazy.Artifacts(self.artifacts_root, self.store_url)
 
     def close(self) -> None:
         """Closes the store, if a command has opened it."""
@@ -76,18 +62,16 @@ class Context:
             for problem in list(artifacts.store.unreadable.values())[:3]:
                 echo(f"note: {problem}; of {len(artifacts.store.unreadable)} that are left out", err=True)
 
-    def settings(self, **changes: Any) -> Settings:
+    def settings(self, **changes: Any) -> lazy.Settings:
         """Returns settings for the coordinator."""
-        from harness.running.planning import Settings
-
-        return Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
+        return lazy.Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
 
     def run_names(self) -> list[str]:
         """Returns the names of all runs; where there is no store, none is made."""
         stored = self.store_url is not None or self.artifacts_root.exists()
         return [record.run for record in self.artifacts.store.records()] if stored else []
 
-    def find_run(self, prefix: str) -> RunRecord:
+    def find_run(self, prefix: str) -> lazy.RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
         records = {record.run: record for record in self.artifacts.store.records()}
         found = [prefix] if prefix in records else [run for run in records if run.startswith(prefix)]
@@ -112,21 +96,17 @@ def suite_path(name: str) -> Path:
     return named if named.is_file() else Path(f"{path}.toml")
 
 
-def read_suite(name: str) -> Suite:
+def read_suite(name: str) -> lazy.Suite:
     """Reads a suite given by path or by name."""
-    from harness.suites.suite import Suite
-
-    return Suite.read(suite_path(name))
+    return lazy.Suite.read(suite_path(name))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """Reads ``HYPERPARAMETER=VALUE``, the value as in TOML or, where it is none, as text."""
-    from harness.suites.toml import toml_value
-
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ValueError(f"--set {text!r}: write HYPERPARAMETER=VALUE")
-    return name.strip(), toml_value(value.strip())
+    return name.strip(), lazy.toml_value(value.strip())
 
 
 def spread(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -144,6 +144,7 @@ def clean(
 
     artifacts, runs_root = context.obj.artifacts, context.obj.artifacts_root / "runs"
     references = artifacts.store.references()
+    gone = sorted(filter(artifacts.is_gone, references))
     sizes = {path.name: _size_of(path) for path in sorted(runs_root.glob("*")) if is_plain_name(path.name)}
     # what is in the store and not in this folder is another folder's
     unreferenced = sorted(sizes.keys() - set().union(*references.values()))
@@ -154,12 +155,16 @@ def clean(
         print_table(["suite", "runs", "size"], rows)
         for run in unreferenced:
             echo(f"no suite refers to {run} ({sizes.get(run, 0) / 1e6:.1f} MB)")
+        for suite in gone:
+            echo(f"the file of {suite} is gone: --remove forgets the suite, and the next clean lists its runs")
     removed = remove_runs(artifacts, unreferenced) if remove else []
+    for suite in gone if remove else ():  # after that: what is removed was listed as a run of no suite before
+        artifacts.store.refer(suite, (), anew=True)
     busy = sorted(set(unreferenced) - set(removed)) if remove else []
     cache, cached = cache_folder(), _size_of(cache_folder())
     if json:
         found = {"runs": len(sizes), "bytes": sum(sizes.values()), "unreferenced": unreferenced, "removed": removed}
-        print_json({**found, "running": busy, "data_cache": cache, "data_cache_bytes": cached})
+        print_json({**found, "gone": gone, "running": busy, "data_cache": cache, "data_cache_bytes": cached})
         return
     typer.echo(f"data cache {cache}: {cached / 1e6:.1f} MB")
     if removed or busy:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, lazy
 from harness.cli.context import JSON_OPTION, Context, VariadicCommand, echo, parse_setting, print_table, suite_path
 from harness.support.names import did_you_mean
-
-if TYPE_CHECKING:
-    from harness.interface.model import Model
-    from harness.interface.spec import ImageSpec
-    from harness.profiling.generation import Profiled
-    from harness.profiling.measurement import Measurement
-    from harness.profiling.profile import GenerationProfile, ProfiledRow
-    from harness.profiling.tables import MachineTables
 
 STEM = "generation-speed"
 _WHAT = ("fit", "scoring", "sampling")
@@ -53,26 +45,20 @@ def generation(
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
     """Time every sampler of every model at every size and batch size, each with its certificate."""
-    from harness.profiling import measurement
-    from harness.profiling.files import outcome_line, write_profile
-    from harness.profiling.generation import GenerationRun
-    from harness.profiling.profile import GenerationProfile
-    from harness.support.environment import choose_device
-
-    settings = [name for name in GenerationProfile.model_fields if name in context.params and name != "models"]
+    settings = [name for name in lazy.GenerationProfile.model_fields if name in context.params and name != "models"]
     given = {name: value for name in settings if (value := context.params[name]) not in (None, [], ())}
     profile, folder, stem = _profile(context.obj, models or [], suite, given)
     folder = Path(output) if output else folder
-    file, code_folder = folder / measurement.MEASUREMENTS_FILE, suite_path(suite).parent if suite else Path()
+    file, code_folder = folder / lazy.MEASUREMENTS_FILE, suite_path(suite).parent if suite else Path()
 
-    def keep(item: Measurement) -> None:
-        measurement.append_measurement(file, item)
+    def keep(item: lazy.Measurement) -> None:
+        lazy.append_measurement(file, item)
         if not json:
-            echo(outcome_line(item), err=True)
+            echo(lazy.outcome_line(item), err=True)
 
-    where, known = choose_device(profile.device), [] if again else measurement.read_measurements(file)
+    where, known = lazy.choose_device(profile.device), [] if again else lazy.read_measurements(file)
     rows = [profiled(context.obj, row, profile.device, code_folder) for row in profile.models]
-    run, interrupted = GenerationRun(profile, rows, where, known=known, on_measurement=keep), False
+    run, interrupted = lazy.GenerationRun(profile, rows, where, known=known, on_measurement=keep), False
     try:
         run.check()
         run.run()
@@ -80,15 +66,15 @@ def generation(
         interrupted = True
     else:
         for item in run.kept:
-            measurement.append_measurement(file, item)
+            lazy.append_measurement(file, item)
         if run.kept and not json:
             echo(f"{len(run.kept)} were measured before, in {file}; --again measures them anew", err=True)
-    found = measurement.read_measurements(file)
+    found = lazy.read_measurements(file)
     if interrupted and not found:
         raise KeyboardInterrupt
-    measurement.write_measurements(file, found)
+    lazy.write_measurements(file, found)
     machines, files = _render(profile, found, stem, named=bool(suite))
-    written = write_profile(files, folder)
+    written = lazy.write_profile(files, folder)
     if json:
         echo(files[f"{stem}.json"].decode().rstrip())
     else:
@@ -115,34 +101,30 @@ def report(
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a file is not what measurements give."),
 ) -> None:  # fmt: skip
     """Make the tables and the plot of a profile again from its measurements."""
-    from harness.profiling import measurement
-    from harness.profiling.files import check_profile, write_profile
-    from harness.profiling.profile import GenerationProfile
-
     folder, profile, stem = Path(target), None, STEM
     if not folder.is_dir():
         path = suite_path(target)
-        folder, stem, profile = path.with_suffix(""), path.stem, GenerationProfile.read(path)
+        folder, stem, profile = path.with_suffix(""), path.stem, lazy.GenerationProfile.read(path)
         if baseline is not None:
             raise ValueError(f"--baseline goes with a folder: {path} names its own")
-    file = folder / measurement.MEASUREMENTS_FILE
+    file = folder / lazy.MEASUREMENTS_FILE
     if not file.exists():
         raise ValueError(f"{folder} has no {file.name}: 'harness profile generation' measures it")
-    found = measurement.read_measurements(file)
+    found = lazy.read_measurements(file)
     if others:
         if check:
             raise ValueError("--check writes nothing, so that nothing can be added")
         paths = [Path(other) / file.name if Path(other).is_dir() else Path(other) for other in others]
         if missing := [path for path in paths if not path.is_file()]:
             raise ValueError(f"there are no measurements at {missing[0]}")
-        found = measurement.merge_measurements([found, *map(measurement.read_measurements, paths)])
-        measurement.write_measurements(file, found)
+        found = lazy.merge_measurements([found, *map(lazy.read_measurements, paths)])
+        lazy.write_measurements(file, found)
     machines, files = _render(profile, found, stem, named=profile is not None, baseline=baseline)
     gives = f"what {file.name} gives"
     if not check:
-        for written in write_profile(files, folder):
+        for written in lazy.write_profile(files, folder):
             echo(str(written))
-    elif differ := check_profile(files, folder):
+    elif differ := lazy.check_profile(files, folder):
         echo(f"{folder}: {', '.join(differ)} are not {gives}; without --check it writes them", err=True)
         raise typer.Exit(1)
     else:
@@ -166,11 +148,6 @@ def trace(
     output: str = typer.Option("trace.json", "-o", "--output", help="The file: .json or .json.gz."),
 ) -> None:  # fmt: skip
     """Write a trace in Chrome's format, for chrome://tracing or ui.perfetto.dev, and print the costliest operators."""
-    from harness.interface.spec import ImageSpec
-    from harness.profiling.generation import NUM_CLASSES
-    from harness.profiling.resources import record_trace
-    from harness.support.environment import choose_device, on_threads
-
     options: Context = context.obj
     if what not in _WHAT:
         raise ValueError(f"--what {what!r}: it is one of {', '.join(_WHAT)}")
@@ -178,21 +155,19 @@ def trace(
         raise ValueError("--sampler goes with --what sampling")
     if not output.endswith((".json", ".json.gz")):
         raise ValueError(f"-o {output!r}: the name has to end in .json or .json.gz")
-    where, chosen = choose_device(device), profiled(options, row_of(options, model), device, Path())
-    spec = chosen.spec or ImageSpec(channels, size, size, levels, NUM_CLASSES)
-    with on_threads(threads):
+    where, chosen = lazy.choose_device(device), profiled(options, row_of(options, model), device, Path())
+    spec = chosen.spec or lazy.ImageSpec(channels, size, size, levels, lazy.NUM_CLASSES)
+    with lazy.on_threads(threads):
         made = chosen.make(spec).to(where).eval()
-        top = record_trace(
+        top = lazy.record_trace(
             made, what, Path(output), sampler=sampler, batch_size=batch_size, steps=steps  # type: ignore[arg-type]
         )  # fmt: skip
     print_table(["operator", "calls", "own time", "share"], [list(line) for line in top])
     echo(f"\n{output}: open it in chrome://tracing or https://ui.perfetto.dev")
 
 
-def row_of(options: Context, text: str) -> ProfiledRow:
+def row_of(options: Context, text: str) -> lazy.ProfiledRow:
     """Reads ``MODEL``, also ``file.py:Class``, ``MODEL:KEY=VALUE,KEY=VALUE``, or the beginning of a run's name."""
-    from harness.profiling.profile import ProfiledRow
-
     name, colon, settings = text.partition(":")
     if name.endswith(".py"):
         attribute, colon, settings = settings.partition(":")
@@ -200,13 +175,13 @@ def row_of(options: Context, text: str) -> ProfiledRow:
     if options.plugins.has("model", name):
         if colon and not settings.strip():
             raise ValueError(f"{text!r}: write MODEL:HYPERPARAMETER=VALUE, several with commas between them")
-        return ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
+        return lazy.ProfiledRow(name=name, hyperparameters=dict(map(parse_setting, _parts(settings))))
     runs, models = options.run_names(), [entry.name for entry in options.plugins.entries("model")]
     if not any(run.startswith(name) for run in runs):
         raise ValueError(f"no model, and no run, {name!r}{did_you_mean(name, [*models, *runs])}")
     if colon:
         raise ValueError(f"{text!r}: a run has hyperparameters of its own")
-    return ProfiledRow(run=name)
+    return lazy.ProfiledRow(run=name)
 
 
 def _parts(settings: str) -> list[str]:
@@ -224,90 +199,81 @@ def _parts(settings: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def profiled(options: Context, row: ProfiledRow, device: str, folder: Path) -> Profiled:
+def profiled(options: Context, row: lazy.ProfiledRow, device: str, folder: Path) -> lazy.Profiled:
     """Returns the model that a row names, a run's on ``device``; names of files are relative to ``folder``."""
-    from harness.api import load_model
-    from harness.boards.rows import rows_of
-    from harness.discovery.loading import as_json, load_model_class, model_code, resolve, sampler_codes, with_samplers
-    from harness.profiling.generation import Profiled
-
     if row.run is None:
         plugins, name = options.plugins.at(folder), str(row.name)
-        model_class = load_model_class(plugins, name)
-        resolve(model_class, row.hyperparameters)
+        model_class = lazy.load_model_class(plugins, name)
+        lazy.resolve(model_class, row.hyperparameters)
 
-        def make(spec: ImageSpec) -> Model:
-            model = model_class(spec, **resolve(model_class, row.hyperparameters))
-            return with_samplers(plugins, model, everyones=True)
+        def make(spec: lazy.ImageSpec) -> lazy.Model:
+            model = model_class(spec, **lazy.resolve(model_class, row.hyperparameters))
+            return lazy.with_samplers(plugins, model, everyones=True)
 
-        return Profiled(
-            row.row_label, name, make, as_json(row.hyperparameters), model_code(plugins, name),
-            sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
+        return lazy.Profiled(
+            row.row_label, name, make, lazy.as_json(row.hyperparameters), lazy.model_code(plugins, name),
+            lazy.sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
         )  # fmt: skip
     record = options.find_run(row.run)
     name = record.spec.model
     if row.name not in (None, name):
         raise ValueError(f"run {record.run!r} is of the model {name!r}, not {row.name!r}")
-    model, plugins = load_model(record, options.settings(device=device)), options.plugins_of(record.run)
-    figure = rows_of([record])[0].bits_per_dim
+    model, plugins = lazy.load_model(record, options.settings(device=device)), options.plugins_of(record.run)
+    figure = lazy.rows_of([record])[0].bits_per_dim
     bits, kind = (None, None) if figure is None else (figure.mean, figure.kind)
-    return Profiled(
+    return lazy.Profiled(
         row.label or f"{name} ({record.run})", name, lambda _: model, record.spec.hyperparameters,
-        model_code(plugins, name), sampler_codes(plugins, name), spec=model.spec, run=record.run,
+        lazy.model_code(plugins, name), lazy.sampler_codes(plugins, name), spec=model.spec, run=record.run,
         bits_per_dim=bits, likelihood_kind=kind, samplers=row.samplers,
     )  # fmt: skip
 
 
 def _profile(
     options: Context, models: list[str], suite: str | None, given: dict[str, Any]
-) -> tuple[GenerationProfile, Path, str]:
+) -> tuple[lazy.GenerationProfile, Path, str]:
     """Returns the profile, its folder, and what its files are called."""
-    from harness.profiling.profile import GenerationProfile
-    from harness.support.names import digest_of
-
     if suite is not None:
         if models:
             raise ValueError("--suite names the models: give the one or the others")
         path = suite_path(suite)
-        content = GenerationProfile.read(path).model_dump(mode="json") | given
-        return GenerationProfile.make(content, source="the options"), path.with_suffix(""), path.stem
+        content = lazy.GenerationProfile.read(path).model_dump(mode="json") | given
+        return lazy.GenerationProfile.make(content, source="the options"), path.with_suffix(""), path.stem
     if not models:
         raise ValueError("name models to profile, or a profile by --suite; 'harness list models' says which there are")
     rows = [row_of(options, model).model_dump(mode="json") for model in models]
-    profile = GenerationProfile.make({**given, "models": rows}, source="the options")
-    name = f"profile-{digest_of(profile.model_dump(mode='json'))[:8]}"
+    profile = lazy.GenerationProfile.make({**given, "models": rows}, source="the options")
+    name = f"profile-{lazy.digest_of(profile.model_dump(mode='json'))[:8]}"
     return profile, options.artifacts_root / "profiles" / name, STEM
 
 
-def _print_tables(machines: list[MachineTables]) -> None:
+def _print_tables(machines: list[lazy.MachineTables]) -> None:
     """Prints each machine's tables; fewer columns than on the page."""
-    from harness.profiling.files import machine_section
-    from harness.report.grid import grid_of
-
-    for section in map(machine_section, machines):
+    for section in map(lazy.machine_section, machines):
         echo(f"\n{section.lead}")
         for part in section.subsections:
             echo(f"\n{part.title}")
             if part.table is not None:
-                grid = grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
+                grid = lazy.grid_of(part.table, part.table.lines, without=frozenset({"growth", "latency"}))
                 print_table(grid.headers, grid.rows)
             for line in filter(None, [part.lead, *part.notes]):
                 echo(line)
 
 
 def _render(
-    profile: GenerationProfile | None, found: list[Measurement], stem: str, *, named: bool, baseline: str | None = None
-) -> tuple[list[MachineTables], dict[str, bytes]]:
+    profile: lazy.GenerationProfile | None,
+    found: list[lazy.Measurement],
+    stem: str,
+    *,
+    named: bool,
+    baseline: str | None = None,
+) -> tuple[list[lazy.MachineTables], dict[str, bytes]]:
     """Returns the tables and the files; of a profile that is ``named``, the command that makes them names it."""
-    from harness.profiling.files import render_profile
-    from harness.profiling.tables import tables_of
-
     title, labels = "Generation speed", dict[str, None]()
     if profile is not None:
         title, baseline = profile.title, profile.baseline
         for row in profile.models:  # a run without a label is called by what its measurements say
             own = [item.label for item in found if row.run and item.run and item.run.startswith(row.run)]
             labels |= dict.fromkeys(own if row.label is None and own else [row.row_label])
-    machines = tables_of(found, labels=list(labels), baseline=baseline)
+    machines = lazy.tables_of(found, labels=list(labels), baseline=baseline)
     command = f"harness profile report {stem}" if named else "harness profile report"
-    return machines, render_profile(title, machines, stem=stem, command=command)
+    return machines, lazy.render_profile(title, machines, stem=stem, command=command)

@@ -304,8 +304,9 @@ def _audit_lines(record: RunRecord, options: Context) -> list[str]:
     audit = audit_of_score(score)
     if score is None or score.status != "done":
         return []
-    does_not_apply = sum(check.verdict == "not applicable" for check in audit.checks)
-    lines = ["", f"audit: {audit.cell}; {len(audit.passed)} checks passed, {does_not_apply} do not apply"]
+    verdicts = Counter(check.verdict for check in audit.checks)
+    counts = f"{verdicts['pass']} checks passed, {verdicts['not applicable']} do not apply"
+    lines = ["", f"audit: {audit.cell}; {counts}"]
     for check in audit.failed:
         lines += [f"  ✗ {in_words(check)}", f"    again: harness audit {record.run} --checks {check.check}"]
     lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]

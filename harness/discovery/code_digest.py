@@ -8,9 +8,10 @@ A module is its syntax tree without comments, docstrings, layout and the order o
 module of a plugin, in an import or as in ``pkg.mod.function``, that module's *content* stands in place of its name. So
 to move or rename a module changes nothing, in the modules that import it neither; a changed line changes every digest
 that it takes part in. Imports for type checkers alone are left out, for they never run.
-"""
 
-from __future__ import annotations
+Compiled extensions and data files, such as weights and tables, in the packages of these modules enter by name and
+content, of more than 256 MiB by samples of it. Documents, and sources that something compiles, do not.
+"""
 
 import ast
 import hashlib
@@ -20,9 +21,10 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from harness.discovery.targets import source_file
+from harness.discovery.targets import data_files, source_file
 
 _CORE = "harness"
+_PIECE = 2**20
 _MODULE = re.compile("\0(.*?)\0")  # where a tree names a module; no text of a tree has such a character
 
 
@@ -34,9 +36,9 @@ def code_digest(module: str, packages: Collection[str]) -> str:
     from harness import Trainer  # imports torch
 
     followed = frozenset({*packages, module.partition(".")[0]} - {_CORE})
-    trees, pending = dict[str, _Source](), [module]
+    trees, pending, seen = dict[str, _Source](), [module], set[str]()
     while pending:
-        name = pending.pop()
+        seen.add(name := pending.pop())
         source = source_file(name)
         if name not in trees and source is not None:
             trees[name] = _read(source, source.stat().st_mtime_ns, name, followed)
@@ -50,11 +52,24 @@ def code_digest(module: str, packages: Collection[str]) -> str:
             break
     source = Path(inspect.getfile(Trainer))
     training_loop = _read(source, source.stat().st_mtime_ns, Trainer.__module__, frozenset()).digest({})
-    return _sha256([contents.get(module, ""), training_loop])
+    tops = {name.partition(".")[0] for name in seen} - {_CORE}
+    data = [f"{name} {_digest_of_file(*what)}" for top in tops for name, *what in data_files(top)]
+    return _sha256([contents.get(module, ""), training_loop, *sorted(data)])
 
 
 def _sha256(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _digest_of_file(file: Path, size: int, modified: int) -> str:
+    """Returns the digest of 256 pieces at most; ``modified`` is there for the cache."""
+    found = hashlib.sha256(str(size).encode())
+    with file.open("rb") as content:
+        for place in range(0, size, max(_PIECE, size // 256)):
+            content.seek(place)
+            found.update(content.read(_PIECE))
+    return found.hexdigest()
 
 
 class _Source:

@@ -5,6 +5,8 @@ import importlib.metadata
 import re
 from functools import lru_cache
 
+from harness.discovery.targets import MODULES
+
 OWN = "genharness"
 GROUP = "harness"
 UNKNOWN = "(unknown distribution)"
@@ -16,10 +18,9 @@ def installed() -> tuple[list[importlib.metadata.EntryPoint], list[tuple[str, Ex
     for distribution in importlib.metadata.distributions():
         name, _ = name_and_version(distribution)
         try:
-            if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or "") or name in seen:
-                continue
-            seen |= {name} - {UNKNOWN}
-            points += distribution.entry_points.select(group=GROUP)
+            if _registers(distribution) and name not in seen:
+                seen |= {name} - {UNKNOWN}
+                points += distribution.entry_points.select(group=GROUP)
         except Exception as error:  # one malformed file takes no other down
             unreadable.append((name, error))
     return points, unreadable
@@ -27,25 +28,23 @@ def installed() -> tuple[list[importlib.metadata.EntryPoint], list[tuple[str, Ex
 
 @lru_cache(maxsize=64)
 def modules_of(distribution: str) -> frozenset[str]:
-    """Returns the top-level modules and packages of a distribution and of those that it requires, the harness apart.
-
-    What it requires counts as far as that registers plugins or requires the harness itself.
-    """
+    """Returns the top-level modules of a distribution and of the plugins, or users of the harness, it requires."""
     found, pending, seen = set[str](), [distribution], set[str]()
     while pending:
         current = pending.pop()
         seen.add(current)
         with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
             files = importlib.metadata.files(current) or []  # an editable installation lists no module of its own
-            found |= {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"}
+            found |= {file.parts[0].partition(".")[0] for file in files if file.suffix in MODULES}
         found.add(current.replace("-", "_"))
-        pending += [name for name in _required(current) - seen - {OWN} if OWN in _required(name) or _registers(name)]
+        for name in _required(current) - seen - {OWN}:
+            if OWN in _required(name) or any(map(_registers, importlib.metadata.distributions(name=name))):
+                pending.append(name)
     return frozenset(found)
 
 
-def _registers(distribution: str) -> bool:
-    found = importlib.metadata.distributions(name=distribution)
-    return any(f"[{GROUP}]" in (item.read_text("entry_points.txt") or "") for item in found)
+def _registers(distribution: importlib.metadata.Distribution) -> bool:
+    return f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or "")
 
 
 def _required(distribution: str) -> set[str]:

@@ -1,7 +1,4 @@
-"""From the names in a suite to what they name: datasets, metrics, model classes, and a model before training.
-
-A model's hyperparameters are read off its constructor, checked by type, completed with defaults.
-"""
+"""From the names in a suite to what they name: datasets, metrics, models before training, their hyperparameters."""
 
 import dataclasses
 import inspect

@@ -1,10 +1,7 @@
-"""The plugin manager: discovery, isolation and look-up. Imports no torch and no concrete dataset, model or metric.
+"""The plugin manager: what is announced in the entry-point group ``harness``, and look-up. Imports no torch.
 
-Each installed distribution announces its plugins in the entry-point group ``harness``. One that is broken never takes
-the others down: what is wrong with it is kept as a ``Problem`` and said by ``harness plugins``.
+A broken plugin never takes the others down: what is wrong with it is kept, and said by ``harness plugins``.
 """
-
-from __future__ import annotations
 
 import copy
 import importlib.metadata
@@ -13,9 +10,9 @@ import re
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import pluggy
 
@@ -23,7 +20,7 @@ from harness.discovery.distributions import GROUP, OWN, installed, modules_of, n
 from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
 from harness.interface.entries import Entry, SamplerEntry
-from harness.support.guard import describe_error, guarded, shown
+from harness.support.guard import describe_error, guarded, shown, survive
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
@@ -124,38 +121,31 @@ class PluginManager:
             self._add(info, point)
 
     def _add(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
-        who = f"plugin {info.name!r}"
+        what = f"import of {point.value!r}"
         try:
-            with guarded(who):
+            with guarded(f"plugin {info.name!r}"):
+                if info.distribution != OWN:
+                    survive(partial(_register, point))
                 plugin = point.load()
-        except Exception as error:
-            info.report(f"import of {point.value!r} failed", error)
-            return
-        # pluggy refuses a second name for one object, and forgetting it then would take the first name's hooks away
-        other = self._manager.get_name(plugin)
-        if other is not None:
-            info.report(f"{point.value!r} is registered already, by plugin {other!r}")
-            return
-        try:
-            with guarded(who):
-                self._manager.register(plugin, name=info.name)
-                self._manager.check_pending()
-            if not self._manager.get_hookcallers(plugin):
+                what, other = "registration", self._manager.get_name(plugin)
+                if other is None:  # pluggy refuses a second name for one object
+                    self._manager.register(plugin, name=info.name)
+                    self._manager.check_pending()
+            if other is not None:
+                info.report(f"{point.value!r} is registered already, by plugin {other!r}")
+            elif not self._manager.get_hookcallers(plugin):
                 info.report(f"{point.value!r} has no hook: is @harness.hookimpl missing?")
-        except pluggy.PluginValidationError as error:
-            self._forget(plugin)
-            info.report(_explain_validation(str(error)))
         except Exception as error:
-            self._forget(plugin)
-            info.report("registration failed", error)
-
-    def _forget(self, plugin: object) -> None:
-        """Removes what pluggy leaves half registered; its bad hook would fail every later check."""
-        if self._manager.is_registered(plugin):
-            self._manager.unregister(plugin)
-        for name, caller in list(vars(self._manager.hook).items()):
-            if not caller.has_spec():
-                delattr(self._manager.hook, name)
+            # what pluggy leaves half registered: its bad hook would fail every later check
+            if self._manager.has_plugin(info.name):
+                self._manager.unregister(name=info.name)
+            for name, caller in list(vars(self._manager.hook).items()):
+                if not caller.has_spec():
+                    delattr(self._manager.hook, name)
+            if isinstance(error, pluggy.PluginValidationError):
+                info.report(_explain_validation(str(error)))
+            else:
+                info.report(f"{what} failed", error)
 
     def _collect(self, kind: Kind) -> None:
         where, wanted = f"register_{kind}s()", getattr(entries, f"{kind.capitalize()}Entry")
@@ -211,7 +201,7 @@ class PluginManager:
         names = sorted(self._names[kind].items())
         return [claims[0][0] for name, claims in names if (kind, name) not in self._disputed]
 
-    def at(self, folder: Path) -> PluginManager:
+    def at(self, folder: Path) -> Self:
         """Returns the same plugins; names such as ``my_model.py:KDE`` are of files in ``folder``."""
         other = copy.copy(self)
         other.code_folder = folder
@@ -224,8 +214,7 @@ class PluginManager:
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
 
-        A name that nobody registers may say where its code is: ``my_model.py:KDE``. Else it is an ``UnknownName``, a
-        ``NameConflict`` where two plugins claim it, or an ``EntryError`` where there is no such file.
+        Else it is an ``UnknownName``, a ``NameConflict``, or an ``EntryError`` where there is no such file.
         """
         claims = self._claims(kind, name)
         if len(claims) > 1:
@@ -265,10 +254,7 @@ class PluginManager:
         return own, [item for item in _samplers_of(entry.name, self.entries("sampler")) if item.name not in names]
 
     def packages(self) -> frozenset[str]:
-        """Returns the top-level modules and packages whose source is a plugin's, be it imported or not.
-
-        They are its distribution's, those beside the module that it is, and those of the layers that plugins share.
-        """
+        """Returns the top-level modules of plugins, imported or not: their distributions', and those beside them."""
         found = set[str]()
         for info in self.plugins:
             if info.value and info.distribution != OWN:
@@ -303,6 +289,12 @@ class PluginManager:
 def plugin_manager(blocked: tuple[str, ...] = ()) -> PluginManager:
     """Returns the process's plugin manager for one blocklist."""
     return PluginManager(blocked=blocked)
+
+
+def _register(point: importlib.metadata.EntryPoint) -> None:
+    plugin = point.load()
+    for hook in filter(callable, (getattr(plugin, f"register_{kind}s", None) for kind in KINDS)):
+        hook()
 
 
 def _explain_validation(message: str) -> str:

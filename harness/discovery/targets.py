@@ -7,18 +7,23 @@ neighbours; once it or one of them has changed, as between two runs in a noteboo
 import ast
 import importlib
 import importlib.util
+import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from harness.interface.entries import Entry, EntryError
-from harness.support.guard import describe_error, guarded
+from harness.support.guard import describe_error, guarded, survive
 from harness.support.names import did_you_mean
 
+MODULES = (".py", ".so", ".pyd")  # the files of modules: source, and what is compiled
+_NO_DATA = {".py", ".pyc", ".pyi", ".typed", ".md", ".rst", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".log"}
 _PLACE = re.compile(r"([^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 _CHANGED = "__harness_changed__"
 _came_along = set[str]()  # modules that files imported from beside them
@@ -29,6 +34,25 @@ def source_file(module: str) -> Path | None:
     spec = _find(module)
     path = Path((spec and spec.origin) or "")
     return path if path.suffix == ".py" and path.exists() else None
+
+
+def data_files(top: str) -> Iterator[tuple[str, Path, int, int]]:
+    """Yields what a package holds that is no source, or the file of a compiled module: its name, size and last change.
+
+    Hidden files, byte code, documents, logs, and sources of other languages are left out.
+    """
+    spec = _find(top)
+    for place in (spec.submodule_search_locations or [spec.origin or "built-in"]) if spec is not None else ():
+        for file in [Path(place)] if Path(place).is_file() else _walk(Path(place)):
+            if file.suffix not in _NO_DATA and file.is_file():
+                found = file.stat()
+                yield str(file.relative_to(place)), file, found.st_size, found.st_mtime_ns
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def loaded_target(entry: Entry) -> object:
@@ -129,6 +153,8 @@ class CodeEntry(Entry):
         file = self.file
         if file is None:
             _look_first_in(self.folder.resolve())  # a package is looked for here first
+            if self.where not in sys.modules:
+                survive(partial(importlib.import_module, self.where))
             return importlib.import_module(self.where)
         known = sys.modules.get(self.module)
         if known is not None and known.__file__ == str(file) and vars(known)[_CHANGED] == _last_changed(file):
@@ -144,6 +170,7 @@ class CodeEntry(Entry):
         module = importlib.util.module_from_spec(spec)
         sys.modules[self.module] = module  # dataclasses and annotations are looked up there
         try:
+            survive(partial(spec.loader.exec_module, module))
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[self.module]
@@ -160,10 +187,7 @@ def _look_first_in(folder: Path) -> None:
 
 
 def neighbours(module: str) -> frozenset[str]:
-    """Returns the modules and packages in the folder that a top-level one lies in, if they are of one project.
-
-    A folder that distributions were installed into holds those of many: they say themselves which are theirs.
-    """
+    """Returns the modules and packages in a top-level one's folder, unless distributions were installed into that."""
     spec = _find(module.partition(".")[0])
     places = [] if spec is None else spec.submodule_search_locations or [spec.origin or "built-in"]
     folders = [Path(place).parent for place in places if Path(place).is_absolute()]
@@ -173,7 +197,8 @@ def neighbours(module: str) -> frozenset[str]:
 def importable(folder: Path) -> frozenset[str]:
     """Returns the names of the modules and packages in a folder, but for the harness's own."""
     packages = {file.parent.name for file in folder.glob("*/__init__.py")}
-    return frozenset({*packages, *(file.stem for file in folder.glob("*.py"))} - {"harness"})
+    modules = {file.name.partition(".")[0] for ending in MODULES for file in folder.glob(f"*{ending}")}
+    return frozenset(packages | modules - {"harness"})
 
 
 def _imported_from(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,5 @@
 """The data folder, where datasets look for their files and downloads go; and the files, with their digests."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import http.client
@@ -13,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import platformdirs
 
@@ -115,8 +113,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def download(url: str, *, timeout_seconds: float, progress: Progress | None = None) -> bytes:
     """Returns the content at an address, held in memory until it is complete: one that is killed leaves nothing behind.
 
-    It fails without a connection, at an HTTP error, a redirect to anything but the web, silence beyond the timeout,
-    fewer bytes than announced, or more than 8 GiB. ``progress`` is told the bytes done and, if known, of how many.
+    ``DownloadFailed`` says why not. ``progress`` is told the bytes done and, if known, of how many.
     """
     content = bytearray()
     try:
@@ -171,7 +168,7 @@ class DataFolder:
     @classmethod
     def resolve(
         cls, path: str | Path | None = None, *, offline: bool = False, progress: Progress | None = None
-    ) -> DataFolder:
+    ) -> Self:
         """Returns the folder named by ``path`` (``--data``), else by ``HARNESS_DATA``, else the user's cache folder."""
         return cls(Path(path or os.environ.get(VARIABLE) or cache_folder()), offline=offline, progress=progress)
 
@@ -191,10 +188,9 @@ class DataFolder:
         if path is None:
             return self._download(remote)
         try:
-            packed = path.read_bytes()
+            return remote.unpack(path.read_bytes(), str(path))
         except OSError as error:
             raise DataUnavailable(f"{path} cannot be read ({error.strerror}): make it readable") from error
-        return remote.unpack(packed, str(path))
 
     def _download(self, remote: RemoteFile) -> bytes:
         sources = f", from {' or '.join(remote.urls)}" if remote.urls else ""
@@ -218,13 +214,12 @@ class DataFolder:
         raise DataUnavailable(f"{remote.path} is not in {self.path} and cannot be downloaded ({why}): {advice}")
 
     def _store(self, name: str, packed: bytes) -> None:
-        reason: OSError | None = None
         for folder in (self.path, self.fallback):  # the data folder may be shared and read-only
             try:
                 write_atomically(folder / name, packed)
                 return
             except OSError as error:
                 reason = error
-        where = f"neither {self.path} nor {self.fallback} can be written to ({reason and reason.strerror})"
+        where = f"neither {self.path} nor {self.fallback} can be written to ({reason.strerror})"
         advice = f"name a writable folder with --data or {VARIABLE}"
         raise DataUnavailable(f"{name} was downloaded, but {where}: {advice}") from reason

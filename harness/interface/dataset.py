@@ -1,10 +1,9 @@
 """Split and Dataset: images as integers, with the official split and a digest of the content."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -34,15 +33,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, index: int) -> Split:
+    def draw(self, index: int) -> "Split":
         """Returns the seeded draw number ``index`` of random data; a split of fixed images returns itself."""
         return self
 
-    def take(self, index: Tensor) -> Split:
+    def take(self, index: Tensor) -> "Split":
         """Returns the images (and labels) at ``index``, (M,) int64, as a split of fixed images."""
         return Split(self.images[index], None if self.labels is None else self.labels[index])
 
-    def to(self, device: torch.device | str) -> Split:
+    def to(self, device: torch.device | str) -> Self:
         """Returns the same split on another device."""
         if self.images.device == torch.device(device):
             return self
@@ -170,9 +169,7 @@ class KnownDataset(Dataset):
         return self.distribution.entropy
 
     @classmethod
-    def draw(
-        cls, name: str, distribution: KnownDistribution, *, sizes: tuple[int, int, int], seed: int
-    ) -> KnownDataset:
+    def draw(cls, name: str, distribution: KnownDistribution, *, sizes: tuple[int, int, int], seed: int) -> Self:
         """Draws the splits of a dataset; ``sizes`` are the numbers of training, validation and test images."""
         generator = torch.Generator().manual_seed(seed)
         train, valid, test = (Split(distribution.sample(size, generator)) for size in sizes)

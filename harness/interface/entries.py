@@ -1,17 +1,18 @@
-"""What a plugin registers: a name, where its code is, and one line that says what it is.
+"""What a plugin registers: a name, where its code is, which is imported when it is used, and one line that says what.
 
-An entry names its target as a string, ``"package.module:Attribute"``, which is imported when the entry is used. So
-listing what is installed imports no model code and no torch. An object (a class or a function) is accepted as well.
+So listing what is installed imports no model code and no torch.
 """
 
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from harness.interface.spec import ARGUMENTS
-from harness.support.guard import describe_error, guarded
+from harness.support.guard import describe_error, guarded, survive
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -75,9 +76,8 @@ class Entry:
     @property
     def attribute(self) -> str:
         """The name of the target inside its module."""
-        if isinstance(self.target, str):
-            return self.target.partition(":")[2]
-        return str(getattr(self.target, "__qualname__", repr(self.target)))
+        named = getattr(self.target, "__qualname__", repr(self.target))
+        return self.target.partition(":")[2] if isinstance(self.target, str) else str(named)
 
     @property
     def full_name(self) -> str:
@@ -97,13 +97,14 @@ class Entry:
             return self.target
         try:
             with guarded(self.module):
+                if self.module not in sys.modules and not self.module.startswith("harness."):
+                    survive(partial(importlib.import_module, self.module))
                 module = importlib.import_module(self.module)
         except Exception as error:
             raise self._error(f"cannot import {self.module!r}: {describe_error(error)}") from error
-        try:
-            return getattr(module, self.attribute)
-        except AttributeError as error:
-            raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}") from error
+        if not hasattr(module, self.attribute):
+            raise self._error(f"module {self.module!r} has no attribute {self.attribute!r}")
+        return getattr(module, self.attribute)
 
 
 class DatasetEntry(Entry):

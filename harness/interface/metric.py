@@ -1,7 +1,5 @@
 """Metric, Score and Evaluation: what is measured on a trained model, and what it takes for two figures to compare."""
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -82,7 +80,7 @@ class Metric(ABC):
     datasets: tuple[str, ...] = ()
 
     @abstractmethod
-    def evaluate(self, evaluation: Evaluation) -> Score:
+    def evaluate(self, evaluation: "Evaluation") -> Score:
         """Measures ``evaluation.model`` on ``evaluation.split``."""
 
 
@@ -94,10 +92,12 @@ def why_not(metric: Metric, model: type[Model]) -> str | None:
         ExactLikelihood: ("exact likelihood", "nll measures its exact likelihood"),
         ImportanceWeighted: ("importance weights", "negative-elbo and iwae-K measure its bound"),
         VariationalBound: ("bound", "negative-elbo measures its bound"),
+        Model: ("", "fid and kid measure its samples"),
     }
-    has = next((has for kind, (_, has) in known.items() if issubclass(model, kind)), "fid and kid measure its samples")
     lacks, _ = known.get(metric.requires, (metric.requires.__name__, ""))
-    return f"{model.__name__} has no {lacks}: {has}"
+    return (
+        f"{model.__name__} has no {lacks}: {next(has for kind, (_, has) in known.items() if issubclass(model, kind))}"
+    )
 
 
 @dataclass(frozen=True)
@@ -279,10 +279,7 @@ class Evaluation:
 
 
 def check_score(score: object, name: str, num_images: int) -> Score:
-    """Returns what the metric ``name`` gave for a split of so many images, or raises ValueError: what is wrong with it.
-
-    Numbers and texts are as JSON holds them then.
-    """
+    """Returns what a metric gave for so many images, as JSON holds it; ValueError: what is wrong with it."""
     if not isinstance(score, Score):
         raise ValueError(f"{name}.evaluate must return a harness.Score, not {type(score).__name__}")
     if score.kind not in get_args(ScoreKind):
@@ -295,14 +292,12 @@ def check_score(score: object, name: str, num_images: int) -> Score:
         values = Evaluation.checked(values, (num_images,), f"{name}: per_image")
         if not bool(torch.isfinite(values.float()).all()):  # float32 in archives
             raise NonFiniteScore(f"{name}: per_image is not finite in float32")
-    for what in ("protocol", "details"):
-        entries = getattr(score, what)
+    for what, entries in (("protocol", score.protocol), ("details", score.details)):
         is_map = isinstance(entries, Mapping) and len(entries) <= MOST_ENTRIES
         if not is_map or not all(isinstance(key, str) for key in entries):
             raise ValueError(f"{name}: {what} must map at most {MOST_ENTRIES} texts, not {entries!r:.80}")
-    for key, text in score.protocol.items():
-        if not isinstance(text, str):
-            raise ValueError(f"{name}: protocol {key!r:.80} must be a text, not {text!r:.80}")
+    if words := [key for key, text in score.protocol.items() if not isinstance(text, str)]:
+        raise ValueError(f"{name}: protocol {words[0]!r:.80} must be a text, not {score.protocol[words[0]]!r:.80}")
     details = {key: _number(value, f"{name}: details {key!r:.80}") for key, value in score.details.items()}
     number = _number(score.value, name)
     return replace(score, value=number, standard_error=error, per_image=values, details=details)
@@ -319,10 +314,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def check_samples(images: object, num_samples: int, model: Model) -> Tensor:
-    """Returns what ``model.sample(num_samples)`` gave, (num_samples, C, H, W) uint8 below the levels, on the CPU.
-
-    Else it is a ValueError that says what it was, ``DegenerateSamples`` for numbers that are NaN or infinite.
-    """
+    """Returns what ``model.sample(num_samples)`` gave, on the CPU; ValueError: what is wrong with it."""
     name, spec = type(model).__name__, model.spec
     if not isinstance(images, Tensor):
         raise ValueError(f"{name}.sample must return a tensor, not {type(images).__name__}")

@@ -4,23 +4,19 @@
 has only such a density derives from ``ImportanceWeighted``.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from harness.interface.dataset import Dataset
 from harness.interface.sampling import BoundSampler, Noise, Sampler, SamplingTrace, raster_sample
 from harness.interface.spec import ImageSpec
-
-if TYPE_CHECKING:
-    from harness.interface.dataset import Dataset
-    from harness.interface.training import Trainer
+from harness.interface.training import Trainer
 
 
 class Unsupported(ValueError):

@@ -4,11 +4,9 @@ With Gumbel noise g, ``argmax_v (log p(x_k = v | x_<k) + g_v)`` is an exact draw
 2014, arXiv 1411.0030). Samplers that share their noise give the same images, so they can be compared one by one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -35,7 +33,7 @@ class Noise:
         num_orderings: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-    ) -> Noise:
+    ) -> Self:
         """Draws noise from torch's global generator of ``device``."""
         exponential = torch.empty(num_samples, spec.levels, *spec.shape, device=device, dtype=dtype).exponential_()
         ordering = torch.randint(num_orderings, (num_samples,), device=device)

@@ -89,10 +89,7 @@ class FitSummary:
 
 @dataclass(frozen=True)
 class _Loop:
-    """One loop over batches from step ``start`` on; earlier ones did ``epochs``.
-
-    ``before`` is what those spent of the budget, ``total`` all of it, both in steps of this loop.
-    """
+    """One loop from step ``start`` on; earlier ones did ``epochs`` and spent ``before`` of ``total`` of its steps."""
 
     start: int
     steps_an_epoch: int

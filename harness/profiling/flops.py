@@ -111,10 +111,15 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
     return 2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-# not yet addmm_, baddbmm_ and mv: published figures left them out, and keep their value as the bound that it is
-_PRODUCTS = ("dot", "vdot", "addmv", "addbmm", "_addmm_activation")
+def _triangular(triangle: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
+    """Each of the unknowns of a column takes a multiply-add for each one before it."""
+    return math.prod(right.shape) * triangle.shape[-1]
+
+
+_PRODUCTS = ("dot", "vdot", "mv", "addmv", "addmv_", "addmm_", "addbmm", "addbmm_", "baddbmm_", "_addmm_activation")
 _ATTENTION = ("flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention")
 _RULES: dict[Any, Callable[..., int]] = {
     **{getattr(_ATEN, name): _product for name in _PRODUCTS},
+    _ATEN.linalg_solve_triangular: _triangular,
     **{getattr(_ATEN, f"_scaled_dot_product_{name}"): _attention for name in _ATTENTION},
 }

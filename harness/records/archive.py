@@ -28,9 +28,9 @@ from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
 from harness.interface.spec import RunSpec
-from harness.records.record import RECORD_VERSION, Failure, RunRecord, first_problem, identity_of
+from harness.records.record import RECORD_VERSION, Failure, RunRecord, identity_of
 from harness.support.files import write_atomically
-from harness.support.names import in_texts
+from harness.support.names import in_texts, what_is_wrong
 
 if TYPE_CHECKING:
     from harness.records.store import Artifacts
@@ -249,7 +249,7 @@ def _parse(line: bytes, where: str) -> RunRecord:
     except UnicodeDecodeError as error:
         problem = f"cannot be read: {_one_line(error)}"
     except ValidationError as error:
-        problem = f"not a record: {first_problem(error)}"
+        problem = f"not a record: {what_is_wrong(error.errors()[0])}"
     except ValueError as error:
         problem = f"not JSON: {error}"
     raise ArchiveError(f"{where}: {problem}")

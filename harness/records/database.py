@@ -129,16 +129,16 @@ _NEEDS_SOMEBODY = re.compile(
 # By the beginning of its code: what follows the error's text, and whether it may pass by itself.
 _SQLITE: tuple[tuple[str | tuple[str, ...], str, bool], ...] = (
     (("SQLITE_BUSY", "SQLITE_LOCKED"), " by another process for more than {:g} s (HARNESS_STORE_TIMEOUT)", True),
-    ("SQLITE_FULL", ": make room where the store lies", True),
+    ("SQLITE_FULL", ": make room where the store lies", False),
     ("SQLITE_READONLY", ": this user may not write to the file or its folder", False),
     ("SQLITE_CANTOPEN", ": is its folder there, and may this user write to it?", False),
     ("SQLITE_CORRUPT", ": the file is damaged; moved away, it is made anew from the runs' folders", False),
-    ("SQLITE_IOERR", "", True),
+    ("SQLITE_IOERR", ": the disk that the store lies on does not take or give it", False),
 )
 
 
 class StoreError(ValueError):
-    """A store that cannot be opened, read or written; ``transient``, if it is locked, full or away, and may yet."""
+    """A store that cannot be opened, read or written; ``transient``, if it is locked or away, and may yet."""
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from harness.interface.spec import RunSpec, ScoreKind, known_as
-from harness.support.names import BOARD_NAME, digest_of, heading, in_texts, what_is_wrong
+from harness.support.names import BOARD_NAME, digest_of, heading, in_texts
 
 # By an exception; by a signal, or gone before its work was done; over the limit, or the allocator said so; over the
 # limit of time; a loss that was not finite; samples that cannot be scored.
@@ -206,11 +206,6 @@ def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | Failure
     """Returns the status of a trained run: ``done``, or that of its failed figures; ``failed`` where they differ."""
     failed: set[Any] = {score.status for score in scores if score.status in FAILURES}
     return "done" if not failed else failed.pop() if len(failed) == 1 else "failed"
-
-
-def first_problem(error: ValidationError) -> str:
-    """Returns the first field that is wrong, and what is wrong with it."""
-    return what_is_wrong(error.errors()[0])
 
 
 def identity_of(spec: RunSpec) -> str:

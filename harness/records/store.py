@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from harness.records import database
 from harness.records.database import StoreError, insert, per_image, runs, suite_runs
-from harness.records.record import RunRecord, first_problem
+from harness.records.record import RunRecord
 from harness.records.run_folder import RunFolder
 from harness.support.limits import seconds_of_variable
-from harness.support.names import digest_of, is_plain_name, redact, secrets_of, without
+from harness.support.names import digest_of, is_plain_name, redact, secrets_of, what_is_wrong, without
 
 __all__ = ["Artifacts", "Store", "StoreError"]
 
@@ -123,17 +123,34 @@ class Store:
             try:
                 records.append(RunRecord.model_validate_json(text))
             except ValidationError as error:
-                problem = f"the record of {run} cannot be read: {first_problem(error)}"
+                problem = f"the record of {run} cannot be read: {what_is_wrong(error.errors()[0])}"
                 self.unreadable[run] = f"the store {self.name}: {problem}"
                 if strict:
                     raise StoreError(self.unreadable[run]) from None
         return records
 
-    def delete(self, names: Iterable[str]) -> None:
-        """Removes records, their scores per image, and what refers to them."""
+    def delete(
+        self, names: Iterable[str], *, unless_referred: str | None = None, and_then: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Removes records, their scores per image, and what refers to them; tells whether it did.
+
+        It does not if a suite refers to the run ``unless_referred``, which none can come to do before ``and_then``.
+        """
         tables = (runs, suite_runs, per_image)
         deletions = [table.delete().where(table.c.run == run) for run in sorted(set(names)) for table in tables]
-        self.transact(lambda connection: [connection.execute(deletion) for deletion in deletions])
+        referring = sa.select(suite_runs.c.suite).where(suite_runs.c.run == unless_referred)
+
+        def write(connection: sa.Connection) -> bool:
+            if unless_referred is not None and connection.dialect.name == "postgresql":  # SQLite has locked all
+                connection.exec_driver_sql("LOCK TABLE suite_runs IN SHARE ROW EXCLUSIVE MODE")
+            if unless_referred is not None and connection.execute(referring).first() is not None:
+                return False
+            for deletion in deletions:
+                connection.execute(deletion)
+            and_then()
+            return True
+
+        return self.transact(write)
 
     def refer(self, suite: str, names: Iterable[str], *, anew: bool = False) -> None:
         """Notes that a suite, by its reference, refers to some runs: to these alone, or besides those before."""
@@ -268,6 +285,14 @@ class Artifacts:
         text = f"{socket.gethostname()}:{file}" if self.store.keeps_arrays else os.path.relpath(file, root)
         text = text.encode(errors="backslashreplace").decode()
         return text if len(text) <= 255 else f"{text[:100]}...{digest_of(text)[:16]}...{text[-100:]}"
+
+    def is_gone(self, reference: str) -> bool:
+        """Tells whether a suite's file is surely gone: the folder that it lay in is on this machine, without it."""
+        host, _, text = reference.partition(":") if self.store.keeps_arrays else (socket.gethostname(), "", reference)
+        if host != socket.gethostname() or not text.endswith(".toml") or "..." in text or "\\" in text:
+            return False  # another machine's, an older version's, or one that was shortened
+        file = self.root.resolve() / text
+        return file.parent.is_dir() and not file.exists()
 
     @cached_property
     def store(self) -> Store:

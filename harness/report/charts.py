@@ -1,8 +1,6 @@
 """Charts to files: an Altair chart as Vega-Lite (JSON), and that drawn as SVG, as PNG, or as HTML that works offline.
 
-What a chart shows is its Vega-Lite, which is the same on every machine. SVG and PNG are drawn from it with the letters
-that come with the drawing library; another version of that library may place them otherwise. So a drawing carries the
-digest of its Vega-Lite, and two drawings are of one chart if the digests are equal.
+Vega-Lite is the same on every machine; drawings are not, so that each carries the digest of what it was drawn from.
 """
 
 from __future__ import annotations
@@ -58,10 +56,9 @@ def vega_lite(chart: altair.TopLevelMixin, mark: str | None = None) -> bytes:
 
 
 def drawn(spec: bytes, form: str) -> bytes:
-    """Draws Vega-Lite in one of ``FORMATS``, without access to the network.
+    """Draws Vega-Lite in one of ``FORMATS``, without access to the network; SVG and PNG carry its mark.
 
-    The comment at the end of an SVG, and a text chunk of a PNG, which is twice as large, say of what. HTML is a page
-    that shows it in a browser, tooltips and all; the libraries are in it (about 900 kB).
+    HTML is a page that shows it in a browser, tooltips and all; the libraries are in it (about 900 kB).
     """
     import vl_convert
 
@@ -78,10 +75,9 @@ def drawn(spec: bytes, form: str) -> bytes:
 
 def draw_files(spec_file: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draws ``NAME.vl.json`` as ``NAME.svg`` and so on beside it, and returns these files."""
-    files = {name: _beside(spec_file, f".{name}") for name in formats}
-    for name, file in files.items():
-        write_atomically(file, drawn(spec_file.read_bytes(), name))
-    return list(files.values())
+    for name in formats:
+        write_atomically(_beside(spec_file, f".{name}"), drawn(spec_file.read_bytes(), name))
+    return [_beside(spec_file, f".{name}") for name in formats]
 
 
 def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -117,7 +113,7 @@ def remove_picture(stem: Path) -> list[Path]:
     """Removes a picture, but for somebody else's, and returns its files."""
     if stated_mark(stem) is None:
         return []
-    files = (_beside(stem, ending) for ending in (SPEC_ENDING, ".svg", ".png", ".html"))
+    files = [_beside(stem, ending) for ending in (SPEC_ENDING, ".svg", ".png", ".html")]
     removed = [file for file in files if file.exists()]
     for file in removed:
         file.unlink()

@@ -1,9 +1,5 @@
-"""The boards' files: rendered, written, and checked against what is on disk.
+"""The boards' files: rendered, written, and checked against what is on disk. Pictures beside a board are linked."""
 
-A board is made of records, and of the names of the sample grids that lie beside it: pictures that are there are linked.
-"""
-
-import io
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,16 +21,15 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 def to_csv(frames: Iterable[pd.DataFrame]) -> str:
     """Writes tables of equal columns one under the other, under one header; what is missing is an empty cell.
 
-    Numbers are written so that reading them gives the same float64. Texts are one line each; one that a spreadsheet
-    would run as a formula is preceded by an apostrophe.
+    Numbers read as the same float64. What a spreadsheet would run as a formula is preceded by an apostrophe.
     """
-    out = io.StringIO()
-    for number, frame in enumerate(frames):
+    parts: list[str] = []
+    for frame in frames:
         shown = frame.copy()
         for name in frame.select_dtypes(["string", "object"]):
             shown[name] = pd.Series([_csv_text(value) for value in frame[name]], frame.index, "object")
-        shown.to_csv(out, index=False, header=number == 0, lineterminator="\n")
-    return out.getvalue()
+        parts.append(shown.to_csv(index=False, header=not parts, lineterminator="\n"))
+    return "".join(parts)
 
 
 def _csv_text(value: Any) -> Any:
@@ -61,10 +56,9 @@ def render_board(leaderboard: Leaderboard, board: str, format_name: str, picture
 def render_boards(
     leaderboard: Leaderboard, folder: Path | None = None, broken: dict[str, BrokenBoard] | None = None
 ) -> dict[str, bytes]:
-    """Returns the files, by name, of all boards that the suite's metrics have something to say on.
+    """Returns the files of all boards by name, with links to the pictures in their ``folder``.
 
-    The pictures in the boards' ``folder`` are linked. ``broken`` takes what is wrong with the boards of broken plugins;
-    without it, the first one raises.
+    ``broken`` takes what is wrong with the boards of broken plugins; without it, the first one raises.
     """
     files: dict[str, bytes] = {}
     pictures = {path.name for path in folder.glob(f"{FOLDER}/*.png")} if folder else set()
@@ -84,10 +78,7 @@ def render_boards(
 
 
 def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
-    """Writes the files into a suite's folder and returns them; those of boards that it no longer has are removed.
-
-    Where a plugin's board is broken, that is raised after all others are written; its own files are left as they are.
-    """
+    """Writes the files into a suite's folder and returns them; removes those of other boards, but for broken ones."""
     broken: dict[str, BrokenBoard] = {}
     files = render_boards(leaderboard, folder, broken)
     for name, content in files.items():
@@ -95,7 +86,7 @@ def write_boards(leaderboard: Leaderboard, folder: Path) -> list[Path]:
     for name in _unwanted(files, folder):
         if Path(name).stem not in broken:
             (folder / name).unlink()
-    if broken:
+    if broken:  # said once all others are written
         raise BrokenBoard("; ".join(map(str, broken.values())))
     return [folder / name for name in files]
 

@@ -1,7 +1,4 @@
-"""The pages of a suite: its boards, and its figures, with the pictures that lie beside them.
-
-A board has one section for each dataset. What explains stands once, and is folded.
-"""
+"""The pages of a suite: its boards, a section for each dataset, and its figures, with the pictures beside them."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence

@@ -42,10 +42,9 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
     ``partial``: the plan is of a part or a variation of its suite; its runs are added to what the suite refers to.
     Ctrl-C once: running jobs save their state and stop, and the outcome says ``interrupted``; twice: they are killed.
     """
+    plan = _refer(plan, partial)
     artifacts, runs = plan.settings.artifacts, plan.runs()
     store = artifacts.store
-    if plan.suite is not None:
-        store.refer(artifacts.reference_of(plan.suite), [run.stale_run or run.run for run in runs], anew=not partial)
     if plan.settings.retry_failed:
         for run in runs:
             artifacts.folder(run.run).forget()
@@ -66,6 +65,18 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
     return Outcome([record for run in runs if (record := store.get(run.run)) is not None], interrupted)
 
 
+def _refer(plan: Plan, partial: bool) -> Plan:
+    """Notes which runs a suite refers to, and plans anew if some of them were cleaned away just before that."""
+    artifacts, names = plan.settings.artifacts, {run.stale_run or run.run: run.state for run in plan.runs()}
+    if plan.suite is None:
+        return plan
+    artifacts.store.refer(artifacts.reference_of(plan.suite), names, anew=not partial)
+    there = [name for name, state in names.items() if state != "missing"]
+    if all(artifacts.folder(name).path.exists() or artifacts.store.get(name) is not None for name in there):
+        return plan
+    return _refer(Plan([row for row, _ in plan.rows], plan.settings, plan.plugins.code_folder, plan.suite), partial)
+
+
 def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
     """Plans anew the runs whose figures go on the boards; returns all of them, and those of grids.
 
@@ -75,7 +86,7 @@ def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
     for _, configurations in plan.rows:
         best = best_configuration([[_collected(artifacts, run.run) for run in runs] for runs in configurations])
         for index, run in enumerate(configurations[best] if best is not None else ()):
-            planned = plan.plan_run(run.record.spec.model_copy(update={"dataset": run.dataset}), speed=index == 0)
+            planned = plan.plan_run(run.asked, speed=index == 0)
             chosen.append(planned)
             if len(configurations) > 1:
                 grids.append(planned)

@@ -140,9 +140,7 @@ class Leases:
         ours = _leases.delete().where(_leases.c.owner == self._me.owner, *which)
         try:
             self._store.transact(lambda connection: connection.execute(ours))
-        except StoreError as error:
-            if not error.transient:
-                raise
+        except StoreError:
             return False
         return True
 
@@ -170,16 +168,13 @@ def remove_runs(artifacts: Artifacts, runs: Iterable[str]) -> list[str]:
     store, removed, lost = artifacts.store, list[str](), set[str]()
     leases = Leases(store)
     try:
-        ours = [run for run in runs if leases.try_acquire(run)]
-        wanted = set[str]().union(*store.references().values())
-        for run in (run for run in ours if run not in wanted):
+        for run in [run for run in runs if leases.try_acquire(run)]:
             folder = artifacts.folder(run)
             lost |= leases.beat()  # each is told once
             if run not in lost and not folder.is_held():
-                if folder.is_told_by(store.get(run)):
-                    store.delete([run])
-                folder.remove()
-                removed.append(run)
+                record = [run] if folder.is_told_by(store.get(run)) else []
+                if store.delete(record, unless_referred=run, and_then=folder.remove):
+                    removed.append(run)
     finally:
         leases.release_all()
     return removed

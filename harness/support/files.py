@@ -3,9 +3,11 @@
 import contextlib
 import fcntl
 import glob
+import itertools
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +74,33 @@ def one_at_a_time(file: Path, what: str, *, seconds: float = 3600.0) -> Iterator
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def alone_in(folder: Path, *, seconds: float = 60.0) -> Iterator[None]:
+    """Makes a folder, and lets one process at a time work in it: who waits says so, and gives up after a while.
+
+    The lock is on the folder itself, and ends with its process; where the file system has none, nobody waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, began = os.open(folder, os.O_RDONLY), time.monotonic()
+    try:
+        for attempt in itertools.count():
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() - began > seconds:
+                    raise ValueError(f"{folder}: another process has been writing there for {seconds:g} s") from None
+                if attempt == 0:
+                    logging.getLogger("harness").warning("%s: another process writes there; waiting for it", folder)
+                time.sleep(0.1)
+                continue
+            except OSError:
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def safetensors_problem(path: Path) -> str | None:

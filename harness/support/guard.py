@@ -2,17 +2,21 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+_IMPORT_SECONDS = 300.0
 _leave = os._exit
 _bodies: list[int] = []  # the process of each body of ``no_exit`` that is being run
 
@@ -77,6 +81,36 @@ def guarded(who: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.chdir(folder)
+
+
+def survive(load: Callable[[], object]) -> None:
+    """Tries an import in a process of its own first: an ``Escaped`` if that is killed, as by a crash, or never ends.
+
+    Where it is cheap, on Linux, and not in a child process of an executor, which somebody watches.
+    """
+    if sys.platform != "linux" or multiprocessing.parent_process() is not None:
+        return
+    with warnings.catch_warnings(action="ignore"):  # of threads, of which the child has none
+        pid, deadline = os.fork(), time.monotonic() + _IMPORT_SECONDS
+    if pid == 0:
+        try:
+            os.setsid()
+            for descriptor in range(3):
+                os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            load()
+        finally:
+            _leave(0)  # what it raised it raises again
+    try:
+        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    if ended[0] == 0:
+        os.waitpid(pid, 0)
+        raise Escaped(f"it takes more than {_IMPORT_SECONDS:g} s")
+    if (code := os.waitstatus_to_exitcode(ended[1])) < 0:
+        raise Escaped(f"it ends the process by {signal.Signals(-code).name}")
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def test_a_row_is_read_as_it_is_written(published_file):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('unit = "nats"', 'unit = "nats"\nvalu = 3', "nade: unknown key 'valu': the keys are slug, label"),
+        ('unit = "nats"', 'unit = "nats"\nvalu = 3', "nade: unknown key 'valu' \\(did you mean 'value'"),
         ('tags = ["2"]', 'tags = ["Q"]', "nade: tags.0 has to be 'P', 'C', '2', 'L' or '\\?', not 'Q'"),
         ('tags = ["2"]', "tags = []", "nade: tags has to hold at least 1"),
         ('tags = ["2"]', 'tags = ["?"]', "nade: verified = true contradicts the tags \\?"),
@@ -341,5 +341,6 @@ def test_published_figures_import_no_torch():
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert {name for name in names if str(name).startswith(("torch", "harness"))} == {
         "harness.interface.spec",
+        "harness.suites.toml",
         "harness.support.names",
     }

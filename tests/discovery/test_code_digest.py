@@ -138,6 +138,43 @@ def test_a_change_in_what_the_model_does_not_import_keeps_the_digest(zoo, name):
     assert zoo.digest() == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["zoo/weights.npz", "zoo/parts/fast.cpython-311.so", "zoo/tables/words", "zoo_layers/a.json"],
+)
+def test_a_change_in_a_data_file_or_compiled_module_of_the_packages_changes_the_digest(zoo, name):
+    before = zoo.digest()
+    zoo.write(name, "1")
+    written = zoo.digest()
+    zoo.write(name, "2")
+    assert len({before, written, zoo.digest()}) == 3
+    (zoo.root / name).unlink()
+    assert zoo.digest() == before
+
+
+@pytest.mark.parametrize("name", ["zoo/README.md", "zoo/kernel.cpp", "zoo/.cache/fast.so", "beside.npz", "other/a.npz"])
+def test_a_file_that_is_no_data_or_lies_elsewhere_keeps_the_digest(zoo, name):
+    before = zoo.digest()
+    zoo.write(name, "1")
+    assert zoo.digest() == before
+
+
+def test_a_change_in_a_compiled_module_beside_the_package_that_it_imports_changes_the_digest(zoo):
+    zoo.write("zoo_fast.so", "1")
+    zoo.append("zoo/model.py", "import zoo_fast\n")
+    before = zoo.digest(("zoo_layers", "zoo_fast"))
+    zoo.write("zoo_fast.so", "2")
+    assert zoo.digest(("zoo_layers", "zoo_fast")) != before
+
+
+def test_of_a_file_that_is_very_large_a_bounded_part_is_read(zoo):
+    zoo.write("zoo/huge.bin", "")
+    os.truncate(zoo.root / "zoo/huge.bin", 2**40)
+    before = zoo.digest()
+    os.truncate(zoo.root / "zoo/huge.bin", 2**40 + 1)
+    assert zoo.digest() != before
+
+
 def test_a_package_that_is_not_listed_is_not_followed(zoo):
     before = zoo.digest(())
     zoo.append("zoo_layers/masks.py", "\nCHANGED = True\n")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from harness.cli import app
 from harness.discovery.loading import load_metric
 from harness.discovery.manager import NameConflict, PluginManager, UnknownName
 from harness.interface.entries import EntryError
+from harness.support.guard import Escaped, survive
 from harness.support.names import did_you_mean
 
 GOOD = """
@@ -543,6 +545,39 @@ def test_a_loader_that_ends_the_process_is_a_mistake_that_names_it(install_plugi
 def test_code_of_a_plugin_that_ends_the_process_ends_no_command_in_silence(command_line, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.suites.suite.Suite.read", lambda path: sys.exit(0))
     assert command_line("--artifacts", tmp_path, "run", "any").complaint == "error: it called sys.exit(0)"
+
+
+DEADLY = {"SIGSEGV": "ctypes.string_at(0)", "SIGKILL": "os.kill(os.getpid(), 9)", "SIGABRT": "os.abort()"}
+
+
+@pytest.mark.parametrize("name", DEADLY)
+def test_an_import_or_hook_that_crashes_is_that_plugins_failure_and_the_command_goes_on(
+    install_plugin, command_line, name
+):
+    code = f"import ctypes, os, harness\n@harness.hookimpl\ndef register_models(): return []\n{DEADLY[name]}\n"
+    install_plugin("harness-dies", {"aa_dies.py": code}, entry_points={"aa-dies": "aa_dies"})
+    answer = command_line("plugins", "--json")
+    [problem] = [item for info in answer.json for item in info["problems"] if info["name"] == "aa-dies"]
+    assert problem["message"] == f"import of 'aa_dies' failed: it ends the process by {name}"
+    assert command_line("list", "executors").code == 0
+
+
+def test_a_target_whose_import_crashes_is_an_error_that_names_it(install_plugin, tmp_path):
+    code = GOOD.replace("class Kernel", "import os\n    os.abort()\n\n    class Kernel").replace("zz_good:", "zz_core:")
+    hooks = GOOD.replace("zz_good:", "zz_core:")
+    install_plugin("harness-good", {"zz_good.py": hooks, "zz_core.py": code}, entry_points={"zz-good": "zz_good"})
+    with pytest.raises(EntryError, match="cannot import 'zz_core': it ends the process by SIGABRT"):
+        PluginManager().load("model", "zz-good")
+    (tmp_path / "my_model.py").write_text("import os\nos.abort()\n")
+    with pytest.raises(EntryError, match=r"my_model.py cannot be imported: it ends the process by SIGABRT"):
+        PluginManager().at(tmp_path).load("model", "my_model.py:KDE")
+
+
+def test_an_import_that_never_ends_is_given_up_and_what_it_started_ends_with_it(monkeypatch):
+    monkeypatch.setattr("harness.support.guard._IMPORT_SECONDS", 0.5)
+    with pytest.raises(Escaped, match=r"takes more than 0\.5 s"):
+        survive(lambda: subprocess.run(["sleep", "1234567"], check=True))
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "1234567" in (process.info["cmdline"] or [])]
 
 
 def test_what_a_plugin_prints_at_import_is_no_part_of_a_commands_output(install_plugin, command_line):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from harness.records.store import Artifacts
 from harness.running.coordinator import plan_suite, run_plan
+from harness.running.leases import remove_runs
 from harness.running.planning import Settings
 from harness.suites.suite import Suite
 
@@ -84,7 +87,8 @@ import numpy, torch
 import harness
 
 with open(os.environ["LOUD_LOG"], "a") as log:
-    print(os.getpid(), __name__, len(list(pathlib.Path(os.environ["LOUD_RUNS"]).glob("*/fit.json"))), file=log)
+    trained = len(list(pathlib.Path(os.environ["LOUD_RUNS"]).glob("*/fit.json")))
+    print(os.getpid(), os.getppid(), __name__, trained, file=log)
 torch.set_default_dtype(torch.float64)
 """
 MODEL = """
@@ -125,7 +129,20 @@ def test_a_child_imports_what_it_needs_when_it_needs_it_and_no_setting_is_handed
             install_plugin(f"harness-loud-{name}", files, entry_points={f"loud-{name}": f"loud_{name}"})
         lab.done("run", lab.suite(["careless"], metrics='["settings"]'))
     assert lab.record("careless").scores["settings"].value == 0
-    lines = [line.split() for line in log.read_text().splitlines()]
-    ours = lines[0][0]
-    assert {name for process, name, _ in lines if process == ours} == {"loud_used", "loud_metric", "loud_unused"}
-    assert [rest for process, *rest in lines if process != ours] == [["loud_used", "0"], ["loud_metric", "1"]]
+    lines, ours = [line.split() for line in log.read_text().splitlines()], str(os.getpid())
+    assert {name for process, _, name, _ in lines if process == ours} == {"loud_used", "loud_metric", "loud_unused"}
+    # an import is tried in a child of this process first
+    others = [rest for process, parent, *rest in lines if ours not in (process, parent)]
+    assert others == [["loud_used", "0"], ["loud_metric", "1"]]
+
+
+def test_a_run_that_is_cleaned_away_after_it_was_planned_is_done_again(lab):
+    suite, artifacts = lab.suite(["uniform"]), Artifacts(lab.artifacts)
+    lab.done("run", suite)
+    plan = plan_suite(Suite.read(suite), Settings(artifacts))
+    [run] = plan.runs()
+    assert run.state == "hit"
+    artifacts.store.refer(artifacts.reference_of(suite), (), anew=True)
+    assert remove_runs(artifacts, [run.run]) == [run.run]
+    [record] = run_plan(plan).records
+    assert (record.status, record.scores["nll"].status) == ("done", "done")

@@ -64,6 +64,15 @@ COUNTED = {
     "baddbmm": (lambda: torch.baddbmm(torch.zeros(1, T, T), TOKENS, TOKENS.mT), 2 * T * T * D),
     "addbmm": (lambda: torch.addbmm(torch.zeros(T, T), TOKENS, TOKENS.mT), 2 * T * T * D),
     "dot": (lambda: VECTOR @ VECTOR, 2 * 5),
+    "mv": (lambda: MATRIX @ VECTOR, 2 * 5 * 5),
+    "addmm in place": (lambda: torch.zeros(5, 5).addmm_(MATRIX, MATRIX), 2 * 5**3),
+    "baddbmm in place": (lambda: torch.zeros(1, T, T).baddbmm_(TOKENS, TOKENS.mT), 2 * T * T * D),
+    "addmv in place": (lambda: torch.zeros(5).addmv_(MATRIX, VECTOR), 2 * 5 * 5),
+    "triangular solve": (lambda: torch.linalg.solve_triangular(MATRIX, MATRIX[:, :3], upper=False), 5 * 5 * 3),
+    "triangular solve from the right": (
+        lambda: torch.linalg.solve_triangular(MATRIX, MATRIX[:3], upper=False, left=False),
+        5 * 5 * 3,
+    ),
     "addmv": (lambda: torch.addmv(VECTOR, MATRIX, VECTOR), 2 * 5 * 5),
     "transposed convolution": (lambda: nn.ConvTranspose2d(3, 4, 3)(torch.ones(1, 3, 5, 5)), 2 * 25 * 3 * 4 * 9),
     "autograd.Function": (lambda: Squared.apply(MATRIX), 2 * 5**3),
@@ -94,13 +103,10 @@ def test_a_compiled_part_is_counted_after_it_was_compiled():
 
 
 NAMED = {
-    "aten.mv": lambda: MATRIX @ VECTOR,
-    "aten.addmm_": lambda: torch.zeros(5, 5).addmm_(MATRIX, MATRIX),
     "aten._trilinear": lambda: F.bilinear(MATRIX, MATRIX, torch.ones(2, 5, 5)),
     "aten._fft_r2c": lambda: torch.fft.rfft(VECTOR),
     "aten._fft_c2c": lambda: torch.fft.fft2(MATRIX.to(torch.complex64)),
     "aten._linalg_solve_ex": lambda: torch.linalg.solve(MATRIX, VECTOR),
-    "aten.linalg_solve_triangular": lambda: torch.linalg.solve_triangular(MATRIX, MATRIX, upper=False),
     "aten.linalg_cholesky_ex": lambda: torch.linalg.cholesky(MATRIX),
     "aten._linalg_slogdet": lambda: torch.linalg.slogdet(MATRIX),
     "aten._linalg_svd": lambda: torch.linalg.svd(MATRIX),

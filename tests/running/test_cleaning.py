@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from safetensors.numpy import save_file
 
 from harness.interface.spec import RunSpec
 from harness.records.record import FitRecord, RunRecord, identity_of
+from harness.records.run_folder import RunFolder
 from harness.records.store import Artifacts
 from harness.running.leases import Leases, remove_runs
 from harness.support.names import digest_of
@@ -176,3 +179,61 @@ def test_a_run_whose_lease_is_lost_while_others_are_removed_stays(folders, monke
     monkeypatch.setattr(Leases, "beat", lambda self: next(told))
     assert remove_runs(mine, [RUN, other]) == [RUN]
     assert mine.folder(other).fit() is not None
+
+
+def test_a_run_that_a_suite_comes_to_refer_to_while_it_is_being_removed_stays(folders, monkeypatch):
+    mine, theirs = folders
+    train(mine)
+    told = RunFolder.is_told_by
+
+    def refer_then_tell(self, record):  # the last thing that is done before the removal
+        theirs.store.refer("suite", [RUN])
+        return told(self, record)
+
+    monkeypatch.setattr(RunFolder, "is_told_by", refer_then_tell)
+    assert remove_runs(mine, [RUN]) == []
+    assert (mine.folder(RUN).fit(), mine.store.get(RUN)) != (None, None)
+
+
+def test_nobody_refers_to_a_run_between_the_last_look_and_its_removal(folders, monkeypatch):
+    mine, theirs = folders
+    train(mine)
+    order, remove = [], RunFolder.remove
+
+    def refer():
+        theirs.store.refer("suite", [RUN])
+        order.append("referred")
+
+    def remove_slowly(self):
+        thread.start()
+        thread.join(0.5)
+        remove(self)
+        order.append("removed")
+
+    thread = threading.Thread(target=refer)
+    monkeypatch.setattr(RunFolder, "remove", remove_slowly)
+    assert remove_runs(mine, [RUN]) == [RUN]
+    thread.join()
+    assert order == ["removed", "referred"]
+
+
+def test_a_suite_whose_file_is_gone_is_listed_and_forgotten_and_its_runs_go_only_with_the_next_clean(folders):
+    mine, _ = folders
+    suite = mine.root / "digits.toml"
+    mine.root.mkdir(exist_ok=True)
+    suite.touch()
+    train(mine)
+    mine.store.refer(reference := mine.reference_of(suite), [RUN])
+    assert not mine.is_gone(reference)
+    suite.unlink()
+    elsewhere = f"another-host:{suite}", f"{mine.root}/not-mounted/digits.toml", "digits"
+    assert [mine.is_gone(text) for text in (reference, *elsewhere)] == [True, False, False, False]
+
+
+def test_clean_forgets_a_suite_whose_file_is_gone_and_removes_its_runs_the_next_time(folders, command_line):
+    mine, _ = folders
+    train(mine)
+    mine.store.refer(reference := mine.reference_of(mine.root / "digits.toml"), [RUN])
+    assert f"the file of {reference} is gone: --remove forgets the suite" in clean(command_line, mine).out
+    assert (mine.store.references(), mine.folder(RUN).fit() is not None) == ({}, True)
+    assert clean(command_line, mine, "--json").json["removed"] == [RUN]

@@ -81,7 +81,7 @@ class SampleQuality(Board):
         lines = [_line(figure, named.get(figure.slug, [])) for figure in figures if figure.metric in _PUBLISHED]
         headers = ("Published as", "Metric", "Figure", "Protocol", "Row here", "Source")
         words = "Of other features, or of other numbers of images: none of these compares with a column above."
-        table = rows.text_table(headers, lines, numeric=("Figure",))
+        table = Table.of_texts(headers, lines, numeric=("Figure",))
         return [("Published elsewhere, not comparable", words, table)] if lines else []
 
 

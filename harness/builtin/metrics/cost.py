@@ -73,6 +73,7 @@ class _Flops(_Cost):
     """
 
     unit = "FLOPs"
+    version = "2"  # 1 left out products in place, those with a vector, and triangular solves
 
     @abstractmethod
     def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[], object]]:

@@ -1,0 +1,76 @@
+"""What commands use, each imported when it is first used: to say what there is, and what it takes, loads no torch."""
+# mypy: implicit-reexport
+# ruff: noqa: F401
+
+import ast
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# isort: off
+if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
+    from harness.api import load_model
+    from harness.auditing.checks import CHECKS
+    from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
+    from harness.auditing.engine import audit
+    from harness.auditing.subject import Subject, describe
+    from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
+    from harness.boards.leaderboard import Leaderboard
+    from harness.boards.published import PUBLISHED_FILE, load_published
+    from harness.boards.rows import rows_of
+    from harness.cli.context import Context
+    from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, resolve
+    from harness.discovery.loading import sampler_codes, with_samplers
+    from harness.discovery.manager import PluginManager, plugin_manager
+    from harness.interface.data_folder import DataFolder
+    from harness.interface.dataset import Dataset
+    from harness.interface.figure import ShownModel
+    from harness.interface.model import Model, Unsupported
+    from harness.interface.spec import ImageSpec, known_as
+    from harness.profiling.files import check_profile, machine_section, outcome_line, render_profile, write_profile
+    from harness.profiling.generation import NUM_CLASSES, GenerationRun, Profiled
+    from harness.profiling.measurement import MEASUREMENTS_FILE, Measurement, append_measurement, merge_measurements
+    from harness.profiling.measurement import read_measurements, write_measurements
+    from harness.profiling.profile import GenerationProfile, ProfiledRow
+    from harness.profiling.resources import random_data, record_trace
+    from harness.profiling.tables import MachineTables, tables_of
+    from harness.records.archive import RECORDS_FILE, Archive, collect, collect_all, identities_of, own_archive
+    from harness.records.archive import read_archive, write_archive
+    from harness.records.merging import MergeConflicts, is_news, merge
+    from harness.records.record import VALID_PREFIX, RunRecord
+    from harness.records.store import Artifacts, StoreError, store_file
+    from harness.records.untrusted import read_untrusted
+    from harness.records.verdict import AuditReport, CheckResult
+    from harness.report.charts import FORMATS
+    from harness.report.files import check_boards, render_board, write_boards
+    from harness.report.grid import grid_of
+    from harness.report.pages import FOLDER, QUALITY
+    from harness.running.coordinator import plan_suite
+    from harness.running.failures import failure_from
+    from harness.running.figures import Drawn, FigureMaker, draw_model
+    from harness.running.planning import Settings
+    from harness.suites.suite import Suite, SuiteError
+    from harness.suites.toml import toml_value
+    from harness.support.checkpoint import load_weights
+    from harness.support.environment import choose_device, on_threads
+    from harness.support.files import alone_in, write_atomically
+    from harness.support.names import digest_of, slug
+    from harness.support.numbers import KIND_SIGNS, fixed
+    from harness.support.randomness import isolated_rng
+# isort: on
+
+
+@cache
+def _modules() -> dict[str, str]:
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    listed = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in listed for alias in node.names}
+
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that this knows
+
+    def __getattr__(name: str) -> object:
+        if name not in _modules():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_modules()[name]), name)
