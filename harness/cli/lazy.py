@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 # isort: off
 if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
     from harness.api import load_model
-    from harness.auditing.checks import CHECKS
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
-    from harness.auditing.engine import audit
+    from harness.auditing.engine import CHECKS, audit, promise_of
     from harness.auditing.subject import Subject, describe
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
     from harness.boards.leaderboard import Leaderboard
