@@ -1,7 +1,5 @@
 """What a model costs to store, to score, to draw from, and to train: the cost board, and that of speeds by machine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
