@@ -196,7 +196,7 @@ def status(
     from harness.cli.progress import summarise
 
     rows = []
-    for record in options.artifacts.store.records():
+    for record in options.artifacts.store.each():
         status, _, progress = _live_status(options, record).partition(" ")
         what = progress or summarise(record)
         spec = record.spec.model_dump(include={"model", "dataset", "seed"})
