@@ -7,8 +7,6 @@ decoder agree even where they round differently on the way. That costs some ``le
 header's ``HEADER_BYTES``.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import importlib
@@ -134,17 +132,11 @@ def code_images(
     parts = [scorer.log_prob(part.to(model.device)).cpu().double() for part in torch.split(images, _SCORE_BATCH)]
     nll = -torch.cat(parts)
     receipt = Receipt(
-        model=type(model).__name__,
-        num_images=len(images),
-        num_bytes=len(content),
-        nll=nll.mean().item(),
-        conditional_nats=nats.mean().item(),
-        largest_difference=(nll - nats).abs().max().item(),
-        bound_slack=math.log(len(families(scorer))),
-        decoded_equal=torch.equal(returned, images.cpu()),
-        encode_seconds=round(encoded - started, 3),
-        decode_seconds=round(decoded - encoded, 3),
-    )
+        model=type(model).__name__, num_images=len(images), num_bytes=len(content), nll=nll.mean().item(),
+        conditional_nats=nats.mean().item(), largest_difference=(nll - nats).abs().max().item(),
+        bound_slack=math.log(len(families(scorer))), decoded_equal=torch.equal(returned, images.cpu()),
+        encode_seconds=round(encoded - started, 3), decode_seconds=round(decoded - encoded, 3),
+    )  # fmt: skip
     return receipt, content
 
 
@@ -179,9 +171,8 @@ def encode(
 
     _walk(coder, len(images), size, put, partial(progress, "encode"))
     words = encoder.get_compressed()
-    head = _FIELDS.pack(
-        _MAGIC, _VERSION, *spec.shape, spec.levels, len(images), size, len(words), _digest_of(model), _check_of(images)
-    )
+    sums = _digest_of(model), zlib.crc32(images.numpy().tobytes())
+    head = _FIELDS.pack(_MAGIC, _VERSION, *spec.shape, spec.levels, len(images), size, len(words), *sums)
     body = words.astype("<u4").tobytes()
     return head + _CHECK.pack(zlib.crc32(head + body)) + body, nats
 
@@ -195,7 +186,10 @@ def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, f
     """
     coder, (fields, words) = _coder_of(model), _read(content)
     *space, num_images, batch_size, _, digest, check = fields
-    held, known = _described(*space), _described(*model.spec.shape, model.spec.levels)
+    held, known = (
+        f"{'x'.join(map(str, of[:3]))} entries of {of[3]} levels"
+        for of in (space, (*model.spec.shape, model.spec.levels))
+    )
     if held != known:
         raise CodingError(f"the file holds images of {held}, the model is of {known}")
     if digest != _digest_of(model):
@@ -211,7 +205,7 @@ def decode(model: Model, content: bytes, *, progress: Progress = lambda stage, f
         return torch.from_numpy(np.asarray(values)).long()
 
     images = _walk(coder, num_images, batch_size, get, partial(progress, "decode"))
-    if _check_of(images) != check:
+    if zlib.crc32(images.numpy().tobytes()) != check:
         why = "the model's conditionals are not those that coded them; do they differ from call to call?"
         raise CodingError(f"other images came out than were coded: {why}")
     return images
@@ -241,20 +235,17 @@ def families(model: Autoregressive) -> list[list[int]]:
     """Returns the members of the mixture over orderings, those that draw their entries in the same steps together."""
     found: dict[bytes, list[int]] = {}
     for member in range(model.num_orderings):
-        steps = model.generation_steps(member).cpu().contiguous()
-        found.setdefault(steps.numpy().tobytes(), []).append(member)
+        found.setdefault(model.generation_steps(member).cpu().numpy().tobytes(), []).append(member)
     return list(found.values())
 
 
-def _best_families(model: Autoregressive, images: Tensor, found: Sequence[Sequence[int]]) -> Tensor:
+def _best_families(model: Autoregressive, images: Tensor, found: Sequence[list[int]]) -> Tensor:
     """Returns the family of each image (N,) that has the largest part in the mixture's probability."""
     if len(found) == 1:
         return torch.zeros(len(images), dtype=torch.int64)
-    scores, images = [], images.to(model.device)
-    for members in found:
-        parts = [model.conditional_log_probs(images, member).flatten(1).sum(1).double() for member in members]
-        scores.append(torch.stack(parts).logsumexp(0))
-    return torch.stack(scores).cpu().argmax(0)
+    orderings, images = range(model.num_orderings), images.to(model.device)
+    scores = torch.stack([model.conditional_log_probs(images, member).flatten(1).sum(1) for member in orderings])
+    return torch.stack([scores[members].double().logsumexp(0) for members in found]).cpu().argmax(0)
 
 
 def _walk(
@@ -351,10 +342,6 @@ def _read(content: bytes) -> tuple[list[Any], NDArray[np.uint32]]:
     return fields, np.frombuffer(body, dtype="<u4").astype(np.uint32)
 
 
-def _described(channels: int, height: int, width: int, levels: int) -> str:
-    return f"{channels}x{height}x{width} entries of {levels} levels"
-
-
 def _digest_of(model: Model) -> bytes:
     """Returns eight bytes of the SHA-256 of a model's class name, precision and ``state_dict``."""
     sha = hashlib.sha256(f"{type(model).__qualname__} {model.dtype}".encode())
@@ -362,8 +349,3 @@ def _digest_of(model: Model) -> bytes:
         sha.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         sha.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
     return sha.digest()[:8]
-
-
-def _check_of(images: Tensor) -> int:
-    """Returns the CRC-32 of the pixels, (N, C, H, W) uint8."""
-    return zlib.crc32(images.cpu().contiguous().numpy().tobytes())

@@ -1,16 +1,21 @@
 """The audit: every check on one model, with an error rate that is fixed for all of them together."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from harness.auditing.checks.bounds import bounds, importance_samples
+from harness.auditing.checks.conditionals import conditionals, full_size
+from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
+from harness.auditing.checks.dependence import dependence
+from harness.auditing.checks.flows import inverse, log_determinant, prior
+from harness.auditing.checks.labels import labels
+from harness.auditing.checks.normalisation import known_entropy, normalisation
+from harness.auditing.checks.sampling import sampling
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
-from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
+from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
@@ -19,63 +24,62 @@ ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check."""
+Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
+_IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
+    contract, normalisation, conditionals, sampling, full_size, dependence, bounds, importance_samples, log_determinant,
+    inverse, prior, unchanged, neighbours, reproducible, checkpoint, labels, known_entropy,
+)  # fmt: skip
+CHECKS: Mapping[str, Check] = {check.__name__.replace("_", "-"): check for check in _IN_ORDER}
 
-    name: str
-    promise: str  # what a right model does
-    run: Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
+
+def promise_of(check: Check) -> str:
+    """Returns what a right model does, as the docstring of the check begins."""
+    words = str(check.__doc__).splitlines()[0].rstrip(".")
+    return words if words.startswith("K ") else words[0].lower() + words[1:]  # K is a symbol
 
 
 def audit(
-    subject: Subject,
-    *,
-    seed: int = 0,
-    only: Sequence[str] | None = None,
+    subject: Subject, *, seed: int = 0, only: Sequence[str] | None = None,
     on_check: Callable[[CheckResult], None] = lambda result: None,
-) -> AuditReport:
+) -> AuditReport:  # fmt: skip
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
     The same seed gives the same report, whatever else is checked. A model that is right fails with probability
     ``ERROR_RATE`` at most, all checks together. ``only`` names the checks that are made of the ``subject``, else a
     ValueError; None makes all. ``on_check`` is told every verdict.
     """
-    from harness.auditing.checks import CHECKS
-
-    known = [check.name for check in CHECKS]
     for name in only or ():
-        if name not in known:
-            raise ValueError(f"there is no check {name!r}{did_you_mean(name, known)}")
+        if name not in CHECKS:
+            raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
     started = time.monotonic()
     laboratory, results = Laboratory(subject, seed=seed), []
-    for check in CHECKS:
-        if only is None or check.name in only:
-            results.append(_run(check, laboratory, ERROR_RATE / len(CHECKS)))
+    for name, check in CHECKS.items():
+        if only is None or name in only:
+            results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS)))
             on_check(results[-1])
     try:
         model = laboratory.any_specimen.model
     except NotApplicable:
         model = None
+    standing: Standing = "passed" if laboratory.small else "not enumerated"
+    if any(result.verdict == "fail" for result in results):
+        standing = "failed"
+    elif model is not None and not isinstance(model, ExactLikelihood | VariationalBound):
+        standing = "no likelihood"
     return AuditReport(
-        model=subject.name,
-        hyperparameters=dict(subject.hyperparameters),
-        capability="" if model is None else capability_of(model),
-        standing=_standing(laboratory, model, results),
-        spaces=laboratory.used,
-        checks=tuple(results),
-        seed=seed,
-        seconds=round(time.monotonic() - started, 3),
-    )
+        model=subject.name, hyperparameters=dict(subject.hyperparameters),
+        capability="" if model is None else capability_of(model), standing=standing,
+        spaces=laboratory.used, checks=tuple(results), seed=seed, seconds=round(time.monotonic() - started, 3),
+    )  # fmt: skip
 
 
-def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
+def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
-    with isolated_rng(derive_seed(laboratory.seed, "check", check.name), CPU):
+    with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
-            for evidence in check.run(laboratory):
-                if isinstance(evidence, Note):
-                    notes[evidence.text] = None
+            for evidence in check(laboratory):
+                if isinstance(evidence, str):
+                    notes[evidence] = None
                 else:
                     trials.append(evidence)
         except (NotApplicable, Unsupported) as error:
@@ -83,7 +87,7 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
         except Exception as error:  # somebody else's code: anything can happen
             trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0]))
     seconds = round(time.monotonic() - started, 3)
-    result = partial(CheckResult, check=check.name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
+    result = partial(CheckResult, check=name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:
         return result(verdict="not applicable", meaning=reason)
     share = error_rate / max(1, sum(trial.is_random for trial in trials))
@@ -91,16 +95,11 @@ def _run(check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult
     worst = max(trials, key=lambda trial: trial.severity(share))
     threshold = None if worst.statistic is None else worst.threshold(share)
     return result(
-        verdict="fail" if failed else "pass",
-        where=worst.where,
-        quantity=worst.quantity,
-        statistic=worst.statistic,
-        threshold=threshold,
-        smallest_defect="" if threshold is None else worst.smallest_defect(threshold),
-        num_trials=len(trials),
-        meaning=worst.meaning if failed else "",
+        verdict="fail" if failed else "pass", where=worst.where, quantity=worst.quantity, statistic=worst.statistic,
+        threshold=threshold, smallest_defect="" if threshold is None else worst.smallest_defect(threshold),
+        num_trials=len(trials), meaning=worst.meaning if failed else "",
         failures=tuple(_in_words(trial, share) for trial in failed[:_MOST_FAILURES]),
-    )
+    )  # fmt: skip
 
 
 def _in_words(trial: Trial, share: float) -> str:
@@ -109,11 +108,3 @@ def _in_words(trial: Trial, share: float) -> str:
         return f"{where}{trial.meaning}"
     kind, relation = ("p = ", "below") if trial.tolerance is None else ("", "above")
     return f"{where}{trial.quantity}: {kind}{trial.statistic:.3g}, {relation} {trial.threshold(share):.1g}"
-
-
-def _standing(laboratory: Laboratory, model: Model | None, results: Sequence[CheckResult]) -> Standing:
-    if any(result.verdict == "fail" for result in results):
-        return "failed"
-    if model is not None and not isinstance(model, ExactLikelihood | VariationalBound):
-        return "no likelihood"
-    return "passed" if laboratory.small else "not enumerated"

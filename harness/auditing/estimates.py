@@ -1,7 +1,5 @@
 """What can only be estimated by drawing: means of importance weights, of bounds, and frequencies of samples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, index_of
-from harness.auditing.trial import NotApplicable, Note
+from harness.auditing.trial import NotApplicable
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, ImportanceWeighted, Invertible, Model, VariationalBound
 from harness.interface.sampling import BoundSampler
@@ -59,7 +57,7 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     return found
 
 
-def trusted_weights(laboratory: Laboratory) -> Iterator[Note | tuple[Specimen, Tensor, Tensor]]:
+def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Tensor, Tensor]]:
     """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown."""
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
@@ -70,7 +68,7 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[Note | tuple[Specimen, T
             found = True
             yield specimen, mean, error
         else:
-            yield Note(f"{specimen.where}: importance weights vary too much for their mean to say anything")
+            yield f"{specimen.where}: importance weights vary too much for their mean to say anything"
     if not found:
         raise NotApplicable("the importance weights vary too much, in every state, for their mean to say anything")
 
@@ -90,14 +88,12 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
     model, images = specimen.model_as(VariationalBound), specimen.everything
     draws = max(16, min(_BOUND_DRAWS, 2**18 // len(images)))
-    total = torch.zeros(len(images), dtype=torch.float64)
-    square = torch.zeros_like(total)
+    sums = torch.zeros(2, len(images), dtype=torch.float64)
     with specimen.rng("bounds"):
         for _ in range(draws):
             values = torch.cat([model.elbo(part) for part in torch.split(images, _CALL_ROWS)]).double()
-            total += values
-            square += values.square()
-    mean = total / draws
+            sums += torch.stack([values, values.square()])
+    mean, square = sums[0] / draws, sums[1]
     return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
 
 
@@ -148,7 +144,7 @@ def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *
         for start in range(0, num_samples, 4000):
             count = min(4000, num_samples - start)
             images = check_samples(sampler(count), count, specimen.model)
-            counts += torch.bincount(index_of(images, specimen.spec), minlength=len(counts))
+            counts += specimen.counts(images)
     return counts
 
 
@@ -163,9 +159,8 @@ def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float,
 @torch.no_grad()
 def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
     """Returns (M,) int64: how often each image is hit by a flow's prior, mapped back; what falls outside is dropped."""
-    x, spec = _draws(specimen, num_samples, "inside").floor(), specimen.spec
-    inside = x[((x >= 0) & (x < spec.levels)).all(1)].view(-1, *spec.shape)
-    return torch.bincount(index_of(inside, spec), minlength=len(specimen.everything))
+    x = _draws(specimen, num_samples, "inside").floor()
+    return specimen.counts(x[((x >= 0) & (x < specimen.spec.levels)).all(1)])
 
 
 def _draws(specimen: Specimen, num_samples: int, purpose: str) -> Tensor:

@@ -1,7 +1,5 @@
 """The laboratory: makes specimens of a model, each once, on the sample spaces that the model takes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -140,8 +138,7 @@ class Laboratory:
             return specimen
         if "single" not in specimen.kept:
             specimen.kept["single"] = replace(specimen, model=self._copy(specimen.model).float(), kept={})
-        found: Specimen = specimen.kept["single"]
-        return found
+        return specimen.kept["single"]  # type: ignore[no-any-return]
 
     def known(self, spec: ImageSpec) -> KnownDistribution:
         """Returns the distribution that a short fit on a space sees."""
@@ -156,14 +153,9 @@ class Laboratory:
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial":
-            if not any(value.requires_grad for value in model.parameters()):
-                raise NotApplicable("the model has no weights that are trained by gradients")
-            self._put_random(model, state, variant)
-        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
-
-    def _put_random(self, model: Model, state: State, variant: int) -> None:
-        if state == "gentle" and isinstance(model, ImportanceWeighted):
+        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+            raise NotApplicable("the model has no weights that are trained by gradients")
+        elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)
         elif state == "gentle":
             randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
@@ -171,9 +163,10 @@ class Laboratory:
             randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
         elif state == "lopsided":
             _make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
-        else:
+        elif state != "initial":
             seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
             randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
 
     def _base(self, spec: ImageSpec) -> Model:
         self.takes(spec)
@@ -211,7 +204,15 @@ class Laboratory:
         return copied.eval()
 
     def _fit(self, model: Model, spec: ImageSpec) -> None:
-        data, dtype = self._data(spec), dtype_of(model)
+        if num_images(spec) <= LARGEST:
+            data = self.known(spec).dataset()
+        else:
+            random, size = generator(self.seed, "data", describe(spec)), (_RANDOM_IMAGES,)
+            images = torch.randint(spec.levels, (*size, *spec.shape), generator=random, dtype=torch.uint8)
+            labels = torch.randint(spec.num_classes, size, generator=random) if spec.num_classes else None
+            split = Split(images, labels)
+            data = Dataset(f"random, {describe(spec)}", spec, split, split, split)
+        dtype = dtype_of(model)
         model.float()  # a short fit needs no more, and convolutions in float64 are slow
         trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed)
         try:
@@ -225,29 +226,18 @@ class Laboratory:
             raise NotApplicable(message) from error
         model.to(dtype)
 
-    def _data(self, spec: ImageSpec) -> Dataset:
-        if num_images(spec) <= LARGEST:
-            return self.known(spec).dataset()
-        random = generator(self.seed, "data", describe(spec))
-        shape = (_RANDOM_IMAGES, *spec.shape)
-        images = torch.randint(spec.levels, shape, generator=random, dtype=torch.uint8)
-        labels = torch.randint(spec.num_classes, (_RANDOM_IMAGES,), generator=random) if spec.num_classes else None
-        split = Split(images, labels)
-        return Dataset(f"random, {describe(spec)}", spec, split, split, split)
-
 
 @torch.no_grad()
 def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, positive: bool = False) -> None:
     """Adds noise to all weights that are trained by gradients, so that no mask, bias or branch hides behind a zero.
 
-    Weights of one row or less, such as biases, get noise of standard deviation 0.3 gain; others gain / sqrt(fan-in), so
-    that signals keep their size. ``shrink`` then scales all of them. ``positive`` weights replace the model's own
-    instead, small enough for the same: no unit is dead then, and no two paths cancel.
+    Signals keep their size, then ``shrink`` scales all weights. ``positive`` ones replace the model's own instead: no
+    unit is dead then, and no two paths cancel.
     """
     random = generator(seed, "randomise")
     for value in model.parameters():
         if value.requires_grad and value.is_floating_point():
-            fan_in = value[0].numel() if value.ndim > 1 else 0
+            fan_in = value[0].numel() if value.ndim > 1 else 0  # none of a bias
             deviation = gain / math.sqrt(fan_in) if fan_in else 0.3 * gain
             noise = torch.randn(value.shape, dtype=torch.float64, generator=random)
             if positive:

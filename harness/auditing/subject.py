@@ -3,8 +3,6 @@
 Sample spaces are small enough to enumerate, where the model takes such; on them a known distribution is to be learned.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -119,6 +117,10 @@ class Specimen:
         """Every image of the space, (M, C, H, W) uint8."""
         return all_images(self.spec)
 
+    def counts(self, images: Tensor) -> Tensor:
+        """Returns (M,) int64: how often each image of the space is among some."""
+        return torch.bincount(index_of(images, self.spec), minlength=len(self.everything))
+
     @cached_property
     def log_probs(self) -> Tensor:
         """(M,) float64: the model's log-probability of every image of the space."""
@@ -187,8 +189,7 @@ def num_images(spec: ImageSpec) -> int:
 
 def all_images(spec: ImageSpec) -> Tensor:
     """Returns every image of a space, (levels^D, C, H, W) uint8, in the order of numbers written in base ``levels``."""
-    count = num_images(spec)
-    if count > LARGEST:
+    if (count := num_images(spec)) > LARGEST:
         raise ValueError(f"{describe(spec)} has {count} images; at most {LARGEST} are enumerated")
     return (torch.arange(count)[:, None] // _powers(spec) % spec.levels).to(torch.uint8).view(-1, *spec.shape)
 
@@ -213,12 +214,8 @@ def describe(spec: ImageSpec) -> str:
 class KnownDistribution:
     """p(x, y) on a space that can be enumerated, with uniform classes: what models are fitted to and held against.
 
-    An Ising-like field: with v = 2 x / (levels - 1) - 1 and neighbours n of each entry (right, below, and the next
-    channel of the pixel),
-
-        p(x | y) = exp(sum_i h_i(y) v_i + J sum_(i, n) v_i v_n) / Z(y),
-
-    whose log-probabilities, entropy and draws are exact sums over all images. ``seed`` is that of the fields.
+    An Ising-like field, p(x | y) = exp(sum_i h_i(y) v_i + J sum_(i, n) v_i v_n) / Z(y), with v = 2 x / (levels - 1) - 1
+    and neighbours n to the right, below, and in the pixel's next channel. ``seed`` is that of the fields h.
     """
 
     spec: ImageSpec

@@ -1,10 +1,9 @@
 """One measurement of a check, held against what it should be: exactly, or by a test that holds far into its tail."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from typing import Self
 
 import torch
 from scipy import optimize, stats
@@ -37,7 +36,7 @@ class Trial:
     @classmethod
     def exact(
         cls, where: str, quantity: str, deviation: float, *, tolerance: float = 0, meaning: str, unit: str = ""
-    ) -> Trial:
+    ) -> Self:
         """A count, or what is right up to rounding: ``deviation`` is the distance from what is right."""
         smallest = f"{tolerance or 1:.1g} {unit}".rstrip()
         return cls(
@@ -46,17 +45,9 @@ class Trial:
 
     @classmethod
     def z_test(
-        cls,
-        where: str,
-        quantity: str,
-        estimate: float,
-        standard_error: float,
-        *,
-        side: int = 0,
-        unit: str = "",
-        meaning: str,
-        rounding: float = 0.0,
-    ) -> Trial:
+        cls, where: str, quantity: str, estimate: float, standard_error: float, *, side: int = 0, unit: str = "",
+        meaning: str, rounding: float = 0.0,
+    ) -> Self:  # fmt: skip
         """A mean that is zero (``side`` 0), at least zero (``side`` -1 fails below) or at most zero (+1 fails above).
 
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
@@ -78,7 +69,7 @@ class Trial:
     @classmethod
     def follows(
         cls, where: str, quantity: str, counts: Tensor, probs: Tensor, errors: Tensor | None = None, *, meaning: str
-    ) -> Trial:
+    ) -> Self:
         """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
         p, freedom = chi_square(counts, probs, errors)
         total = float(counts.sum())
@@ -86,7 +77,7 @@ class Trial:
         return cls(where, words, p, meaning=meaning, smallest_defect=smallest_total_variation(freedom, total))
 
     @classmethod
-    def broken(cls, where: str, meaning: str) -> Trial:
+    def broken(cls, where: str, meaning: str) -> Self:
         """What was found cannot be right: an exception, a wrong shape, NaN."""
         return cls(where, "", None, meaning=meaning)
 
@@ -101,9 +92,7 @@ class Trial:
 
     def fails(self, error_rate: float) -> bool:
         """Whether this is a defect."""
-        if self.statistic is None:
-            return True
-        return not (self.statistic >= error_rate if self.tolerance is None else self.statistic <= self.tolerance)
+        return self.severity(error_rate) > 1
 
     def severity(self, error_rate: float) -> float:
         """How far out this is, to find the worst: above one is a failure."""
@@ -114,14 +103,7 @@ class Trial:
         return self.statistic / self.tolerance if self.tolerance > 0 else (math.inf if self.statistic > 0 else 0.0)
 
 
-@dataclass(frozen=True)
-class Note:
-    """What a check found that is no failure, and that a reader should know."""
-
-    text: str
-
-
-Evidence = Trial | Note  # what a check yields
+Evidence = Trial | str  # what a check yields: a text is a note, no failure, but what a reader should know
 
 
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:

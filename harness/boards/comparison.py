@@ -90,9 +90,8 @@ def _quality(row: BoardRow) -> list[str]:
 
 
 def _shared(a: BoardRow, b: BoardRow) -> list[str]:
-    shared = sorted(
-        set(_quality(a)) & set(_quality(b)), key=lambda it: (natural(it)[0] not in ("iwae", "nll"), natural(it))
-    )
+    shared = sorted({*_quality(a)} & {*_quality(b)}, key=natural)
+    shared.sort(key=lambda metric: natural(metric)[0] not in ("iwae", "nll"))
     if a.likelihood is not None and b.likelihood is not None and a.likelihood.metric != b.likelihood.metric:
         return [LIKELIHOOD, *shared]
     return shared

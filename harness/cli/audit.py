@@ -51,7 +51,7 @@ def audit(
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: lazy.Context = context.obj
     if list_checks:
-        rows = [{"check": check.name, "promise": check.promise} for check in lazy.CHECKS]
+        rows = [{"check": name, "promise": lazy.promise_of(check)} for name, check in lazy.CHECKS.items()]
         print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)
         return
     if model is None:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 # isort: off
 if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
     from harness.api import load_model
-    from harness.auditing.checks import CHECKS
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
-    from harness.auditing.engine import audit
+    from harness.auditing.engine import CHECKS, audit, promise_of
     from harness.auditing.subject import Subject, describe
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
     from harness.boards.leaderboard import Leaderboard
-    from harness.boards.published import PUBLISHED_FILE, load_published
+    from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
     from harness.boards.rows import rows_of
     from harness.cli.context import Context
+    from harness.cli.scaffold import write_plugin
     from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, resolve
     from harness.discovery.loading import sampler_codes, with_samplers
-    from harness.discovery.manager import PluginManager, plugin_manager
-    from harness.interface.data_folder import DataFolder
+    from harness.discovery.manager import KINDS, PluginManager, plugin_manager
+    from harness.interface.data_folder import DataFolder, cache_folder
     from harness.interface.dataset import Dataset
     from harness.interface.figure import ShownModel
     from harness.interface.model import Model, Unsupported
@@ -49,11 +49,12 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.running.coordinator import plan_suite
     from harness.running.failures import failure_from
     from harness.running.figures import Drawn, FigureMaker, draw_model
+    from harness.running.leases import remove_runs
     from harness.running.planning import Settings
     from harness.suites.suite import Suite, SuiteError
-    from harness.suites.toml import toml_value
+    from harness.suites.toml import schema_of, schema_of_tables, toml_value
     from harness.support.checkpoint import load_weights
-    from harness.support.environment import choose_device, on_threads
+    from harness.support.environment import choose_device, describe_environment, fingerprint, on_threads
     from harness.support.files import alone_in, write_atomically
     from harness.support.names import digest_of, slug
     from harness.support.numbers import KIND_SIGNS, fixed

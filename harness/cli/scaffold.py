@@ -1,7 +1,5 @@
 """A new plugin's package, written from a template: it installs, passes its own tests, and trains."""
 
-from __future__ import annotations
-
 import builtins
 import importlib.util
 import keyword
@@ -15,23 +13,17 @@ from typing import NamedTuple
 from harness.discovery.manager import PluginManager
 from harness.support.names import did_you_mean
 
-_DESCRIBED = {
-    "exact": {
-        "summary": "an autoregressive network with one hidden layer",
-        "paper": "Germain et al. 2015, arXiv 1502.03509",
-        "metrics": '"nll"',
-    },
-    "latent": {
-        "summary": "a variational autoencoder with one stochastic layer",
-        "paper": "Kingma & Welling 2014, arXiv 1312.6114",
-        "metrics": '"nll", "negative-elbo", "iwae-50"',
-    },
-    "implicit": {
-        "summary": "a generator that matches moments, without a likelihood",
-        "paper": "Li, Swersky & Zemel 2015, arXiv 1502.02761",
-        "metrics": '"fid-pixels-n2000"',
-    },
-}
+_DESCRIBED = {  # summary, paper, and metrics of the suite
+    "exact": ("an autoregressive network with one hidden layer", "Germain et al. 2015, arXiv 1502.03509", '"nll"'),
+    "latent": (
+        "a variational autoencoder with one stochastic layer", "Kingma & Welling 2014, arXiv 1312.6114",
+        '"nll", "negative-elbo", "iwae-50"',
+    ),
+    "implicit": (
+        "a generator that matches moments, without a likelihood", "Li, Swersky & Zemel 2015, arXiv 1502.02761",
+        '"fid-pixels-n2000"',
+    ),
+}  # fmt: skip
 KINDS = tuple(_DESCRIBED)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -73,12 +65,9 @@ def write_plugin(name: str, plugins: PluginManager, *, kind: str = "exact", dire
     local = written if folder.is_absolute() or written.startswith("..") else f"./{written}"
     suite = shlex.quote(f"{written}/{name}.toml")
     next_steps = (
-        f"pip install -e {shlex.quote(f'{local}[test]')}",
-        f"harness audit {name}",
-        f"harness run {suite}",
-        f"harness leaderboard {suite}",
-        f"pytest {shlex.quote(written)}",
-    )
+        f"pip install -e {shlex.quote(f'{local}[test]')}", f"harness audit {name}", f"harness run {suite}",
+        f"harness leaderboard {suite}", f"pytest {shlex.quote(written)}",
+    )  # fmt: skip
     return NewPlugin(folder, tuple(contents), next_steps)
 
 
@@ -100,7 +89,7 @@ def _check_name(name: str, plugins: PluginManager) -> None:
             f"{name[:80]!r} is no name of a model: lower-case letters and digits, joined by single hyphens, "
             f"a letter first, at most {_LONGEST}{hint}"
         )
-    if keyword.iskeyword(class_of(name)) or hasattr(builtins, class_of(name)) or keyword.iskeyword(name):
+    if any(map(keyword.iskeyword, (name, class_of(name)))) or hasattr(builtins, class_of(name)):
         raise NewPluginError(f"{name!r} means something in Python; {name + '-model'!r} would do")
     for entry in plugins.entries("model"):
         if entry.match(name) is not None:
@@ -108,31 +97,23 @@ def _check_name(name: str, plugins: PluginManager) -> None:
     for info in plugins.plugins:
         if info.name == name:
             raise NewPluginError(f"there is a plugin {name!r} already, of {info.source}")
-    package = package_of(name)
-    found = importlib.util.find_spec(package)
-    if found is not None:
+    if (found := importlib.util.find_spec(package := package_of(name))) is not None:
         raise NewPluginError(f"there is a Python package {package!r} already, at {found.origin or 'an unknown place'}")
 
 
 def _render(name: str, kind: str, *, with_baseline: bool) -> dict[Path, str]:
     """Returns the files' texts by their paths in the folder."""
     package, module = package_of(name), name.replace("-", "_")
-    values = _DESCRIBED[kind] | {
-        "name": name,
-        "module": module,
-        "package": package,
-        "class_name": class_of(name),
+    values = dict(zip(("summary", "paper", "metrics"), _DESCRIBED[kind], strict=True)) | {
+        "name": name, "module": module, "package": package, "class_name": class_of(name),
         "title": " ".join(part.capitalize() for part in name.split("-")),
         "baseline": f'\n[[models]]\nname = "{_BASELINE}"\n' if with_baseline else "",
-    }
+    }  # fmt: skip
     sources = {
-        Path("pyproject.toml"): "pyproject.toml",
-        Path("README.md"): "README.md",
-        Path(f"{name}.toml"): "suite.toml",
-        Path(package, "__init__.py"): "package/__init__.py",
-        Path(package, "model.py"): f"package/{kind}.py",
+        Path("pyproject.toml"): "pyproject.toml", Path("README.md"): "README.md", Path(f"{name}.toml"): "suite.toml",
+        Path(package, "__init__.py"): "package/__init__.py", Path(package, "model.py"): f"package/{kind}.py",
         Path("tests", f"test_{module}.py"): "tests/test.py",
-    }
+    }  # fmt: skip
     templates = resources.files("harness.cli") / "templates" / "plugin"
     texts = {path: (templates / f"{source}.template").read_text(encoding="utf-8") for path, source in sources.items()}
     return {path: Template(text).substitute(values).rstrip("\n") + "\n" for path, text in texts.items()}

@@ -15,6 +15,7 @@ ScoreKind = Literal["exact", "upper bound", "lower bound", "estimate"]
 """What a figure is of the quantity that its metric names."""
 
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(epoch|step|minute)s?\s*")
+_MOST = 2**26  # entries of an image: a few of that size are gigabytes already
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class ImageSpec:
         for name in ("channels", "height", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_dimensions > _MOST:
+            size = f"{self.height} x {self.width} pixels of {self.channels} channels"
+            raise ValueError(f"an image of {size} has {self.num_dimensions:,} entries; at most {_MOST:,} are possible")
         if not 2 <= self.levels <= 256:
             raise ValueError(f"levels must be from 2 to 256, not {self.levels}")
 
@@ -126,7 +130,8 @@ class RunSpec(BaseModel):
     suite or, without one, to the working folder. Data may be named by where they are, ``images:PATH``, and be given a
     name, ``images:PATH as NAME``; the path is relative to the working folder.
     ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
-    ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained.
+    ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained. A record has the
+    digest of the file in its place.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

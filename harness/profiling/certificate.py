@@ -6,9 +6,8 @@ the ancestral sample of that noise: x_1 depends on nothing, x_2 on x_1 alone, an
 sums differ by rounding, so that an entry may flip whose two best values are closer than that; such entries are counted.
 """
 
-from __future__ import annotations
-
 from dataclasses import astuple, dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -41,8 +40,8 @@ class Certificate:
         """Whether every entry is what the noise gives, but for rounding, and every known entry was kept."""
         return self.mismatches == self.within_rounding and self.known_changed == 0
 
-    def __add__(self, other: Certificate) -> Certificate:
-        return Certificate(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         if self.holds:
@@ -60,14 +59,9 @@ class Certificate:
 
 @torch.no_grad()
 def certify(
-    model: Autoregressive,
-    images: Tensor,
-    noise: Noise,
-    *,
-    known: Tensor | None = None,
-    mask: Tensor | None = None,
+    model: Autoregressive, images: Tensor, noise: Noise, *, known: Tensor | None = None, mask: Tensor | None = None,
     rounding: float = ROUNDING,
-) -> Certificate:
+) -> Certificate:  # fmt: skip
     """Confirms images by one forward pass of the ``model`` for each ordering; of several, each image by its own.
 
     ``images`` are (N, C, H, W) uint8, what a sampler drew with the ``noise``, and with ``known`` pixels where ``mask``

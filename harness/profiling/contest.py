@@ -4,11 +4,8 @@ Rounds are interleaved: what disturbs the machine disturbs all alike. Naive rast
 for each generation step: all of it is timed, or its first steps.
 """
 
-from __future__ import annotations
-
 import copy
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -34,7 +31,7 @@ _CERTIFIED_ENTRIES = 4096  # at least: one wrong entry in a thousand is then mis
 _MEMORY_SECONDS = 2.0
 
 
-class Contender(ABC):
+class Contender:
     """A call that is timed against others, and what came out.
 
     ``seconds`` are of one whole call, one value for each of ``rounds`` rounds of ``calls`` calls; ``first_seconds`` of
@@ -42,7 +39,8 @@ class Contender(ABC):
     whole. ``problem`` is why there is no figure.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[..., object]) -> None:
+        self._call = call
         self.seconds: list[float] = []
         self.calls, self.rounds, self.warmed_up = 1, 0, True
         self.part: tuple[int, int] | None = None
@@ -51,17 +49,11 @@ class Contender(ABC):
         self.first_seconds: float | None = None
         self._evaluations = self._depth = self._traced = 0
 
-    @abstractmethod
-    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
-        """What is timed; it counts in the trace."""
-
     def _prepare(self, number: int) -> Any:
         """Makes, before the clock runs, what a round of that number shares: its noise."""
-        return None
 
-    def _certify(self, noise: Any, images: Tensor) -> Certificate | None:
+    def _certify(self, noise: Any, result: Any) -> Certificate | None:
         """Confirms what a call returned; None where there is nothing to confirm."""
-        return None
 
     @property
     def complete(self) -> bool:
@@ -70,31 +62,31 @@ class Contender(ABC):
 
     def warm_up(self, rounds: int, budget_seconds: float, clock: Clock) -> None:
         """Calls once or twice, and plans as many rounds of as many calls as the budget holds."""
-        spent = one = self._timed(0, 1, clock)
-        if self.problem is None and one > budget_seconds:
-            self.seconds, self.rounds, self.warmed_up, self.first_seconds = [self._whole(one)], 1, False, one
-            return
-        if self.problem is None and one < budget_seconds / 4:
-            one = self._timed(0, 1, clock)
-            spent += one
-        if self.problem is None:
-            self.first_seconds = one
+        spent = one = self.time(0, 1, clock)
+        if one > budget_seconds:
+            self.seconds, self.rounds, self.warmed_up = [self._whole(one)], 1, False
+        elif self.problem is None:
+            if one < budget_seconds / 4:
+                one = self.time(0, 1, clock)
+                spent += one
             self.calls = min(_MOST_CALLS, max(1, int(_BLOCK_SECONDS / max(one, 1e-9))))
             self.rounds = min(rounds, max(1, int((budget_seconds - spent) / max(one * self.calls, 1e-9))))
+        self.first_seconds = None if self.problem else one
 
     def measure(self, number: int, clock: Clock) -> None:
         """Times one round, and confirms its images."""
-        seconds = self._timed(number, self.calls, clock) / self.calls
+        seconds = self.time(number, self.calls, clock) / self.calls
         if self.problem is None:
             self.seconds.append(self._whole(seconds))
 
-    def _timed(self, number: int, calls: int, clock: Clock) -> float:
+    def time(self, number: int, calls: int, clock: Clock) -> float:
+        """Returns the seconds of so many calls, and confirms what the last one gave; 0 where there is a problem."""
         trace = SamplingTrace()
         try:
             noise = self._prepare(number)
             start = clock()
             for _ in range(calls):
-                result = self._call(noise, trace)
+                result = self._call(noise=noise, trace=trace)
             seconds = clock() - start
             if (found := self._certify(noise, result)) is not None:
                 self.certificate = found if self.certificate is None else self.certificate + found
@@ -126,52 +118,43 @@ def run_rounds(contenders: Sequence[Contender], *, rounds: int, budget_seconds: 
                 contender.measure(number, clock)
 
 
-class ForwardPass(Contender):
+def forward_pass(model: Autoregressive, batch_size: int, seed: int) -> Contender:
     """One pass of a model's own network on as many images."""
-
-    def __init__(self, model: Autoregressive, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.model, self.images = model, random_images(model, batch_size, seed).to(model.device)
-
-    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
-        return self.model.conditional_logits(self.images)
+    images = random_images(model, batch_size, seed).to(model.device)
+    return Contender(lambda noise, trace: model.conditional_logits(images))
 
 
 class SamplerCall(Contender):
-    """A sampler of a model, by its name, that draws a batch; an autoregressive model has a ``forward`` pass as well."""
+    """A model's sampler, as it is ``asked`` for; an autoregressive model has a ``forward`` pass as well."""
 
-    def __init__(
-        self, model: Model, name: str, batch_size: int, profile: GenerationProfile, forward: ForwardPass | None
-    ) -> None:
-        super().__init__()
-        self.model, self.name, self.batch_size, self.profile, self.forward = model, name, batch_size, profile, forward
-        self.sampler: Callable[..., Tensor] = model.samplers()[name]
+    def __init__(self, model: Model, asked: dict[str, Any], profile: GenerationProfile, forward: Contender | None):
+        self.asked, self.name, self.batch_size = asked, asked["sampler"], asked["batch_size"]
+        self.model, self.profile, self.forward = model, profile, forward
+        super().__init__(partial(model.samplers()[self.name], self.batch_size))
         self.taken: dict[str, Any] = {}  # memory and operations, as a measurement says them
 
     def _prepare(self, number: int) -> Any:
-        if self.forward is None:
-            return None
-        with isolated_rng(derive_seed(self.profile.seed, "noise", self.batch_size, number), self.model.device):
-            return self.forward.model.draw_noise(self.batch_size)
+        if isinstance(self.model, Autoregressive):
+            with isolated_rng(derive_seed(self.profile.seed, "noise", self.batch_size, number), self.model.device):
+                return self.model.draw_noise(self.batch_size)
+        return None
 
-    def _call(self, noise: Any, trace: SamplingTrace) -> Tensor:
-        return self.sampler(self.batch_size, noise=noise, trace=trace)
-
-    def _certify(self, noise: Any, images: Tensor) -> Certificate | None:
-        if self.forward is None or self.name == RASTER:  # the raster is the definition
+    def _certify(self, noise: Any, result: Any) -> Certificate | None:
+        if not isinstance(self.model, Autoregressive) or self.name == RASTER:  # the raster is the definition
             return None
-        return certify(self.forward.model, images, noise)
+        return certify(self.model, result, noise)
 
     def warm_up(self, rounds: int, budget_seconds: float, clock: Clock) -> None:
         """Shortens a naive raster that would exceed the budget, going by the forward pass, before it is called."""
-        if self.name == RASTER and self.forward is not None and self.forward.first_seconds is not None:
-            model, pass_seconds = self.forward.model, self.forward.first_seconds
+        one = self.forward.first_seconds if self.forward is not None and self.name == RASTER else None
+        if one is not None and isinstance(model := self.model, Autoregressive):
             orderings = torch.unique(self._prepare(0).ordering).tolist()
             total = sum(len(torch.unique(model.generation_steps(ordering))) for ordering in orderings)
-            if total * pass_seconds > budget_seconds:
-                passes = min(total, int(budget_seconds / (rounds + 1) / max(pass_seconds, 1e-9)))
+            if total * one > budget_seconds:
+                passes = min(total, int(budget_seconds / (rounds + 1) / max(one, 1e-9)))
                 steps = max(FEWEST_PASSES, passes // len(orderings))
-                self.sampler, self.part = first_passes(model, steps), (steps * len(orderings), total)
+                self._call = partial(first_passes(model, steps), self.batch_size)
+                self.part = (steps * len(orderings), total)
         super().warm_up(rounds, budget_seconds, clock)
 
     @torch.no_grad()
@@ -182,17 +165,16 @@ class SamplerCall(Contender):
             if self.problem is not None or time.perf_counter() - start >= self.profile.budget_seconds:
                 break
             number -= 1
-            self._timed(number, 1, time.perf_counter)
+            self.time(number, 1, time.perf_counter)
         if self.problem is None:
             with suppress(Exception):  # a model that cannot be copied or watched still has its time
                 self._look()
 
     def _look(self) -> None:
         model = self.model
-        if self.forward is not None:
+        if isinstance(model, Autoregressive):
             zeros = torch.zeros(1, *model.spec.shape, dtype=torch.uint8, device=model.device)
-            conditional_logits = self.forward.model.conditional_logits
-            flops = count_flops(lambda: conditional_logits(zeros))
+            flops = count_flops(partial(model.conditional_logits, zeros))
             if not flops.not_counted:
                 self.taken["forward_flops"] = flops * self.batch_size
         copied = copy.deepcopy(model)  # a sampler that is cut off may leave its caches behind
@@ -206,12 +188,11 @@ class SamplerCall(Contender):
 
     def outcome(self, gemm_flops_per_second: float) -> dict[str, Any]:
         """What a ``Measurement`` says of it: its figures, or why there are none."""
-        found, (timed, total) = self.certificate, self.part or (None, None)
         if isinstance(self.problem, Unsupported):
             return {"status": "skipped", "reason": str(self.problem)}
         if self.problem is not None:
             return {"status": "failed", "reason": f"{type(self.problem).__name__}: {self.problem}"}
-        if found is None:
+        if (found := self.certificate) is None:
             defined = self.forward is not None and self.name == RASTER
             certificate = CertificateCounts(status="by definition" if defined else "does not apply")
         else:
@@ -219,6 +200,7 @@ class SamplerCall(Contender):
             certificate = CertificateCounts(status="holds" if found.holds else "fails", **counts)
         if certificate.status == "fails":
             return {"status": "failed certificate", "reason": str(found), "certificate": certificate}
+        timed, total = self.part or (None, None)
         traced = {"network_evaluations": self._evaluations, "sequential_depth": self._depth}
         return {
             "default": self.name == default_sampler(self.model), "complete": self.complete, "calls": self.calls,

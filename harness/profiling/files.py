@@ -1,12 +1,11 @@
 """The files of a profile, a page for people among them: made of its measurements alone, written, and checked."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -22,21 +21,14 @@ from harness.support.files import write_atomically
 from harness.support.numbers import KIND_SIGNS, NOTHING, load_words, memory, seconds, significant, ten_digits
 
 _INTRODUCTION = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
-_ALWAYS = (
+COLUMNS = (
     "fingerprint", "hardware", "label", "model", "weights", "run", "channels", "height", "width", "levels",
-    "batch_size", "sampler", "status",
+    "batch_size", "sampler", "status", "seconds", "seconds_q25", "seconds_q75", "rounds", "calls_a_round",
+    "images_per_second", "latency_seconds", "forward_seconds", "forward_ratio", "sequential_depth",
+    "network_evaluations", "peak_memory_bytes", "gemm_fraction", "extrapolated_from_passes", "full_passes",
+    "scaling_exponent", "scaling_low", "scaling_high", "scaling_sizes", "certificate", "certificate_entries",
+    "certificate_mismatches", "certificate_within_rounding", "bits_per_dim", "likelihood_kind", "reason",
 )  # fmt: skip
-_MEASURED = {
-    "seconds": "median_seconds", "seconds_q25": "", "seconds_q75": "", "rounds": "", "calls_a_round": "calls",
-    "images_per_second": "images_per_second", "latency_seconds": "", "forward_seconds": "forward_median_seconds",
-    "forward_ratio": "forward_ratio", "sequential_depth": "sequential_depth",
-    "network_evaluations": "network_evaluations", "peak_memory_bytes": "peak_memory_bytes",
-    "gemm_fraction": "gemm_fraction", "extrapolated_from_passes": "extrapolated_from", "full_passes": "full_passes",
-}  # fmt: skip
-_SCALING = ("scaling_exponent", "scaling_low", "scaling_high", "scaling_sizes")
-_CERTIFICATE = ("certificate", "certificate_entries", "certificate_mismatches", "certificate_within_rounding")
-_LAST = ("bits_per_dim", "likelihood_kind", "reason")
-COLUMNS = (*_ALWAYS, *_MEASURED, *_SCALING, *_CERTIFICATE, *_LAST)
 _READING = """
 seconds: of one call that draws the whole batch, the median over rounds and the quartiles in brackets. In each round
   every sampler of that size and batch size is timed in turn, with the same noise.
@@ -67,17 +59,29 @@ _ADVANTAGE_NOTES = (
 
 def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
     """Returns the cells of ``COLUMNS`` of a measurement; what is not known is left out."""
-    values = {name: getattr(item, name) for name in (*_ALWAYS, *_LAST)} | {"reason": item.reason or None}
-    if (found := item.certificate) is not None:
-        counts = (found.status, found.entries, found.mismatches, found.within_rounding)
-        values |= zip(_CERTIFICATE, counts, strict=True)
+    values = {name: getattr(item, name) for name in (*COLUMNS[:13], *COLUMNS[-3:-1])} | {"reason": item.reason or None}
+    if item.certificate is not None:
+        values |= {f"certificate_{name}": value for name, value in item.certificate}
+        values["certificate"] = values.pop("certificate_status")
     if item.shown:
-        values |= {name: getattr(item, attribute) for name, attribute in _MEASURED.items() if attribute}
-        values |= zip(("seconds_q25", "seconds_q75"), item.quartiles_seconds, strict=True)
-        values |= {"rounds": len(item.seconds), "latency_seconds": tables.latency_of(item)}
+        taken, (low, high), forward, fraction = item.median_seconds, item.quartiles_seconds, None, None
+        if item.forward_seconds:
+            forward = ten_digits(median(item.forward_seconds))
+        if item.forward_flops is not None and item.gemm_flops_per_second is not None:
+            fraction = ten_digits(item.forward_flops / taken / item.gemm_flops_per_second)
+        values |= {
+            "seconds": taken, "seconds_q25": low, "seconds_q75": high, "rounds": len(item.seconds),
+            "calls_a_round": item.calls, "images_per_second": ten_digits(item.batch_size / taken),
+            "latency_seconds": tables.latency_of(item), "forward_seconds": forward,
+            "forward_ratio": forward and ten_digits(taken / forward), "sequential_depth": item.sequential_depth,
+            "network_evaluations": item.network_evaluations, "peak_memory_bytes": item.peak_memory_bytes,
+            "gemm_fraction": fraction, "extrapolated_from_passes": item.extrapolated_from,
+            "full_passes": item.full_passes,
+        }  # fmt: skip
         if (scaling := tables.scaling_of(item)) is not None:
             law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
-            values |= zip(_SCALING, (law.exponent, law.exponent_low, law.exponent_high, sizes), strict=True)
+            values |= {"scaling_exponent": law.exponent, "scaling_sizes": sizes}
+            values |= {"scaling_low": law.exponent_low, "scaling_high": law.exponent_high}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -87,11 +91,21 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
     pictures = [] if plot is None else [f"{stem}.svg"]
     sections = [machine_section(tables, () if number else pictures) for number, tables in enumerate(machines)]
     page = to_markdown(title, _INTRODUCTION, sections, READING, origin=f"measurements by `{command}`")
-    rows = [values_of(tables, item) for tables in machines for item in tables.measurements]
+    parts: list[dict[str, Any]] = [
+        {
+            "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
+            "rows": [values_of(tables, item) for item in tables.measurements],
+            "growth": [_growth_values(scaling) for scaling in tables.scalings],
+            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
+        }
+        for tables in machines
+    ]  # fmt: skip
+    written = json.dumps({"title": title, "machines": parts}, indent=1, sort_keys=True, ensure_ascii=False)
+    rows = [row for part in parts for row in part["rows"]]
     files = {
         f"{stem}.md": page.encode(),
         f"{stem}.csv": to_csv([pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")]).encode(),
-        f"{stem}.json": _to_json(title, machines).encode(),
+        f"{stem}.json": f"{written}\n".encode(),
     }
     return files if plot is None else {**files, f"{stem}{SPEC_ENDING}": vega_lite(plot)}
 
@@ -110,34 +124,21 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
     return differing_files(files, folder) + [path.name for spec in specs for path in check_drawings(*spec)]
 
 
-def _to_json(title: str, machines: Sequence[MachineTables]) -> str:
-    parts = [
-        {
-            "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
-            "rows": [values_of(tables, item) for item in tables.measurements],
-            "growth": [_growth_values(scaling) for scaling in tables.scalings],
-            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
-        }
-        for tables in machines
-    ]  # fmt: skip
-    return json.dumps({"title": title, "machines": parts}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
     values = {name: value for name, value in asdict(scaling).items() if value is not None}
     law = {f"seconds_{name}": value for name, value in values.pop("seconds").items() if name != "power_error"}
     return values | law
 
 
-def _advantage_values(advantage: Advantage) -> dict[str, Any]:
-    item, cached, beside = advantage.measurement, advantage.cached, advantage.cached or advantage.naive
+def _advantage_values(found: Advantage) -> dict[str, Any]:
+    item, cached, beside = found.measurement, found.cached, found.cached or found.naive
     names = ("label", "sampler", "height", "width", "batch_size", "bits_per_dim", "likelihood_kind")
     return {name: getattr(item, name) for name in names} | {
         "seconds_an_image": ten_digits(item.median_seconds / item.batch_size),
-        "over_cached": advantage.over_cached, "over_naive": advantage.over_naive,
-        "baseline": getattr(beside, "label", None), "baseline_sampler": getattr(cached, "sampler", None),
-        "baseline_bits_per_dim": getattr(beside, "bits_per_dim", None),
-        "baseline_likelihood_kind": getattr(beside, "likelihood_kind", None),
+        "over_cached": found.over_cached, "over_naive": found.over_naive,
+        "baseline": beside and beside.label, "baseline_sampler": cached and cached.sampler,
+        "baseline_bits_per_dim": beside and beside.bits_per_dim,
+        "baseline_likelihood_kind": beside and beside.likelihood_kind,
     }  # fmt: skip
 
 
@@ -220,7 +221,7 @@ def _advantage_cells(found: Advantage) -> dict[str, str]:
 
 def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
     """Returns the cells of a measurement that has a figure."""
-    scaling = tables.scaling_of(item)
+    values, scaling = values_of(tables, item), tables.scaling_of(item)
     spread = " – ".join(map(seconds, item.quartiles_seconds)) if len(item.seconds) > 1 else "one round"
     taken = f"{seconds(item.median_seconds)} ({spread})"
     if item.extrapolated_from is not None:
@@ -231,11 +232,11 @@ def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
         taken += f", {words}"
     return {
         "model": item.label, "sampler": item.sampler, "seconds (quartiles)": taken,
-        "images/s": significant(item.images_per_second), "latency": _cell(tables.latency_of(item), seconds),
-        "of a forward pass": _cell(item.forward_ratio, _times), "depth": _cell(item.sequential_depth, number),
+        "images/s": significant(values["images_per_second"]), "latency": _cell(values.get("latency_seconds"), seconds),
+        "of a forward pass": _cell(values.get("forward_ratio"), _times), "depth": _cell(item.sequential_depth, number),
         "evaluations": _cell(item.network_evaluations, number),
         "peak memory": ("≥ " if item.memory_cut_off else "") + _cell(item.peak_memory_bytes, memory),
-        "of the GEMM peak": _cell(item.gemm_fraction, lambda part: f"{100 * part:.2g} %"),
+        "of the GEMM peak": _cell(values.get("gemm_fraction"), lambda part: f"{100 * part:.2g} %"),
         "growth": _cell(scaling and scaling.seconds, str), "bits/dim": _bits(item),
         "certificate": _certificate(item),
     }  # fmt: skip

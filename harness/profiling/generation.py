@@ -1,7 +1,5 @@
 """Measuring generation speed: every sampler of every model, at every size and batch size, in interleaved rounds."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +11,7 @@ from torch.utils.benchmark import timer
 
 from harness.interface.model import Autoregressive, Model
 from harness.interface.spec import ImageSpec
-from harness.profiling.contest import ForwardPass, SamplerCall, run_rounds
+from harness.profiling.contest import SamplerCall, forward_pass, run_rounds
 from harness.profiling.measurement import RASTER, Measurement
 from harness.profiling.profile import GenerationProfile
 from harness.profiling.resources import gemm_peak
@@ -69,10 +67,10 @@ class GenerationRun:
         reasons: dict[str, str] = {}
         for spec, models in self._spaces():
             for model in models:
-                try:
-                    have[model.label].update(self._build(model, spec).samplers())
-                except ValueError as error:
-                    reasons.setdefault(model.label, str(error))
+                if isinstance(built := self._build(model, spec), str):
+                    reasons.setdefault(model.label, built)
+                else:
+                    have[model.label].update(built.samplers())
         for label, names in have.items():
             if not names:
                 raise ValueError(f"{label}: {reasons[label]}")
@@ -87,15 +85,19 @@ class GenerationRun:
         with on_threads(threads := self.profile.threads):
             environment = describe_environment(self.device, threads)
             environment.pop("command", None)  # it may hold folders of this machine, and measurements are published
-            machine = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
-            self._machine = {**machine, "environment": environment}
+            words = {"fingerprint": fingerprint(self.device, threads), "hardware": hardware(self.device, threads)}
+            self._machine = {**words, "environment": environment}
             self._gemm = gemm_peak(self.device)
             for spec, models in self._spaces():
                 self._measure_space(spec, models)
 
-    def _build(self, model: Profiled, spec: ImageSpec) -> Model:
-        with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
-            return model.make(model.spec or spec).to(self.device).eval()
+    def _build(self, model: Profiled, spec: ImageSpec) -> Model | str:
+        """Returns the model, or why it cannot be had."""
+        try:
+            with isolated_rng(derive_seed(self.profile.seed, "initialisation"), self.device):
+                return model.make(model.spec or spec).to(self.device).eval()
+        except ValueError as error:  # Unsupported is one
+            return str(error)
 
     def _spaces(self) -> list[tuple[ImageSpec, list[Profiled]]]:
         """Sample spaces with the models to profile there, the smallest first."""
@@ -110,34 +112,33 @@ class GenerationRun:
         return [wanted[key] for key in sorted(wanted)]
 
     def _measure_space(self, spec: ImageSpec, models: Sequence[Profiled]) -> None:
-        batch_sizes = sorted(self.profile.batch_sizes)
-        built: list[tuple[Profiled, Model]] = []
+        batch_sizes, built = sorted(self.profile.batch_sizes), list[tuple[Profiled, Model]]()
         for model in models:
-            try:
-                built.append((model, self._build(model, spec)))
-            except ValueError as error:  # Unsupported is one
-                names = model.samplers or self.profile.samplers or ("any",)
-                for batch_size, name in itertools.product(batch_sizes, names):
-                    self._skip(self._asked(model, spec, batch_size, name), str(error))
+            if not isinstance(found := self._build(model, spec), str):
+                built.append((model, found))
+                continue
+            names = model.samplers or self.profile.samplers or ("any",)
+            for batch_size, name in itertools.product(batch_sizes, names):
+                self._hand_over(self._asked(model, spec, batch_size, name), status="skipped", reason=found)
         for batch_size in batch_sizes:
             self._measure_batch(built, batch_size)
 
     def _measure_batch(self, built: Sequence[tuple[Profiled, Model]], batch_size: int) -> None:
-        profile, entered = self.profile, list[tuple[dict[str, Any], SamplerCall]]()
+        profile, calls = self.profile, list[SamplerCall]()
         for profiled, model in built:
-            forward = ForwardPass(model, batch_size, profile.seed) if isinstance(model, Autoregressive) else None
+            forward = forward_pass(model, batch_size, profile.seed) if isinstance(model, Autoregressive) else None
             names = list(model.samplers())
             for name in profiled.samplers or profile.samplers or names:
                 asked = self._asked(profiled, model.spec, batch_size, name)
                 if self._is_known(asked):
                     continue
+                why_not = self._too_long(asked)
                 if name not in names:
-                    self._skip(asked, f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}")
-                elif (late := self._too_long(asked)) is not None:
-                    self._skip(asked, late)
+                    why_not = f"{profiled.model} has no sampler {name!r}, it has: {', '.join(names)}"
+                if why_not:
+                    self._hand_over(asked, status="skipped", reason=why_not)
                 else:
-                    entered.append((asked, SamplerCall(model, name, batch_size, profile, forward)))
-        calls = [call for _, call in entered]
+                    calls.append(SamplerCall(model, asked, profile, forward))
         contenders = [*dict.fromkeys(call.forward for call in calls if call.forward is not None), *calls]
         load = OthersLoad()
         try:
@@ -146,9 +147,9 @@ class GenerationRun:
             for call in calls:
                 call.finish()
         finally:
-            for asked, call in entered:
+            for call in calls:
                 if call.seconds or call.problem is not None:
-                    self._hand_over(asked, others_load=load.share, **call.outcome(self._gemm))
+                    self._hand_over(call.asked, others_load=load.share, **call.outcome(self._gemm))
 
     def _asked(self, profiled: Profiled, spec: ImageSpec, batch_size: int, sampler: str) -> dict[str, Any]:
         """What a measurement says whatever comes out: what was asked for, of whom and where."""
@@ -170,23 +171,20 @@ class GenerationRun:
         if before is None or before.status != "done" or not before.complete or before.key != asked["key"]:
             return False
         said = {name: asked[name] for name in ("label", "bits_per_dim", "likelihood_kind")}
-        self.kept.append(before.model_copy(update=said))
-        self.found[before.cell] = self.kept[-1]
+        self.found[before.cell] = kept = before.model_copy(update=said)
+        self.kept.append(kept)
         return True
 
-    def _too_long(self, asked: dict[str, Any]) -> str | None:
+    def _too_long(self, asked: dict[str, Any]) -> str:
         """Foresees what a call would take, where that is more than twice the budget; a naive raster is extrapolated."""
         same = {name: asked[name] for name in ("label", "sampler", "fingerprint", "channels", "levels")}
         measured = [item for item in self.found.values() if item.shown and same.items() <= vars(item).items()]
         expected, near = foresee(measured, asked["height"] * asked["width"], asked["batch_size"])
         budget = self.profile.budget_seconds
         if asked["sampler"] == RASTER or near is None or expected <= 2 * budget:
-            return None
+            return ""
         where = f"{near.size}, batch {near.batch_size}"
         return f"a call would take about {expected:.2g} s, to judge by {where}; the budget is {budget:g} s"
-
-    def _skip(self, asked: dict[str, Any], reason: str) -> None:
-        self._hand_over(asked, status="skipped", reason=reason)
 
     def _hand_over(self, asked: dict[str, Any], *, reason: str = "", **measured: Any) -> None:
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

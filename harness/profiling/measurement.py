@@ -1,7 +1,5 @@
 """Measurement: how fast one sampler of one model was at one size and batch size; a line of ``measurements.jsonl``."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable
@@ -112,7 +110,7 @@ class Measurement(BaseModel):
 
     @property
     def median_seconds(self) -> float:
-        """Of one call, over rounds; this and what follows have ten significant digits."""
+        """Of one call, over rounds, in ten significant digits."""
         return ten_digits(median(self.seconds))
 
     @property
@@ -120,29 +118,6 @@ class Measurement(BaseModel):
         """The quartiles over rounds."""
         low, high = np.quantile(self.seconds, [0.25, 0.75])
         return ten_digits(low), ten_digits(high)
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of a call over its seconds."""
-        return ten_digits(self.batch_size / self.median_seconds)
-
-    @property
-    def forward_median_seconds(self) -> float | None:
-        """Of one forward pass of as many images, over rounds."""
-        return ten_digits(median(self.forward_seconds)) if self.forward_seconds else None
-
-    @property
-    def forward_ratio(self) -> float | None:
-        """Seconds of a call over those of the forward pass, timed in the same rounds."""
-        forward = self.forward_median_seconds
-        return None if forward is None else ten_digits(self.median_seconds / forward)
-
-    @property
-    def gemm_fraction(self) -> float | None:
-        """Operations of one forward pass over seconds of a call, as a part of the machine's measured peak, float32."""
-        if self.forward_flops is None or self.gemm_flops_per_second is None:
-            return None
-        return ten_digits(self.forward_flops / self.median_seconds / self.gemm_flops_per_second)
 
 
 def read_measurements(path: Path) -> list[Measurement]:

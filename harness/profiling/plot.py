@@ -1,7 +1,5 @@
 """The plot of a profile: seconds of a call against pixels, in powers of ten; a panel for each batch and machine."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

@@ -1,9 +1,7 @@
 """A profile of generation speed as a value: which models, sizes, batch sizes and samplers; read from TOML."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,7 +34,7 @@ class ProfiledRow(BaseModel):
     """Heights of square images; those of the profile by default."""
 
     @model_validator(mode="after")
-    def _names_one_model(self) -> ProfiledRow:
+    def _names_one_model(self) -> Self:
         if self.name is None and self.run is None:
             raise ValueError("name a model by 'name', or a trained one by 'run'")
         if self.run is not None and (self.hyperparameters or self.sizes):
@@ -88,7 +86,7 @@ class GenerationProfile(BaseModel):
     """Seed of weights that are not trained, and of the noise."""
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> GenerationProfile:
+    def _labels_differ(self) -> Self:
         labels = [row.row_label for row in self.models]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"two models are labelled {twice[0]!r}; give one of them a label of its own")
@@ -101,7 +99,7 @@ class GenerationProfile(BaseModel):
         return self
 
     @classmethod
-    def read(cls, path: Path) -> GenerationProfile:
+    def read(cls, path: Path) -> Self:
         """Reads a profile from a TOML file; ProfileError for a missing or malformed one, or a suite of trainings."""
         content = read_toml(path, "profile", ProfileError)
         if "profile" not in content:
@@ -109,7 +107,7 @@ class GenerationProfile(BaseModel):
         return cls.make(content, source=str(path))
 
     @classmethod
-    def make(cls, content: dict[str, Any], *, source: str) -> GenerationProfile:
+    def make(cls, content: dict[str, Any], *, source: str) -> Self:
         """Makes a profile from plain values; ``source`` stands in the messages of a ProfileError."""
         try:
             return cls.model_validate(content)

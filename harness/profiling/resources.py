@@ -1,9 +1,8 @@
 """What a computation takes: memory, the machine's peak; and a trace of it, for Chrome's viewer."""
 
-from __future__ import annotations
-
 import gzip
 import math
+import operator
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,8 +69,7 @@ def working_memory(call: Callable[[], object], device: torch.device, *, max_seco
     """
     with AllocationTally(max_seconds=math.inf):
         torch.empty(1)  # the first watched operation of a process makes torch import its compiler, for seconds
-    tally, finished = AllocationTally(max_seconds=max_seconds), True
-    before = 0
+    tally, finished, before = AllocationTally(max_seconds=max_seconds), True, 0
     if has_statistics(device):
         torch.accelerator.synchronize(device)
         torch.accelerator.reset_peak_memory_stats(device)
@@ -95,26 +93,22 @@ def record_trace(
     Images to fit, on a copy, and to score are random. Returns the operators that took the most time themselves: name,
     calls, own time and its share of all. A ValueError says what the model cannot do.
     """
-    call = _call(model, what, sampler, batch_size, steps)
-    on_device = model.device.type == "cuda"
+    call, on_device = _call(model, what, sampler, batch_size, steps), model.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
     with isolated_rng(0, model.device), torch.set_grad_enabled(what == "fit"):
         call()
         with profile(activities=activities) as watched:
             call()
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "trace.json"
-        watched.export_chrome_trace(str(raw))
-        content = raw.read_bytes()
+    with tempfile.NamedTemporaryFile(suffix=".json") as raw:
+        watched.export_chrome_trace(raw.name)
+        content = Path(raw.name).read_bytes()
     write_atomically(file, gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
-    own = {
-        event.key: (event.self_device_time_total if on_device else event.self_cpu_time_total, event.count)
-        for event in watched.key_averages()
-    }
-    total = sum(microseconds for microseconds, _ in own.values()) or 1.0
+    own = operator.attrgetter("self_device_time_total" if on_device else "self_cpu_time_total")  # microseconds
+    events = sorted(watched.key_averages(), key=own, reverse=True)
+    total = sum(map(own, events)) or 1.0
     return [
-        (name, f"{count:,}", f"{microseconds / 1e3:.3f} ms", f"{100 * microseconds / total:.1f} %")
-        for name, (microseconds, count) in sorted(own.items(), key=lambda item: -item[1][0])[:_TOP_OPERATORS]
+        (event.key, f"{event.count:,}", f"{own(event) / 1e3:.3f} ms", f"{100 * own(event) / total:.1f} %")
+        for event in events[:_TOP_OPERATORS]
     ]
 
 

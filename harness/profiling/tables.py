@@ -4,8 +4,6 @@ A power law cost = c pixels^b is a line in the logarithms, fitted by least squar
 the slope of a regression line, b +/- t(0.975, n - 2) s / sqrt(sum (x - mean x)^2) (Student's t).
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -138,8 +136,7 @@ def _scalings(measurements: Sequence[Measurement]) -> Iterator[Scaling]:
             series.setdefault(key, []).append(item)
     for (label, sampler, batch_size, *_), points in series.items():
         pixels = [float(item.pixels) for item in points]
-        law = fit_power_law(pixels, [item.median_seconds for item in points])
-        if law is not None:
+        if (law := fit_power_law(pixels, [item.median_seconds for item in points])) is not None:
             depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
             depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
             yield Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth)

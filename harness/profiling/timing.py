@@ -4,8 +4,6 @@ Times are read through ``torch.utils.benchmark.timer``, which waits for the acce
 it calls a function several times before it looks at the clock, which a sampler of thousands of passes cannot afford.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math
@@ -13,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class Timing:
     warmed_up: bool = True
 
     @classmethod
-    def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Timing:
+    def of(cls, block_seconds: Sequence[float], *, calls: int = 1, warmed_up: bool = True) -> Self:
         """Summarises the durations of blocks of ``calls`` calls each, in seconds."""
         low, median, high = (float(value) for value in np.quantile(block_seconds, [0.25, 0.5, 0.75]) / calls)
         return cls(median, low, high, len(block_seconds), calls, warmed_up)
@@ -108,13 +107,9 @@ def time_calls(call: Callable[[], object], *, max_seconds: float = 0.25, clock: 
 
 
 def sweep_batch_sizes(
-    call: Callable[[int], object],
-    *,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
-    point_seconds: float = 0.25,
-    total_seconds: float = 4.0,
-    clock: Clock = timer,
-) -> Sweep:
+    call: Callable[[int], object], *, batch_sizes: Sequence[int] = BATCH_SIZES, point_seconds: float = 0.25,
+    total_seconds: float = 4.0, clock: Clock = timer,
+) -> Sweep:  # fmt: skip
     """Times ``call(batch_size)`` for growing ``batch_sizes``, each for about ``point_seconds`` of the ``clock``.
 
     A batch size is left out, with all larger ones, where one call is expected to take more than what is left of
@@ -181,15 +176,9 @@ class _WithoutValidation(Trainer):
 
 
 def step_seconds(
-    model: Model,
-    data: Dataset,
-    *,
-    max_steps: int = 200,
-    max_seconds: float = 1.5,
-    seed: int = 0,
-    precision: Precision = "float32",
-    clock: Clock = timer,
-) -> StepTimes:
+    model: Model, data: Dataset, *, max_steps: int = 200, max_seconds: float = 1.5, seed: int = 0,
+    precision: Precision = "float32", clock: Clock = timer,
+) -> StepTimes:  # fmt: skip
     """Times the steps of a model's own ``fit`` to ``data``, on a copy of it in a ``precision``, after one of warm-up.
 
     It does not validate. What is timed is the first loop over batches, at the start of the schedules, for ``max_steps``

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.interface.executor import LOG_FILE
-from harness.interface.spec import place_of
+from harness.interface.spec import RunSpec, place_of
 from harness.records.record import RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug, what_is_wrong
@@ -82,12 +82,13 @@ class RunFolder:
         """Returns what ``begin`` wrote, or None."""
         return self._read("run.json", RunRecord)
 
-    def write_sources(self, code_folder: Path, dataset: str) -> None:
-        """Notes what names such as ``my_model.py:KDE`` are relative to, and where data are; no record says where."""
-        place = place_of(dataset)
-        here = place is not None and Path(place[1]).exists()
-        where = {} if place is None else {"dataset": "{}:{}{}".format(*place) if here else dataset}
-        noted = {"folder": os.path.relpath(code_folder, self.path), **where}
+    def write_sources(self, code_folder: Path, asked: RunSpec) -> None:
+        """Notes what ``my_model.py:KDE`` is relative to, and where data and weights are; no record says where."""
+        place, noted = place_of(asked.dataset), {"folder": os.path.relpath(code_folder, self.path)}
+        if place is not None:
+            noted["dataset"] = "{}:{}{}".format(*place) if Path(place[1]).exists() else asked.dataset
+        if asked.checkpoint is not None:
+            noted["checkpoint"] = str(Path(asked.checkpoint).resolve())
         if noted != self._sources():
             self._write("code.json", noted)
 
@@ -97,6 +98,10 @@ class RunFolder:
     def dataset(self) -> str | None:
         """Returns how the data are loaded, if ``write_sources`` noted it: the record has the name alone."""
         return self._sources().get("dataset")
+
+    def checkpoint(self) -> Path | None:
+        """Returns where the weights are that are scored in place of a training, if ``write_sources`` noted any."""
+        return Path(found) if (found := self._sources().get("checkpoint")) else None
 
     def code_folder(self) -> Path:
         """Returns what ``write_sources`` noted, or the working folder."""

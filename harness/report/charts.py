@@ -111,10 +111,8 @@ def stated_mark(stem: Path) -> str | None:
 
 def remove_picture(stem: Path) -> list[Path]:
     """Removes a picture, but for somebody else's, and returns its files."""
-    if stated_mark(stem) is None:
-        return []
-    files = [_beside(stem, ending) for ending in (SPEC_ENDING, ".svg", ".png", ".html")]
-    removed = [file for file in files if file.exists()]
+    endings = () if stated_mark(stem) is None else (SPEC_ENDING, ".svg", ".png", ".html")
+    removed = [file for ending in endings if (file := _beside(stem, ending)).exists()]
     for file in removed:
         file.unlink()
     return removed

@@ -162,12 +162,12 @@ def sampled_record(row: BoardRow) -> RunRecord | None:
 
 def _pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> list[tuple[str, str]]:
     """The grids of a dataset's rows that there are files of, the real images' first."""
-    names = picture_names(rows) if files else {}
-    captions = [(name, REAL) for key, name in names.items() if key == (None, dataset)]
+    names = picture_names(rows)
+    captions = [(REAL, names[None, dataset])]
     for row in rows:
-        if row.dataset == dataset and names and (record := sampled_record(row)) is not None:
-            captions.append((names[row.label, dataset], f"{row.label}, seed {record.spec.seed}"))
-    return [(caption, f"{FOLDER}/{name}") for name, caption in captions if name in files]
+        if row.dataset == dataset and (record := sampled_record(row)) is not None:
+            captions.append((f"{row.label}, seed {record.spec.seed}", names[row.label, dataset]))
+    return [(caption, f"{FOLDER}/{name}") for caption, name in captions if name in files]
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> str:

@@ -86,7 +86,7 @@ def _choose(plan: Plan) -> tuple[list[PlannedRun], list[PlannedRun]]:
     for _, configurations in plan.rows:
         best = best_configuration([[_collected(artifacts, run.run) for run in runs] for runs in configurations])
         for index, run in enumerate(configurations[best] if best is not None else ()):
-            planned = plan.plan_run(run.record.spec.model_copy(update={"dataset": run.dataset}), speed=index == 0)
+            planned = plan.plan_run(run.asked, speed=index == 0)
             chosen.append(planned)
             if len(configurations) > 1:
                 grids.append(planned)

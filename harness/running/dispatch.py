@@ -190,7 +190,7 @@ class Dispatcher:
         # what is asked for now (metrics, device) may differ from what it was
         tried = 1 if known is None else known.configurations_tried
         folder.begin(planned.record.model_copy(update={"configurations_tried": tried}))
-        folder.write_sources(self._plugins.code_folder, planned.dataset)
+        folder.write_sources(self._plugins.code_folder, planned.asked)
         self._ingest.put(folder.collect().model_copy(update={"status": "running"}))
 
     def _mend(self, planned: PlannedRun, folder: RunFolder) -> None:
@@ -274,8 +274,8 @@ class Dispatcher:
         if folder.description() is None:
             return
         remove_leftovers(folder.path, deep=True)
-        if place_of(planned.dataset) is not None:  # which may have been moved
-            folder.write_sources(self._plugins.code_folder, planned.dataset)
+        if place_of(planned.asked.dataset) or planned.asked.checkpoint:  # which may have been moved
+            folder.write_sources(self._plugins.code_folder, planned.asked)
         record, known = folder.collect(), self._artifacts.store.get(planned.run)
         if known is None or known != record.model_copy(update={"created": known.created}):
             self._ingest.put(record)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 
@@ -33,6 +33,7 @@ from harness.support.limits import Limits
 from harness.support.names import slug
 from harness.support.randomness import isolated_rng
 
+_T = TypeVar("_T")
 RunState = Literal[
     "hit", "resume", "missing", "scores missing", "stale", "failed", "skipped", "elsewhere", "newer", "running"
 ]
@@ -64,7 +65,7 @@ class PlannedRun:
     """
 
     record: RunRecord
-    dataset: str = ""  # as it was asked for; the record has no path
+    asked: RunSpec  # with the paths of data and weights, which the record has not
     state: RunState = "missing"
     stages: tuple[Stage, ...] = ()  # quality and cost figures that are missing
     speed_stages: tuple[Stage, ...] = ()  # speeds that are missing; measured alone, after everything else
@@ -110,12 +111,12 @@ class Plan:
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         self.plugins.find("executor", settings.executor)
         for row in rows:
-            self.plugins.find("dataset", row.configurations[0][0].dataset)
-            self.plugins.find("model", row.model)
-            for metric in row.configurations[0][0].metrics:
-                self.plugins.find("metric", metric)
-                for other in self._metric(metric).datasets:
-                    self.plugins.find("dataset", other)
+            asked = row.configurations[0][0]
+            self._of_suite("datasets", self.plugins.find, "dataset", asked.dataset)
+            self._of_suite("models", self.plugins.find, "model", row.model)
+            for metric in asked.metrics:
+                for other in self._of_suite("metrics", self._metric, metric).datasets:
+                    self._of_suite(f"metrics: {metric!r}", self.plugins.find, "dataset", other)
         names = {row.dataset: row.configurations[0][0].dataset for row in rows}
         placed = {
             known: self._facts(name).dataset_digest for known, name in names.items() if place_of(name) is not None
@@ -129,6 +130,15 @@ class Plan:
         for stage in {stage for run in self.runs() for stage in run.stages if not settings.only_looks}:
             for other in self._metric(stage.metric).datasets:
                 self._dataset(other)
+
+    def _of_suite(self, key: str, look: Callable[..., _T], *names: str) -> _T:
+        """Looks names up; of a suite, a ValueError on them says its file and key."""
+        try:
+            return look(*names)
+        except ValueError as error:
+            if self.suite is None:
+                raise
+            raise ValueError(f"{self.suite}: {key}: {error}") from error
 
     def labelled(self) -> list[tuple[Row, PlannedRun]]:
         """Returns all runs of all rows, with their rows."""
@@ -162,9 +172,9 @@ class Plan:
         record = self._describe(spec)
         if selection is not None:
             stages = (self._stage(record, selection, "valid"),)
-            return self._seen(PlannedRun(record, spec.dataset, stages=stages))
+            return self._seen(PlannedRun(record, spec, stages=stages))
         quality, speeds = self._stages(record)
-        return self._seen(PlannedRun(record, spec.dataset, stages=quality, speed_stages=speeds if speed else ()))
+        return self._seen(PlannedRun(record, spec, stages=quality, speed_stages=speeds if speed else ()))
 
     def _seen(self, planned: PlannedRun) -> PlannedRun:
         planned = self.look_again(planned)
@@ -246,6 +256,7 @@ class Plan:
         hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
         facts, dataset_digest = self._facts(spec.dataset), self._facts(spec.dataset).dataset_digest
         checkpoint = self._checked_weights(spec)
+        spec = spec.model_copy(update={"checkpoint": checkpoint and f"sha256:{checkpoint[:12]}"})
         code, named = self._code(spec.model), named_by_content(spec, dataset_digest)
         key = run_key(named, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
         return RunRecord(
@@ -290,9 +301,8 @@ class Plan:
 
     def needs(self, planned: PlannedRun) -> tuple[str, ...]:
         """Returns the plugins that a run needs to be trained: its child process imports no others."""
-        spec = planned.record.spec
-        provider = self.plugins.provider
-        return provider("dataset", planned.dataset or spec.dataset).name, provider("model", spec.model).name
+        provider, spec = self.plugins.provider, planned.asked
+        return provider("dataset", spec.dataset).name, provider("model", spec.model).name
 
     def _checked_weights(self, spec: RunSpec) -> str | None:
         """Returns the digest of the checkpoint that a spec names, once it has been seen to fit the model."""

@@ -44,6 +44,7 @@ from harness.support.checkpoint import check_shapes, check_state, check_weights,
 from harness.support.environment import choose_device, describe_environment, fingerprint, hardware
 from harness.support.files import write_atomically
 from harness.support.guard import undisturbed
+from harness.support.limits import seconds_of_variable
 from harness.support.names import heading, redact
 from harness.support.randomness import derive_seed, seed_everything
 
@@ -123,10 +124,10 @@ def _check_run(run: _Run) -> None:
     record, spec = run.record, run.spec
     code, data = record.code, record.dataset_digest
     asked = named_by_content(spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset}), data)
-    given = None if spec.checkpoint is None else _digest_of_file(Path(spec.checkpoint))
+    given = None if (weights := run.folder.checkpoint()) is None else _digest_of_file(weights)
     what = what_changed(record, run.plugins, run.data)
     if what is None and record.key != run_key(asked, type(run.model), data=data, code=code, checkpoint=given):
-        what = spec.checkpoint or "what the run depends on"
+        what = "what the run depends on" if weights is None else weights.name
     if what is not None:
         raise Changed(f"{what} has changed since the suite was planned: the same command plans and runs it anew")
 
@@ -225,9 +226,9 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
     folder, spec, model = run.folder, run.spec, run.model
     environment = describe_environment(model.device, spec.threads)
     calibrated, weights_before = None, check_weights(model)
-    if spec.checkpoint is not None:
-        load_weights(Path(spec.checkpoint), model)
-        summary = FitSummary(0, 0.0, 0.0, f"given: {Path(spec.checkpoint).name}", None, None)
+    if (given := folder.checkpoint()) is not None:
+        load_weights(given, model)
+        summary = FitSummary(0, 0.0, 0.0, f"given: {given.name}", None, None)
     else:
         budget = Budget.parse(spec.budget or type(model).default_budget)
         if budget.unit == "minutes":
@@ -289,7 +290,7 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
         seed=derive_seed(spec.seed, "batches"),
         precision=spec.precision,
         folder=folder.path,
-        checkpoint_seconds=_checkpoint_seconds(),
+        checkpoint_seconds=seconds_of_variable(CHECKPOINT_VARIABLE, 20, "how many seconds between two saved states"),
         should_stop=try_once_then_ask,
         on_progress=lambda progress: folder.write_progress(stage="fit", **asdict(progress)),
     )
@@ -300,17 +301,6 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
     summary = trainer.summary()
     log.info("fit: %d steps in %.1f s, %s", summary.steps, summary.seconds, summary.checkpoint)
     return summary
-
-
-def _checkpoint_seconds() -> float:
-    text = os.environ.get(CHECKPOINT_VARIABLE, "20")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not seconds >= 0:
-        raise ValueError(f"{CHECKPOINT_VARIABLE} is {text!r}, not a number of seconds such as 20")
-    return seconds
 
 
 def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:

@@ -36,14 +36,9 @@ if TYPE_CHECKING:
     from harness.suites.suite import Suite
 
 __all__ = [
-    "Conformance",
-    "DatasetConformance",
-    "Lab",
-    "MetricConformance",
-    "ModelConformance",
-    "registered_dataset",
+    "Conformance", "DatasetConformance", "Lab", "MetricConformance", "ModelConformance", "registered_dataset",
     "registered_metric",
-]
+]  # fmt: skip
 
 
 def registered_dataset(name: str) -> Dataset:

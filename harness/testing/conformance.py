@@ -69,16 +69,15 @@ class Conformance:
 
     def test_conforms(self, promise: str) -> None:
         """What is tested keeps a promise that a benchmark relies on."""
-        self._settle(promise, partial(self._promises()[promise], self))
+        from harness.testing.promises import PROMISES  # which imports torch
+
+        self._settle(promise, partial(PROMISES[self._noun][promise], self))
 
     def _names(self) -> dict[str, list[str]]:
         """Returns the names of the promises, by the name of the argument of the test that takes them."""
-        return {"promise": list(self._promises())}
+        from harness.testing.promises import PROMISES
 
-    def _promises(self) -> Mapping[str, Callable[[Conformance], None]]:
-        from harness.testing.promises import PROMISES  # which imports torch
-
-        return PROMISES[self._noun]
+        return {"promise": list(PROMISES[self._noun])}
 
     def _settle(self, name: str, promise: Callable[[], None]) -> None:
         """Calls what raises ``Broken`` or ``Inapplicable``, and makes a test's outcome of it."""
@@ -157,9 +156,9 @@ class ModelConformance(Conformance):
         self._settle(check, partial(self._audit, check, _selected(request, type(self))))
 
     def _names(self) -> dict[str, list[str]]:
-        from harness.auditing.checks import CHECKS
+        from harness.auditing.engine import CHECKS
 
-        return {**super()._names(), "check": [check.name for check in CHECKS]}
+        return {**super()._names(), "check": list(CHECKS)}
 
     def _settle(self, name: str, promise: Callable[[], None]) -> None:
         __tracebackhide__ = True

@@ -4,8 +4,6 @@ A promise is a function of the conformance suite that names what is tested. It r
 raises ``Broken`` or ``Inapplicable`` where it is not.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +21,6 @@ from harness.discovery.manager import plugin_manager
 from harness.discovery.targets import loaded_target
 from harness.interface.data_folder import DataFolder, DataUnavailable
 from harness.interface.dataset import Dataset
-from harness.interface.entries import EntryError
 from harness.interface.metric import Evaluation, Metric, Score, check_samples
 from harness.interface.model import Model, Unsupported
 from harness.interface.spec import Budget, ImageSpec, ScoreKind
@@ -58,28 +55,32 @@ def registered(case: Conformance) -> None:
         if not any(loaded_target(entry) is name for entry in manager.entries("model")):
             raise Inapplicable("given as a class, which no installed plugin registers")
         return
-    try:
+    with _saying("{}. Is the plugin installed? 'harness plugins' tells"):
         entry, _ = manager.find(case._noun, name)
         entry.load()
-    except (ValueError, EntryError) as error:
-        raise Broken(f"{error}. Is the plugin installed? 'harness plugins' tells") from error
     provider = manager.provider_of(case._noun, entry)
     for problem in provider.problems:
         raise Broken(f"plugin {provider.name!r}: {problem.message}")
     entry_words = f"{type(entry).__name__}({entry.name!r})"
     _require(entry.summary.strip(), f"{entry_words} has no summary: one line for 'harness list'")
     if isinstance(case, MetricConformance):
-        try:
+        with _saying():
             own = loading.load_metric(manager, name).name
-        except ValueError as error:
-            raise Broken(str(error)) from error
-        words = f"the metric calls itself {own!r}, the suite calls it {name!r}: set name when it is made"
-        _require(own == name, words)
+        _require(own == name, f"the metric calls itself {own!r}, the suite calls it {name!r}: set name when it is made")
 
 
 def _require(kept: object, otherwise: str) -> None:
     if not kept:
         raise Broken(otherwise)
+
+
+@contextmanager
+def _saying(words: str = "{}") -> Iterator[None]:
+    """What the harness refuses is a promise broken, in its own words."""
+    try:
+        yield
+    except ValueError as error:
+        raise Broken(words.format(error)) from error
 
 
 @contextmanager
@@ -107,18 +108,17 @@ def documented(case: ModelConformance) -> None:
 def hyperparameters(case: ModelConformance) -> None:
     """They are keyword-only, annotated, and have defaults that a suite could have written."""
     cls = _class_of(case.model)
-    try:
+    with _saying():
         defaults = {name: parameter.default for name, parameter in loading.parameters_of(cls).items()}
         loading.resolve(cls, case.hyperparameters)
-    except loading.HyperparameterError as error:
-        raise Broken(str(error)) from error
     for name, value in defaults.items():
+        words = f"{cls.__name__}: the default {name} = {value!r}"
         try:
             back = loading.resolve(cls, loading.as_json({name: value}))[name]
-        except (loading.HyperparameterError, TypeError, ValueError) as error:
-            raise Broken(f"{cls.__name__}: the default {name} = {value!r} cannot stand in a suite: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise Broken(f"{words} cannot stand in a suite: {error}") from error
         same = loading.as_json({name: back}) == loading.as_json({name: value})
-        _require(same, f"{cls.__name__}: the default {name} = {value!r} comes back from a suite as {back!r}")
+        _require(same, f"{words} comes back from a suite as {back!r}")
 
 
 def constructs(case: ModelConformance) -> None:
@@ -182,10 +182,8 @@ def scored(case: ModelConformance) -> None:
 
 
 def _class_of(model: str | type[Model]) -> type[Model]:
-    try:
+    with _saying():
         return loading.load_model_class(plugin_manager(), model) if isinstance(model, str) else model
-    except ValueError as error:
-        raise Broken(str(error)) from error
 
 
 def maker(model: str | type[Model], given: Mapping[str, Any]) -> Make:
@@ -238,8 +236,8 @@ def _fit(
 
 def scores(case: MetricConformance) -> None:
     """Its score is finite, of a known kind, with one value for each image or none, and a protocol in words."""
-    name, evaluation = case.metric, _evaluation(case)
-    score = _score(evaluation, _metric(case))
+    name, (metric, evaluation) = case.metric, _evaluation(case)
+    score = _score(evaluation, metric)
     _require(isinstance(score, Score), f"{name} returned {type(score).__name__}, not a harness.Score")
     _require(math.isfinite(score.value), f"{name} is {score.value}: raise an error that says why there is no figure")
     _require(score.kind in _KINDS, f"{name} is of kind {score.kind!r}, not one of {', '.join(_KINDS)}")
@@ -255,11 +253,11 @@ def scores(case: MetricConformance) -> None:
 
 def deterministic(case: MetricConformance) -> None:
     """Measured twice, whatever torch's generators stand at, it is the same."""
-    metric, found = _metric(case), []
-    if metric.stage == "speed":
-        raise Inapplicable("a speed is never the same twice")
+    found = []
     for seed in (1, 2):
-        evaluation = _evaluation(case)
+        metric, evaluation = _evaluation(case)
+        if metric.stage == "speed":
+            raise Inapplicable("a speed is never the same twice")
         with isolated_rng(seed, _CPU):
             found.append(_score(evaluation, metric).value)
     seeded = "evaluation.samples and evaluation.per_image, or by a generator that is seeded from evaluation.seed"
@@ -269,7 +267,7 @@ def deterministic(case: MetricConformance) -> None:
 
 def harmless(case: MetricConformance) -> None:
     """Measuring changes neither the model nor where torch's generators stand."""
-    metric, evaluation = _metric(case), _evaluation(case)
+    metric, evaluation = _evaluation(case)
     before = {key: value.clone() for key, value in evaluation.model.state_dict().items()}
     with isolated_rng(0, _CPU):
         state = torch.get_rng_state()
@@ -281,20 +279,17 @@ def harmless(case: MetricConformance) -> None:
     _require(not moved or metric.stage != "quality", words)
 
 
-def _metric(case: MetricConformance) -> Metric:
+def _evaluation(case: MetricConformance) -> tuple[Metric, Evaluation]:
     try:
-        return loading.load_metric(plugin_manager(), case.metric)
-    except (ValueError, EntryError) as error:
+        metric = loading.load_metric(plugin_manager(), case.metric)
+    except ValueError as error:
         raise Inapplicable(f"{error}: see the test 'registered'") from error
-
-
-def _evaluation(case: MetricConformance) -> Evaluation:
-    make, metric = maker(case.model or Coins, {}), _metric(case)
+    make = maker(case.model or Coins, {})
     data = _first_dataset(make, (_METRICS_SPACE, *SMALL), seed=0)
     model, trainer = _fit(make, data, 5, seed=0)
     if not isinstance(model, metric.requires):
         raise Inapplicable(f"{metric.name} needs a {metric.requires.__name__}: say model = ... that is one")
-    return Evaluation(model, data, fit=trainer.summary())
+    return metric, Evaluation(model, data, fit=trainer.summary())
 
 
 def _score(evaluation: Evaluation, metric: Metric) -> Score:

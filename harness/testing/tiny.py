@@ -1,7 +1,5 @@
 """A dataset and a model that are made in no time: noisy templates, and coins with every capability."""
 
-from __future__ import annotations
-
 import math
 
 import torch

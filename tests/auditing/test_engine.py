@@ -8,8 +8,7 @@ from torch import nn
 
 import harness
 from harness import audit
-from harness.auditing.checks import CHECKS
-from harness.auditing.engine import ERROR_RATE
+from harness.auditing.engine import CHECKS, ERROR_RATE
 from harness.auditing.laboratory import Laboratory, randomise
 
 

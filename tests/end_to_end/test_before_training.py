@@ -39,7 +39,8 @@ def head(**changes):
 @pytest.mark.parametrize(
     ("metric", "says"),
     [
-        ("fid-lenet-mnits", "unknown dataset 'mnits' (did you mean 'mnist'"),
+        ("fid-lenet-mnits", ".toml: metrics: 'fid-lenet-mnits': unknown dataset 'mnits' (did you mean 'mnist'"),
+        ("nl", ".toml: metrics: unknown metric 'nl' (did you mean 'nll'"),
         ("kid-lenet-n100-n50", "unknown dataset 'n100'"),
         ("fid-lenet-broken-n100", "dataset 'broken': harness_tinker.datasets:broken failed"),
         ("fid-n19", "fid-n19: at least 20 samples are needed, not 19"),

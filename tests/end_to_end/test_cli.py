@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 
@@ -128,6 +129,13 @@ def test_weights_that_are_given_score_as_those_they_were_copied_from(finished, l
     assert record.scores["nll"].value == trained.scores["nll"].value
     assert (record.fit.steps, record.fit.checkpoint) == (0, "given: model.safetensors")
     assert record.fit.weights_sha256 == trained.fit.weights_sha256
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert record.spec.checkpoint == f"sha256:{digest[:12]}"
+    assert str(weights.parent) not in record.model_dump_json(exclude={"environment"})
+    elsewhere = lab.root / "elsewhere.safetensors"
+    elsewhere.write_bytes(weights.read_bytes())
+    again = lab.done("run", suite, "--checkpoint", elsewhere, "--only", "tilted", "--dry-run", "--json").json
+    assert [(item["run"], item["state"]) for item in again] == [(record.run, "hit")]
 
 
 def test_weights_that_do_not_fit_or_cannot_be_read_are_one_line(finished, lab, no_children):

@@ -134,6 +134,13 @@ def test_what_could_not_be_saved_or_loaded_ends_a_training_at_its_first_step(tmp
     assert (message in told) if message else told == ""
 
 
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", ""])
+def test_how_often_the_state_is_saved_has_to_be_a_number_of_seconds(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", value)
+    with pytest.raises(ValueError, match=f"HARNESS_CHECKPOINT_SECONDS='{value}': how many seconds .*, such as 20$"):
+        fitted(Counting, tmp_path)
+
+
 class AsksForNothing(Counting):
     def fit(self, data, trainer):
         for _ in trainer.batches(data.train, batch_size=0):

@@ -4,8 +4,6 @@ All comparisons are one-sided: where the posterior is exact, or has collapsed, t
 samples: K weights that are asked for are K weights, independent of one another and of other calls.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,7 +15,7 @@ from torch import Tensor
 from harness.auditing.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import Evidence, Note, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import ExactLikelihood, ImportanceWeighted, VariationalBound
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
@@ -26,7 +24,7 @@ _REPEATS = {1: 512, 5: 128, 50: 16}
 
 
 def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields comparisons of bounds with one another and with log p."""
+    """In expectation ELBO <= IWAE-5 <= IWAE-50 <= log p."""
     model = laboratory.require(VariationalBound, "the model has no bound")
     if isinstance(model, ImportanceWeighted):
         for specimen in laboratory.specimens("initial", "gentle", "fitted", spaces=laboratory.some(2)):
@@ -40,7 +38,11 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     """No rung, a mean over images and its standard error, lies above the next."""
     model = specimen.model_as(ImportanceWeighted)
     images = specimen.images(_IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE, "ladder")
-    rungs = {f"IWAE-{count}": _bound_of(specimen, images, count, repeats) for count, repeats in _REPEATS.items()}
+    rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
+    for count, repeats in _REPEATS.items():
+        weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
+        bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
+        rungs[f"IWAE-{count}"] = float(bound.mean()), _error_of_mean(bound)
     weight, weight_error = rungs["IWAE-1"]
     if isinstance(model, ExactLikelihood):
         rungs["log p"] = float(model.log_prob(images).double().mean()), 0.0
@@ -62,13 +64,6 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
             "of the KL divergence, a term that is missing, or a mean where a sum is due",
             rounding=specimen.tolerance(scale=abs(weight)),
         )  # fmt: skip
-
-
-def _bound_of(specimen: Specimen, images: Tensor, count: int, repeats: int) -> tuple[float, float]:
-    """Returns the mean over images of the bound of ``count`` weights, each asked for in one call, and its error."""
-    weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
-    bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
-    return float(bound.mean()), _error_of_mean(bound)
 
 
 def _error_of_mean(values: Tensor) -> float:
@@ -96,14 +91,14 @@ def _below_frequencies(specimen: Specimen) -> Trial:
     )  # fmt: skip
 
 
+@torch.no_grad()
 def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of the variance of a call's mean: that of one weight, divided by how many are asked for."""
+    """K weights asked for are K independent weights."""
     laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield _independence(specimen)
 
 
-@torch.no_grad()
 def _independence(specimen: Specimen) -> Evidence:
     count = 4 if specimen.spec.num_dimensions <= 64 else 1
     model, images = specimen.model_as(ImportanceWeighted), specimen.images(count, "importance")
@@ -117,7 +112,7 @@ def _independence(specimen: Specimen) -> Evidence:
     flat = values.flatten(0, 1)
     middle, spread = flat.median(0).values, flat.quantile(0.84, dim=0) - flat.quantile(0.16, dim=0)
     if not bool((spread > specimen.tolerance(scale=float(flat.abs().max()))).any()):
-        return Note(f"{specimen.where}: all weights of an image are equal, as with an exact posterior")
+        return f"{specimen.where}: all weights of an image are equal, as with an exact posterior"
     bounded = torch.tanh((values - middle) / spread.clamp_min(1e-300))
     single = bounded.flatten(0, 1).var(0, correction=1)
     ratio = _WEIGHTS * bounded.mean(1).var(0, correction=1) / single.clamp_min(1e-300)  # (N,)

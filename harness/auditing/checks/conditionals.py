@@ -4,8 +4,6 @@ For x drawn from the model, log p(x_k | x_<k) plus the conditional's entropy has
 its variance is known. Summed over entries it is a martingale. No enumeration is needed, so it holds at any size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 
@@ -15,7 +13,7 @@ from torch import Tensor
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import WIDE, Specimen, describe
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported
 from harness.interface.sampling import Noise
@@ -27,7 +25,7 @@ _FLOPS = 1.5e11
 
 @torch.no_grad()
 def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far ``log_prob`` and ``conditional_log_probs`` are from what ``conditional_logits`` say."""
+    """The likelihood is the product of the conditionals that are sampled from."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.some(4)):
         model, images = specimen.model_as(Autoregressive), specimen.images(_IMAGES, "conditionals")
@@ -53,7 +51,7 @@ def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of the martingale, overall and at every entry, by the first of the model's samplers."""
+    """Scores of own samples at a benchmark's size behave as draws must."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     wanted = [*filter(None, [laboratory.full]), *laboratory.wide, *WIDE, *laboratory.small]
     for spec in filter(laboratory.takes, dict.fromkeys(wanted)):
@@ -63,7 +61,7 @@ def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
             passes = len(torch.unique(model.generation_steps())) if next(iter(model.samplers())) == "raster" else 4
             count = min(_MOST, int(_FLOPS / (flops(specimen, model.conditional_logits) * passes)))
             if count < _FEWEST and spec not in laboratory.small:
-                yield Note(f"{describe(spec)}: {_FEWEST} samples take too long; they are drawn at a smaller size")
+                yield f"{describe(spec)}: {_FEWEST} samples take too long; they are drawn at a smaller size"
                 continue
             yield from _martingale(laboratory.single(specimen), max(_FEWEST, count))
             return

@@ -1,6 +1,4 @@
-"""Good conduct: outside ``fit`` nothing changes, and a score or a sample depends on what it should alone."""
-
-from __future__ import annotations
+"""Good conduct: methods return what they promise, outside ``fit`` nothing changes, a score is its image's alone."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,9 +9,19 @@ from torch import Tensor
 
 from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Specimen, State, probe
-from harness.auditing.trial import Evidence, Note, Trial
-from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, Unsupported, VariationalBound
+from harness.auditing.subject import Specimen, State, describe, probe
+from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.interface.metric import check_samples
+from harness.interface.model import (
+    Autoregressive,
+    ExactLikelihood,
+    ImportanceWeighted,
+    Inference,
+    Invertible,
+    Model,
+    Unsupported,
+    VariationalBound,
+)
 from harness.support.checkpoint import load_weights, save_weights
 from harness.support.randomness import derive_seed
 
@@ -21,6 +29,118 @@ _IMAGES = 9
 _SAMPLES = 16
 _WEIGHTS = 400
 _DRAWS = 128
+_GIVEN = 5  # images that are given to every method
+
+
+class _Broken(Exception):
+    """A promise that is not kept: which, and how."""
+
+
+def contract(laboratory: Laboratory) -> Iterator[Evidence]:
+    """What every method returns has the shape, type and range that it promises."""
+    try:
+        laboratory.require_a_space()
+    except NotApplicable as reason:
+        if not laboratory.crashed:
+            raise  # it refuses them all, and says why
+        yield Trial.broken("", str(reason))
+        return
+    spaces = [*laboratory.small, *laboratory.wide, *filter(None, [laboratory.full])]
+    for specimen in laboratory.specimens("initial", "fitted", spaces=spaces):
+        trial = Trial.exact(specimen.where, "promises broken", 0, meaning="")
+        promises = [_scores, _latents, _conditionals, *([_samples] if specimen.spec in laboratory.small else [])]
+        try:
+            with torch.no_grad():
+                for promise in promises:
+                    promise(specimen)
+        except _Broken as broken:
+            trial = Trial.broken(specimen.where, str(broken))
+        except Exception as error:  # somebody else's code: anything can happen
+            raised = f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}"
+            trial = Trial.broken(specimen.where, raised.splitlines()[0])
+        yield trial
+    for spec, why in laboratory.crashed.items():
+        if why.startswith("fit raises"):
+            yield Trial.broken(describe(spec), why)
+        else:
+            yield f"{describe(spec)}: {why}; raise harness.Unsupported where a space cannot be done"
+
+
+def _expect(name: str, found: object, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """Returns what the method ``name`` gave, if it is a tensor of a shape and a type; None is any float."""
+    if not isinstance(found, Tensor):
+        words = type(found).__name__
+    elif tuple(found.shape) == shape and (found.dtype == dtype if dtype else found.is_floating_point()):
+        return found
+    else:
+        words = f"{tuple(found.shape)} {found.dtype}"
+    raise _Broken(f"{name} must return {shape} {dtype or 'floating-point numbers'}, not {words}")
+
+
+def _scores(specimen: Specimen) -> None:
+    model, images = specimen.model, specimen.images(_GIVEN, "contract")
+    before = images.clone()
+    functions: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {}
+    if isinstance(model, ExactLikelihood):
+        functions["log_prob"] = (model.log_prob, (_GIVEN,))
+    if isinstance(model, VariationalBound):
+        functions["elbo"] = (model.elbo, (_GIVEN,))
+    if isinstance(model, ImportanceWeighted):
+        weights = model.log_importance_weights
+        functions["log_importance_weights"] = (lambda given: weights(given, 3), (3, _GIVEN))
+    for name, (function, shape) in functions.items():
+        with specimen.rng("contract", name):
+            values = function(images)
+        if not torch.equal(images, before):
+            raise _Broken(f"{name} changes the images that it is given")
+        if bool((_expect(name, values, shape).isnan() | values.isposinf()).any()):
+            raise _Broken(f"{name} returns NaN or infinity for some of {_GIVEN} random images")
+        if name == "log_prob" and (most := float(values.max())) > specimen.tolerance():
+            raise _Broken(f"log_prob returns {most:.4g}, but no probability is above 1: it must be at most 0")
+
+
+def _latents(specimen: Specimen) -> None:
+    model, images, size = specimen.model, specimen.images(_GIVEN, "contract"), specimen.spec.num_dimensions
+    if isinstance(model, Inference):
+        codes = model.encode(images)
+        if codes.ndim != 2 or len(codes) != _GIVEN:
+            raise _Broken(f"encode must return ({_GIVEN}, D), not {tuple(codes.shape)}")
+        _expect("decode", model.decode(codes), tuple(images.shape))
+    if isinstance(model, Invertible):
+        with specimen.rng("contract", "flow"):
+            x, log_noise = model.dequantize(images)
+            latents, log_det = model.transform(x)
+            back, prior = model.inverse(latents), model.sample_prior(3)
+        _expect("dequantize, the images,", x, tuple(images.shape))
+        _expect("dequantize, log q,", log_noise, (_GIVEN,))
+        _expect("transform, the latents,", latents, (_GIVEN, size))
+        _expect("transform, the log-determinant,", log_det, (_GIVEN,))
+        _expect("inverse", back, tuple(images.shape))
+        _expect("sample_prior", prior, (3, size))
+
+
+def _conditionals(specimen: Specimen) -> None:
+    model, spec = specimen.model, specimen.spec
+    if isinstance(model, Autoregressive):
+        if model.num_orderings < 1:
+            raise _Broken(f"num_orderings must be at least 1, not {model.num_orderings}")
+        logits = model.conditional_logits(specimen.images(_GIVEN, "contract"))
+        _expect("conditional_logits", logits, (_GIVEN, spec.levels, *spec.shape))
+        _expect("generation_steps", model.generation_steps(), spec.shape, torch.int64)
+        declared = model.dependence()
+        if declared is not None:
+            _expect("dependence, unless None,", declared, (spec.num_dimensions, spec.num_dimensions), torch.bool)
+
+
+def _samples(specimen: Specimen) -> None:
+    for name, sampler in specimen.model.samplers().items():
+        for count in (1, 3):
+            with specimen.rng("contract", "sample"):
+                images = sampler(count)
+            try:
+                check_samples(images, count, specimen.model)
+            except ValueError as error:
+                raise _Broken(f"sampler {name!r}: {error}") from error
 
 
 def _specimens(laboratory: Laboratory, *states: State, spaces: int = 2) -> Iterator[Specimen]:
@@ -29,7 +149,7 @@ def _specimens(laboratory: Laboratory, *states: State, spaces: int = 2) -> Itera
 
 
 def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how many parameters, buffers and modes scoring and sampling change, after they have been used once.
+    """Outside fit nothing changes a parameter or buffer.
 
     What the first use alone changes, such as weights that a mask is multiplied into, leaves the same function behind.
     """
@@ -39,7 +159,7 @@ def unchanged(laboratory: Laboratory) -> Iterator[Evidence]:
         _use(specimen, "once")
         before = _tensors(specimen.model)
         if settled := _changed(start, before):
-            yield Note(f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does")
+            yield f"{specimen.where}: the first call changes {', '.join(settled[:3])}, as a mask in place does"
         _use(specimen, "again")
         changed = _changed(before, _tensors(specimen.model)) + _changed(modes, _modes(specimen.model))
         yield Trial.exact(
@@ -74,7 +194,7 @@ def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
 
 
 def neighbours(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far scores move with the size of the batch and with the neighbours in it, or from call to call."""
+    """A score depends neither on its batch nor on the call."""
     laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         if isinstance(specimen.model, ExactLikelihood) and specimen.state != "initial":
@@ -136,7 +256,7 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
 
 @torch.no_grad()
 def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields whether samples follow torch's global generator, and it alone."""
+    """Torch's seed determines the samples."""
     for exact in _specimens(laboratory, "initial", "random", "fitted", spaces=1):
         for where, _, sampler in laboratory.single(exact).samplers:
             torch.manual_seed(1)
@@ -151,7 +271,7 @@ def reproducible(laboratory: Laboratory) -> Iterator[Evidence]:
                 meaning="torch's seed does not determine the samples: they come from another generator, or from state",
             )  # fmt: skip
             if bool((first == first[:1]).all()):
-                yield Note(f"{where}: all samples are one image")
+                yield f"{where}: all samples are one image"
                 continue
             yield Trial.exact(
                 where, "draws under another seed, or one after the other, that are the same",
@@ -165,17 +285,21 @@ def _num_different(images: Tensor, others: Tensor) -> int:
 
 
 def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields how far scores and samples move when weights go through a file into a model built under another seed."""
+    """Weights saved and loaded give the same scores and samples."""
     for specimen in _specimens(laboratory, "random", "fitted", "initial"):
         try:
-            copy = _through_a_file(laboratory, specimen)
+            with tempfile.TemporaryDirectory() as folder:
+                save_weights(file := Path(folder) / "weights.safetensors", specimen.model)
+                torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
+                copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
+                load_weights(file, copy)
         except Unsupported:
             raise
         except Exception as error:  # somebody else's code: anything can happen
             yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0])
             continue
         meaning = "what was learned, or drawn at construction, is not in state_dict: it is lost with the process"
-        (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy)
+        (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy.eval())
         for name, scores in before.items():
             far = torch.where(scores == after[name], 0.0, (after[name] - scores).abs())
             yield Trial.exact(
@@ -186,16 +310,6 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
             specimen.where, f"of {_SAMPLES} samples, those that differ before and after",
             _num_different(samples, others), unit="images", meaning=meaning,
         )  # fmt: skip
-
-
-def _through_a_file(laboratory: Laboratory, specimen: Specimen) -> Model:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "weights.safetensors"
-        save_weights(file, specimen.model)
-        torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
-        copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
-        load_weights(file, copy)
-    return copy.eval()
 
 
 @torch.no_grad()

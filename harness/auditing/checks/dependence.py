@@ -5,8 +5,6 @@ and so finds what rounds, compares or looks up as well). A finite receptive fiel
 images, and so wider ones are looked at too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -18,7 +16,7 @@ from torch import Tensor
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import WIDE, Specimen, State
-from harness.auditing.trial import Evidence, Note, Trial
+from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator
@@ -77,7 +75,7 @@ def _gradients(specimen: Specimen, ordering: int, base: int) -> Tensor:
 
 
 def dependence(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields, for every space and some orderings, what is seen against what should be."""
+    """Nothing sees the future; all of the past is seen, or what is declared."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for first, cost in _affordable(laboratory):
         most = max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost)))
@@ -138,7 +136,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
         return
     if is_faint:
         # a recurrent network forgets: what is far away may change a conditional by less than its rounding
-        yield Note(f"{where}: {unseen:.1%} of what is declared is not seen: it is not there, or too faint to be")
+        yield f"{where}: {unseen:.1%} of what is declared is not seen: it is not there, or too faint to be"
         missing = torch.zeros_like(missing)
     yield _count(
         where, "entries of the past that are seen, but not as declared", missing | extra,
@@ -146,7 +144,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
         f"{int(missing.sum())} that it declares are not seen",
     )  # fmt: skip
     share = float(expected.sum()) / max(1, int(past.sum()))
-    yield Note(f"{where}: by its own declaration, a conditional sees {share:.1%} of its past")
+    yield f"{where}: by its own declaration, a conditional sees {share:.1%} of its past"
 
 
 def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, is_faint: bool) -> Iterator[Evidence]:
@@ -158,7 +156,7 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
     elif all(two[1] < one[1] and two[2] > one[2] for one, two in pairs):
         pattern = "a blind spot above and to the right, as masked convolutions without a vertical stack have it"
     elif is_faint:
-        yield Note(f"{where}: {share:.1%} of the past is never seen, {pattern}; dependence() would declare it")
+        yield f"{where}: {share:.1%} of the past is never seen, {pattern}; dependence() would declare it"
         missing, pairs = torch.zeros_like(missing), []
     if pairs:
         example = " does not see ".join(_names(missing.nonzero()[-1], spec))

@@ -1,7 +1,5 @@
 """Invertible models: the log-determinant, the inverse, and the prior that is sampled and scored."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import MOST_SAMPLES, mean_and_error, sample_counts
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen, State, index_of, num_images
+from harness.auditing.subject import Specimen, State, num_images
 from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import Invertible
 
@@ -28,7 +26,7 @@ def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, I
 
 
 def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the distance of the returned log-determinant from that of the Jacobian, and checks of the noise."""
+    """The returned log-determinant is that of the Jacobian of the whole map."""
     for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "log-determinant")
         with torch.no_grad(), specimen.rng("noise"):
@@ -86,7 +84,7 @@ def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Trial]:
 
 
 def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the distance of images, and of latents, from what comes back."""
+    """Inverse undoes transform."""
     for specimen, model, count in _flows(laboratory, *_STATES):
         images = specimen.images(count, "inverse")
         with torch.no_grad(), specimen.rng("inverse"):
@@ -116,7 +114,7 @@ def _distance(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def prior(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests that the prior which is sampled is the prior which is scored, and that ``sample`` draws from it."""
+    """The prior that is sampled is the prior that is scored."""
     for specimen, model, _ in _flows(laboratory, "random", "fitted"):
         with torch.no_grad(), specimen.rng("prior"):
             latents = model.sample_prior(_PRIOR_DRAWS).double()
@@ -173,8 +171,7 @@ def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
     counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
     with torch.no_grad(), specimen.rng("base"):
         x = model.inverse(model.sample_prior(MOST_SAMPLES))
-    images = x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8).view(-1, *specimen.spec.shape)
-    p, freedom = same_distribution(counts, torch.bincount(index_of(images, specimen.spec), minlength=len(counts)))
+    p, freedom = same_distribution(counts, specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1)))
     return Trial(
         where, "samples against the prior's draws, mapped back", p,
         smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),

@@ -1,7 +1,5 @@
 """Labels: a conditional model uses them, pairs them with their images, and marginalises them where none is given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +25,7 @@ _RANKED = "log p(x | y) is ranked as log p(x)"
 
 @torch.no_grad()
 def labels(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of p(x | y), of p(x), and of samples of a label."""
+    """Labels are used, rightly paired, and marginalised where none is given."""
     laboratory.require(ClassConditional, "the model takes no labels")
     for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.small[:2] or laboratory.wide[:1]):
         if isinstance(specimen.model, ExactLikelihood) and laboratory.small:
@@ -43,12 +41,6 @@ def _given(specimen: Specimen, given: Tensor) -> Any:
     return specimen.model_as(ClassConditional).condition_on(given)
 
 
-def _log_probs_given(specimen: Specimen, label: int) -> Tensor:
-    """Returns (M,) float64: log p(x | y = label) of every image of the space."""
-    parts = torch.split(specimen.everything, 4096)
-    return torch.cat([_given(specimen, torch.full((len(part),), label)).log_prob(part) for part in parts]).double()
-
-
 def _used(specimen: Specimen, what: str, *, alike: bool) -> Iterator[Trial]:
     """With random weights, labels make a difference."""
     if specimen.state == "random":
@@ -59,8 +51,10 @@ def _used(specimen: Specimen, what: str, *, alike: bool) -> Iterator[Trial]:
 
 
 def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
-    classes, where = specimen.spec.num_classes or 1, specimen.where
-    table = torch.stack([_log_probs_given(specimen, label) for label in range(classes)])  # (classes, M)
+    classes, where, parts = specimen.spec.num_classes or 1, specimen.where, torch.split(specimen.everything, 4096)
+    every = [(torch.full((len(part),), label), part) for label in range(classes) for part in parts]
+    scores = torch.cat([_given(specimen, given).log_prob(part) for given, part in every])
+    table = scores.double().view(classes, -1)  # (classes, M): log p(x | y)
     total = float((table.logsumexp(1).exp() - 1).abs().max())
     yield Trial.exact(
         where, "sum of p(x | y) over all images, minus 1, the worst label", total, tolerance=specimen.tolerance(),
@@ -159,13 +153,13 @@ def _stochastic(specimen: Specimen) -> Iterator[Trial]:
 
 
 def _implicit(specimen: Specimen) -> Iterator[Trial]:
-    classes, size = specimen.spec.num_classes or 1, len(specimen.everything)
+    classes = specimen.spec.num_classes or 1
     mixed = _counts_by_label(specimen, next(iter(specimen.model.samplers())), classes)
     for label in range(classes):
         view = _given(specimen, torch.full((3000,), label))
         with specimen.rng("pure", label):
             images = torch.cat([view.sample(3000) for _ in range(2)])
-        p, freedom = same_distribution(mixed[label], torch.bincount(index_of(images, specimen.spec), minlength=size))
+        p, freedom = same_distribution(mixed[label], specimen.counts(images))
         yield Trial(
             f"{specimen.where}, label {label}", "samples of mixed labels against those of one label at a time", p,
             smallest_defect=smallest_total_variation(freedom, 2000), meaning="samples are paired with the wrong labels",

@@ -6,8 +6,6 @@ samples' pixel frequencies, taken from other samples, is an r for which the rati
 place of log p makes the expectation larger, never smaller.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 
@@ -25,7 +23,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
 from harness.auditing.subject import Specimen, State, index_of
-from harness.auditing.trial import Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
@@ -45,7 +43,7 @@ _MARGIN = 0.5  # nats that samples may be away from independent pixels
 
 
 def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields the total mass of every enumerated space, in every state of the weights."""
+    """Probabilities of all images sum to one, bounds to no more."""
     model = laboratory.require(ExactLikelihood | VariationalBound, "an implicit model promises no likelihood")
     if not laboratory.small:
         yield from _by_own_samples(laboratory)
@@ -76,13 +74,13 @@ def _exact(specimen: Specimen) -> Trial:
 
 def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
     for found in trusted_weights(laboratory):
-        if isinstance(found, Note):
+        if isinstance(found, str):
             yield found
             continue
         specimen, mean, error = found
         outside, outside_error = mass_outside(specimen) if isinstance(specimen.model, Invertible) else (0.0, 0.0)
         if outside > 0:
-            yield Note(f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range")
+            yield f"{specimen.where}: {outside:.1%} of the density's mass lies beyond the images' range"
         total = float(mean.sum()) + outside
         yield Trial.z_test(
             specimen.where, "sum of the mean weights of all images, minus 1", total - 1,
@@ -103,7 +101,7 @@ def _bounded(specimen: Specimen) -> Trial:
 
 
 def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields, after a short fit, how far test scores lie from the entropy, scored as a benchmark scores them.
+    """No mean score beats the entropy of a known distribution.
 
     The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error
     small.

@@ -1,7 +1,5 @@
 """Sampling: every named sampler draws from the distribution that is scored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -12,7 +10,7 @@ from torch import Tensor
 from harness.auditing import estimates
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
-from harness.auditing.trial import POWER, Evidence, NotApplicable, Note, Trial
+from harness.auditing.trial import POWER, Evidence, NotApplicable, Trial
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
@@ -21,7 +19,7 @@ from harness.interface.model import (
     Unsupported,
     VariationalBound,
 )
-from harness.interface.sampling import BoundSampler, Noise
+from harness.interface.sampling import Noise
 
 _SHARED = 64
 _FEWEST_INSIDE = 200
@@ -33,7 +31,7 @@ _CAUSES = (
 
 
 def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Yields tests of every sampler on every enumerated space; samplers that share their noise also image by image."""
+    """Every sampler draws from the distribution that is scored."""
     reason = "an implicit model has no likelihood to hold its samples against"
     model = laboratory.require(ExactLikelihood | VariationalBound, reason)
     if not laboratory.small:
@@ -46,7 +44,7 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
             yield from _shared_noise(specimen)
     elif isinstance(model, ImportanceWeighted):
         for found in estimates.trusted_weights(laboratory):
-            yield from [found] if isinstance(found, Note) else _weighted(*found)
+            yield from [found] if isinstance(found, str) else _weighted(*found)
     else:
         for specimen in laboratory.specimens("initial", "random", "fitted"):
             bound = estimates.bound_estimates(specimen)
@@ -70,7 +68,7 @@ def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evide
     if int(counts.sum()) >= _FEWEST_INSIDE:
         yield from _frequencies(where, counts, mean / inside, error / inside)
     else:
-        yield Note(f"{where}: hardly any of the density's mass lies in the images' range")
+        yield f"{where}: hardly any of the density's mass lies in the images' range"
     positive = mean.clamp_min(1e-300)
     for where, counts in _drawn(specimen):
         yield _at_least(where, counts, positive.log(), error / positive)
@@ -125,11 +123,18 @@ def _shared_noise(specimen: Specimen) -> Iterator[Trial]:
         return
     with specimen.rng("noise"):
         noise = model.draw_noise(_SHARED)
+    known, mask = specimen.images(8, "known"), torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
+    mask[..., : (specimen.spec.height + 1) // 2, :] = True
     drawn: dict[str, Tensor] = {}
     for where, name, sampler in specimen.samplers:
         with suppress(Unsupported):
             drawn[name] = sampler(_SHARED, noise=noise)
-            yield from _clamping(specimen, where, sampler)
+            with specimen.rng("clamping"):
+                images = sampler(8, known=known, mask=mask)
+            yield Trial.exact(
+                where, "known entries that were changed", int(((images != known) & mask).sum()), unit="entries",
+                meaning="the sampler does not keep the pixels that it is told are known",
+            )  # fmt: skip
     names = list(drawn)
     for first, name in ((names[0], name) for name in names[1:]):
         images, found = drawn[first], drawn[name]
@@ -150,15 +155,3 @@ def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, noise: Noise
     top = scores.topk(2, dim=0).values
     margin = (top[0] - top[1])[differ & (steps == steps[differ].min())]
     return float(margin.max()) < (1e-9 if specimen.dtype == torch.float64 else 1e-5)
-
-
-def _clamping(specimen: Specimen, where: str, sampler: BoundSampler) -> Iterator[Trial]:
-    known = specimen.images(8, "known")
-    mask = torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
-    mask[..., : (specimen.spec.height + 1) // 2, :] = True
-    with specimen.rng("clamping"):
-        images = sampler(8, known=known, mask=mask)
-    yield Trial.exact(
-        where, "known entries that were changed", int(((images != known) & mask).sum()), unit="entries",
-        meaning="the sampler does not keep the pixels that it is told are known",
-    )  # fmt: skip

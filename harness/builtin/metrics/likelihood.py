@@ -13,6 +13,7 @@ import harness
 
 MAX_ELEMENTS = 2**21
 MAX_ROWS = 4096
+MOST_WEIGHTS = 1_000_000
 ACTIVE = 1e-2
 
 
@@ -138,7 +139,7 @@ class IWAE(harness.Metric):
     2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
 
     Args:
-        num_samples: K, at least 1; the name ``iwae-5000`` gives it as text.
+        num_samples: K, from 1 to ``MOST_WEIGHTS``; the name ``iwae-5000`` gives it as text.
         max_elements: (weights for each call) x (images in each call) x D stays at or below this, unless one weight of
             one image exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K
             and N are. Which random numbers an image gets depends on it; what is estimated does not.
@@ -150,8 +151,8 @@ class IWAE(harness.Metric):
 
     def __init__(self, *, num_samples: int | str, max_elements: int = MAX_ELEMENTS) -> None:
         self.num_samples, self.max_elements = int(num_samples), max_elements
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+        if not 1 <= self.num_samples <= MOST_WEIGHTS:
+            raise ValueError(f"iwae-{num_samples}: K is from 1 to {MOST_WEIGHTS:,} importance weights an image")
         self.name, self.header = f"iwae-{self.num_samples}", f"IWAE, K = {self.num_samples}"
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
