@@ -1,7 +1,5 @@
 """The built-in boards, registered through the same hook as anyone's. Nothing here imports torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from harness import BoardEntry, hookimpl

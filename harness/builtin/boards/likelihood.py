@@ -1,10 +1,9 @@
 """The likelihood board, exact values and bounds in one partial order; and that of bounds, a column for each."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from harness import Board, BoardRow, Cell, Column, Rows, Table
@@ -17,6 +16,7 @@ _BELOW = " ✗ below the entropy"
 _TEXT = {"": "string"}
 _MEAN = {"": "float64", "_sd": "float64"}
 _PUBLISHED = ("slug", "value", "metric", "kind", "tags", "source")
+_LIKELIHOOD, _BITS = attrgetter("likelihood"), attrgetter("bits_per_dim")
 _SIGNS = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
 
 
@@ -40,19 +40,22 @@ class Likelihood(Board):
         own = [metric for metric in self.metrics(rows) if rows.board_of(metric) == self.name]
         return [
             Column("nll_nats", "NLL", "nats", False, decimals=(2, 3), figure=lambda row: row.likelihood),
-            Column("bits_per_dim", "bits/dim", "", False, decimals=(3, 4), parts=_MEAN, cell=_bits),
-            Column("kind", "Kind", style="text", parts=_TEXT, cell=_kind),
-            Column("metric", style="text", parts=_TEXT, cell=partial(_of, "metric"), required=False),
+            Column("bits_per_dim", "bits/dim", "", False, decimals=(3, 4), parts=_MEAN,
+                   cell=_cell(_BITS, lambda it: Cell(it.mean, it.standard_deviation, None, it.kind))),
+            Column("kind", "Kind", style="text", parts=_TEXT, cell=_cell(_LIKELIHOOD, _kind)),
+            Column("metric", style="text", parts=_TEXT, cell=_cell(_LIKELIHOOD, lambda it: Cell(it.metric)),
+                   required=False),
             Column(GAP.replace("-", "_"), "Gap to the entropy", "nats", False, decimals=(2, 4), cell=_gap,
                    parts={**_MEAN, "_se": "float64", "_kind": "string"}, required=False),
             *rows.columns_by_protocol([metric for metric in own if metric not in (*_EXACT, GAP)]),
             Column("published", "Published", style="text", cell=_published, required=False,
                    parts={f"_{name}": "float64" if name == "value" else "string" for name in _PUBLISHED}),
-            Column("verdict", "Verdict", style="text", parts={**_TEXT, "_reason": "string"}, cell=_verdict,
+            Column("verdict", "Verdict", style="text", parts={**_TEXT, "_reason": "string"}, required=False,
+                   cell=_cell(lambda row: row.verdict, lambda it: Cell(it.judgement, more={"_reason": it.reason}))),
+            Column("draw_share_of_variance", "Draw share", style="percent", parts={"": "float64"}, required=False,
+                   cell=_cell(lambda row: row.likelihood and row.likelihood.detail("draw_share_of_variance"), Cell)),
+            Column("protocol", style="text", parts=_TEXT, cell=_cell(_LIKELIHOOD, lambda it: Cell(it.protocol)),
                    required=False),
-            Column("draw_share_of_variance", "Draw share", style="percent", parts={"": "float64"}, cell=_draw_share,
-                   required=False),
-            Column("protocol", style="text", parts=_TEXT, cell=partial(_of, "protocol"), required=False),
         ]  # fmt: skip
 
     def lead(self, rows: Rows) -> str:
@@ -107,13 +110,16 @@ class Bounds(Board):
         metrics = [metric for metric in self.metrics(rows) if metric != ACTIVE]
         kinds = {metric: rows.facts[metric].kind if metric in rows.facts else None for metric in metrics}
         bounds = [metric for metric in metrics if kinds[metric] in (None, "upper bound")]
+        units = methodcaller("figure", ACTIVE)
         return [
             *(rows.column(metric, key=_key(rows, metric), decimals=(2, 3)) for metric in bounds),
             *rows.columns_by_protocol([metric for metric in metrics if metric not in bounds]),
-            Column("active_units", "Active units", decimals=(0, 1), parts=_MEAN, cell=_active, required=False),
-            Column("latent_units", parts={"": "Int64"}, cell=_latent, required=False),
+            Column("active_units", "Active units", decimals=(0, 1), parts=_MEAN, required=False,
+                   cell=_cell(units, _active)),
+            Column("latent_units", parts={"": "Int64"}, required=False,
+                   cell=_cell(units, lambda it: Cell(it.scores[0].details.get("units")))),
             Column("protocol", parts=_TEXT, cell=partial(_protocols, bounds), required=False),
-        ]
+        ]  # fmt: skip
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """The bound of the most importance samples that the suite has, or the first where there is none."""
@@ -122,20 +128,17 @@ class Bounds(Board):
         return weighted[max(weighted)] if weighted else bounds[0] if bounds else None
 
 
-def _bits(row: BoardRow) -> Cell | None:
-    bits = row.bits_per_dim
-    return None if bits is None else Cell(bits.mean, bits.standard_deviation, None, bits.kind)
+def _cell(find: Callable[[BoardRow], Any], make: Callable[[Any], Cell]) -> Callable[[BoardRow], Cell | None]:
+    """Returns how a column's cell is made of what a row has; there is none where the row has none."""
+
+    def cell(row: BoardRow) -> Cell | None:
+        return None if (found := find(row)) is None else make(found)
+
+    return cell
 
 
-def _kind(row: BoardRow) -> Cell | None:
-    figure = row.likelihood
-    if figure is None:
-        return None
+def _kind(figure: Any) -> Cell:
     return Cell(figure.kind, text=figure.kind if figure.kind == "exact" else f"{figure.kind}, {figure.metric}")
-
-
-def _of(name: str, row: BoardRow) -> Cell | None:
-    return None if row.likelihood is None else Cell(getattr(row.likelihood, name))
 
 
 def _gap(row: BoardRow) -> Cell | None:
@@ -152,11 +155,6 @@ def _is_impossible(row: BoardRow) -> bool:
     return any(gap < -_IMPOSSIBLE * error for gap, error in found if gap is not None and error is not None)
 
 
-def _draw_share(row: BoardRow) -> Cell | None:
-    share = None if row.likelihood is None else row.likelihood.detail("draw_share_of_variance")
-    return None if share is None else Cell(share)
-
-
 def _published(row: BoardRow) -> Cell | None:
     theirs = row.published
     if theirs is None or row.likelihood is None:
@@ -164,10 +162,6 @@ def _published(row: BoardRow) -> Cell | None:
     tags = " ".join(theirs.tags)
     more: dict[str, Any] = {f"_{name}": getattr(theirs, name) for name in _PUBLISHED}
     return Cell(text=f"{_value(row)} [{tags}]", more=more | {"_tags": tags})
-
-
-def _verdict(row: BoardRow) -> Cell | None:
-    return None if row.verdict is None else Cell(row.verdict.judgement, more={"_reason": row.verdict.reason})
 
 
 def _value(row: BoardRow) -> str:
@@ -197,17 +191,9 @@ def _key(rows: Rows, metric: str) -> str:
     return metric.replace("-", "_") + unit
 
 
-def _active(row: BoardRow) -> Cell | None:
-    figure = row.figure(ACTIVE)
-    if figure is None:
-        return None
+def _active(figure: Any) -> Cell:
     units = figure.detail("units")
     return Cell(figure.mean, figure.standard_deviation, note="" if units is None else f" of {units:,.0f}")
-
-
-def _latent(row: BoardRow) -> Cell | None:
-    figure = row.figure(ACTIVE)
-    return None if figure is None else Cell(figure.scores[0].details.get("units"))
 
 
 def _protocols(bounds: Sequence[str], row: BoardRow) -> Cell:

@@ -1,7 +1,5 @@
 """The sample-quality board: FID, KID and their like; figures whose protocol differs never share a column."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

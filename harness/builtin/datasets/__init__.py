@@ -3,8 +3,6 @@
 A dataset's target is called as ``target(folder, **groups)`` with a ``DataFolder`` and gives a ``harness.Dataset``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from harness import DatasetEntry, hookimpl

@@ -1,7 +1,5 @@
 """CIFAR-10 from its official binary archive: read in place, nothing is unpickled and nothing extracted."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile
@@ -12,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile
+from harness import CanonicalDigest, DataFolder, Dataset, ImageSpec, RemoteFile, digest_of
 from harness.builtin.datasets.seeded import make_split
 
 _ROW = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
@@ -66,15 +64,11 @@ class CifarFiles:
             return read_members(archive, self.members, num_bytes=self.rows * _ROW)
 
         def compute(archive: bytes) -> str:
-            return _joint({name: hashlib.sha256(data).hexdigest() for name, data in members(archive).items()})
+            return digest_of({name: hashlib.sha256(data).hexdigest() for name, data in members(archive).items()})
 
-        canonical = CanonicalDigest("the digests of its batch files", compute, _joint(self.members))
+        canonical = CanonicalDigest("the digests of its batch files", compute, digest_of(dict(self.members)))
         path = "cifar10/cifar-10-binary.tar.gz"
         return members(folder.read(RemoteFile(path, self.urls, self.archive_sha256, canonical)))
-
-
-def _joint(digests: Mapping[str, str]) -> str:
-    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 # The archive's authors publish its MD5, c32a1d4ab5d03f1284b67883e8d87530; these SHA-256 are what TensorFlow Datasets

@@ -1,7 +1,5 @@
 """Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive; nothing in it is unpickled."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math
@@ -39,16 +37,8 @@ _UNDERSTOOD = (
 )
 
 
-class Found(NamedTuple):
-    """What a folder or an archive holds: images (N, C, H, W) and labels (N,) of splits, or of ``""``, all of them.
-
-    ``classes`` are the folders that labels number; ``turned`` is how many files have a tag of orientation.
-    """
-
-    splits: dict[str, tuple[Images, Labels | None]]
-    levels: int
-    classes: Sequence[str] = ()
-    turned: int = 0
+Splits = dict[str, tuple[Images, Labels | None]]
+"""Images (N, C, H, W) and labels (N,) of ``train``, ``valid`` and ``test``, or of ``""``: of all of them."""
 
 
 class Shape(NamedTuple):
@@ -91,39 +81,38 @@ def images(folder: DataFolder, path: str) -> Dataset:
     name, place, shape = path, Path(path).expanduser(), Shape()
     if not place.exists() and (asked := _ARGUMENTS.fullmatch(path)):
         path, place, shape = asked[1], Path(asked[1]).expanduser(), Shape(asked[2] or "", int(asked[3] or 0))
+    classes, turned = list[str](), 0
     if place.is_dir():
-        found = read_folder(place, shape)
+        splits, levels, classes, turned = read_folder(place, shape)
     elif place.suffix.lower() == ".npz" and place.is_file():
-        found = read_npz(place, shape)
+        splits, levels = read_npz(place, shape)
     elif place.exists():
         raise ValueError(f"{path} is neither a folder of images nor an .npz file")
     else:
         further = ", then crop=square or crop=N, then resize=N" if "=" in path else ""
         raise ValueError(f"{path} does not exist: give a folder of images or an .npz file{further}")
-    train, valid, test, protocol = _divide(found, path)
-    if found.classes:
-        numbered = [f"{label} {called}" for label, called in enumerate(found.classes[:20])]
-        protocol += f"; labels are folders: {', '.join(numbered + ['...'] * (len(found.classes) > 20))}"
-    if found.turned:
-        protocol += f"; pixels as stored (files with a tag that turns or mirrors them: {found.turned:,})"
+    train, valid, test, protocol = _divide(splits, classes, path)
+    if classes:
+        numbered = [f"{label} {called}" for label, called in enumerate(classes[:20])]
+        protocol += f"; labels are folders: {', '.join(numbered + ['...'] * (len(classes) > 20))}"
+    protocol += f"; pixels as stored (files with a tag that turns or mirrors them: {turned:,})" if turned else ""
     protocol += f"; crop={shape.crop} about the centre" if shape.crop else ""
     protocol += f"; resize={shape.resize} by Pillow's Lanczos filter, to 256 levels" if shape.resize else ""
-    labels = [own for _, own in found.splits.values() if own is not None]
+    labels = [own for _, own in splits.values() if own is not None]
     num_classes = 1 + int(np.concatenate(labels).max()) if labels else None
     _, channels, height, width = train.images.shape
-    spec = ImageSpec(channels, height, width, found.levels, num_classes)
+    spec = ImageSpec(channels, height, width, levels, num_classes)
     return Dataset(f"images:{name}", spec, train, valid, test, protocol)
 
 
-def _divide(found: Found, path: str) -> tuple[Split, Split, Split, str]:
+def _divide(own: Splits, names: Sequence[str], path: str) -> tuple[Split, Split, Split, str]:
     """Returns the splits, those that are missing taken from the training images, and a sentence on them."""
-    own, order = found.splits, "ordered by SHA-256(seed 0, pixels)"
-    images, labels = own["train" if "train" in own else ""]
+    (images, labels), order = own["train" if "train" in own else ""], "ordered by SHA-256(seed 0, pixels)"
     for split, (_, classes) in own.items():
         if (classes is None) != (labels is None):
             raise ValueError(f"{path}: of train and {split} only one has labels: give both or neither")
         if classes is not None and labels is not None and (strange := np.setdiff1d(classes, labels)).size:
-            called = found.classes[strange[0]] if found.classes else strange[0]
+            called = names[strange[0]] if names else strange[0]
             raise ValueError(f"{path}: {split} has the class {called}, of which train has no image")
     if "valid" in own:
         train, valid = make_split(images, labels), make_split(*own["valid"])
@@ -150,8 +139,8 @@ def _are_splits(names: Collection[str]) -> bool:
     return set(names) in ({""}, {"train"}) or ("" not in names and {"train", "test"} <= set(names))
 
 
-def read_folder(root: Path, shape: Shape = _AS_STORED) -> Found:
-    """Returns the images under ``root``, with splits and labels by the names of its sub-folders.
+def read_folder(root: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int, list[str], int]:
+    """Returns the images under ``root``, levels, the classes that labels number, and how many have an orientation tag.
 
     Sub-folders ``train`` and ``test``, perhaps ``valid``, are splits. In each of them, else in ``root``, two or more
     folders are classes, numbered by name, if every image lies directly in one.
@@ -172,7 +161,7 @@ def read_folder(root: Path, shape: Shape = _AS_STORED) -> Found:
     classes = names.tolist() if len(names) > 1 and single.all() else []
     pixels, levels, turned = read_images(root, shape)
     own = {split: (pixels[splits == split], labels[splits == split] if classes else None) for split in sorted_out}
-    return Found(own, levels, classes, turned)
+    return own, levels, classes, turned
 
 
 def list_images(root: Path) -> list[Path]:
@@ -271,7 +260,7 @@ def _levels(image: Image.Image) -> int:
     return int(2**bits)
 
 
-def read_npz(path: Path, shape: Shape = _AS_STORED) -> Found:
+def read_npz(path: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int]:
     """Returns images (N, C, H, W) uint8 and labels (N,) int64 or None of each split, and the number of levels.
 
     Which array is what is said by its name: see ``_roles``. Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W)
@@ -281,7 +270,7 @@ def read_npz(path: Path, shape: Shape = _AS_STORED) -> Found:
     """
     roles = _roles(path, list(_load(path, ())))
     arrays = _load(path, (*roles.values(), "levels", "layout"))
-    levels, splits = arrays.get("levels", np.array(256)), dict[str, tuple[Images, Labels | None]]()
+    levels, splits = arrays.get("levels", np.array(256)), Splits()
     if levels.ndim != 0 or levels.dtype.kind not in "iu" or not 2 <= int(levels) <= 256:
         raise ValueError(f"{path}: 'levels' is {levels.tolist()!r:.60}, expected one integer from 2 to 256")
     for split in {split: None for split, _ in roles}:
@@ -297,7 +286,7 @@ def read_npz(path: Path, shape: Shape = _AS_STORED) -> Found:
         key = roles.get((split, "labels"))
         labels = None if key is None else _labels(arrays[key], len(images), f"{path}: {key!r}")
         splits[split] = shape.fit(images, f"{path}: {name!r}"), labels
-    return Found(splits, 256 if shape.resize else int(levels))
+    return splits, 256 if shape.resize else int(levels)
 
 
 def _roles(path: Path, names: Sequence[str]) -> dict[tuple[str, str], str]:

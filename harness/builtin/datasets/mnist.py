@@ -1,7 +1,5 @@
 """MNIST, 8-bit and binarized (dynamically, and once and for all), and Fashion-MNIST."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import struct
@@ -140,13 +138,6 @@ def _idx_files(subfolder: str, bases: Sequence[str], *sha256: str) -> tuple[Remo
     )
 
 
-def _static_file(split: str, sha256: str, sorted_sha256: str) -> RemoteFile:
-    name = f"binarized_mnist_{split}.amat"
-    url = f"http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/{name}"
-    canonical = CanonicalDigest("its sorted lines", sorted_lines_sha256, sorted_sha256)
-    return RemoteFile(f"binarized-mnist/{name}", (url,), sha256, canonical)
-
-
 _STATIC_SHA256 = {  # of the file's bytes, and of its sorted lines
     "train": (
         "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
@@ -161,7 +152,15 @@ _STATIC_SHA256 = {  # of the file's bytes, and of its sorted lines
         "6197237be37b9147af16975e9620349cc8e13ddf11e5b1ef70be0f17cf88f2d9",
     ),
 }
-FILES = {split: _static_file(split, *digests) for split, digests in _STATIC_SHA256.items()}
+FILES = {
+    split: RemoteFile(
+        f"binarized-mnist/binarized_mnist_{split}.amat",
+        (f"http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{split}.amat",),
+        sha256,
+        CanonicalDigest("its sorted lines", sorted_lines_sha256, sorted_sha256),
+    )
+    for split, (sha256, sorted_sha256) in _STATIC_SHA256.items()
+}
 MNIST = _idx_files(
     "mnist",
     (

@@ -1,7 +1,5 @@
 """Datasets without an official split, and how they get one: by the content of the images. Digits and Frey faces."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from typing import cast

@@ -1,7 +1,5 @@
 """Where runs are executed; built in: a fresh child process for each run on this machine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from harness import ExecutorEntry, hookimpl

@@ -5,8 +5,6 @@ The server keeps a start cheap and every child clean: no CUDA context, no thread
 is watched: for how long it has worked, and how much memory it and what it started have resident.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import faulthandler
@@ -62,8 +60,7 @@ class LocalExecutor(Executor):
     def __init__(self) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
-        with _without_main(), _without_interrupts(), _without_secrets(), _short_addresses():
-            forkserver.ensure_running()
+        _start_server()
 
     def start(self, job: Job) -> Handle:
         """Starts a job in a child process; its output goes to the run's log."""
@@ -186,42 +183,22 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Starts the server, and so its children, deaf to Ctrl-C from the beginning: the coordinator decides what it means.
+def _start_server() -> None:
+    """Starts the server deaf to Ctrl-C from its beginning, without what opens a store, and with a short address.
 
-    A process that ignores a signal hands that on to what it executes. Only the main thread may set handlers.
+    What it ignores, its children ignore: the coordinator decides what Ctrl-C means. A child could read what the server
+    was started with, whatever its own variables have.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-
-
-@contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Starts the server without what opens a store: a child could read there what its own variables do not have."""
-    taken = {name: os.environ.pop(name) for name in STORE_SECRETS if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
-
-
-@contextmanager
-def _short_addresses() -> Iterator[None]:
-    """Lets the server's socket lie elsewhere if the folder for temporary files has too long a name for it."""
-    before = tempfile.gettempdir()
-    if len(os.fsencode(before)) > _LONGEST_FOLDER:
-        tempfile.tempdir = next((folder for folder in ("/tmp", "/var/tmp") if os.access(folder, os.W_OK)), before)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
+    with _without_main(), contextlib.ExitStack() as after:
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            after.callback(signal.signal, signal.SIGINT, signal.default_int_handler if before is None else before)
+        after.callback(os.environ.update, {name: os.environ.pop(name) for name in STORE_SECRETS if name in os.environ})
+        folder = tempfile.gettempdir()
+        after.callback(setattr, tempfile, "tempdir", folder)
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            tempfile.tempdir = next((short for short in ("/tmp", "/var/tmp") if os.access(short, os.W_OK)), folder)
+        forkserver.ensure_running()
 
 
 def _child(job: Job, environment: Mapping[str, str], working_folder: Path) -> None:

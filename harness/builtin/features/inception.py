@@ -5,12 +5,9 @@ outputs, its average pools leave padding out of the mean, and the last pooling b
 called as the published weights call them.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,16 +54,8 @@ class Convolution(nn.Module):
         return functional.relu(self.bn(self.conv(x)))
 
 
-def _average(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-
-def _maximum(x: Tensor) -> Tensor:
-    return functional.max_pool2d(x, 3, stride=1, padding=1)
-
-
-def _halve(x: Tensor) -> Tensor:
-    return functional.max_pool2d(x, 3, stride=2)
+_average = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+_maximum, _halve = nn.MaxPool2d(3, stride=1, padding=1), nn.MaxPool2d(3, stride=2)
 
 
 class Block(nn.Module):
@@ -77,9 +66,7 @@ class Block(nn.Module):
     branch ``3x3``; an only one has no number, and two side by side, which read the same, are ``a`` and ``b``.
     """
 
-    def __init__(
-        self, inputs: int, branches: str, pool: Callable[[Tensor], Tensor] = _halve, pool_features: int = 0
-    ) -> None:
+    def __init__(self, inputs: int, branches: str, pool: nn.Module = _halve, pool_features: int = 0) -> None:
         super().__init__()
         self.pool, self.branches = pool, list[list[list[str]]]()
         for branch in branches.split(" | "):

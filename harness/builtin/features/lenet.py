@@ -6,8 +6,6 @@ that differ in their last bits, and so do features and figures. The classifiers 
 beside this module, and every machine uses those.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -1,7 +1,5 @@
 """Feature networks by name, as in a metric's name, and what all of them need."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping

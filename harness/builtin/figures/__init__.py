@@ -1,7 +1,5 @@
 """The built-in figures, registered through the same hook as anyone's. Importing this imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from harness import FigureEntry, hookimpl

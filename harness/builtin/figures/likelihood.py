@@ -1,7 +1,5 @@
 """The likelihood board as a chart: a row for each model, best first, with standard errors and rank intervals."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt

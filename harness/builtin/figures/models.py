@@ -4,8 +4,6 @@ In a receptive field, white is the pixel; the brighter another one, the more the
 dark blue is the past that is not seen at all, with blind spots in sight; black is the future.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

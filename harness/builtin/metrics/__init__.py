@@ -1,7 +1,5 @@
 """The built-in metrics, registered through the same hook as anyone's. Nothing here imports torch until it is used."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from harness import MetricEntry, hookimpl

@@ -1,7 +1,5 @@
 """The audit of a run's model, as a metric: its class with the run's hyperparameters, not the trained weights."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

@@ -3,8 +3,6 @@
 Speeds are estimated after a warm-up, in bounded time.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import functools

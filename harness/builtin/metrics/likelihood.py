@@ -1,7 +1,5 @@
 """Likelihoods and their bounds: scores of single images, averaged over a split. How many latent units are used."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,13 +26,9 @@ def split_protocol(evaluation: harness.Evaluation) -> dict[str, str]:
 
 
 def average(
-    values: Tensor,
-    evaluation: harness.Evaluation,
-    kind: harness.ScoreKind,
-    *,
-    protocol: Mapping[str, str] | None = None,
+    values: Tensor, evaluation: harness.Evaluation, kind: harness.ScoreKind, *, protocol: Mapping[str, str],
     details: Mapping[str, float] | None = None,
-) -> harness.Score:
+) -> harness.Score:  # fmt: skip
     """Averages (num_draws, N) float64 scores over a whole split; ``protocol`` and ``details`` are said besides.
 
     The standard error is that of the mean over images, sd / sqrt(N), of which random data's draws are a part: the
@@ -44,7 +38,7 @@ def average(
     per_image = values.mean(0)  # (N,)
     error = per_image.std(correction=1).item() / math.sqrt(num_images) if num_images > 1 else None
     details = dict(details or {}) | (of_draws(values) if num_draws > 1 and num_images > 1 else {})
-    protocol = {**split_protocol(evaluation), "draws": str(num_draws), **(protocol or {})}
+    protocol = {**split_protocol(evaluation), "draws": str(num_draws), **protocol}
     return harness.Score(per_image.mean().item(), error, kind, per_image, protocol, details)
 
 
