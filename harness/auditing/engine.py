@@ -1,5 +1,6 @@
 """The audit: every check on one model, with an error rate that is fixed for all of them together."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,8 @@ from harness.interface.model import ExactLikelihood, Unsupported, VariationalBou
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
 from harness.support.randomness import derive_seed, isolated_rng
+
+_progress = logging.getLogger("harness.progress")  # which nobody hears but who waits
 
 ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
@@ -53,10 +56,11 @@ def audit(
             raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
     started = time.monotonic()
     laboratory, results = Laboratory(subject, seed=seed), []
-    for name, check in CHECKS.items():
-        if only is None or name in only:
-            results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS)))
-            on_check(results[-1])
+    chosen = {name: check for name, check in CHECKS.items() if only is None or name in only}
+    for number, (name, check) in enumerate(chosen.items(), start=1):
+        _progress.info("%s, check %d of %d", name, number, len(chosen))
+        results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS)))
+        on_check(results[-1])
     try:
         model = laboratory.any_specimen.model
     except NotApplicable:

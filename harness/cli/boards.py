@@ -23,6 +23,7 @@ def leaderboard(
     from_store: bool = FROM_STORE_OPTION,
     output: str = typer.Option(None, "-o", "--output", help="Write the boards here; beside the suite by default."),
     board: str = typer.Option(None, "--board", help="Print this board alone; nothing is written."),
+    brief: bool = typer.Option(False, "--brief", help="Write the boards, and print their best rows alone."),
     format_name: str = typer.Option(
         None, "--format", metavar="markdown|csv|latex", help="Print the boards in this format; nothing is written.",
         autocompletion=completion.formats),
@@ -51,8 +52,9 @@ def leaderboard(
         print_json({"source": "records" if archived else "store", "written": written})
     else:
         files = lazy.write_boards(boards, target)
-        for file in filter(lambda file: file.suffix == ".md", files):
-            echo(file.read_text(encoding="utf-8"))
+        pages = [file.read_text(encoding="utf-8") for file in files if file.suffix == ".md" and not brief]
+        for text in lazy.best_rows(boards) if brief else pages:
+            echo(text)
         echo(f"from {records if archived else 'the store'}: {', '.join(map(str, files))}", err=True)
     if archived is not None and not check and (number := _count_only_stored(context.obj, path, archived)):
         where = context.obj.artifacts_root
@@ -72,10 +74,15 @@ def _count_only_stored(options: Context, path: Path, archive: lazy.Archive) -> i
     return sum(lazy.is_news(record, known.get(record.run)) for record in newest.values())
 
 
-def read_leaderboard(options: Context, path: Path, *, from_store: bool) -> tuple[lazy.Leaderboard, lazy.Archive | None]:
-    """Returns a suite's boards, and the archive that they are of; None where they are of the store's records."""
-    chosen = lazy.Suite.read(path)
-    archive, archived = results_of(options, chosen, path, from_store=from_store)
+def read_leaderboard(
+    options: Context, path: Path, *, from_store: bool, plan: tuple[lazy.Suite, lazy.Plan] | None = None
+) -> tuple[lazy.Leaderboard, lazy.Archive | None]:
+    """Returns a suite's boards, and the archive that they are of; None where they are of the store's records.
+
+    ``plan``: the suite, or a part of it, if it has been planned already.
+    """
+    chosen, planned = plan or (lazy.Suite.read(path), None)
+    archive, archived = results_of(options, chosen, path, from_store=from_store, plan=planned)
     if not archive.records:
         fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
     file = path.with_name(lazy.PUBLISHED_FILE)
@@ -136,16 +143,18 @@ def _into_archive(stored: lazy.Archive, suite: lazy.Suite, folder: Path, *, repl
     return merged.archive
 
 
-def results_of(options: Context, suite: lazy.Suite, path: Path, *, from_store: bool) -> tuple[lazy.Archive, bool]:
+def results_of(
+    options: Context, suite: lazy.Suite, path: Path, *, from_store: bool, plan: lazy.Plan | None = None
+) -> tuple[lazy.Archive, bool]:
     """Returns the archive beside a suite, or the store's results, and whether it is the former."""
     folder = path.with_suffix("")
     archived = (folder / lazy.RECORDS_FILE).exists() and not from_store
-    return lazy.read_archive(folder) if archived else collect_from_store(options, suite), archived
+    return lazy.read_archive(folder) if archived else collect_from_store(options, suite, plan), archived
 
 
-def collect_from_store(options: Context, suite: lazy.Suite) -> lazy.Archive:
+def collect_from_store(options: Context, suite: lazy.Suite, plan: lazy.Plan | None = None) -> lazy.Archive:
     """Returns the store's current results of a suite, none of code, data or metrics that have changed since."""
-    planned = lazy.plan_suite(suite, options.settings()).runs()
+    planned = (plan or lazy.plan_suite(suite, options.settings())).runs()
     stale = [f"{run.run}/{name}" for run in planned for name in run.stale_stages]
     return lazy.collect(suite, options.artifacts, [run.record for run in planned], stale_scores=stale)
 

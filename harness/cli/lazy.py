@@ -14,18 +14,20 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
     from harness.auditing.engine import CHECKS, audit, promise_of
     from harness.auditing.subject import Subject, describe
+    from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
     from harness.boards.leaderboard import Leaderboard
     from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
     from harness.boards.rows import rows_of
     from harness.cli.context import Context
+    from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise
     from harness.cli.scaffold import write_plugin
-    from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, resolve
-    from harness.discovery.loading import sampler_codes, with_samplers
+    from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, parameters_of
+    from harness.discovery.loading import resolve, sampler_codes, type_of, with_samplers
     from harness.discovery.manager import KINDS, PluginManager, plugin_manager
     from harness.interface.data_folder import DataFolder, cache_folder
     from harness.interface.dataset import Dataset
-    from harness.interface.figure import ShownModel
+    from harness.interface.figure import ShownModel, save_grid
     from harness.interface.model import Model, Unsupported
     from harness.interface.spec import ImageSpec, known_as
     from harness.profiling.files import check_profile, machine_section, outcome_line, render_profile, write_profile
@@ -38,25 +40,27 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.records.archive import RECORDS_FILE, Archive, collect, collect_all, identities_of, own_archive
     from harness.records.archive import read_archive, write_archive
     from harness.records.merging import MergeConflicts, is_news, merge
-    from harness.records.record import VALID_PREFIX, RunRecord
+    from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord
     from harness.records.store import Artifacts, StoreError, store_file
     from harness.records.untrusted import read_untrusted
     from harness.records.verdict import AuditReport, CheckResult
     from harness.report.charts import FORMATS
     from harness.report.files import check_boards, render_board, write_boards
-    from harness.report.grid import grid_of
+    from harness.report.grid import best_rows, grid_of
     from harness.report.pages import FOLDER, QUALITY
-    from harness.running.coordinator import plan_suite
+    from harness.running.coordinator import Outcome, plan_suite, run_plan
+    from harness.running.estimates import Estimates
     from harness.running.failures import failure_from
     from harness.running.figures import Drawn, FigureMaker, draw_model
     from harness.running.leases import remove_runs
-    from harness.running.planning import Settings
+    from harness.running.planning import Plan, PlannedRun, Settings
     from harness.suites.suite import Suite, SuiteError
     from harness.suites.toml import schema_of, schema_of_tables, toml_value
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device, describe_environment, fingerprint, on_threads
     from harness.support.files import alone_in, write_atomically
-    from harness.support.names import digest_of, slug
+    from harness.support.limits import Limits
+    from harness.support.names import digest_of, slug, type_in_words
     from harness.support.numbers import KIND_SIGNS, fixed
     from harness.support.randomness import isolated_rng
 # isort: on

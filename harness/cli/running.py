@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, lazy
+from harness.cli.boards import read_leaderboard
 from harness.cli.completion import RUN_ARGUMENT, SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, print_rows, print_table, read_suite
 from harness.support.names import did_you_mean, slug
-
-if TYPE_CHECKING:
-    from harness.records.record import RunRecord, ScoreRecord
-    from harness.running.planning import Plan, PlannedRun
-
+from harness.support.numbers import duration
 
 _MOST_SEEDS = 10_000
 
@@ -51,14 +48,8 @@ def run(
     json: bool = JSON_OPTION,
 ) -> None:
     """Plan a suite, then train and score what is missing. Finished work is never done again."""
-    from harness.cli.progress import ConsoleReporter, outcome_of
-    from harness.records.record import FAILURES
-    from harness.running.coordinator import plan_suite, run_plan
-    from harness.support.environment import choose_device
-    from harness.support.limits import Limits
-
     options: Context = context.obj
-    choose_device(device)
+    lazy.choose_device(device)
     chosen = read_suite(suite)
     partial = bool(only or settings or seeds or checkpoint)
     labels = {model.row_label for model in chosen.models}
@@ -68,9 +59,9 @@ def run(
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
         chosen = chosen.model_copy(update={"audit": False})
-    limits = Limits.parse(time_limit, memory_limit)
+    limits = lazy.Limits.parse(time_limit, memory_limit)
     how = {"device": device, "jobs": jobs, "executor": executor, "redo_stale": redo_stale, "retry_failed": retry_failed}
-    plan = plan_suite(chosen, options.settings(**how, limits=limits))
+    plan = lazy.plan_suite(chosen, options.settings(**how, limits=limits))
     described = [run.record for run in plan.runs()]
     for warning in dict.fromkeys(f"{it.spec.dataset}: {said}" for it in described for said in it.data_caveats):
         echo(f"warning: {warning}", err=True)
@@ -79,22 +70,22 @@ def run(
     if dry_run:
         _print_plan(plan, json)
         return
+    estimates, began = lazy.Estimates(plan), time.monotonic()
     if not json:
-        echo(_summary_of(plan), err=True)
-    reporter = ConsoleReporter()
+        echo(_summary_of(plan, estimates), err=True)
+    reporter = lazy.ConsoleReporter(estimates)
     with reporter.bars:
-        outcome = run_plan(plan, reporter, partial=partial)
+        outcome = lazy.run_plan(plan, reporter, partial=partial)
     if json:
         print_json([record.model_dump(mode="json") for record in outcome.records])
     else:
-        echo(f"{len(outcome.records)} runs: {_count(map(outcome_of, outcome.records))}", err=True)
-        _print_failed_audits(outcome.records)
+        _print_outcome(options, suite, (chosen, plan), outcome, time.monotonic() - began)
     if stale := sum(planned.state == "stale" for planned in plan.runs()):
         echo(f"{stale} runs are stale and were left as they are; --redo-stale runs them again", err=True)
     if outcome.interrupted:
         echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
-    if failed := [record for record in outcome.records if record.status in FAILURES]:
+    if failed := [record for record in outcome.records if record.status in lazy.FAILURES]:
         kinds = _count(record.status for record in failed)
         hint = "'harness show RUN' says why, --retry-failed tries again"
         echo(f"{len(failed)} runs failed ({kinds}); {hint}", err=True)
@@ -122,13 +113,32 @@ def _count(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
-def _summary_of(plan: Plan) -> str:
+def _summary_of(plan: lazy.Plan, estimates: lazy.Estimates) -> str:
     speeds = sum(bool(planned.speed_stages) for _, planned in plan.labelled())
     states = _count(planned.state for _, planned in plan.labelled())
-    return f"plan: {states}" + (f"; speeds of {speeds}" if speeds else "")
+    return "; ".join(filter(None, [f"plan: {states}", f"speeds of {speeds}" * (speeds > 0), str(estimates)]))
 
 
-def _print_plan(plan: Plan, json: bool) -> None:
+def _print_outcome(
+    options: Context, suite: str, plan: tuple[lazy.Suite, lazy.Plan], outcome: lazy.Outcome, seconds: float
+) -> None:
+    """Prints in about ten lines what came out, and where it is."""
+    assert plan[0].file is not None
+    there, states = sum(run.state == "hit" for run in plan[1].runs()), _count(map(lazy.outcome_of, outcome.records))
+    echo(f"{len(outcome.records)} runs: {states}; {there} were done before; {duration(seconds)}", err=True)
+    _print_failed_audits(outcome.records)
+    if outcome.interrupted or all(record.fit is None for record in outcome.records):
+        return
+    try:
+        lines = lazy.best_rows(read_leaderboard(options, plan[0].file, from_store=True, plan=plan)[0])
+    except ValueError as error:
+        lines = [f"no boards: {error}"]
+    lines.append(f"'harness leaderboard {suite}' shows the boards, 'harness export {suite}' keeps the records")
+    lines.append(f"'harness show RUN' shows a run; its log is {options.artifacts.folder('RUN').log}")
+    echo("\n".join(lines), err=True)
+
+
+def _print_plan(plan: lazy.Plan, json: bool) -> None:
     rows = [
         {
             "row": row.label,
@@ -144,10 +154,10 @@ def _print_plan(plan: Plan, json: bool) -> None:
     ]
     print_rows(rows, {"state": "state", "row": "row", "dataset": "dataset", "run": "run", "note": ""}, json=json)
     if not json:
-        echo(_summary_of(plan))
+        echo(_summary_of(plan, lazy.Estimates(plan)))
 
 
-def _note(planned: PlannedRun) -> str:
+def _note(planned: lazy.PlannedRun) -> str:
     if planned.stale_run is not None:
         return f"code or data changed since {planned.stale_run}"
     if planned.damaged:
@@ -162,12 +172,10 @@ def _note(planned: PlannedRun) -> str:
     return ", ".join(stage.name for stage in (*planned.stages, *planned.speed_stages) if missing)
 
 
-def _print_failed_audits(records: Sequence[RunRecord]) -> None:
-    from harness.boards.audits import audit_of_score
-
+def _print_failed_audits(records: Sequence[lazy.RunRecord]) -> None:
     failed: dict[tuple[str, str], list[str]] = {}
     for record in records:
-        audit = audit_of_score(record.scores.get("audit"))
+        audit = lazy.audit_of_score(record.scores.get("audit"))
         if audit.failed:
             failed.setdefault((record.spec.model, audit.names), []).append(record.run)
     for (model, names), runs in failed.items():
@@ -186,19 +194,15 @@ def status(
     """Tell what the store holds, or how far a suite is."""
     options: Context = context.obj
     if suite is not None:
-        from harness.running.coordinator import plan_suite
-
-        plan = plan_suite(read_suite(suite), options.settings(only_looks=True))
+        plan = lazy.plan_suite(read_suite(suite), options.settings(only_looks=True))
         for what, why in plan.in_vain.items():
             echo(f"note: {what}: {why}", err=True)
         _print_plan(plan, json)
         return
-    from harness.cli.progress import summarise
-
     rows = []
     for record in options.artifacts.store.records():
-        status, _, progress = _live_status(options, record).partition(" ")
-        what = progress or summarise(record)
+        status, _, stage = _live_status(options, record).partition(" (")
+        what = f"({stage}" if stage else lazy.summarise(record)
         spec = record.spec.model_dump(include={"model", "dataset", "seed"})
         rows.append({"run": record.run, "status": status, **spec, "what": what})
     if rows or json:
@@ -207,16 +211,11 @@ def status(
         echo(f"the store in {options.artifacts_root} is empty")
 
 
-def _live_status(options: Context, record: RunRecord) -> str:
-    if record.status != "running":
-        return record.status
+def _live_status(options: Context, record: lazy.RunRecord) -> str:
     folder = options.artifacts.folder(record.run)
-    if not folder.is_held():
-        return "interrupted"
-    progress = folder.progress()
-    if progress.get("total_steps"):
-        return f"running ({progress['stage']}, step {progress['step']} of {progress['total_steps']})"
-    return f"running ({progress.get('stage', 'starting')})"
+    if record.status != "running":
+        return lazy.outcome_of(record)
+    return f"running ({lazy.doing(folder.progress())})" if folder.is_held() else "interrupted"
 
 
 def show(
@@ -236,8 +235,6 @@ def show(
     if json:
         print_json(record.model_dump(mode="json"))
         return
-    from harness.boards.audits import AUDIT
-
     spec, fit, failure = record.spec, record.fit, record.failure
     threads = f"{spec.threads} thread{'s' * (spec.threads > 1)}"
     echo(f"{record.run}: {_live_status(options, record)}")
@@ -248,7 +245,7 @@ def show(
         echo(f"  fit: {fit.steps} steps, {fit.epochs:g} epochs, {fit.seconds:.1f} s; weights: {fit.checkpoint}{best}")
     if record.configurations_tried > 1:
         echo(f"  the best on validation of {record.configurations_tried} configurations")
-    shown = {name: score for name, score in record.scores.items() if name != AUDIT or score.status != "done"}
+    shown = {name: score for name, score in record.scores.items() if name != lazy.AUDIT or score.status != "done"}
     if shown:
         echo("")
         header = ["score", "value", "", "unit", "kind", "protocol"]
@@ -266,17 +263,14 @@ def show(
 
 
 def _show_model(options: Context, name: str, json: bool) -> None:
-    from harness.discovery.loading import as_json, load_model_class, parameters_of, type_of
-    from harness.support.names import type_in_words
-
-    model = load_model_class(options.plugins, name)
-    known = parameters_of(model)
-    defaults = as_json({key: parameter.default for key, parameter in known.items()})
+    model = lazy.load_model_class(options.plugins, name)
+    known = lazy.parameters_of(model)
+    defaults = lazy.as_json({key: parameter.default for key, parameter in known.items()})
     rows = [
         {
             "hyperparameter": key,
             "default": defaults[key] if json else dumps(defaults[key]),
-            "type": type_in_words(type_of(model, parameter)),
+            "type": lazy.type_in_words(lazy.type_of(model, parameter)),
         }
         for key, parameter in known.items()
     ]
@@ -288,7 +282,7 @@ def _show_model(options: Context, name: str, json: bool) -> None:
     print_rows(rows, {column: column for column in ("hyperparameter", "default", "type")}, json=json)
 
 
-def _cells(score: ScoreRecord) -> list[str]:
+def _cells(score: lazy.ScoreRecord) -> list[str]:
     """A figure's value, error, unit, kind, and its protocol or what went wrong."""
     value = f"{score.value:.6g}" if score.value is not None else score.status
     error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
@@ -296,19 +290,17 @@ def _cells(score: ScoreRecord) -> list[str]:
     return [value, error, score.unit, score.kind or "", score.failure.message if score.failure else protocol]
 
 
-def _audit_lines(record: RunRecord, options: Context) -> list[str]:
+def _audit_lines(record: lazy.RunRecord, options: Context) -> list[str]:
     """The verdict on the run's model, what is wrong with it, and where the whole report is."""
-    from harness.boards.audits import AUDIT, audit_of_score, in_words
-
-    score = record.scores.get(AUDIT)
-    audit = audit_of_score(score)
+    score = record.scores.get(lazy.AUDIT)
+    audit = lazy.audit_of_score(score)
     if score is None or score.status != "done":
         return []
     verdicts = Counter(check.verdict for check in audit.checks)
     counts = f"{verdicts['pass']} checks passed, {verdicts['not applicable']} do not apply"
     lines = ["", f"audit: {audit.cell}; {counts}"]
     for check in audit.failed:
-        lines += [f"  ✗ {in_words(check)}", f"    again: harness audit {record.run} --checks {check.check}"]
+        lines += [f"  ✗ {lazy.in_words(check)}", f"    again: harness audit {record.run} --checks {check.check}"]
     lines += [f"  {check.check}: {note}" for check in audit.checks for note in check.notes]
     file = options.artifacts_root / "audits" / Path(score.protocol.get("report", "none")).name
     return [*lines, f"  {file}"] if file.is_file() else lines
@@ -327,13 +319,10 @@ def sample(
     import psutil
     import torch
 
-    from harness.api import load_model
-    from harness.interface.figure import save_grid
-
     if Path(output).suffix.lower() != ".png":
         raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
     record = context.obj.find_run(run)
-    model = load_model(record, context.obj.settings(device=device))
+    model = lazy.load_model(record, context.obj.settings(device=device))
     free = psutil.virtual_memory().available
     if number > (most := free // (4 * model.spec.num_dimensions)):
         raise ValueError(f"-n {number}: this machine has memory for {most} images at a time")
@@ -343,5 +332,5 @@ def sample(
     torch.manual_seed(seed)
     with torch.no_grad():
         images = samplers[sampler](number) if sampler is not None else model.sample(number)
-    save_grid(Path(output), images, model.spec)
+    lazy.save_grid(Path(output), images, model.spec)
     typer.echo(f"{number} images of {record.run} in {output}")

@@ -1,5 +1,6 @@
 """Metric, Score and Evaluation: what is measured on a trained model, and what it takes for two figures to compare."""
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, 
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
+
+_progress = logging.getLogger("harness.progress")  # which nobody hears but who waits
 
 SAMPLE_BATCH = 250
 FEATURE_CACHE_BYTES = 2**28
@@ -193,6 +196,7 @@ class Evaluation:
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}")
         while (have := sum(map(len, self._samples))) < num_samples:
+            _progress.debug("%d of %d images are drawn", have, num_samples)
             if self.model.draws_jointly:
                 self._samples = [self._draw(num_samples, 0)]
             else:
@@ -252,14 +256,15 @@ class Evaluation:
         A score that is NaN or infinite is a ``NonFiniteScore`` that names the image, another shape a ValueError.
         """
 
-        def scored(batch: Tensor) -> Tensor:
+        def scored(batch: Tensor, done: float) -> Tensor:
+            _progress.debug("%.0f %% of the images are scored", 100 * done)
             return self.checked(function(batch.to(self.device)), (len(batch),), purpose)
 
         rows = []
         with torch.no_grad(), isolated_rng(derive_seed(self.seed, self.split_name, purpose), self.device):
             for draw in range(self.split.num_draws):
                 batches = torch.split(self.split.draw(draw).images, batch_size or self.batch_size)
-                row = torch.cat([scored(batch) for batch in batches])
+                row = torch.cat([scored(batch, number / len(batches)) for number, batch in enumerate(batches)])
                 if len(bad := (~torch.isfinite(row)).nonzero().flatten()):
                     first = int(bad[0])
                     told = f"{len(bad)} of {len(row)} images score {row[first].item()}, the first is image {first}"

@@ -103,16 +103,19 @@ class Store:
         found = self._read(sa.select(per_image.c.data).where(per_image.c.reference == reference))
         return found[0].data if found else None
 
-    def records(self, *, identities: Iterable[str] | None = None, strict: bool = False) -> list[RunRecord]:
-        """Returns all records, or those of some identities, by run; one that is ``unreadable`` is left out.
+    def records(
+        self, *, identities: Iterable[str] | None = None, models: Iterable[str] = (), strict: bool = False
+    ) -> list[RunRecord]:
+        """Returns all records, or those of some identities or models, by run; an ``unreadable`` one is left out.
 
         ``strict``: it is a ``StoreError``, for a table that would lack it without a word.
         """
-        if identities is None:
+        column, wanted = (runs.c.model, models) if identities is None else (runs.c.identity, identities)
+        wanted = sorted(set(wanted))
+        if identities is None and not wanted:
             return self._records(_RECORDS, strict=strict)
-        wanted = sorted(set(identities))  # asked for in parts: no database takes any number of parameters
-        parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]
-        return self._records(*(_RECORDS.where(runs.c.identity.in_(part)) for part in parts), strict=strict)
+        parts = [wanted[start : start + 500] for start in range(0, len(wanted), 500)]  # no database takes any number
+        return self._records(*(_RECORDS.where(column.in_(part)) for part in parts), strict=strict)
 
     def _read(self, *queries: sa.Select[Any]) -> list[Any]:
         return self.transact(lambda connection: [row for it in queries for row in connection.execute(it)], write=False)

@@ -3,8 +3,10 @@
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
+from harness.boards.leaderboard import Leaderboard
 from harness.boards.table import Line, Table
 from harness.interface.board import Cell, Column
 from harness.support import numbers
@@ -15,6 +17,7 @@ _PLAIN: dict[str, Callable[[float], str]] = {
     "scaled": numbers.scaled, "percent": lambda value: f"{numbers.fixed(100 * value, 1)} %",
 }  # fmt: skip
 _SIGNS = {kind: sign for kind, sign in numbers.KIND_SIGNS.items() if kind.endswith("bound")}
+_MOST_TABLES = 8  # whose best rows are named
 _ARROWS = {True: " ↑", False: " ↓", None: ""}  # which way is better
 
 
@@ -43,6 +46,21 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
         tuple(tuple(map(_text, [line] * len(shown), shown, decimals)) for line in lines),
         tuple(column.style != "text" for column in shown),
     )
+
+
+def best_rows(boards: Leaderboard) -> list[str]:
+    """Returns a line for each table, or the first of many: its best row by what it is sorted by, and the row's rank."""
+    lines = []
+    for board, dataset in product(boards.boards, boards.datasets):
+        for table in boards.tables(board, dataset):
+            models, by = [line for line in table.models if line.place != "audit failed"], table.by
+            if by is not None and models and by.key in models[0].cells:
+                grid = grid_of(table, models[:1])
+                cell, head = (dict(zip(grid.keys, part, strict=True)) for part in (grid.rows[0], grid.headers))
+                rank = f", rank {models[0].rank}" if models[0].rank is not None else ""
+                lines.append(f"best on {board}, {dataset}: {cell['label']}: {head[by.key]} {cell[by.key]}{rank}")
+    more = len(lines) - _MOST_TABLES
+    return lines if more <= 0 else [*lines[:_MOST_TABLES], f"and on {more} more tables"]
 
 
 def _cell(line: Line, column: Column) -> Cell | None:

@@ -1,7 +1,5 @@
 """Turns a training budget in minutes into steps, once, so that a resumed or repeated run is the same run."""
 
-from __future__ import annotations
-
 import copy
 import time
 

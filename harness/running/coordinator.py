@@ -1,7 +1,5 @@
 """Runs a suite: plans it, does what is missing in phases, returns the records. Only this process writes the store."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,8 @@ from harness.records.record import RunRecord, best_configuration
 from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
 from harness.running.dispatch import Dispatcher
-from harness.running.ingest import Reporter
+from harness.running.estimates import speeds_of
+from harness.running.ingest import SPEEDS, Reporter
 from harness.running.planning import Plan, PlannedRun, Settings
 from harness.suites.suite import Suite
 
@@ -56,8 +55,7 @@ def run_plan(plan: Plan, reporter: Reporter | None = None, *, partial: bool = Fa
             chosen, grids = _choose(plan)
             dispatcher.run_phase("score the chosen", grids)
             late = [run for run in chosen if run.speed_stages and run.state == "scores missing"]
-            speeds = [replace(run, stages=run.speed_stages, speed_stages=()) for run in late]
-            dispatcher.run_phase("measure speed", speeds, exclusive=True)
+            dispatcher.run_phase(SPEEDS, list(map(speeds_of, late)), exclusive=True)
         except KeyboardInterrupt:
             interrupted = True
         finally:

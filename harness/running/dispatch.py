@@ -4,8 +4,6 @@ Nothing that goes wrong with one run stops another: a child that dies is a recor
 dies while it scores loses that figure alone, and a store that is away for a while is written later.
 """
 
-from __future__ import annotations
-
 import signal
 import socket
 import time
@@ -73,9 +71,9 @@ class Dispatcher:
             return
         if self._executor is None:
             self._executor = self._plugins.load("executor", self._settings.executor)()
-        self._reporter.phase(name, len(self._waiting))
         threads = max(run.record.spec.threads for run in self._waiting)
         tokens = DeviceTokens(self._settings.device, jobs=1 if exclusive else self._settings.jobs, threads=threads)
+        self._reporter.phase(name, list(self._waiting), tokens.total)
         look_at = time.monotonic()
         try:
             while self._waiting or self._running or self._elsewhere:
@@ -91,6 +89,7 @@ class Dispatcher:
                         tokens.give(device)
                 time.sleep(_POLL_SECONDS)
                 self._poll(tokens)
+                self._reporter.tick()
         except BaseException:
             self._stop(tokens)
             raise

@@ -2,8 +2,6 @@
 should, from signal, limits, the log's last lines and a stack.
 """
 
-from __future__ import annotations
-
 import re
 import signal
 import traceback

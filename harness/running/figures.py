@@ -4,8 +4,6 @@ A picture of a trained run says of which training it is, so that what is up to d
 another training than the row's does not stay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial

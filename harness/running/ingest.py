@@ -1,24 +1,28 @@
 """Where records go: to who hears how a suite goes, and into the store, now or later."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts, StoreError
+from harness.running.planning import PlannedRun
 
+SPEEDS = "measure speed"  # the phase in which speeds are measured
 _RETRY_SECONDS = 0.5
 
 
 class Reporter:
     """Hears how a suite goes; this one says nothing."""
 
-    def phase(self, name: str, jobs: int) -> None:
-        """A phase of so many jobs begins."""
+    def phase(self, name: str, runs: Sequence[PlannedRun], at_a_time: int) -> None:
+        """A phase begins: each of these runs is a job, and so many work at a time."""
 
     def progress(self, run: str, values: dict[str, Any]) -> None:
         """A running job's ``progress.json``, many times a second."""
+
+    def tick(self) -> None:
+        """Time passes: called many times a second during a phase, whether a job runs or not."""
 
     def finished(self, record: RunRecord) -> None:
         """A job ended, and its record is stored."""

@@ -4,8 +4,6 @@ The plan makes them, the child process checks that what it has imported and load
 edited in the meantime.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Literal
 

@@ -5,8 +5,6 @@ for the whole lease time on its own monotonic clock. It does so at once if the h
 that is gone. (Gray and Cheriton, 1989, with the beat in place of synchronised clocks.)
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -2,8 +2,6 @@
 of these remains what is not there already.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ Fit and each metric are stages of their own: what is complete is not done again,
 checkpoint, and a run that was killed goes on from the trainer's last saved state.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import logging
@@ -79,6 +77,9 @@ def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
         log.warning("another process works on this run, for more than %g s: left to it", _LOCK_SECONDS)
         return INTERRUPTED
     with held:
+        telling = logging.getLogger("harness.progress")
+        telling.handlers, telling.propagate = [_Telling(RunFolder(job.folder))], False
+        telling.setLevel(logging.DEBUG)
         try:
             _execute(job, should_stop)
         except Interrupted as error:
@@ -88,7 +89,22 @@ def work(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> int:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             return NO_SPACE
+        finally:
+            telling.handlers = []
     return 0
+
+
+class _Telling(logging.Handler):
+    """Notes what a stage says of how far it is beside the stage, for who waits: once a second what it says often."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self._folder, self._noted = folder, time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.INFO or time.monotonic() - self._noted > 1:
+            self._folder.write_progress(**{**self._folder.progress(), "doing": record.getMessage()})
+            self._noted = time.monotonic()
 
 
 @dataclass(frozen=True)

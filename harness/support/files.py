@@ -66,7 +66,8 @@ def one_at_a_time(file: Path, what: str, *, seconds: float = 3600.0) -> Iterator
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            log.info("%s: another process makes it; waiting for it", what)
+            for logger in (log, log.getChild("progress")):
+                logger.info("%s: another process makes it; waiting for it", what)
             lock.acquire(timeout=seconds)
     except (Timeout, OSError, NotImplementedError) as error:
         log.warning("%s: %s; going on without it", file.name, error)

@@ -67,6 +67,14 @@ def seconds(value: float) -> str:
     return f"{significant(value * 1e6)} µs" if value > 0 else "0 s"
 
 
+def duration(value: float) -> str:
+    """How long somebody waits: whole seconds up to ten minutes, whole minutes from then on."""
+    whole = round(value)
+    if whole >= 6000:
+        return f"{whole // 3600} h {whole // 60 % 60} min"
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min" + f" {whole % 60} s" * (whole < 600)
+
+
 def scaled(value: float) -> str:
     """A large number with a decimal prefix."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -1,5 +1,6 @@
 """The audit as a whole: what it says, that it says the same again, and that nobody's code can break it."""
 
+import logging
 import math
 
 import pytest
@@ -294,3 +295,9 @@ def test_labels_that_are_marginalised_pass_and_one_labels_score_in_their_place_i
     [result] = audit(subject(RanksOneLabel), only=["labels"]).checks
     assert result.verdict == "fail"
     assert "log p(x | y) is ranked as log p(x)" in result.meaning
+
+
+def test_an_audit_says_which_check_it_makes_before_it_makes_it(caplog):
+    with caplog.at_level(logging.INFO, "harness.progress"):
+        audit(subject(Table), only=["contract", "prior"])
+    assert caplog.messages == ["contract, check 1 of 2", "prior, check 2 of 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -155,3 +156,22 @@ def test_what_the_loop_refuses_is_the_failure_where_there_is_no_saved_state(tmp_
     monkeypatch.setattr(worker, "_check_run", lambda run: None)
     assert worker.work(Job(tmp_path)) == 0
     assert RunFolder(tmp_path).failure().message == "batch_size must be at least 1, not 0"
+
+
+def test_what_a_stage_says_of_how_far_it_is_stands_beside_it_and_what_it_says_often_once_a_second(
+    tmp_path, monkeypatch
+):
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(worker, "time", clock)
+    folder, logger = RunFolder(tmp_path), logging.Logger("progress", logging.DEBUG)
+    logger.addHandler(worker._Telling(folder))
+    folder.write_progress(stage="iwae-50")
+    evaluation = harness.Evaluation(Counting(SPEC), DATA)
+    monkeypatch.setattr("harness.interface.metric._progress", logger)
+    evaluation.per_image(lambda images: torch.zeros(len(images)), purpose="x")
+    assert folder.progress() == {"stage": "iwae-50"}
+    clock.now = 2.0
+    evaluation.per_image(lambda images: torch.zeros(len(images)), purpose="x", batch_size=2)
+    assert folder.progress() == {"stage": "iwae-50", "doing": "0 % of the images are scored"}
+    logger.info("normalisation, check 2 of 17")
+    assert folder.progress() == {"stage": "iwae-50", "doing": "normalisation, check 2 of 17"}

@@ -49,8 +49,9 @@ class Throughput(Board):
     is_ranked = False
     shows = frozenset({"parameters"})
     reading = """
-    Speeds compare within one table only: each is one machine. They are measured alone on it, with the first seed:
-    the median over blocks of calls, in brackets the quartiles. Rows are sorted by sampling speed, and not ranked.
+    Speeds compare within one table only: each is one machine. They are measured with the first seed, one run at a time;
+    where other programs ran meanwhile, they are marked as loaded. Shown are the median over blocks of calls and, in
+    brackets, the quartiles. Rows are sorted by sampling speed, and not ranked.
 
     FLOPs and parameters do not depend on the machine. FLOPs are of one image at batch 1; a multiply-add is two.
     """

@@ -4,8 +4,6 @@ Standard errors are those of the delete-a-group jackknife (Efron & Stein 1981). 
 order where groups or subsets of them are taken.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable
