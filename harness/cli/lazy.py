@@ -27,13 +27,15 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.discovery.manager import KINDS, Kind, PluginManager, plugin_manager
     from harness.interface.data_folder import DataFolder, cache_folder
     from harness.interface.dataset import Dataset
-    from harness.interface.figure import ShownModel, save_grid
-    from harness.interface.model import Model, Unsupported
+    from harness.interface.figure import ShownModel, save_grid, save_images
+    from harness.interface.metric import Evaluation
+    from harness.interface.model import Model, StoredSamples, Unsupported
     from harness.interface.spec import ImageSpec, known_as
     from harness.profiling.files import check_profile, machine_section, outcome_line, render_profile, write_profile
     from harness.profiling.generation import NUM_CLASSES, GenerationRun, Profiled
-    from harness.profiling.profile import MEASUREMENTS_FILE, GenerationProfile, Measurement, ProfiledRow
-    from harness.profiling.profile import append_measurement, merge_measurements, read_measurements, write_measurements
+    from harness.profiling.measurement import MEASUREMENTS_FILE, Measurement, append_measurement, merge_measurements
+    from harness.profiling.measurement import read_measurements, write_measurements
+    from harness.profiling.profile import GenerationProfile, ProfiledRow
     from harness.profiling.resources import random_data, record_trace
     from harness.profiling.tables import MachineTables, tables_of
     from harness.records.archive import RECORDS_FILE, Archive, collect, collect_all, identities_of, own_archive

@@ -162,8 +162,12 @@ def default_sampler(model: Model) -> str:
 
 def speed_protocol(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """Returns what two speeds must share to be comparable: device, its name, threads, precision."""
-    threads, precision = str(torch.get_num_threads()), str(dtype).removeprefix("torch.")
-    return {"device": device.type, "device name": device_name(device), "threads": threads, "precision": precision}
+    return {
+        "device": device.type,
+        "device name": device_name(device),
+        "threads": str(torch.get_num_threads()),
+        "precision": str(dtype).removeprefix("torch."),
+    }
 
 
 class _WithoutValidation(Trainer):
