@@ -183,8 +183,7 @@ def read_images(root: Path, shape: Shape = _AS_STORED) -> tuple[Images, int, int
     """Returns (N, C, H, W) uint8, their number of levels, and how many files have a tag that turns them.
 
     Levels are 2 if every file has 1 bit a channel, 256 for 8 bits or resized files. C is 1 if every file is grey, else
-    3 with grey files repeated. A ValueError names the first file that is no image, has another size than the first, is
-    animated, has more than 8 bits a channel, or transparent pixels.
+    3, with grey ones repeated. A ValueError names the first file that cannot be taken, or has another size.
     """
     found, turned = list[tuple[Images, int]](), 0
     for path in (paths := list_images(root)):
@@ -206,10 +205,9 @@ def read_images(root: Path, shape: Shape = _AS_STORED) -> tuple[Images, int, int
 
 
 def read_image(path: Path) -> tuple[Images, int, bool]:
-    """Returns the pixels of a file, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, and how many levels the file has.
+    """Returns pixels, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, levels, and whether a tag, not applied, turns them.
 
-    Orientation tags are not applied; whether there is one is the third value. A palette that is all grey, in the pixels
-    that use it, is grey.
+    A palette that is all grey, in the pixels that use it, is grey.
     """
     is_turned = False
     try:
@@ -261,12 +259,10 @@ def _levels(image: Image.Image) -> int:
 
 
 def read_npz(path: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int]:
-    """Returns images (N, C, H, W) uint8 and labels (N,) int64 or None of each split, and the number of levels.
+    """Returns the splits of an archive, whose arrays are known by their names (``_roles``), and the number of levels.
 
-    Which array is what is said by its name: see ``_roles``. Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W)
-    with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both readings fit, and allows other numbers of channels.
-    ``levels``, an integer from 2 to 256, is 256 if absent. Labels, (N,) or (N, 1), are integers from 0 on. Other arrays
-    are not read. Anything else is a ValueError that says what would be right.
+    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W); C is 1 or 3, unless ``layout``, "NHWC" or "NCHW", is
+    there. ``levels``, from 2 to 256, is 256 if absent. Labels, (N,) or (N, 1), are integers from 0 on.
     """
     roles = _roles(path, list(_load(path, ())))
     arrays = _load(path, (*roles.values(), "levels", "layout"))
@@ -290,11 +286,10 @@ def read_npz(path: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int]:
 
 
 def _roles(path: Path, names: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Returns the array of each split's ``images`` and ``labels``; the split of arrays that name none is ``""``.
+    """Returns the array of each split's ``images`` and ``labels``; ``""`` is the split where none is named.
 
-    That is ``images``, or the only array besides ``labels``, ``levels`` and ``layout``; or arrays named by a kind, a
-    split, or both, such as ``data``, ``train_images`` and ``y_test``; or, without names, what ``numpy.savez`` numbers:
-    images, perhaps labels; or images and labels to train, and to test.
+    Either there is ``images``, or one array besides ``_OPTIONAL``; or arrays are named by kind, split or both, such as
+    ``data`` and ``y_test``; or ``numpy.savez`` numbered them: images and labels, or these to train and to test.
     """
     others = [name for name in names if name not in _OPTIONAL]
     named = {name: role for name in names if (role := _role(name)) is not None}

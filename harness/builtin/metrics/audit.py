@@ -19,9 +19,8 @@ _PATIENCE_SECONDS = 3600.0
 class Audit(Metric):
     """How many checks of ``harness.audit`` a model fails; 0 is what a right model gets.
 
-    What is audited is the model's class with the run's hyperparameters, on small sample spaces and on that of the run's
-    dataset. Seeds, budgets and suites share one audit, which the audit folder keeps: it is made again when the model's
-    code, its hyperparameters, the sample space or the audit itself change.
+    What is audited is the class with the run's hyperparameters, on small sample spaces and that of the run's dataset.
+    Seeds, budgets and suites share one audit, kept in the audit folder until code, hyperparameters, space or it change.
     """
 
     name = "audit"
