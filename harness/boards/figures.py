@@ -64,13 +64,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Group:
-    """What sets figures apart that may not share a column: the metric's name, and its protocol.
-
-    ``protocol`` are (key, value) pairs, sorted: all but the device; of a speed, the machine too.
-    """
+    """What sets figures apart that may not share a column: the metric's name, and its protocol."""
 
     metric: str
-    protocol: tuple[tuple[str, str], ...]
+    protocol: tuple[tuple[str, str], ...]  # (key, value), sorted: all but the device; of a speed, the machine too
 
     @classmethod
     def of(cls, score: ScoreRecord) -> Self:

@@ -144,10 +144,7 @@ class Leaderboard:
         """
         tables = self.tables(board, dataset)
         parts = [(column.key, suffix, kind) for column in tables[0].columns for suffix, kind in column.parts.items()]
-        lines = [
-            {key + suffix: cell.part(suffix) for key, suffix, _ in parts if (cell := line.cells.get(key)) is not None}
-            for table in tables
-            for line in table.lines
-        ]
+        lines = [line.cells for table in tables for line in table.lines]
+        values = [[cells[key].part(suffix) if key in cells else None for key, suffix, _ in parts] for cells in lines]
         columns = {key + suffix: kind for key, suffix, kind in parts}
-        return pd.DataFrame(lines, columns=list(columns), dtype="object").astype(columns)
+        return pd.DataFrame(values, columns=list(columns), dtype="object").astype(columns)

@@ -12,14 +12,12 @@ import sqlite3
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from harness.cli import lazy
 from harness.cli.context import suite_path
-
-if TYPE_CHECKING:
-    from harness.discovery.manager import Kind
 
 PREFERENCES = ("ours", "theirs", "newest")
 FORMATS = ("markdown", "csv", "latex")
@@ -62,12 +60,10 @@ def _in_suites(key: str, suite: str | None = None) -> list[str]:
     return [name for item in found if isinstance(name := item["name"] if isinstance(item, dict) else item, str)]
 
 
-def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
+def _registered(kind: lazy.Kind) -> Callable[[typer.Context], list[str]]:
     def find(ctx: typer.Context) -> list[str]:
-        from harness.discovery.manager import plugin_manager
-
         blocked = (item[3:] for item in ctx.find_root().params.get("plugin") or [])
-        entries = plugin_manager(tuple(blocked)).entries(kind)
+        entries = lazy.plugin_manager(tuple(blocked)).entries(kind)
         # A family of names, such as iwae-K, is offered as the suites write it.
         written = _in_suites("metrics") if kind == "metric" else []
         names = [*(entry.name for entry in entries), *written]
@@ -77,9 +73,7 @@ def _registered(kind: Kind) -> Callable[[typer.Context], list[str]]:
 
 
 def _kinds(_: typer.Context) -> list[str]:
-    from harness.discovery.manager import KINDS
-
-    return [f"{kind}s" for kind in KINDS]
+    return [f"{kind}s" for kind in lazy.KINDS]
 
 
 def _only(ctx: typer.Context) -> list[str]:

@@ -69,22 +69,21 @@ class Context:
     def run_names(self) -> list[str]:
         """Returns the names of all runs; where there is no store, none is made."""
         stored = self.store_url is not None or self.artifacts_root.exists()
-        return [record.run for record in self.artifacts.store.records()] if stored else []
+        return self.artifacts.store.run_names() if stored else []
 
     def find_run(self, prefix: str) -> lazy.RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""
-        records = {record.run: record for record in self.artifacts.store.records()}
-        found = [prefix] if prefix in records else [run for run in records if run.startswith(prefix)]
-        unreadable = self.artifacts.store.unreadable
-        if not found and (problems := [unreadable[run] for run in unreadable if run.startswith(prefix)]):
-            raise ValueError(problems[0])
+        names, store = self.artifacts.store.run_names(), self.artifacts.store
+        found = [prefix] if prefix in names else [run for run in names if run.startswith(prefix)]
         if not found:
-            hint = did_you_mean(prefix, records) if records else ": the store is empty"
-            where = self.artifacts_root if self.store_url is None else self.artifacts.store.name
+            hint = did_you_mean(prefix, names) if names else ": the store is empty"
+            where = self.artifacts_root if self.store_url is None else store.name
             raise ValueError(f"no run {prefix!r} in {where}{hint}")
         if len(found) > 1:
             raise ValueError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(found[:5])}")
-        return records[found[0]]
+        if (record := store.get(found[0])) is None:
+            raise ValueError(store.unreadable.get(found[0], f"the run {found[0]!r} has just been removed"))
+        return record
 
 
 def suite_path(name: str) -> Path:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.cli.scaffold import write_plugin
     from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, parameters_of
     from harness.discovery.loading import resolve, sampler_codes, type_of, with_samplers
-    from harness.discovery.manager import KINDS, PluginManager, plugin_manager
+    from harness.discovery.manager import KINDS, Kind, PluginManager, plugin_manager
     from harness.interface.data_folder import DataFolder, cache_folder
     from harness.interface.dataset import Dataset
     from harness.interface.figure import ShownModel, save_grid

@@ -200,7 +200,7 @@ def status(
         _print_plan(plan, json)
         return
     rows = []
-    for record in options.artifacts.store.records():
+    for record in options.artifacts.store.each():
         status, _, stage = _live_status(options, record).partition(" (")
         what = f"({stage}" if stage else lazy.summarise(record)
         spec = record.spec.model_dump(include={"model", "dataset", "seed"})

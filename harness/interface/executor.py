@@ -15,16 +15,13 @@ LOG_FILE = "log.txt"
 
 @dataclass(frozen=True)
 class Stage:
-    """One figure to measure: the name it is kept under, the metric, its cache key, the split that is scored.
-
-    ``plugin`` registers the metric.
-    """
+    """One figure to measure: the name it is kept under, the metric, its cache key, the split that is scored."""
 
     name: str
     metric: str
     key: str
     split: Literal["test", "valid"] = "test"
-    plugin: str = ""
+    plugin: str = ""  # which registers the metric
 
 
 @dataclass(frozen=True)
@@ -83,10 +80,7 @@ class Handle(ABC):
 
 
 class Executor(ABC):
-    """Starts jobs: calls ``harness.work(job)`` in a fresh process, somewhere.
-
-    Results come back through the runs' folders alone, so an executor needs only to share those.
-    """
+    """Calls ``harness.work(job)`` in a fresh process, somewhere; results come back through the runs' folders alone."""
 
     @abstractmethod
     def start(self, job: Job) -> Handle:

@@ -75,10 +75,7 @@ class Model(nn.Module, ABC):
         return {"default": self._default, **own, **others}
 
     def add_samplers(self, own: Mapping[str, Sampler], others: Mapping[str, Sampler]) -> Self:
-        """Takes registered samplers by name: those of the plugin that the model is of, and those of other plugins.
-
-        The first of one's own becomes the default of an autoregressive model; nobody else's ever does.
-        """
+        """Takes registered samplers by name: those of the model's plugin, and others', which never become a default."""
         self._registered = (own, others)
         return self
 

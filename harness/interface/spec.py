@@ -20,16 +20,13 @@ _MOST = 2**26  # entries of an image: a few of that size are gigabytes already
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The sample space {0, ..., levels-1}^(channels, height, width); one channel is grey, at most 256 levels 8-bit.
-
-    ``num_classes`` is how many classes the labels name, None without labels.
-    """
+    """The sample space {0, ..., levels-1}^(channels, height, width); one channel is grey, at most 256 levels 8-bit."""
 
     channels: int
     height: int
     width: int
     levels: int
-    num_classes: int | None = None
+    num_classes: int | None = None  # that the labels name; None without labels
 
     def __post_init__(self) -> None:
         for name in ("channels", "height", "width"):
@@ -84,7 +81,7 @@ class Budget:
 
 
 def _is_relative(name: str) -> str:
-    if Path(name).is_absolute():
+    if os.path.isabs(name):  # noqa: PTH117 - a path object for each record takes longer than the rest of it
         raise ValueError("a record names no absolute path: write it relative to the suite, or to the working folder")
     return name
 

@@ -28,7 +28,7 @@ from safetensors.numpy import load as load_bytes
 from safetensors.numpy import load_file, save
 
 from harness.interface.spec import RunSpec
-from harness.records.record import RECORD_VERSION, Failure, RunRecord, identity_of
+from harness.records.record import RECORD_VERSION, Failure, RunRecord, identity_of, read_record
 from harness.support.files import write_atomically
 from harness.support.names import in_texts, what_is_wrong
 
@@ -237,7 +237,7 @@ def read_archive(folder: Path) -> Archive:
 
 def _parse(line: bytes, where: str) -> RunRecord:
     with suppress(ValidationError):  # what follows is slower, says what is wrong, and takes lone surrogates
-        record = RunRecord.model_validate_json(line)
+        record = read_record(line)
         if record.version == RECORD_VERSION:
             return record
     try:

@@ -53,9 +53,9 @@ class Merged:
     archive: Archive
     added: tuple[str, ...]
     joined: tuple[str, ...]
-    identical: int
     left_out: tuple[str, ...]
     resolved: tuple[str, ...]
+    identical: int
     changed: bool
 
 
@@ -123,15 +123,11 @@ def merge(
     records = tuple(_record(runs[identity]) for identity in kept)
     figures = [figure for run in runs.values() for figure in run.figures.values()]
     arrays = {figure.score.per_image: figure.arrays for figure in figures if figure.score.per_image is not None}
-    return Merged(
-        Archive(records, LoadedArrays(arrays, lambda name: arrays[name][name])),
-        tuple(sorted(runs[identity].training.run for identity in runs.keys() - before)),
-        tuple(sorted(joined)),
-        identical,
-        tuple(sorted(left_out)),
-        tuple(conflicts),
-        {record.identity: record for record in records} != {record.identity: record for record in ours.records},
-    )
+    archive = Archive(records, LoadedArrays(arrays, lambda name: arrays[name][name]))
+    added = {runs[identity].training.run for identity in runs.keys() - before}
+    changed = {record.identity: record for record in records} != {record.identity: record for record in ours.records}
+    new, more, unlisted = (tuple(sorted(names)) for names in (added, joined, left_out))
+    return Merged(archive, new, more, unlisted, tuple(conflicts), identical, changed)
 
 
 def _pieces(record: RunRecord, arrays: Mapping[str, PerImage], *origin: tuple[str, str]) -> _Run:

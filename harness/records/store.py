@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from harness.records import database
 from harness.records.database import StoreError, insert, per_image, runs, suite_runs
-from harness.records.record import RunRecord
+from harness.records.record import RunRecord, read_record
 from harness.records.run_folder import RunFolder
 from harness.support.limits import seconds_of_variable
 from harness.support.names import digest_of, is_plain_name, redact, secrets_of, what_is_wrong, without
@@ -93,6 +93,16 @@ class Store:
 
         self.transact(write)
 
+    def run_names(self) -> list[str]:
+        """Returns the names of all runs, in order; no record is read."""
+        return sorted(row.run for row in self._read(sa.select(runs.c.run)))
+
+    def each(self) -> Iterator[RunRecord]:
+        """Yields all records as ``records`` gives them, few at a time: they need not all be in memory."""
+        names = self.run_names()
+        for start in range(0, len(names), 500):
+            yield from self._records(_RECORDS.where(runs.c.run.in_(names[start : start + 500])))
+
     def get(self, run: str) -> RunRecord | None:
         """Returns the record of a run, or None, also where it is ``unreadable``."""
         found = self._records(_RECORDS.where(runs.c.run == run))
@@ -124,7 +134,7 @@ class Store:
         records = []
         for run, text in sorted(self._read(*queries)):  # every server has its own idea of the alphabet
             try:
-                records.append(RunRecord.model_validate_json(text))
+                records.append(read_record(text))
             except ValidationError as error:
                 problem = f"the record of {run} cannot be read: {what_is_wrong(error.errors()[0])}"
                 self.unreadable[run] = f"the store {self.name}: {problem}"

@@ -242,9 +242,7 @@ class Plan:
             self.in_vain[f"{known_as(dataset)} cannot be loaded, and is taken to be that of the last records"] = str(
                 error
             )
-            records = [
-                item for item in self.settings.artifacts.store.records() if item.spec.dataset == known_as(dataset)
-            ]
+            records = [item for item in self.settings.artifacts.store.each() if item.spec.dataset == known_as(dataset)]
             last = max(records, key=lambda record: record.created, default=None)
             nothing = _Facts("", "", {}, None)
             return _Facts(*(getattr(last, name) for name in _Facts._fields)) if last is not None else nothing

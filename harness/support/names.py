@@ -76,7 +76,7 @@ def printable(text: str) -> str:
 
     Line feeds and tabs stay. What is taken out is shown, ``\x1b`` for an escape, so that nothing is hidden.
     """
-    return "".join(_shown(character) for character in text)
+    return text if text.isprintable() else "".join(_shown(character) for character in text)
 
 
 def _shown(character: str) -> str:

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from harness.interface.spec import RunSpec
 from harness.records.archive import ArchiveError, collect
 from harness.records.database import SCHEMA_VERSION
-from harness.records.record import Failure, FitRecord, RunRecord, identity_of
+from harness.records.record import Failure, FitRecord, RunRecord, identity_of, read_record
 from harness.records.store import Artifacts, Store, StoreError, is_store_of
 from harness.suites.suite import Suite
 
@@ -316,3 +316,25 @@ def _in_two_processes(code, *arguments):
 
 def _execute(store, statement):
     store.transact(lambda connection: connection.execute(sa.text(statement)))
+
+
+def test_records_that_are_read_few_at_a_time_are_those_of_all_at_once_and_as_they_were_made(store, make_record):
+    made = [make_record(f"run-{number:04}", scores={"nll": 1.0}) for number in range(600)]
+    for record in made:
+        store.put(record)
+    assert list(store.each()) == store.records() == made
+    assert store.run_names() == [record.run for record in made]
+    assert store.get("run-0007").model_dump_json() == made[7].model_dump_json()
+
+
+def test_a_run_is_found_by_its_name_without_reading_the_others(
+    store, store_url, make_record, command_line, monkeypatch
+):
+    for name in ("a-1", "b-1", "b-2"):
+        store.put(make_record(name))
+    read = []
+    monkeypatch.setattr("harness.records.store.read_record", lambda text: read.append(text) or read_record(text))
+    arguments = ("--store", store_url, "show")
+    assert command_line(*arguments, "a", "--json").json["run"] == "a-1"
+    assert len(read) == 1
+    assert "'b' is the beginning of 2 runs: b-1, b-2" in command_line(*arguments, "b").complaint
