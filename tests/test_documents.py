@@ -37,7 +37,7 @@ class Reader:
 
     def __init__(self, name, folder, install, command_line):
         self.name, self.folder, self.install, self.command_line = name, folder, install, command_line
-        self.names, self.printed, self.sources, self.suites = {}, "", {}, set()
+        self.names, self.printed, self.suites = {}, "", set()
 
     def read(self):
         for language, text in blocks(self.name):
@@ -46,7 +46,7 @@ class Reader:
     def python(self, text):
         found = re.match(r"# file: (\S+)\n", text)
         if found:
-            self.sources[found[1]] = text
+            (self.folder / found[1]).parent.mkdir(exist_ok=True)
             (self.folder / found[1]).write_text(text, encoding="utf-8")
             return
         out = io.StringIO()
@@ -59,18 +59,18 @@ class Reader:
 
     def toml(self, text):
         found = re.match(r"# file: (\S+)\n", text)
-        if found:
-            (self.folder / found[1]).write_text(text, encoding="utf-8")
-            self.suites.add(found[1])
-            return
-        project = tomllib.loads(text)["project"]
-        points = project["entry-points"]["harness"]
-        self.install(project["name"], self.sources, entry_points=points, requires=project["dependencies"])
+        (self.folder / found[1]).write_text(text, encoding="utf-8")
+        self.suites.add(found[1])
 
     def console(self, text):
         for words, output in commands(text):
             if words[:2] == ["pip", "install"]:
-                self._pip(self.folder / words[-1].removesuffix("[test]"))
+                if words[-1] != "pytest":
+                    self._pip(self.folder / words[-1].removesuffix("[test]"))
+                continue
+            if words == ["pytest"]:
+                [test] = self.folder.glob("tests/test_*.py")
+                exec(compile(test.read_text(encoding="utf-8"), test, "exec"), self.names)
                 continue
             assert words[0] == "harness"
             long = words[1] == "run" and words[2] not in self.suites  # a suite of the page's own is short
@@ -81,8 +81,10 @@ class Reader:
 
     def _pip(self, folder):
         """As ``pip install`` does, without the network that its build would need."""
-        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-        sources = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("harness_*/*.py")}
+        content = tomllib.loads((folder / "pyproject.toml").read_text())
+        modules = content.get("tool", {}).get("setuptools", {}).get("py-modules", [])
+        files = [folder / f"{module}.py" for module in modules] or folder.glob("harness_*/*.py")
+        project, sources = content["project"], {str(path.relative_to(folder)): path.read_text() for path in files}
         points = project["entry-points"]["harness"]
         self.install(project["name"], sources, entry_points=points, requires=project["dependencies"])
 
@@ -126,7 +128,7 @@ def ink(tmp_path, install_plugin, monkeypatch, command_line):
     def install(name):
         reader = Reader(name, folder, install_plugin, command_line)
         for language, text in blocks(name):
-            if language == "toml" or text.startswith("# file:"):
+            if text.startswith(("# file:", "$ pip install -e")):
                 getattr(reader, language)(text)
 
     install("add-a-metric.md")

@@ -20,8 +20,7 @@ _SUBFOLDERS = ("cifar10/cifar-10-batches-bin", "cifar10")
 def read_members(archive: bytes, names: Collection[str], *, num_bytes: int) -> dict[str, bytes]:
     """Returns the content of the members called ``names`` of a gzipped tar archive, whatever their folder.
 
-    Only regular files of exactly ``num_bytes`` are read, and only into memory: a hostile archive can neither write
-    outside a folder nor fill the memory.
+    Only regular files of exactly ``num_bytes`` are read, into memory alone: a hostile archive can do no harm.
     """
     members: dict[str, bytes] = {}
     try:
@@ -41,10 +40,9 @@ def read_members(archive: bytes, names: Collection[str], *, num_bytes: int) -> d
 
 @dataclass(frozen=True)
 class CifarFiles:
-    """The official binary version of CIFAR-10, its batch files of ``rows`` images each.
+    """The official binary version of CIFAR-10, batch files of ``rows`` images each.
 
-    ``members`` are the SHA-256 of each batch file, training batches in order, the test batch last; ``num_valid`` of the
-    training images, from the end, are the validation split.
+    ``members`` are the SHA-256 of each, the test batch last; the last ``num_valid`` training images are for validation.
     """
 
     members: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive; nothing in it is unpickled."""
+"""Your own images, or samples of somebody else's: a folder of image files or an ``.npz``; nothing is unpickled."""
 
 import contextlib
 import itertools
@@ -8,14 +8,17 @@ import re
 import warnings
 import zipfile
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from harness import DataFolder, Dataset, ImageSpec, Split
+from harness import DataFolder, Dataset, ImageSpec, Split, StoredSamples, digest_of, generator
 from harness.builtin.datasets.seeded import Images, Labels, make_split, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -183,8 +186,7 @@ def read_images(root: Path, shape: Shape = _AS_STORED) -> tuple[Images, int, int
     """Returns (N, C, H, W) uint8, their number of levels, and how many files have a tag that turns them.
 
     Levels are 2 if every file has 1 bit a channel, 256 for 8 bits or resized files. C is 1 if every file is grey, else
-    3 with grey files repeated. A ValueError names the first file that is no image, has another size than the first, is
-    animated, has more than 8 bits a channel, or transparent pixels.
+    3, with grey ones repeated. A ValueError names the first file that cannot be taken, or has another size.
     """
     found, turned = list[tuple[Images, int]](), 0
     for path in (paths := list_images(root)):
@@ -206,10 +208,9 @@ def read_images(root: Path, shape: Shape = _AS_STORED) -> tuple[Images, int, int
 
 
 def read_image(path: Path) -> tuple[Images, int, bool]:
-    """Returns the pixels of a file, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, and how many levels the file has.
+    """Returns pixels, (H, W, 1) or (H, W, 3) uint8 from 0 to 255, levels, and whether a tag, not applied, turns them.
 
-    Orientation tags are not applied; whether there is one is the third value. A palette that is all grey, in the pixels
-    that use it, is grey.
+    A palette that is all grey, in the pixels that use it, is grey.
     """
     is_turned = False
     try:
@@ -261,12 +262,10 @@ def _levels(image: Image.Image) -> int:
 
 
 def read_npz(path: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int]:
-    """Returns images (N, C, H, W) uint8 and labels (N,) int64 or None of each split, and the number of levels.
+    """Returns the splits of an archive, whose arrays are known by their names (``_roles``), and the number of levels.
 
-    Which array is what is said by its name: see ``_roles``. Images are uint8: (N, H, W), (N, H, W, C) or (N, C, H, W)
-    with C 1 or 3. ``layout``, "NHWC" or "NCHW", decides where both readings fit, and allows other numbers of channels.
-    ``levels``, an integer from 2 to 256, is 256 if absent. Labels, (N,) or (N, 1), are integers from 0 on. Other arrays
-    are not read. Anything else is a ValueError that says what would be right.
+    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W); C is 1 or 3, unless ``layout``, "NHWC" or "NCHW", is
+    there. ``levels``, from 2 to 256, is 256 if absent. Labels, (N,) or (N, 1), are integers from 0 on.
     """
     roles = _roles(path, list(_load(path, ())))
     arrays = _load(path, (*roles.values(), "levels", "layout"))
@@ -290,11 +289,10 @@ def read_npz(path: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int]:
 
 
 def _roles(path: Path, names: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Returns the array of each split's ``images`` and ``labels``; the split of arrays that name none is ``""``.
+    """Returns the array of each split's ``images`` and ``labels``; ``""`` is the split where none is named.
 
-    That is ``images``, or the only array besides ``labels``, ``levels`` and ``layout``; or arrays named by a kind, a
-    split, or both, such as ``data``, ``train_images`` and ``y_test``; or, without names, what ``numpy.savez`` numbers:
-    images, perhaps labels; or images and labels to train, and to test.
+    Either there is ``images``, or one array besides ``_OPTIONAL``; or arrays are named by kind, split or both, such as
+    ``data`` and ``y_test``; or ``numpy.savez`` numbered them: images and labels, or these to train and to test.
     """
     others = [name for name in names if name not in _OPTIONAL]
     named = {name: role for name in names if (role := _role(name)) is not None}
@@ -402,3 +400,27 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
         remedy = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
         raise ValueError(f"{name} has shape {images.shape}, {which}: {remedy}")
     return images if first else images.transpose(0, 3, 1, 2)
+
+
+def samples_at(path: Path) -> type[StoredSamples]:
+    """Returns the images at a path, which is read when they are needed, and again when a file has changed."""
+
+    def stored() -> tuple[Tensor, int, str]:
+        files = list_images(path) if path.is_dir() else [path]
+        return _read(path, tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+    return type(path.name, (StoredSamples,), {"stored": staticmethod(stored)})
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, state: object) -> tuple[Tensor, int, str]:
+    """Reads the images, in an order of their own: the first are of no file or folder more than the last."""
+    if path.is_dir():
+        pixels, levels, _ = read_images(path)
+    else:
+        splits, levels, *_ = read_npz(path)
+        pixels = np.concatenate([images for images, _ in splits.values()])
+    split = Split(torch.from_numpy(pixels))
+    split = split.take(torch.from_numpy(split.image_digests()).argsort(stable=True))
+    split = split.take(torch.randperm(len(split), generator=generator(0, "samples")))  # copies are not side by side
+    return split.images, levels, digest_of([split.digest(), levels])

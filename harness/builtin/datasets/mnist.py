@@ -67,8 +67,7 @@ def dynamic_dataset(name: str, grey: Dataset) -> Dataset:
 def mnist(folder: DataFolder) -> Dataset:
     """Returns MNIST (LeCun et al. 1998): 28x28, 256 levels, ten classes, 50,000 / 10,000 / 10,000.
 
-    The field's split of the official 60,000: the first 50,000 train, the last 10,000 valid (as in Theano's and
-    Larochelle's files). The digests of the four files are the published ones.
+    The field's split of the official 60,000: the first 50,000 train, the last 10,000 valid. Digests are the published.
     """
     return idx_dataset("mnist", folder, MNIST)
 
@@ -77,7 +76,6 @@ def mnist_dynamic(folder: DataFolder) -> Dataset:
     """Returns MNIST, dynamically binarized (Salakhutdinov & Murray 2008; Burda et al. 2016, arXiv 1509.00519).
 
     One draw of the test set moves its mean NLL by about 0.05 nats: so valid and test are scored on five fixed draws.
-    Some papers train on all 60,000 images; this split keeps 10,000 for validation, as ``mnist`` does.
     """
     return dynamic_dataset("mnist-dynamic", mnist(folder))
 
@@ -90,11 +88,9 @@ def fashion_mnist(folder: DataFolder) -> Dataset:
 def mnist_static(folder: DataFolder) -> Dataset:
     """Returns static MNIST (Larochelle & Murray 2011): 28x28, binary, no labels, 50,000 / 10,000 / 10,000.
 
-    Each pixel was drawn once, as one with probability intensity / 255 (Salakhutdinov & Murray 2008).
-
-    A file is accepted by the SHA-256 of its bytes or by that of its lines in byte order: copies whose rows stand in
-    another order are in use, and no average depends on the order. Rows are kept in the file's order. The test file
-    has its rows ordered by class, so its first n rows are no random subset.
+    Each pixel was drawn once, as one with probability intensity / 255 (Salakhutdinov & Murray 2008). A file is accepted
+    by the SHA-256 of its bytes or of its lines in byte order: copies in another order are in use. Rows stay in the
+    file's order; those of the test file are ordered by class.
     """
     parts = {
         split: make_split(parse_amat(folder.read(file), num_values=784, name=file.path).reshape(-1, 1, 28, 28))

@@ -28,12 +28,10 @@ def make_split(images: Images, labels: Labels | None = None) -> Split:
 def split_by_content(
     images: Images, labels: Labels | None = None, *, num_valid: int, num_test: int, seed: int
 ) -> tuple[Split, Split, Split]:
-    """Returns train, valid and test splits, assigned by the images' own content.
+    """Returns train, valid and test splits, assigned by the images' own content, whatever their files and order.
 
     Images (N, C, H, W) are ordered by SHA-256(seed, pixels); the last ``num_test`` are the test split, the
-    ``num_valid`` before them the validation split. So the split depends on neither the order nor the names of the
-    files, nor on any library's random numbers, and equal images are never apart: a boundary inside a group of them
-    moves behind it.
+    ``num_valid`` before them the validation split. A boundary between equal images moves behind them.
     """
     keys = [hashlib.sha256(f"{seed}:".encode() + image.tobytes()).digest() for image in images]
     names = [0] * len(keys) if labels is None else labels.tolist()
@@ -110,8 +108,8 @@ FILE = RemoteFile(
 def frey_faces(folder: DataFolder) -> Dataset:
     """Returns Frey faces (Roweis, Saul & Hinton 2002): 1,965 frames, 28x20, 256 levels, no labels.
 
-    There is no official split, and papers differ: figures compare only under the same ``split_protocol``. Neighbouring
-    frames are alike and are mixed over the splits, as in most papers.
+    There is no official split: figures compare only under the same ``split_protocol``. Neighbouring frames, which are
+    alike, are mixed over the splits, as in most papers.
     """
     images = parse_frey(folder.read(FILE), name=FILE.path)
     parts = split_by_content(images, num_valid=196, num_test=196, seed=0)

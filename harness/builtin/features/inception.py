@@ -158,10 +158,9 @@ def preprocess(images: Tensor, spec: ImageSpec) -> Tensor:
 def load_inception(folder: DataFolder | None) -> Inception:
     """Returns the network with its weights.
 
-    They are taken from the file that ``HARNESS_INCEPTION`` names: a ``.safetensors`` file, whose content then names
-    itself by the digest in each figure's protocol, or the official ``.pth``. Without that variable, from the data
-    folder, which downloads the official file if need be. A ``.pth`` is a pickle: it is looked at only if its SHA-256
-    is the official one, and then by torch's unpickler that knows tensors alone.
+    They are those of the file that ``HARNESS_INCEPTION`` names, ``.safetensors`` or the official ``.pth``, else of the
+    data folder, which downloads the official one. A ``.pth`` is a pickle: it is looked at only if its SHA-256 is the
+    official one, and then by torch's unpickler that knows tensors alone.
     """
     named = os.environ.get(VARIABLE)
     path = Path(named or OFFICIAL.path).expanduser()

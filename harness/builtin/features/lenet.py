@@ -128,8 +128,8 @@ def train_lenet(data: Dataset) -> LeNet:
 def stored_lenet(data: Dataset, folder: Path) -> LeNet:
     """Returns the classifier of a dataset: the shipped one, else from its file in ``folder``, or trained now and kept.
 
-    The file's name holds the dataset's name and a digest of the recipe and of the data. Processes that want the same
-    one wait for the first. A file that is damaged, or that another recipe or other data made, is trained anew.
+    Processes that want the same one wait for the first. A file that is damaged, or that another recipe or other data
+    made, is trained anew.
     """
     net = new_lenet(data)
     if (shipped := lenet_file(data, SHIPPED)).exists():

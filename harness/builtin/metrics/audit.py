@@ -19,9 +19,8 @@ _PATIENCE_SECONDS = 3600.0
 class Audit(Metric):
     """How many checks of ``harness.audit`` a model fails; 0 is what a right model gets.
 
-    What is audited is the model's class with the run's hyperparameters, on small sample spaces and on that of the run's
-    dataset. Seeds, budgets and suites share one audit, which the audit folder keeps: it is made again when the model's
-    code, its hyperparameters, the sample space or the audit itself change.
+    What is audited is the class with the run's hyperparameters, on small sample spaces and that of the run's dataset.
+    Seeds, budgets and suites share one audit, kept in the audit folder until code, hyperparameters, space or it change.
     """
 
     name = "audit"
@@ -38,6 +37,8 @@ class Audit(Metric):
         check as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
         """
         origin = evaluation.origin
+        if isinstance(evaluation.model, harness.StoredSamples):
+            raise Unsupported("samples from a file have no code to audit")
         if origin is None:
             raise Unsupported("it is not known how the model was made, and so it cannot be made for other spaces")
         report, kept = _report(origin, evaluation.data.spec, evaluation.audit_folder)

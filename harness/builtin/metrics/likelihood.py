@@ -132,11 +132,8 @@ class IWAE(harness.Metric):
     An upper bound in expectation, which falls to the negative log-likelihood as K grows (Burda, Grosse & Salakhutdinov
     2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
 
-    Args:
-        num_samples: K, from 1 to ``MOST_WEIGHTS``; the name ``iwae-5000`` gives it as text.
-        max_elements: (weights for each call) x (images in each call) x D stays at or below this, unless one weight of
-            one image exceeds it. With the ceiling of ``MAX_ROWS`` on weights x images, this bounds memory whatever K
-            and N are. Which random numbers an image gets depends on it; what is estimated does not.
+    ``num_samples`` is K, from 1 to ``MOST_WEIGHTS``. Weights x images x D of one call stay at or below ``max_elements``
+    where one weight of one image allows it, weights x images at or below ``MAX_ROWS``: so memory is bounded.
     """
 
     board = "bounds"
@@ -177,8 +174,7 @@ def log_mean_weight(
 ) -> tuple[Tensor, Tensor]:
     """Returns log (1/K sum_k w_k) and the effective sample size (sum w)^2 / sum w^2, both (N,) float64 on the CPU.
 
-    ``images`` is (N, C, H, W) uint8, ``num_samples`` K; ``chunk`` weights for each image are drawn at a time. A weight
-    of zero, minus infinity in logarithms, is allowed; NaN and plus infinity are a ``NonFiniteScore``.
+    ``chunk`` of the K weights of an image are drawn at a time. A weight may be zero; NaN and infinity are not finite.
     """
     # on the CPU: some accelerators have no float64
     first = torch.full((len(images),), -math.inf, dtype=torch.float64)
@@ -197,12 +193,9 @@ def log_mean_weight(
 class EntropyGap(harness.Metric):
     """The mean over the split of log p_true(x) - log p_model(x), in nats an image.
 
-    Its expectation is the Kullback-Leibler divergence from the model to the truth, which is at least zero. The entropy
-    of the images at hand cancels, so the error is much smaller than that of the negative log-likelihood. A gap that is
-    further below zero than its error allows is impossible for a right likelihood.
-
-    The model's part is exact where there is an exact likelihood; else it is the importance-weighted bound of 500
-    samples, else the ELBO, and the gap is an upper bound.
+    Its expectation is the Kullback-Leibler divergence from the model to the truth. The entropy of the images at hand
+    cancels, so the error is much smaller than that of the negative log-likelihood. The model's part is exact where that
+    is possible, else the bound of 500 importance samples, else the ELBO: then the gap is an upper bound.
     """
 
     name = "entropy-gap"
