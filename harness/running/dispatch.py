@@ -40,7 +40,7 @@ class _Running:
 
 
 class Dispatcher:
-    """Does phases of runs, as the plan's settings say; while ``interrupts`` are noted, the first Ctrl-C ends a phase."""
+    """Does phases of runs, as the plan says; while ``interrupts`` are noted, the first Ctrl-C ends a phase."""
 
     def __init__(self, plan: Plan, reporter: Reporter) -> None:
         self._plan, self._reporter, self.interrupts = plan, reporter, Interrupts()

@@ -32,7 +32,7 @@ class Reporter:
 
 
 class Ingest:
-    """Puts records into an artifact folder's store; one that is away for a while, as the reporter is told, loses none."""
+    """Puts records into a folder's store; one that is away for a while, as the reporter is told, loses none."""
 
     def __init__(self, artifacts: Artifacts, reporter: Reporter) -> None:
         self._artifacts, self._reporter = artifacts, reporter
