@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.model import ExactLikelihood as ExactLikelihood, ImportanceWeighted as ImportanceWeighted
     from harness.interface.model import Inference as Inference, Invertible as Invertible
     from harness.interface.model import LatentVariable as LatentVariable, Model as Model, Unsupported as Unsupported
-    from harness.interface.model import VariationalBound as VariationalBound
+    from harness.interface.model import StoredSamples as StoredSamples, VariationalBound as VariationalBound
     from harness.interface.training import Diverged as Diverged, Trainer as Trainer, mean_over as mean_over
 
     # samplers, and whether a fast one draws what a plain one does

@@ -61,7 +61,7 @@ def load_model(record: RunRecord, settings: Settings) -> Model:
     if folder.fit() is None:
         raise ValueError(f"run {record.run!r} has no trained weights: its status is {record.status}")
     plugins = plugin_manager(settings.blocked).at(folder.code_folder())
-    data = loading.load_dataset(plugins, folder.dataset() or record.spec.dataset, DataFolder.resolve(settings.data))
+    data = loading.load_dataset(plugins, folder.located(record.spec).dataset, DataFolder.resolve(settings.data))
     warn_of_changes(record, plugins, data)
     device = choose_device(settings.device)
     with isolated_rng(record.spec.seed, device):

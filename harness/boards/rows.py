@@ -11,7 +11,7 @@ from harness.boards.figures import Group, PerImage
 from harness.boards.published import PUBLISHED_FILE, PublishedFigure
 from harness.boards.row import BoardRow, Problem, problems_of
 from harness.interface.board import Column, Style
-from harness.interface.spec import place_of
+from harness.interface.spec import known_as, place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, board_and_header, identity_of
 from harness.suites.suite import Suite, SuiteModel
 
@@ -158,7 +158,7 @@ def rows_of(
         seeds = tuple(spec.seed for spec in row.configurations[0])
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
         theirs = published_of(row.label, row.published, published)
-        asked = (row.label, row.dataset, row.model, seeds, chosen, suite.metrics, len(configurations))
+        asked = (row.label, row.dataset, known_as(row.model), seeds, chosen, suite.metrics, len(configurations))
         rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 

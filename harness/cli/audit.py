@@ -88,6 +88,8 @@ def _asked(
     if size is not None and dataset is not None:
         raise ValueError("--size and --dataset both say the benchmark's size: give one of them")
     model_class, name, record = _find(options, model)
+    if issubclass(model_class, lazy.StoredSamples):
+        raise ValueError("samples from a file have no code to audit; 'harness score' measures them")
     given = {**(record.spec.hyperparameters if record else {}), **dict(map(parse_setting, changes))}
     origin = lazy.origin_of(options.plugins, model_class, name, given)
     words = [name, *(part for key, value in given.items() for part in ("--set", f"{key}={dumps(value)}"))]
@@ -97,7 +99,7 @@ def _asked(
     elif dataset is not None:
         full, words = options.dataset(dataset).spec, [*words, "--dataset", dataset]
     elif record is not None:
-        full = options.dataset(record.spec.dataset, record.run).spec
+        full = options.dataset(record.spec.dataset, record).spec
         words += ["--dataset", record.spec.dataset]
     if full is not None:
         try:
@@ -117,7 +119,7 @@ def _find(options: lazy.Context, model: str) -> tuple[type[lazy.Model], str, laz
     if not any(run.startswith(model) for run in runs):
         if get_close_matches(model, runs, n=1) and not get_close_matches(model, models, n=1):
             raise ValueError(f"no model, and no run, {model!r}{did_you_mean(model, runs)}")
-        options.plugins.find("model", model)  # says what is close, and what is broken
+        return lazy.load_model_class(options.plugins, model), model, None  # says what is close, and what is broken
     record = options.find_run(model)
     return lazy.load_model_class(options.plugins_of(record.run), record.spec.model), record.spec.model, record
 
@@ -172,7 +174,7 @@ def code_images(
     else:
         record = _find_trained(options, model, suite, dataset)
         name, trained = record.run, lazy.load_model(record, options.settings(device=device))
-        data = options.dataset(record.spec.dataset, record.run)
+        data = options.dataset(record.spec.dataset, record)
     images = data.test.draw(0).images
     # a seeded choice without replacement, in the order of the split: its first images may be of one class
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values

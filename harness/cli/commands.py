@@ -64,7 +64,7 @@ app = typer.Typer(
 )
 app.command("list")(inspect.list_entries)
 app.command("plugins")(inspect.list_plugins)
-_RUNS = (running.run, running.status, running.show, running.sample, inspect.doctor, inspect.clean)
+_RUNS = (running.run, running.status, running.show, running.sample, running.score, inspect.doctor, inspect.clean)
 _BOARDS = (boards.leaderboard, boards.export, boards.figure, comparing.compare, comparing.merge)
 for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
     app.command()(_command)  # by the function's name

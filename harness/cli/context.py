@@ -43,10 +43,10 @@ class Context:
         """The same; files that names mention are those that a run was trained with."""
         return self.plugins.at(self.artifacts.folder(run).code_folder())
 
-    def dataset(self, name: str, run: str | None = None) -> lazy.Dataset:
+    def dataset(self, name: str, run: lazy.RunRecord | None = None) -> lazy.Dataset:
         """Loads a dataset by its name, as a suite writes it or, if one is given, as a run was trained on it."""
-        plugins = self.plugins if run is None else self.plugins_of(run)
-        name = name if run is None else self.artifacts.folder(run).dataset() or name
+        plugins = self.plugins if run is None else self.plugins_of(run.run)
+        name = name if run is None else self.artifacts.folder(run.run).located(run.spec).dataset
         return lazy.load_dataset(plugins, name, lazy.DataFolder.resolve(self.data))
 
     @cached_property

@@ -27,8 +27,9 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.discovery.manager import KINDS, Kind, PluginManager, plugin_manager
     from harness.interface.data_folder import DataFolder, cache_folder
     from harness.interface.dataset import Dataset
-    from harness.interface.figure import ShownModel, save_grid
-    from harness.interface.model import Model, Unsupported
+    from harness.interface.figure import ShownModel, save_grid, save_images
+    from harness.interface.metric import Evaluation
+    from harness.interface.model import Model, StoredSamples, Unsupported
     from harness.interface.spec import ImageSpec, known_as
     from harness.profiling.files import check_profile, machine_section, outcome_line, render_profile, write_profile
     from harness.profiling.generation import NUM_CLASSES, GenerationRun, Profiled

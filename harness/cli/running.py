@@ -1,4 +1,4 @@
-"""``harness run``: plan first, then run; ``status``, ``show`` and ``sample``: what came out."""
+"""``harness run``: plan first, then run; ``status``, ``show`` and ``sample``: what came out; ``score``: of others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harness.cli import completion, lazy
 from harness.cli.boards import read_leaderboard
 from harness.cli.completion import RUN_ARGUMENT, SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, print_rows, print_table, read_suite
+from harness.interface.entries import STORED
 from harness.support.names import did_you_mean, slug
 from harness.support.numbers import duration
 
@@ -310,17 +311,22 @@ def sample(
     context: typer.Context,
     run: str = RUN_ARGUMENT,
     number: int = typer.Option(64, "-n", "--number", min=1, help="How many images."),
-    output: str = typer.Option("samples.png", "-o", "--output", help="The PNG file to write."),
+    output: str = typer.Option(
+        "samples.png", "-o", "--output", help="A grid, NAME.png; or single images, in a folder NAME/ or in NAME.npz."
+    ),
     sampler: str = typer.Option(None, "--sampler", help="One of the model's named samplers; its default without it."),
-    seed: int = typer.Option(0, "--seed", min=0, max=2**31 - 1, help="The same seed gives the same images."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**31 - 1, help="Same seed, same images."),
     device: str = typer.Option("auto", "--device", help="Where to sample."),
 ) -> None:
-    """Draw images from a trained model and write them as a PNG grid."""
+    """Draw images from a trained model, to a PNG grid, or one by one: with the run's seed, those that were scored."""
     import psutil
     import torch
 
-    if Path(output).suffix.lower() != ".png":
-        raise ValueError(f"-o {output!r}: the grid is written as PNG, so the name has to end in .png")
+    target, is_grid = Path(output), output.lower().endswith(".png")
+    if not (is_grid or output.endswith(("/", ".npz"))):
+        raise ValueError(f"-o {output!r}: the name has to end in .png for a grid, in .npz or / for single images")
+    if not is_grid and target.is_dir() and any(target.iterdir()):
+        raise ValueError(f"-o {output!r}: the folder is not empty, and its images would be taken for samples")
     record = context.obj.find_run(run)
     model = lazy.load_model(record, context.obj.settings(device=device))
     free = psutil.virtual_memory().available
@@ -331,6 +337,38 @@ def sample(
         raise ValueError(f"{record.spec.model!r} has no sampler {sampler!r}{did_you_mean(sampler, samplers)}")
     torch.manual_seed(seed)
     with torch.no_grad():
-        images = samplers[sampler](number) if sampler is not None else model.sample(number)
-    lazy.save_grid(Path(output), images, model.spec)
+        draw = model.sample if sampler is None else samplers[sampler]
+        if sampler is None and not is_grid:
+            draw = lazy.Evaluation(model, context.obj.dataset("", record), seed=seed).samples
+        images = draw(number)
+    (lazy.save_grid if is_grid else lazy.save_images)(target, images, model.spec)
     typer.echo(f"{number} images of {record.run} in {output}")
+
+
+def score(
+    context: typer.Context,
+    samples: str = typer.Argument(metavar="samples:PATH", help="Images, as files in a folder or as an .npz."),
+    like: str = typer.Option(..., "--like", help="The dataset whose test images they are held against."),
+    metrics: str = typer.Option("fid,kid", "--metrics", help="Such as fid-pixels-n2000, of 2,000 of them."),
+    json: bool = JSON_OPTION,
+) -> None:
+    """Measure images that somebody else made."""
+    if not samples.startswith(STORED):
+        raise ValueError(f"{samples!r}: write {STORED}PATH")
+    names = [name.strip() for name in metrics.split(",")]
+    content = {"title": "Samples", "datasets": [like], "metrics": names, "models": [{"name": samples}]}
+    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), context.obj.settings())
+    for said in plan.runs()[0].record.data_caveats:
+        echo(f"warning: {said}", err=True)
+    reporter = lazy.ConsoleReporter(lazy.Estimates(plan))
+    with reporter.bars:
+        outcome = lazy.run_plan(plan, reporter)
+    for record in outcome.records:
+        if json:
+            print_json(record.model_dump(mode="json"))
+        elif record.fit is not None:
+            echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
+            rows = [[name, *_cells(score)] for name, score in record.scores.items() if name in names]
+            print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
+    if outcome.interrupted or outcome.records[0].status != "done":
+        raise typer.Exit(130 if outcome.interrupted else 1)

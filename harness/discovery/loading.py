@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.discovery.code_digest import code_digest
 from harness.discovery.manager import PluginManager
-from harness.discovery.targets import CodeEntry, loaded_target, neighbours
+from harness.discovery.targets import CodeEntry, SamplesEntry, loaded_target, neighbours
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import Entry, SamplerEntry
@@ -79,8 +79,10 @@ def load_model_class(plugins: PluginManager, name: str) -> type[Model]:
 
 
 def model_code(plugins: PluginManager, name: str) -> str:
-    """Returns the digest of the code that a model's training depends on."""
+    """Returns the digest of the code that a model's training depends on; of samples from a file, that of the images."""
     entry, _ = plugins.find("model", name)
+    if isinstance(entry, SamplesEntry):
+        return str(entry.load().stored()[2])
     if isinstance(entry, CodeEntry):
         entry.load()  # from then on its module and its neighbours are found by their names
     return code_digest(entry.module, plugins.packages() | neighbours(entry.module))

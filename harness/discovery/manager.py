@@ -17,9 +17,9 @@ from typing import Any, Literal, Self, get_args
 import pluggy
 
 from harness.discovery.distributions import GROUP, OWN, installed, modules_of, name_and_version
-from harness.discovery.targets import CodeEntry, missing_target, neighbours, says_where
+from harness.discovery.targets import CodeEntry, SamplesEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
-from harness.interface.entries import Entry, SamplerEntry
+from harness.interface.entries import STORED, Entry, SamplerEntry
 from harness.support.guard import describe_error, guarded, shown, survive
 from harness.support.names import did_you_mean
 
@@ -209,19 +209,25 @@ class PluginManager:
 
     def has(self, kind: Kind, name: str) -> bool:
         """Tells whether a name is registered, or says where its code is."""
-        return bool(self._claims(kind, name)) or (kind in _BY_FILE and says_where(name))
+        by_file = kind in _BY_FILE and says_where(name) and not name.startswith(STORED)
+        return bool(self._claims(kind, name)) or by_file
 
     def find(self, kind: Kind, name: str) -> tuple[Entry, dict[str, str]]:
         """Returns the entry for a name as a suite writes it, and the arguments that the name carries.
 
-        Else it is an ``UnknownName``, a ``NameConflict``, or an ``EntryError`` where there is no such file.
+        Else it is an ``UnknownName``, a ``NameConflict``, or an ``EntryError`` where there is no such file. What a
+        metric's name has as ``path`` is relative to the folder of the code.
         """
         claims = self._claims(kind, name)
         if len(claims) > 1:
             raise NameConflict(f"{kind} {name!r} is registered by {_sources(claims)}; uninstall or block one of them")
         if claims:
-            entry = claims[0][0]
-            return entry, entry.match(name) or {}
+            entry, arguments = claims[0][0], claims[0][0].match(name) or {}
+            if kind == "metric" and "path" in arguments:
+                arguments["path"] = str(self.code_folder / arguments["path"])
+            return entry, arguments
+        if kind == "model" and name.startswith(STORED):
+            return SamplesEntry(name, name, folder=self.code_folder), {}
         if says_where(name) and kind in _BY_FILE:
             return CodeEntry(name, name, folder=self.code_folder), {}
         if name.endswith(".py"):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.interface.entries import Entry, EntryError
+from harness.interface.entries import STORED, Entry, EntryError
 from harness.support.guard import describe_error, guarded, survive
 from harness.support.names import did_you_mean
 
@@ -179,6 +179,17 @@ class CodeEntry(Entry):
             _came_along.update(_imported_from(file.parent).keys() - before)
         vars(module)[_CHANGED] = _last_changed(file)
         return module
+
+
+class SamplesEntry(CodeEntry):
+    """What ``samples:PATH`` stands for: a class of ``harness.StoredSamples``, which reads the path when it is used."""
+
+    where, file, module = STORED.rstrip(":"), None, "harness.builtin.datasets.images"
+
+    def load(self) -> Any:
+        """Returns the class."""
+        path = Path(re.sub(r" as [^/\\]+$", "", self.name.removeprefix(STORED))).expanduser()
+        return importlib.import_module(self.module).samples_at(self.folder / path)
 
 
 def _look_first_in(folder: Path) -> None:

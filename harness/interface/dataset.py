@@ -1,7 +1,9 @@
 """Split and Dataset: images as integers, with the official split and a digest of the content."""
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -116,15 +118,18 @@ class Dataset:
         parts = [repr(self.spec), self.train.digest(), self.valid.digest(), self.test.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def caveats(self) -> dict[str, int]:
+    def caveats(self, others: Mapping[str, Split] | None = None) -> dict[str, int]:
         """Counts what no figure should be read without: ``test in train``, images of one split that are in another too.
 
-        A twentieth of a split is left unsaid: simple images repeat by chance. ``levels used`` is 1 or 2, where training
-        images have no more of many: then they were scaled, or the number of levels is wrong.
+        Of ``others``, samples that somebody else made, it counts those that are in a split. A twentieth is left unsaid:
+        simple images repeat by chance. ``levels used`` is 1 or 2, where training images have no more of many: then they
+        were scaled, or the number of levels is wrong.
         """
-        digests = {name: getattr(self, name).image_digests() for name in ("train", "valid", "test")}
+        splits, others = {"train": self.train, "valid": self.valid, "test": self.test}, others or {}
+        digests = {name: split.image_digests() for name, split in {**splits, **others}.items()}
+        pairs = [("test", "train"), ("test", "valid"), ("valid", "train"), *itertools.product(others, splits)]
         found = dict[str, int]()
-        for one, other in (("test", "train"), ("test", "valid"), ("valid", "train")):
+        for one, other in pairs:
             count = int(np.isin(digests[one], digests[other]).sum())
             if count > len(digests[one]) / 20:
                 found[f"{one} in {other}"] = count

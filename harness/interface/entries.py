@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from harness.interface.spec import ARGUMENTS
 from harness.support.guard import describe_error, guarded, survive
 
+STORED = "samples:"  # what a model's name begins with that says where images are that somebody else made
+
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

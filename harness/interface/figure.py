@@ -60,6 +60,18 @@ def image_grid(
     return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
 
 
+def save_images(path: Path, images: Tensor, spec: ImageSpec) -> None:
+    """Writes images, levels spread over 0 to 255: an ``.npz``, uint8 (N, H, W, C), or a folder of numbered PNGs."""
+    pictures = [image_grid(image[None], spec, gap=0) for image in images]
+    (path.parent if path.suffix == ".npz" else path).mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        pixels = np.array([np.asarray(picture) for picture in pictures])
+        np.savez_compressed(path, arr_0=pixels.reshape(-1, *spec.shape[1:], spec.channels), layout=np.array("NHWC"))
+        return
+    for index, picture in enumerate(pictures):
+        picture.save(path / f"{index:06}.png")
+
+
 def save_grid(path: Path, images: Tensor, spec: ImageSpec) -> None:
     """Writes a grid of images as PNG, small images magnified to about 56 pixels a side."""
     path.parent.mkdir(parents=True, exist_ok=True)

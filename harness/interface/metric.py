@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset, Split
-from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, VariationalBound
+from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, StoredSamples, VariationalBound
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
@@ -86,10 +86,15 @@ class Metric(ABC):
     def evaluate(self, evaluation: "Evaluation") -> Score:
         """Measures ``evaluation.model`` on ``evaluation.split``."""
 
+    def objection(self, spec: ImageSpec, most_samples: int | None) -> str | None:
+        """Returns why it cannot measure images of ``spec``, or just ``most_samples``, if that is known before."""
+        return None
+
 
 def why_not(metric: Metric, model: type[Model]) -> str | None:
     """Returns what a model lacks for a metric, and what measures that which it has; None where it lacks nothing."""
-    if issubclass(model, metric.requires):
+    is_stored = issubclass(model, StoredSamples)
+    if issubclass(model, metric.requires) and not (is_stored and metric.stage != "quality"):
         return None
     known: dict[type, tuple[str, str]] = {  # the first that a model has counts
         ExactLikelihood: ("exact likelihood", "nll measures its exact likelihood"),
@@ -98,9 +103,8 @@ def why_not(metric: Metric, model: type[Model]) -> str | None:
         Model: ("", "fid and kid measure its samples"),
     }
     lacks, _ = known.get(metric.requires, (metric.requires.__name__, ""))
-    return (
-        f"{model.__name__} has no {lacks}: {next(has for kind, (_, has) in known.items() if issubclass(model, kind))}"
-    )
+    has = next(has for kind, (_, has) in known.items() if issubclass(model, kind))
+    return f"{'samples from a file have' if is_stored else f'{model.__name__} has'} no {lacks or metric.stage}: {has}"
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,45 @@ class Model(nn.Module, ABC):
         return self.sample(num_samples)
 
 
+class StoredSamples(Model):
+    """Images that somebody else made, in place of a model, a class for each file: only samples are measured."""
+
+    draws_jointly = True
+    images: Tensor
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__(spec)
+        self.register_buffer("images", torch.empty(0, *spec.shape, dtype=torch.uint8))
+
+    @classmethod
+    @abstractmethod
+    def stored(cls) -> tuple[Tensor, int, str]:
+        """Returns the images, (N, C, H, W) uint8, their number of levels, and the SHA-256 of both."""
+
+    @classmethod
+    def as_of(cls, spec: ImageSpec) -> Tensor:
+        """Returns the images, (N, C, H, W) uint8 in the levels of ``spec``; a ValueError says how they differ."""
+        images, levels, _ = cls.stored()
+        if (found := tuple(images.shape[1:])) != spec.shape:
+            raise ValueError(f"images of {cls.__name__} are {found}, expected {spec.shape}: channels, height, width")
+        step, own = (levels - 1) / (spec.levels - 1), torch.arange(levels).double()  # of scales that have both ends
+        near = (own / step).round()
+        if (wrong := torch.isin(images, own[(near * step).round() != own])).any():
+            what = f"{cls.__name__} holds {int(images[wrong][0])} of 0 to {levels - 1}, none of {spec.levels} levels"
+            raise ValueError(f"{what}: save 0 to {spec.levels - 1} in an .npz, and 'levels' {spec.levels} beside them")
+        return torch.from_numpy(near.to(torch.uint8).numpy()[images.numpy()])
+
+    def fit(self, data: Dataset, trainer: Trainer) -> None:
+        """Reads the images."""
+        self.images = self.as_of(self.spec).to(self.device)
+
+    def sample(self, num_samples: int) -> Tensor:
+        """Returns the first (num_samples, C, H, W) uint8; that there are no more of them is a ValueError."""
+        if num_samples > len(self.images):
+            raise ValueError(f"{num_samples:,} samples are asked for, {type(self).__name__} has {len(self.images):,}")
+        return self.images[:num_samples].clone()
+
+
 class ExactLikelihood(Model):
     """A model whose log-likelihood can be computed."""
 

@@ -107,7 +107,7 @@ def place_of(dataset: str) -> tuple[str, str, str, str] | None:
 
 
 def known_as(dataset: str) -> str:
-    """Returns what records and boards call a dataset: ``images:photos`` of ``images:/data/photos``."""
+    """Returns what records and boards call a dataset, or samples: ``images:photos`` of ``images:/data/photos``."""
     return dataset if (place := place_of(dataset)) is None else f"{place[0]}:{place[3]}"
 
 
@@ -124,8 +124,8 @@ class RunSpec(BaseModel):
     """One run: a model with its hyperparameters, a dataset, a budget, a seed, and what to measure.
 
     ``model`` and ``dataset`` are registered names, or say where their code is: ``my_model.py:KDE``, relative to the
-    suite or, without one, to the working folder. Data may be named by where they are, ``images:PATH``, and be given a
-    name, ``images:PATH as NAME``; the path is relative to the working folder.
+    suite or, without one, to the working folder, as is ``samples:PATH``, images that somebody else made. Data may be
+    named by where they are, ``images:PATH``, relative to the working folder. ``images:PATH as NAME`` gives a name.
     ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
     ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained. A record has the
     digest of the file in its place.

@@ -128,8 +128,8 @@ def collect(
 
 
 def _called(record: RunRecord, asked: RunSpec) -> RunRecord:
-    """Returns a record under the name that a suite has for the same data."""
-    spec = record.spec.model_copy(update={"dataset": asked.dataset})
+    """Returns a record under the names that a suite has for the same data and samples."""
+    spec = record.spec.model_copy(update={"dataset": asked.dataset, "model": asked.model})
     return record.model_copy(update={"spec": spec, "identity": identity_of(spec)})
 
 

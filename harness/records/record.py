@@ -190,7 +190,7 @@ class RunRecord(_Value):
         """What figures on these data should not be read without, in sentences."""
         images, said = self.num_images, list[str]()
         for name, number in images.items():
-            if found := re.fullmatch(r"(test|valid) in (train|valid)", name):
+            if found := re.fullmatch(r"(test|valid|samples:.+) in (train|valid|test)", name):
                 said.append(f"{number:,} of {images.get(found[1], 0):,} {found[1]} images are also in {found[2]}.")
         if "levels used" in images and self.image_shape is not None:
             said.append(f"the images use {images['levels used']} of {self.image_shape[3]} levels.")
@@ -222,7 +222,7 @@ def status_of_scores(scores: Iterable[ScoreRecord]) -> Literal["done"] | Failure
 def identity_of(spec: RunSpec) -> str:
     """Returns the digest of what determines a training as asked for: all of the spec but metrics and device."""
     content = spec.model_dump(mode="json", exclude={"metrics", "device"})
-    return digest_of({**content, "dataset": known_as(spec.dataset)})
+    return digest_of({**content, "dataset": known_as(spec.dataset), "model": known_as(spec.model)})
 
 
 def best_configuration(configurations: Sequence[Sequence[RunRecord | None]]) -> int | None:

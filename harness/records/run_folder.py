@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from harness.interface.entries import STORED
 from harness.interface.executor import LOG_FILE
 from harness.interface.spec import RunSpec, place_of
 from harness.records.record import RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
@@ -89,15 +90,18 @@ class RunFolder:
             noted["dataset"] = "{}:{}{}".format(*place) if Path(place[1]).exists() else asked.dataset
         if asked.checkpoint is not None:
             noted["checkpoint"] = str(Path(asked.checkpoint).resolve())
+        if asked.model.startswith(STORED):
+            noted["model"] = asked.model
         if noted != self._sources():
             self._write("code.json", noted)
 
     def _sources(self) -> dict[str, str]:
         return self._read("code.json", dict[str, str]) or {}
 
-    def dataset(self) -> str | None:
-        """Returns how the data are loaded, if ``write_sources`` noted it: the record has the name alone."""
-        return self._sources().get("dataset")
+    def located(self, spec: RunSpec) -> RunSpec:
+        """Returns a spec with the places of data and samples that ``write_sources`` noted: a record has names alone."""
+        noted = self._sources()
+        return spec.model_copy(update={name: noted[name] for name in ("dataset", "model") if name in noted})
 
     def checkpoint(self) -> Path | None:
         """Returns where the weights are that are scored in place of a training, if ``write_sources`` noted any."""

@@ -125,7 +125,8 @@ class FigureMaker:
         """Returns what a picture of a dataset's images shows, and what makes it."""
         records = [record for row in self.leaderboard.rows if row.dataset == dataset for record in row.records]
         digests = " ".join(sorted({record.dataset_digest for record in records}))
-        noted = filter(None, (self.artifacts.folder(record.run).dataset() for record in records))
+        places = (self.artifacts.folder(record.run).located(record.spec).dataset for record in records)
+        noted = (place for place in places if place != dataset)
         return f"{dataset} {digests}", lambda: target(self.dataset(next(noted, dataset)))
 
     def _of_run(self, row: BoardRow, target: _Target) -> tuple[str, Callable[[], Any]]:
@@ -144,7 +145,7 @@ class FigureMaker:
             raise ValueError(f"the weights of {run} are not in {self.artifacts.root}")
         if record.fit is not None and fit.weights_sha256 != record.fit.weights_sha256:
             raise ValueError(f"the weights of {run} in {self.artifacts.root} are of another training than its record")
-        data = self.dataset(folder.dataset() or record.spec.dataset)
+        data = self.dataset(folder.located(record.spec).dataset)
         warn_of_changes(record, self.plugins, data)
         with isolated_rng(record.spec.seed, device), on_threads(record.spec.threads):
             model = build_model(self.plugins, record.spec, data, device)

@@ -10,6 +10,7 @@ from typing import Literal
 from harness.discovery.loading import as_json, model_code, resolve
 from harness.discovery.manager import PluginManager
 from harness.interface.dataset import Dataset
+from harness.interface.entries import STORED
 from harness.interface.metric import Metric
 from harness.interface.model import Model
 from harness.interface.spec import Budget, RunSpec, place_of
@@ -30,15 +31,18 @@ def what_changed(record: RunRecord, plugins: PluginManager, data: Dataset) -> st
 
 def warn_of_changes(record: RunRecord, plugins: PluginManager, data: Dataset) -> None:
     """Says in the log what has changed since a run that is looked at was trained."""
-    if (what := what_changed(record, plugins, data)) is not None:
+    if not record.spec.model.startswith(STORED) and (what := what_changed(record, plugins, data)) is not None:
         told = "%s: %s has changed since it was trained; this is of the weights of then, and of what there is today"
         logging.getLogger("harness").warning(told, record.run, what)
 
 
-def named_by_content(spec: RunSpec, data: str) -> RunSpec:
-    """Returns a spec whose dataset is known by content if it says where it is: the same images are the same run."""
+def named_by_content(spec: RunSpec, data: str, code: str) -> RunSpec:
+    """Returns a spec whose data and samples are known by content if it says where: the same images are the same run."""
     place = place_of(spec.dataset)
-    return spec if place is None else spec.model_copy(update={"dataset": f"{place[0]}:{data[:12]}"})
+    named = {} if place is None else {"dataset": f"{place[0]}:{data[:12]}"}
+    if spec.model.startswith(STORED):
+        named["model"] = f"{STORED}{code[:12]}"
+    return spec.model_copy(update=named)
 
 
 def run_key(spec: RunSpec, model: type[Model], *, data: str, code: str, checkpoint: str | None) -> str:

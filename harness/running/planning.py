@@ -15,11 +15,12 @@ import torch
 from harness.discovery import loading
 from harness.discovery.manager import plugin_manager
 from harness.interface.data_folder import DataFolder
-from harness.interface.dataset import Dataset
+from harness.interface.dataset import Dataset, Split
+from harness.interface.entries import STORED
 from harness.interface.executor import Stage
 from harness.interface.metric import Metric, why_not
-from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
-from harness.interface.spec import RunSpec, known_as, place_of
+from harness.interface.model import ExactLikelihood, Model, StoredSamples, Unsupported, VariationalBound
+from harness.interface.spec import ImageSpec, RunSpec, known_as, place_of
 from harness.records.record import FAILURES, VALID_PREFIX, Failure, RunRecord, ScoreRecord, identity_of
 from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
@@ -57,13 +58,12 @@ class Settings:
 class PlannedRun:
     """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
-    A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays;
-    what a process works on is ``running`` where somebody only looks.
+    Of what another folder with this store has done, and a figure is missing, the weights are ``elsewhere``. ``newer``
+    is what a newer version of the harness has done; ``running`` is said where somebody only looks.
     """
 
     record: RunRecord
-    asked: RunSpec  # with the paths of data and weights, which the record has not
+    asked: RunSpec  # with the paths of data, samples and weights, which the record has not
     state: RunState = "missing"
     stages: tuple[Stage, ...] = ()  # quality and cost figures that are missing
     speed_stages: tuple[Stage, ...] = ()  # speeds that are missing; measured alone, after everything else
@@ -116,13 +116,12 @@ class Plan:
                 for other in self._of_suite("metrics", self._metric, metric).datasets:
                     self._of_suite(f"metrics: {metric!r}", self.plugins.find, "dataset", other)
         names = {row.dataset: row.configurations[0][0].dataset for row in rows}
-        placed = {
-            known: self._facts(name).dataset_digest for known, name in names.items() if place_of(name) is not None
-        }
+        placed = {known: self._facts(name).dataset_digest for known, name in names.items() if place_of(name)}
+        placed |= {row.model: self._code(row.model) for row in rows if row.model.startswith(STORED)}
         placed = {known: digest for known, digest in placed.items() if digest}
         for known, digest in placed.items():
             if (other := next(name for name in placed if placed[name] == digest)) != known:
-                raise ValueError(f"datasets {other!r} and {known!r} are the same images: leave one of them out")
+                raise ValueError(f"{other!r} and {known!r} are the same images: leave one of them out")
         # for each row, for each configuration of its grid, the runs, one for each seed
         self.rows = [(row, self._configurations(row)) for row in rows]
         for stage in {stage for run in self.runs() for stage in run.stages if not settings.only_looks}:
@@ -169,9 +168,9 @@ class Plan:
             spec = spec.model_copy(update={"device": self.settings.device})
         record = self._describe(spec)
         if selection is not None:
-            stages = (self._stage(record, selection, "valid"),)
+            stages = (self._stage(record, spec.model, selection, "valid"),)
             return self._seen(PlannedRun(record, spec, stages=stages))
-        quality, speeds = self._stages(record)
+        quality, speeds = self._stages(record, spec.model)
         return self._seen(PlannedRun(record, spec, stages=quality, speed_stages=speeds if speed else ()))
 
     def _seen(self, planned: PlannedRun) -> PlannedRun:
@@ -239,9 +238,8 @@ class Plan:
         except (ValueError, OSError) as error:
             if not self.settings.only_looks:
                 raise
-            self.in_vain[f"{known_as(dataset)} cannot be loaded, and is taken to be that of the last records"] = str(
-                error
-            )
+            told = f"{known_as(dataset)} cannot be loaded, and is taken to be that of the last records"
+            self.in_vain[told] = str(error)
             records = [item for item in self.settings.artifacts.store.each() if item.spec.dataset == known_as(dataset)]
             last = max(records, key=lambda record: record.created, default=None)
             nothing = _Facts("", "", {}, None)
@@ -253,47 +251,54 @@ class Plan:
         model_class = loading.load_model_class(self.plugins, spec.model)
         hyperparameters = loading.as_json(loading.resolve(model_class, spec.hyperparameters))
         facts, dataset_digest = self._facts(spec.dataset), self._facts(spec.dataset).dataset_digest
-        checkpoint = self._checked_weights(spec)
+        num_images = facts.num_images
+        if issubclass(model_class, StoredSamples) and not self.settings.only_looks:
+            data, name = self._dataset(spec.dataset), known_as(spec.model)
+            samples = Split(model_class.as_of(data.spec))
+            num_images = {**num_images, name: len(samples), **data.caveats({name: samples})}
+        checkpoint, code = self._checked_weights(spec), self._code(spec.model)
         spec = spec.model_copy(update={"checkpoint": checkpoint and f"sha256:{checkpoint[:12]}"})
-        code, named = self._code(spec.model), named_by_content(spec, dataset_digest)
+        named = named_by_content(spec, dataset_digest, code)
         key = run_key(named, model_class, data=dataset_digest, code=code, checkpoint=checkpoint)
         return RunRecord(
-            run=f"{slug(spec.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
+            run=f"{slug(named.model)}-{slug(named.dataset)[:40]}-s{spec.seed}-{key[:10]}",
             key=key,
             identity=identity_of(named),
-            spec=spec.model_copy(update={"dataset": known_as(spec.dataset)}),
+            spec=spec.model_copy(update={"dataset": known_as(spec.dataset), "model": known_as(spec.model)}),
             hyperparameters=hyperparameters,
             provider=self.plugins.provider("model", spec.model).source,
             code=code,
             dataset_digest=dataset_digest,
             split_protocol=facts.split_protocol,
-            num_images=facts.num_images,
+            num_images=num_images,
             image_shape=facts.image_shape,
             status="pending",
         )
 
-    def _stages(self, record: RunRecord) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+    def _stages(self, record: RunRecord, model: str) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
         """Returns the figures that the model can be measured by: those of quality and cost, and speeds."""
         spec = record.spec
-        model_class = loading.load_model_class(self.plugins, spec.model)
+        model_class = loading.load_model_class(self.plugins, model)
         quality, speeds = list[Stage](), list[Stage]()
-        fitting = [name for name in spec.metrics if issubclass(model_class, self._metric(name).requires)]
+        fitting = [name for name in spec.metrics if why_not(self._metric(name), model_class) is None]
         has_likelihood = issubclass(model_class, (ExactLikelihood, VariationalBound))
-        if not {*fitting} - {AUDIT} or (
-            has_likelihood and all(self._metric(name).requires is Model for name in fitting)
-        ):
+        has_none_measured = has_likelihood and all(self._metric(name).requires is Model for name in fitting)
+        if not {*fitting} - {AUDIT} or has_none_measured or issubclass(model_class, StoredSamples):
             fitting = list(spec.metrics)  # what would be left out without a word becomes a figure that is skipped
         for name in fitting:
             metric = self._metric(name)
             if (reason := why_not(metric, model_class)) is not None:
                 self.in_vain[f"{spec.model}: {name} is left out"] = reason
-            (speeds if metric.stage == "speed" else quality).append(self._stage(record, name))
+            shape, most = record.image_shape, record.num_images.get(spec.model)
+            if shape is not None and reason is None and (wrong := metric.objection(ImageSpec(*shape), most)):
+                raise ValueError(f"{spec.model}: {name} {wrong}")
+            (speeds if metric.stage == "speed" else quality).append(self._stage(record, model, name))
         return tuple(quality), tuple(speeds)
 
-    def _stage(self, record: RunRecord, name: str, split: Literal["test", "valid"] = "test") -> Stage:
+    def _stage(self, record: RunRecord, model: str, name: str, split: Literal["test", "valid"] = "test") -> Stage:
         metric, spec = self._metric(name), record.spec
         where = fingerprint(choose_device(spec.device), spec.threads)
-        key = figure_key(record, metric, name, drawing=self._drawing(spec.model), split=split, where=where)
+        key = figure_key(record, metric, name, drawing=self._drawing(model), split=split, where=where)
         shown = f"{VALID_PREFIX}{name}" if split == "valid" else f"{name}@{where}" if metric.stage == "speed" else name
         return Stage(shown, name, key, split, self.plugins.provider("metric", name).name)
 

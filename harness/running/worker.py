@@ -29,7 +29,7 @@ from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
 from harness.interface.metric import Evaluation, Metric, check_score, why_not
-from harness.interface.model import Model, Unsupported
+from harness.interface.model import Model, StoredSamples, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
 from harness.records.archive import is_mean
@@ -113,6 +113,7 @@ class _Run:
 
     job: Job
     record: RunRecord
+    spec: RunSpec  # what is asked for, with places
     plugins: PluginManager
     data_folder: DataFolder
     data: Dataset
@@ -122,11 +123,6 @@ class _Run:
     def folder(self) -> RunFolder:
         """The run's folder."""
         return RunFolder(self.job.folder)
-
-    @property
-    def spec(self) -> RunSpec:
-        """What is asked for."""
-        return self.record.spec
 
 
 def _plugins(job: Job, *more: str) -> PluginManager:
@@ -139,9 +135,9 @@ def _check_run(run: _Run) -> None:
     """Raises ``Changed`` unless code and data, as this process has imported and loaded them, are those of the plan."""
     record, spec = run.record, run.spec
     code, data = record.code, record.dataset_digest
-    asked = named_by_content(spec.model_copy(update={"dataset": run.folder.dataset() or spec.dataset}), data)
+    asked = named_by_content(spec, data, code)
     given = None if (weights := run.folder.checkpoint()) is None else _digest_of_file(weights)
-    what = what_changed(record, run.plugins, run.data)
+    what = what_changed(record.model_copy(update={"spec": spec}), run.plugins, run.data)
     if what is None and record.key != run_key(asked, type(run.model), data=data, code=code, checkpoint=given):
         what = "what the run depends on" if weights is None else weights.name
     if what is not None:
@@ -163,17 +159,17 @@ def _execute(job: Job, should_stop: Callable[[], bool]) -> None:
     record = folder.description()
     if record is None:
         raise FileNotFoundError(f"{job.folder}: no run.json")
-    spec, stage = record.spec, "set-up"
+    spec, stage = folder.located(record.spec), "set-up"
     folder.write_progress(stage=stage)
     try:
         torch.set_num_threads(spec.threads)
         device = choose_device(job.device or spec.device)
         plugins = _plugins(job)
         data_folder = DataFolder.resolve(job.data_folder)
-        data = load_dataset(plugins, folder.dataset() or spec.dataset, data_folder)
+        data = load_dataset(plugins, spec.dataset, data_folder)
         stage = "fit"
         with undisturbed(spec.model):
-            run = _Run(job, record, plugins, data_folder, data, build_model(plugins, spec, data, device))
+            run = _Run(job, record, spec, plugins, data_folder, data, build_model(plugins, spec, data, device))
             _check_run(run)
         if not _is_trained(folder):
             try:
@@ -251,6 +247,9 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
             calibrated = _calibrate(run, budget)
             budget = Budget(calibrated, "steps")
         summary = _train(run, budget, should_stop)
+    if isinstance(model, StoredSamples):
+        words = f"{len(model.images):,} images from a file, SHA-256 {run.record.code[:16]}"
+        summary = replace(summary, checkpoint=words)
     check_shapes(weights_before, check_weights(model), _CHANGED)
     save_weights(folder.weights, model)
     weights = _digest_of_file(folder.weights)
@@ -310,7 +309,7 @@ def _train(run: _Run, budget: Budget, should_stop: Callable[[], bool]) -> FitSum
         should_stop=try_once_then_ask,
         on_progress=lambda progress: folder.write_progress(stage="fit", **asdict(progress)),
     )
-    log.info("fit: %s on %s, %s, seed %d, %s", spec.model, spec.dataset, budget, spec.seed, where)
+    log.info("fit: %s on %s, %s, seed %d, %s", run.record.spec.model, run.record.spec.dataset, budget, spec.seed, where)
     folder.write_progress(stage="fit", step=0, total_steps=None)
     with undisturbed(spec.model), _watching(run):
         run.model.fit(run.data, trainer)

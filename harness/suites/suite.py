@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from harness.interface.entries import STORED
 from harness.interface.spec import BudgetText, CodeName, Precision, RunSpec, known_as
 from harness.suites.toml import read_toml, toml_value
 from harness.support.limits import Limits
@@ -43,7 +44,8 @@ class SuiteModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: CodeName
-    """The model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``."""
+    """The model's registered name, or where its code is, relative to the suite: ``my_model.py:KDE``. ``samples:PATH``,
+    or ``samples:PATH as NAME``, are images that somebody else made, a folder or an .npz, relative to the suite."""
     label: Text | None = None
     """The row's name on the boards; by default made from name and hyperparameters."""
     published: str | None = None
@@ -74,7 +76,7 @@ class SuiteModel(BaseModel):
     def row_label(self) -> str:
         """The row's name."""
         shown = ", ".join(f"{name}={value}" for name, value in sorted(self.hyperparameters.items()))
-        return self.label or (f"{self.name} ({shown})" if shown else self.name)
+        return self.label or (f"{self.name} ({shown})" if shown else known_as(self.name))
 
     def configurations(self) -> list[dict[str, Any]]:
         """Returns the hyperparameters of every combination of the grid; one combination without a grid."""
@@ -165,10 +167,12 @@ class Suite(BaseModel):
             first = error.errors()[0]
             keys = list(SuiteModel.model_fields) if "models" in first["loc"] else _keys(cls)
             raise SuiteError(f"{source}: {what_is_wrong(first, keys)}") from error
-        names = Counter(known_as(dataset) for dataset in suite.datasets)
-        for dataset in suite.datasets:
-            if names[known := known_as(dataset)] > 1:
-                raise SuiteError(f"{source}: two datasets are called {known!r}; name one, such as '{dataset} as NAME'")
+        written = [*suite.datasets, *dict.fromkeys(model.name for model in suite.models)]
+        names = Counter(map(known_as, written))
+        for name in written:
+            if names[known := known_as(name)] > 1:
+                what = "datasets" if name in suite.datasets else "models"
+                raise SuiteError(f"{source}: two {what} are called {known!r}; name one, such as '{name} as NAME'")
         labels = Counter(model.row_label for model in suite.models)
         for model in suite.models:
             if labels[label := model.row_label] > 1:
@@ -185,12 +189,14 @@ class Suite(BaseModel):
         return [self._row(model, name) for name, model in pairs if model.datasets is None or name in model.datasets]
 
     def _row(self, model: SuiteModel, dataset: str) -> Row:
-        audited = self.audit and model.role == "model" and AUDIT not in self.metrics
+        is_stored = model.name.startswith(STORED)  # images from a file: nothing is audited or trained, in one run
+        audited = self.audit and model.role == "model" and AUDIT not in self.metrics and not is_stored
         metrics = (*self.metrics, AUDIT) if audited else self.metrics
+        budget, seeds = (None, (0,)) if is_stored else (model.budget or self.budget, self.seeds)
         shared = {name: getattr(self, name) for name in ("precision", "threads", "checkpoint")}
-        spec = RunSpec(model=model.name, dataset=dataset, metrics=metrics, budget=model.budget or self.budget, **shared)
+        spec = RunSpec(model=model.name, dataset=dataset, metrics=metrics, budget=budget, **shared)
         configurations = tuple(
-            tuple(spec.model_copy(update={"hyperparameters": chosen, "seed": seed}) for seed in self.seeds)
+            tuple(spec.model_copy(update={"hyperparameters": chosen, "seed": seed}) for seed in seeds)
             for chosen in model.configurations()
         )
         return Row(model.row_label, known_as(dataset), model.name, model.published, configurations, model.role)

@@ -76,6 +76,15 @@ SUITES = {
     "metric-network": ('metrics = ["fid-vgg"]', "unknown metric 'fid-vgg'"),
     "metric-key": ('metric = ["nll"]', "unknown key 'metric' (did you mean 'metrics'?)"),
     "metric-capital": ('metrics = ["NLL"]', "unknown metric 'NLL'"),
+    "metric-no-statistics": ('metrics = ["fid-pixels-to-nowhere"]', "there is no file nowhere.npz"),
+    "metric-no-covariance": (
+        'metrics = ["fid-pixels-to-few-samples"]',
+        "expected (D,) and (D, D), mean and",
+    ),
+    "metric-crooked": ('metrics = ["fid-pixels-to-crooked"]', "crooked.npz: 'sigma' is no covariance"),
+    "metric-not-finite": ('metrics = ["fid-pixels-to-endless"]', "endless.npz: 'mu' is (2,)"),
+    "metric-other-features": ('metrics = ["fid-pixels-to-two"]', "has 64 features of pixels, two, SHA-256"),
+    "metric-kid-statistics": ('metrics = ["kid-pixels-to-two"]', "unknown metric 'kid-pixels-to-two'"),
     "seeds-text": ('seeds = ["0"]', "seeds.0 has to be a whole number, not '0'"),
     "seeds-number": ("seeds = 3", "seeds has to be a list, in brackets, not 3"),
     "seeds-none": ("seeds = []", "seeds has to hold at least 1"),
@@ -117,6 +126,33 @@ SUITES = {
     "model-no-import": ('[[models]]\nname = "torn.py:K"', "torn.py cannot be imported"),
     "model-no-module": ('[[models]]\nname = "no_such_package.m:K"', "cannot be imported"),
     "model-key": (f'{MODEL}labels = "x"', "unknown key 'models.0.labels' (did you mean 'label'?)"),
+    "samples-nowhere": ('[[models]]\nname = "samples:nowhere"', "nowhere"),
+    "samples-empty": ('[[models]]\nname = "samples:empty"', "empty holds no image files"),
+    "samples-broken": ('[[models]]\nname = "samples:text"', "a.png is not an image"),
+    "samples-text-file": ('[[models]]\nname = "samples:ok.toml"', "ok.toml is not a readable .npz"),
+    "samples-mixed": ('[[models]]\nname = "samples:mixed"', "is 5x4"),
+    "samples-shape": ('[[models]]\nname = "samples:few"', "images of few are (1, 4, 4), expected (1, 8, 8)"),
+    "samples-levels": (
+        '[[models]]\nname = "samples:few-samples.npz"',
+        "npz holds 7 of 0 to 255, none of 2 levels",
+    ),
+    "samples-channels": ('[[models]]\nname = "samples:colour.npz"', "images of colour.npz are (3, 8, 8)"),
+    "samples-few": (
+        'metrics = ["fid-pixels"]\n[[models]]\nname = "samples:binary.npz"',
+        "samples:binary.npz: fid-pixels takes 10,000 samples, there are 30: name -n30",
+    ),
+    "samples-twice": (
+        '[[models]]\nname = "samples:binary.npz"\n[[models]]\nname = "samples:./binary.npz as b"',
+        "'samples:binary.npz' and 'samples:./binary.npz as b' are the same images",
+    ),
+    "samples-one-name": (
+        '[[models]]\nname = "samples:x/a"\nlabel = "1"\n[[models]]\nname = "samples:y/a"',
+        "two models are called 'samples:a'; name one, such as 'samples:x/a as NAME'",
+    ),
+    "samples-hyperparameters": (
+        '[[models]]\nname = "samples:binary.npz"\nhyperparameters = {scale = 1}',
+        "has no hyperparameter 'scale'",
+    ),
     "label-empty": (f'{MODEL}label = ""', "models.0.label: it must not be empty"),
     "label-blank": (f'{MODEL}label = "  "', "models.0.label: it must not be empty"),
     "labels-equal": (f"{MODEL}{MODEL}", "two rows are labelled 'uniform'"),
@@ -235,7 +271,18 @@ COMMANDS = [
     ("show code.py", "no run 'code.py'"),
     ("show uniform --log-lines -1", "'--log-lines': has to be at least 0"),
     ("sample nothing", "no run 'nothing'"),
-    ("sample nothing -o x.jpg", "the name has to end in .png"),
+    ("sample nothing -o x.jpg", "the name has to end in .png for a grid, in .npz or / for single images"),
+    ("sample nothing -o few/", "the folder is not empty"),
+    ("score", "Missing argument"),
+    ("score few --like digits", "'few': write samples:PATH"),
+    ("score samples:few", "Missing option '--like'"),
+    ("score samples:few --like digts", "did you mean 'digits'"),
+    ("score samples:few --like digits --metrics fidd", "unknown metric 'fidd'"),
+    ("score samples:few --like digits --metrics fid,fid", "'fid' stands twice"),
+    ("score samples:few --like digits-binary --metrics fid-pixels", "images of few are (1, 4, 4), expected (1, 8, 8)"),
+    ("score samples:binary.npz --like digits-binary", "samples:binary.npz: fid takes 10,000 samples, there are 30"),
+    ("audit samples:few", "samples from a file have no code to audit"),
+    ("show samples:few", "no run 'samples:few'"),
     ("sample nothing -n 0", "'-n' / '--number': has to be at least 1"),
     ("sample nothing --seed 99999999999999999999", "has to be at most 2147483647"),
     ("leaderboard ok.toml", "there is no result of ok.toml yet"),
@@ -317,6 +364,13 @@ def place(make_lab):
         Image.new("L", (5 if index == 7 else 4, 4), index).save(root / "mixed" / f"{index:02}.png")
     (root / "text" / "a.png").write_text("no image")
     (root / "text.npz").write_text("no archive")
+    drawn = np.random.default_rng(0).integers(0, 2, (30, 8, 8), dtype=np.uint8)
+    np.savez(root / "binary.npz", images=drawn, levels=2)
+    np.savez(root / "few-samples.npz", images=7 * drawn)
+    np.savez(root / "colour.npz", images=np.stack([drawn] * 3, 1), levels=2)
+    np.savez(root / "two.npz", mu=np.zeros(2), sigma=np.eye(2))
+    np.savez(root / "crooked.npz", mu=np.zeros(2), sigma=np.array([[1.0, 1.0], [0.0, 1.0]]))
+    np.savez(root / "endless.npz", mu=np.array([0.0, np.inf]), sigma=np.eye(2))
     np.savez(root / "floats.npz", images=np.random.default_rng(0).random((20, 4, 4)))
     pixels, labels = np.arange(320, dtype=np.uint16).astype(np.uint8).reshape(20, 4, 4), np.arange(20) % 2
     np.savez(root / "unnamed.npz", a=pixels, b=pixels)

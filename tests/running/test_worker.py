@@ -111,7 +111,8 @@ WANTED = harness.RunSpec(model="counting", dataset="zeros", budget="5 steps")
 def fitted(model_class, folder):
     model, record = model_class(SPEC), SimpleNamespace(spec=WANTED)
     try:
-        worker._fit(worker._Run(Job(folder), record, PluginManager(only=()), None, DATA, model), lambda: False)
+        run = worker._Run(Job(folder), record, record.spec, PluginManager(only=()), None, DATA, model)
+        worker._fit(run, lambda: False)
     except harness.CheckpointError as error:
         return model.steps, str(error)
     return model.steps, ""

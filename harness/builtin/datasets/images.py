@@ -1,4 +1,4 @@
-"""Your own images: ``images:PATH``, a folder of image files or an ``.npz`` archive; nothing in it is unpickled."""
+"""Your own images, or samples of somebody else's: a folder of image files or an ``.npz``; nothing is unpickled."""
 
 import contextlib
 import itertools
@@ -8,14 +8,17 @@ import re
 import warnings
 import zipfile
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from harness import DataFolder, Dataset, ImageSpec, Split
+from harness import DataFolder, Dataset, ImageSpec, Split, StoredSamples, digest_of, generator
 from harness.builtin.datasets.seeded import Images, Labels, make_split, split_by_content
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -397,3 +400,27 @@ def _channels_first(images: npt.NDArray[Any], layout: npt.NDArray[Any] | None, n
         remedy = "save a string 'layout' beside it, 'NHWC' or 'NCHW'"
         raise ValueError(f"{name} has shape {images.shape}, {which}: {remedy}")
     return images if first else images.transpose(0, 3, 1, 2)
+
+
+def samples_at(path: Path) -> type[StoredSamples]:
+    """Returns the images at a path, which is read when they are needed, and again when a file has changed."""
+
+    def stored() -> tuple[Tensor, int, str]:
+        files = list_images(path) if path.is_dir() else [path]
+        return _read(path, tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+    return type(path.name, (StoredSamples,), {"stored": staticmethod(stored)})
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, state: object) -> tuple[Tensor, int, str]:
+    """Reads the images, in an order of their own: the first are of no file or folder more than the last."""
+    if path.is_dir():
+        pixels, levels, _ = read_images(path)
+    else:
+        splits, levels, *_ = read_npz(path)
+        pixels = np.concatenate([images for images, _ in splits.values()])
+    split = Split(torch.from_numpy(pixels))
+    split = split.take(torch.from_numpy(split.image_digests()).argsort(stable=True))
+    split = split.take(torch.randperm(len(split), generator=generator(0, "samples")))  # copies are not side by side
+    return split.images, levels, digest_of([split.digest(), levels])

@@ -7,6 +7,7 @@ from harness import MetricEntry, hookimpl
 # a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
 _DATASET = r"(?!n[1-9]\d*$)[a-z0-9]+(?:-[a-z0-9]+)*?"
 _FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
+_REFERENCE = r"(?:-to-(?P<path>[a-z0-9]+(?:-[a-z0-9]+)*))?"  # a file of mean and covariance, beside the suite
 _BURDA = "Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519"
 
 # fmt: off
@@ -23,7 +24,7 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("active-units", "likelihood:ActiveUnits", "latent units whose posterior mean varies with the image", _BURDA),
     ("fid", "sample_quality:FID",
      "Fréchet distance of samples and test images in a network's features; lenet and 10,000 samples",
-     "Heusel et al. 2017, arXiv 1706.08500", f"fid{_FEATURES}", "fid[-NETWORK][-nSAMPLES]"),
+     "Heusel et al. 2017, arXiv 1706.08500", f"fid{_FEATURES}{_REFERENCE}", "fid[-NETWORK][-nSAMPLES][-to-FILE]"),
     ("kid", "sample_quality:KID", "kernel distance of samples and test images in a network's features, unbiased",
      "Bińkowski et al. 2018, arXiv 1801.01401", f"kid{_FEATURES}", "kid[-NETWORK][-nSAMPLES]"),
     ("parameters-sampling", "cost:ParametersSampling", "learned numbers that drawing an image uses"),

@@ -37,6 +37,8 @@ class Audit(Metric):
         check as ``harness.CheckResult`` has it, without what is empty. ``report`` names the file in the audit folder.
         """
         origin = evaluation.origin
+        if isinstance(evaluation.model, harness.StoredSamples):
+            raise Unsupported("samples from a file have no code to audit")
         if origin is None:
             raise Unsupported("it is not known how the model was made, and so it cannot be made for other spaces")
         report, kept = _report(origin, evaluation.data.spec, evaluation.audit_folder)

@@ -7,12 +7,15 @@ order where groups or subsets of them are taken.
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from harness import BernoulliSplit, Evaluation, Metric, Score, Unsupported, generator
-from harness.builtin.features.network import load_network
+from harness import BernoulliSplit, Evaluation, ImageSpec, Metric, Score, Unsupported, generator
+from harness.builtin.datasets.images import _load as read_arrays
+from harness.builtin.features.network import load_network, weights_digest
 
 NUM_SAMPLES = 10_000
 MINIMUM, MAXIMUM = 20, 10_000_000
@@ -23,17 +26,26 @@ class _SampleQuality(Metric):
     """What FID and KID share: samples, features, protocol, halves.
 
     ``network`` is ``pixels``, ``lenet``, ``lenet-<dataset>`` or ``inception``; ``num_samples`` is how many images the
-    model draws, at least 20; 10,000 unless the metric's name says otherwise.
+    model draws, at least 20; 10,000 unless the metric's name says otherwise. With a ``path``, the reference of FID is
+    mean and covariance in the ``.npz`` file there, whose ending the path lacks, and not the images of the split.
     """
 
     board = "sample-quality"
     unit = ""
     family: str
+    given: Tensor | None = None  # in place of the split's features, (M, D) float64
+    given_words = ""
 
-    def __init__(self, *, network: str | None = None, num_samples: int | str | None = None) -> None:
+    def __init__(
+        self, *, network: str | None = None, num_samples: int | str | None = None, path: str | None = None
+    ) -> None:
         self.network = network or "lenet"
         self.num_samples = NUM_SAMPLES if num_samples is None else int(num_samples)
         suffixes = ([network] if network else []) + ([f"n{num_samples}"] if num_samples is not None else [])
+        if path is not None:
+            suffixes.append(f"to-{Path(path).name}")
+            self.given, self.given_words, digest = read_statistics(Path(f"{path}.npz"))
+            self.version = f"{self.version} {digest}"
         self.name = "-".join([self.family, *suffixes])
         self.header = self.family.upper()
         self.datasets = (network.removeprefix("lenet-"),) if network and network.startswith("lenet-") else ()
@@ -42,33 +54,46 @@ class _SampleQuality(Metric):
         if self.num_samples > MAXIMUM:
             raise ValueError(f"{self.name}: at most {MAXIMUM:,} samples can be drawn, not {self.num_samples:,}")
 
+    def objection(self, spec: ImageSpec, most_samples: int | None) -> str | None:
+        """Returns what is wrong where there are too few samples, or reference statistics of other features."""
+        size = {"pixels": spec.num_dimensions, "inception": 2048}.get(self.network, 84)
+        if self.given is not None and self.given.shape[1] != size:
+            return f"has {size} features of {self.network}, {self.given_words} has {self.given.shape[1]}"
+        if most_samples is None or self.num_samples <= most_samples:
+            return None
+        remedy = f"name -n{most_samples}" if most_samples >= MINIMUM else f"at least {MINIMUM} are needed"
+        return f"takes {self.num_samples:,} samples, there are {most_samples:,}: {remedy}"
+
     @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
         """Compares the evaluation's samples with all images of its split; the first draw stands for random data."""
         split, where = evaluation.split, evaluation.split_name
-        if len(split) < MINIMUM:
+        if len(split) < MINIMUM and self.given is None:
             raise Unsupported(f"{self.name}: the {where} split has {len(split)} images, {MINIMUM} are needed")
         network = load_network(self.network, evaluation)
         num_groups, num_splits = effort(network.num_features)
         drawn = evaluation.samples(self.num_samples)
         found = evaluation.features(network, drawn, f"the first {self.num_samples} samples")
-        real = evaluation.features(network, split.draw(0).images, f"the {where} split")
+        real, first_draw = self.given, ", first draw" if isinstance(split, BernoulliSplit) else ""
+        if real is None:
+            real = evaluation.features(network, split.draw(0).images, f"the {where} split")
         samples, reference = (
             features[torch.randperm(len(features), generator=generator(evaluation.seed, purpose))].double()
             for features, purpose in ((found, "samples"), (real, "reference"))  # a file's order may be by class
         )
-        over_samples, over_reference = self.errors(samples, reference, num_groups)
-        first_draw = ", first draw" if isinstance(split, BernoulliSplit) else ""
+        errors = dict(zip(("samples", "reference"), self.errors(samples, reference, num_groups), strict=True))
+        if self.given is not None:  # statistics have no images to leave out
+            del errors["reference"]
         protocol = {
             "samples": str(self.num_samples),
-            "reference": f"{where}, {len(split)} images{first_draw}",
+            "reference": self.given_words or f"{where}, {len(split)} images{first_draw}",
             **network.protocol(),
             **self._protocol(min(len(samples), len(reference))),
             "device": evaluation.device.type,
         }
-        details = halves(real, self.distance, num_splits)
-        details |= {"standard_error_samples": over_samples, "standard_error_reference": over_reference}
-        value, error = self.distance(samples, reference), math.hypot(over_samples, over_reference)
+        details = halves(real, self.distance, num_splits) if self.given is None else {}
+        details |= {f"standard_error_{name}": error for name, error in errors.items()}
+        value, error = self.distance(samples, reference), math.hypot(*errors.values())
         return Score(value, error, "estimate", None, protocol, details)
 
     @staticmethod
@@ -86,10 +111,7 @@ class _SampleQuality(Metric):
 
 
 def effort(num_dimensions: int) -> tuple[int, int]:
-    """Returns how many groups of the jackknife and how many splits into halves D dimensions allow: each costs D^3.
-
-    The relative error of a standard error is about 1 / sqrt(2 groups).
-    """
+    """Returns how many groups of the jackknife and splits into halves D dimensions allow: each costs D^3."""
     if num_dimensions <= 128:
         return 50, 20
     return (20, 5) if num_dimensions <= 1024 else (10, 3)
@@ -107,10 +129,7 @@ def jackknife_error(replicates: Tensor) -> float:
 
 
 def halves(features: Tensor, distance: Callable[[Tensor, Tensor], float], num_splits: int) -> dict[str, float]:
-    """Returns distances between two halves of one set, as details of a score: what a perfect model could get.
-
-    Their mean over random splits, always the same ones, and their 2.5 % and 97.5 % quantiles.
-    """
+    """Returns mean and 2.5 % and 97.5 % quantiles, over random splits, of the distance of two halves of one set."""
     half = len(features) // 2
     values = []
     for split in range(num_splits):
@@ -154,6 +173,31 @@ def _root(features: Tensor) -> Tensor:
     """Returns R, (min(N, D), D), with R' R the unbiased covariance of (N, D)."""
     root: Tensor = torch.linalg.qr(features - features.mean(0), mode="r").R
     return root / math.sqrt(len(features) - 1)
+
+
+def read_statistics(file: Path) -> tuple[Tensor, str, str]:
+    """Returns (2 D, D) float64 of the mean ``mu`` and covariance ``sigma`` in an ``.npz``, its name, its SHA-256.
+
+    ``num_images`` or ``n`` in the file may say of how many images they are.
+    """
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}, of the mean and covariance to compare with")
+    arrays = read_arrays(file, ("mu", "sigma", "num_images", "n"))
+    mean, covariance = (arrays.get(name, np.empty((0, 0))) for name in ("mu", "sigma"))
+    are_real = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (mean, covariance))
+    if mean.ndim != 1 or covariance.shape != 2 * mean.shape or not are_real:
+        found = f"'mu' is {mean.shape} {mean.dtype}, 'sigma' {covariance.shape} {covariance.dtype}"
+        raise ValueError(f"{file}: {found}, expected (D,) and (D, D), mean and covariance of features, finite numbers")
+    mu, sigma = (torch.from_numpy(array.astype(np.float64)) for array in (mean, covariance))
+    values, vectors = torch.linalg.eigh((sigma + sigma.T) / 2)
+    rounding = 1e-5 * float(sigma.abs().max())
+    if float((sigma - sigma.T).abs().max()) > rounding or float(values.min()) < -rounding:
+        raise ValueError(f"{file}: 'sigma' is no covariance: it is not symmetric, or has an eigenvalue below 0")
+    root = vectors.T * values.clamp(min=0).sqrt()[:, None] * math.sqrt(len(mean) - 0.5)
+    digest = weights_digest({"mu": mu, "sigma": sigma})
+    numbers = [arrays[name] for name in ("num_images", "n") if name in arrays and arrays[name].size == 1]
+    of = f", {int(numbers[0]):,} images" if numbers else ""
+    return torch.cat([mu + root, mu - root]), f"{file.stem}{of}, SHA-256 {digest[:16]}", digest
 
 
 def _frechet_error(moving: Tensor, fixed: Tensor, num_groups: int) -> float:
@@ -204,11 +248,7 @@ class KID(_SampleQuality):
 
 
 def subsets(samples: Tensor, reference: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Returns pairs of disjoint subsets of equal size m, in the order given.
-
-    m is 1000, or the number of images in the smaller set; there are as many pairs as the smaller set allows, and what
-    is left over of either is not used.
-    """
+    """Returns pairs of disjoint subsets of equal size, 1000 or all of the smaller set; the rest is not used."""
     smaller = min(len(samples), len(reference))
     size = min(MAX_SUBSET, smaller)
     return list(zip(torch.split(samples, size), torch.split(reference, size), strict=False))[: smaller // size]
