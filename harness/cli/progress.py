@@ -27,10 +27,10 @@ class ConsoleReporter(Reporter):
 
     def __init__(self, estimates: Estimates) -> None:
         self._console, self._estimates = Console(stderr=True), estimates
-        name, note = (Column(ratio=part, no_wrap=True, overflow="ellipsis") for part in (3, 2))  # these alone are cut
+        cut = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # names and notes alone, where a terminal is narrow
         columns = (
-            progress.TextColumn("{task.description}", table_column=name),
-            progress.TextColumn("{task.fields[note]}", markup=False, table_column=note),
+            progress.TextColumn("{task.description}", table_column=cut),
+            progress.TextColumn("{task.fields[note]}", markup=False, table_column=cut),
             *(progress.BarColumn(bar_width=10), progress.TaskProgressColumn(), progress.TimeElapsedColumn()),
             progress.TextColumn("{task.fields[left]}"),
         )
@@ -119,10 +119,10 @@ class ConsoleReporter(Reporter):
 def doing(values: Mapping[str, Any]) -> str:
     """Returns what a running job does, by its ``progress.json``, in a few words."""
     parts = [str(values.get("stage", "starting")).partition("@")[0]]
-    if values.get("total_steps"):
-        parts.append(f"step {values['step']} of {values['total_steps']}")
     for key, name in (("loss", "loss"), ("best_valid", "valid")):
         parts += [f"{name} {values[key]:.4g}"] if values.get(key) is not None else []
+    if values.get("total_steps"):  # last: a bar, which has a percentage, may cut it
+        parts.append(f"step {values['step']} of {values['total_steps']}")
     return printable(": ".join(filter(None, (", ".join(parts), values.get("doing")))))[:_MOST_LETTERS]
 
 

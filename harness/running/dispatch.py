@@ -40,10 +40,7 @@ class _Running:
 
 
 class Dispatcher:
-    """Does phases of runs, as the plan's settings say; it looks again at what there is to do for a run that is ours.
-
-    While ``interrupts`` are noted, the first Ctrl-C ends a phase.
-    """
+    """Does phases of runs, as the plan says; while ``interrupts`` are noted, the first Ctrl-C ends a phase."""
 
     def __init__(self, plan: Plan, reporter: Reporter) -> None:
         self._plan, self._reporter, self.interrupts = plan, reporter, Interrupts()
@@ -58,10 +55,7 @@ class Dispatcher:
         self._told: set[str] = set()
 
     def run_phase(self, name: str, runs: Sequence[PlannedRun], *, exclusive: bool = False) -> None:
-        """Does what is missing of some runs; ``exclusive``: speeds, one run at a time, alone among all coordinators.
-
-        Whatever ends it early, the running jobs have saved their state.
-        """
+        """Does what is missing of some runs; ``exclusive``: speeds, one run at a time, alone among all coordinators."""
         for run in runs:
             if run.wants_work:
                 self._waiting.append(run)

@@ -47,9 +47,8 @@ def failure_from(stage: str, error: BaseException) -> Failure:
 
 
 def failure_of(stage: str, code: int, ended: Ended | None, log: Path, *, oom_kills: int = 0) -> Failure:
-    """Returns what is known of a child that ended before its work was done: its exit status (negative: the signal that
-    killed it), the limit for which the executor ended it, its output, which need not be there, and how many processes
-    the system has killed for lack of memory while it ran.
+    """Returns what is known of a child that ended before its work was done, with the exit status ``code``, or killed by
+    the signal ``-code``; its log need not be there. ``oom_kills``: of the system, for lack of memory, while it ran.
     """
     text = _tail(log)
     stacks = _STACK.findall(text)

@@ -32,10 +32,7 @@ class Reporter:
 
 
 class Ingest:
-    """Puts records into an artifact folder's store; a store that is locked or away for a while loses none.
-
-    The reporter is told once when the store does not answer, and once when it does again.
-    """
+    """Puts records into a folder's store; one that is away for a while, as the reporter is told, loses none."""
 
     def __init__(self, artifacts: Artifacts, reporter: Reporter) -> None:
         self._artifacts, self._reporter = artifacts, reporter

@@ -58,9 +58,8 @@ class Settings:
 class PlannedRun:
     """One run of a plan: how it will be described (name, key, identity, spec), and what is there of it already.
 
-    A run that another artifact folder with the same store has done is a ``hit``; where a figure of it is missing, it is
-    ``elsewhere``: its weights are not here. What a newer version of the harness has done is ``newer``, and stays;
-    what a process works on is ``running`` where somebody only looks.
+    Of what another folder with this store has done, and a figure is missing, the weights are ``elsewhere``. ``newer``
+    is what a newer version of the harness has done; ``running`` is said where somebody only looks.
     """
 
     record: RunRecord

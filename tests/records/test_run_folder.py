@@ -200,3 +200,12 @@ def test_no_temporary_files_stay_behind(folder, make_score):
     folder.write_score("nll", make_score())
     found = sorted(str(file.relative_to(folder.path)) for file in folder.path.rglob("*") if file.is_file())
     assert found == ["fit.json", "model.safetensors", "run.json", "scores/nll.json"]
+
+
+@pytest.mark.parametrize("asked", ["photos crop=square resize=8", "photos crop=square resize=8 as faces"])
+def test_where_data_are_is_noted_with_what_is_done_to_them(folder, tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    folder.write_sources(tmp_path, folder.description().spec.model_copy(update={"dataset": f"images:{asked}"}))
+    noted = json.loads((folder.path / "code.json").read_text())
+    assert noted["dataset"] == f"images:{tmp_path}/photos crop=square resize=8"
