@@ -7,7 +7,6 @@ neighbours; once it or one of them has changed, as between two runs in a noteboo
 import ast
 import importlib
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -42,17 +41,13 @@ def data_files(top: str) -> Iterator[tuple[str, Path, int, int]]:
     Hidden files, byte code, documents, logs, and sources of other languages are left out.
     """
     spec = _find(top)
-    for place in (spec.submodule_search_locations or [spec.origin or "built-in"]) if spec is not None else ():
-        for file in [Path(place)] if Path(place).is_file() else _walk(Path(place)):
-            if file.suffix not in _NO_DATA and file.is_file():
-                found = file.stat()
-                yield str(file.relative_to(place)), file, found.st_size, found.st_mtime_ns
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+    for place in map(
+        Path, (spec.submodule_search_locations or [spec.origin or "built-in"]) if spec is not None else ()
+    ):
+        for file in [place] if place.is_file() else place.rglob("*"):
+            name, found = str(file.relative_to(place)), file.stat() if file.is_file() else None
+            if found is not None and file.suffix not in _NO_DATA and not re.search(r"(^|/)(\.\w|__pycache__)", name):
+                yield name, file, found.st_size, found.st_mtime_ns
 
 
 def loaded_target(entry: Entry) -> object:

@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save
 
 from harness.interface.spec import RunSpec
 from harness.records.record import RECORD_VERSION, Failure, RunRecord, identity_of, read_record
-from harness.support.files import write_atomically
+from harness.support.files import alone_in, write_atomically
 from harness.support.names import in_texts, what_is_wrong
 
 if TYPE_CHECKING:
@@ -205,6 +205,9 @@ def write_archive(archive: Archive, folder: Path) -> list[Path]:
 
 def read_archive(folder: Path) -> Archive:
     """Reads what ``write_archive`` wrote, or raises ``ArchiveError``: of a file, a line, or scores that are missing."""
+    if (folder / _UNFINISHED).exists():
+        with alone_in(folder):  # an export that is at work is waited for
+            pass
     if (folder / _UNFINISHED).exists():
         raise ArchiveError(f"{folder}: an export was stopped between its two files; 'harness export' ends it")
     file, per_image = folder / RECORDS_FILE, _open_per_image(folder / PER_IMAGE_FILE)

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import glob
-import itertools
 import logging
 import os
 import tempfile
@@ -84,21 +83,20 @@ def alone_in(folder: Path, *, seconds: float = 60.0) -> Iterator[None]:
     The lock is on the folder itself, and ends with its process; where the file system has none, nobody waits.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor, began = os.open(folder, os.O_RDONLY), time.monotonic()
+    descriptor, log = os.open(folder, os.O_RDONLY), logging.getLogger("harness")
     try:
-        for attempt in itertools.count():
+        for left in range(most := round(10 * seconds), -1, -1):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() - began > seconds:
-                    raise ValueError(f"{folder}: another process has been writing there for {seconds:g} s") from None
-                if attempt == 0:
-                    logging.getLogger("harness").warning("%s: another process writes there; waiting for it", folder)
+                break
+            except BlockingIOError as error:
+                if left == 0:
+                    raise ValueError(f"{folder}: another process has written there for {seconds:g} s") from error
+                if left == most:
+                    log.warning("%s: another process writes there; waiting for it", folder)
                 time.sleep(0.1)
-                continue
             except OSError:
-                pass
-            break
+                break
         yield
     finally:
         os.close(descriptor)

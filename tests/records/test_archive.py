@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, i
 from harness.records.store import Artifacts
 from harness.report.files import render_boards
 from harness.suites.suite import Suite
-from harness.support.files import write_atomically
+from harness.support.files import alone_in, write_atomically
 
 SUITE = Suite.parse(
     {
@@ -302,6 +303,20 @@ def test_an_export_that_is_killed_leaves_the_old_archive_or_is_said_and_ended_by
     assert own_archive(exported).records == expected.records
     assert read_archive(exported).records == expected.records
     assert {path.name for path in exported.iterdir()} == {RECORDS_FILE, PER_IMAGE_FILE}
+
+
+def test_who_reads_while_an_export_writes_waits_for_it(exported: Path) -> None:
+    unfinished = exported / ".archive"
+    with alone_in(exported):
+        unfinished.mkdir()
+        reader = threading.Thread(target=lambda: found.append(read_archive(exported)))
+        found: list[Archive] = []
+        reader.start()
+        reader.join(0.5)
+        assert reader.is_alive()
+        unfinished.rmdir()
+    reader.join()
+    assert found[0].records == read_archive(exported).records
 
 
 @pytest.mark.parametrize("name", [RECORDS_FILE, PER_IMAGE_FILE])

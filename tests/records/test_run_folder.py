@@ -206,5 +206,6 @@ def test_no_temporary_files_stay_behind(folder, make_score):
 def test_where_data_are_is_noted_with_what_is_done_to_them(folder, tmp_path, monkeypatch, asked):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    folder.write_sources(tmp_path, f"images:{asked}")
-    assert folder.dataset() == f"images:{tmp_path}/photos crop=square resize=8"
+    folder.write_sources(tmp_path, folder.description().spec.model_copy(update={"dataset": f"images:{asked}"}))
+    noted = json.loads((folder.path / "code.json").read_text())
+    assert noted["dataset"] == f"images:{tmp_path}/photos crop=square resize=8"

@@ -74,7 +74,7 @@ def test_two_writers_of_one_file_at_once_both_write_it_whole(tmp_path):
 
 
 def test_who_finds_another_at_work_in_a_folder_says_so_waits_and_gives_up(tmp_path, caplog):
-    wrong = pytest.raises(ValueError, match="another process has been writing there for")
+    wrong = pytest.raises(ValueError, match="another process has written there for")
     with alone_in(tmp_path / "a"), wrong, alone_in(tmp_path / "a", seconds=0.3):
         pytest.fail("both are in")
     assert caplog.messages == [f"{tmp_path / 'a'}: another process writes there; waiting for it"]
