@@ -33,9 +33,8 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.interface.spec import ImageSpec, known_as
     from harness.profiling.files import check_profile, machine_section, outcome_line, render_profile, write_profile
     from harness.profiling.generation import NUM_CLASSES, GenerationRun, Profiled
-    from harness.profiling.measurement import MEASUREMENTS_FILE, Measurement, append_measurement, merge_measurements
-    from harness.profiling.measurement import read_measurements, write_measurements
-    from harness.profiling.profile import GenerationProfile, ProfiledRow
+    from harness.profiling.profile import MEASUREMENTS_FILE, GenerationProfile, Measurement, ProfiledRow
+    from harness.profiling.profile import append_measurement, merge_measurements, read_measurements, write_measurements
     from harness.profiling.resources import random_data, record_trace
     from harness.profiling.tables import MachineTables, tables_of
     from harness.records.archive import RECORDS_FILE, Archive, collect, collect_all, identities_of, own_archive

@@ -58,7 +58,14 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
         yield from _weighted(laboratory)
     else:
         for specimen in laboratory.specimens("initial", "random", "lopsided", "fitted"):
-            yield _bounded(specimen)
+            mean, error = bound_estimates(specimen)  # of log-weights, (M,)
+            mass, total = mean.exp(), float(mean.exp().sum())
+            deviation = float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps)
+            yield Trial.z_test(
+                specimen.where, "sum of exp(bound) over all images, minus 1", total - 1, deviation, side=1,
+                unit="of mass", meaning=f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no "
+                "lower bounds of log p",
+            )  # fmt: skip
 
 
 def _exact(specimen: Specimen) -> Trial:
@@ -89,22 +96,10 @@ def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
         )  # fmt: skip
 
 
-def _bounded(specimen: Specimen) -> Trial:
-    mean, error = bound_estimates(specimen)  # of log-weights, (M,)
-    mass = mean.exp()
-    total = float(mass.sum())
-    return Trial.z_test(
-        specimen.where, "sum of exp(bound) over all images, minus 1", total - 1,
-        float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps), side=1, unit="of mass",
-        meaning=f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no lower bounds of log p",
-    )  # fmt: skip
-
-
 def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
     """No mean score beats the entropy of a known distribution.
 
-    The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error
-    small.
+    The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error small.
     """
     laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     if not laboratory.small:
