@@ -138,15 +138,16 @@ def _print(report: lazy.AuditReport, words: Sequence[str]) -> None:
     header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
     print_table(header, [[_SIGNS[result.verdict], result.check, *_cells(result)] for result in report.checks])
     for result in report.failed:
-        echo(f"\n✗ {result.check}: {result.meaning}")
-        for failure in result.failures:
-            echo(f"    {failure}")
+        said = f"{result.where}: {result.meaning}".removeprefix(": ")
+        echo("\n    ".join([f"\n✗ {result.check}: {said}", *(it for it in result.failures if it != said)]))
         again = ["harness", "audit", *words, "--checks", result.check, "--seed", str(result.seed)]
         echo(f"  again: {shlex.join(again)}")
     if notes := [f"  {result.check}: {note}" for result in report.checks for note in result.notes]:
         echo("\n".join(["\nnotes", *notes]))
     verdicts = [result.verdict for result in report.checks]
-    made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable')} do not apply"
+    undecided = sum(result.meaning.startswith(lazy.NOT_DECIDED) for result in report.checks)
+    made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable') - undecided} do not apply"
+    made += f", {undecided} {lazy.NOT_DECIDED}" * (undecided > 0)
     failed = f"failed {', '.join(result.check for result in report.failed)}; " if report.failed else ""
     sign, why = "✗" if report.failed else "✓", _WHY.get(report.standing, "")
     echo(f"\n{sign} {report.model}: {failed}{made}{why} ({report.seconds:.1f} s, seed {report.seed})")

@@ -54,10 +54,10 @@ def contract(laboratory: Laboratory) -> Iterator[Evidence]:
                 for promise in promises:
                     promise(specimen)
         except _Broken as broken:
-            trial = Trial.broken(specimen.where, str(broken))
+            trial = Trial.broken(specimen.where, str(broken), broken.__cause__)
         except Exception as error:  # somebody else's code: anything can happen
             raised = f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}"
-            trial = Trial.broken(specimen.where, raised.splitlines()[0])
+            trial = Trial.broken(specimen.where, raised.splitlines()[0], error)
         yield trial
     for spec, why in laboratory.crashed.items():
         if why.startswith("fit raises"):
@@ -296,7 +296,7 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
         except Unsupported:
             raise
         except Exception as error:  # somebody else's code: anything can happen
-            yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0])
+            yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0], error)
             continue
         meaning = "what was learned, or drawn at construction, is not in state_dict: it is lost with the process"
         (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy.eval())

@@ -147,8 +147,8 @@ def _stochastic(specimen: Specimen) -> Iterator[Trial]:
     error = (mixed.var(0) / _DRAWS + errors[given, places].square()).sqrt().nan_to_num()
     yield Trial.z_test(
         specimen.where, "bounds of mixed labels minus those of one label at a time",
-        *worst_of(apart(mixed.mean(0), means[given, places]), error), unit="nats", rounding=specimen.tolerance(scale=50.0),
-        meaning=_MISPAIRED,
+        *worst_of(apart(mixed.mean(0), means[given, places]), error), unit="nats",
+        rounding=specimen.tolerance(scale=50.0), meaning=_MISPAIRED,
     )  # fmt: skip
 
 
