@@ -60,14 +60,16 @@ class Trial:
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
         """
         excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
-        if math.isnan(estimate) or math.isnan(standard_error):
+        if math.isnan(estimate) or (math.isnan(standard_error) and excess > 0):
             return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {_NOT_FINITE}")
-        elif excess <= 0 or standard_error <= 0:
+        if excess <= 0 or standard_error <= 0:
             p = float(excess <= 0)
         else:
             p = min(1.0, tails * float(stats.norm.sf(excess / standard_error)))
 
         def smallest(threshold: float) -> str:
+            if math.isnan(standard_error):
+                return "none: the mean is infinite"
             z = stats.norm.isf(threshold / tails) + stats.norm.isf(1 - POWER)
             return f"{z * standard_error + rounding:.2g} {unit}".rstrip()
 
