@@ -368,7 +368,7 @@ def score(
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
             echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
-            rows = [[name, *_cells(score)] for name, score in record.scores.items() if name in names]
+            rows = [[name, *_cells(score)] for name, score in record.scores.items() if score.metric in names]
             print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)
