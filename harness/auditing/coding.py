@@ -251,10 +251,7 @@ def _best_families(model: Autoregressive, images: Tensor, found: Sequence[list[i
 def _walk(
     model: Autoregressive, num_images: int, batch_size: int, exchange: Exchange, progress: Callable[[float], None]
 ) -> Tensor:
-    """Goes through images in batches, each in the steps of one family; returns (N, C, H, W) uint8 on the CPU.
-
-    Encoder and decoder take the same walk: what differs is where ``exchange`` has values from.
-    """
+    """Walks images (N, C, H, W) in batches, each in the steps of a family; coders differ in ``exchange`` alone."""
     found, size = families(model), model.spec.num_dimensions
     prior = (torch.tensor([len(members) for members in found]).double() / model.num_orderings).log()
     images, done = torch.zeros(num_images, *model.spec.shape, dtype=torch.uint8), 0

@@ -62,7 +62,13 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
         if "weights" not in specimen.kept:
-            specimen.kept["weights"] = _weight_estimates(specimen)
+            count = max(8, _WEIGHT_ROWS // len(specimen.everything))
+            weights = log_weights(specimen, specimen.everything, count, "estimates").exp()
+            mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
+            effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
+            share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
+            reliable = bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
+            specimen.kept["weights"] = mean, error, reliable
         mean, error, reliable = specimen.kept["weights"]
         if reliable or specimen.state == "gentle":
             found = True
@@ -71,16 +77,6 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
             yield f"{specimen.where}: importance weights vary too much for their mean to say anything"
     if not found:
         raise NotApplicable("the importance weights vary too much, in every state, for their mean to say anything")
-
-
-def _weight_estimates(specimen: Specimen) -> tuple[Tensor, Tensor, bool]:
-    """Returns the mean weight of every image (M,), its standard error (M,), and whether the errors can be relied on."""
-    count = max(8, _WEIGHT_ROWS // len(specimen.everything))
-    weights = log_weights(specimen, specimen.everything, count, "estimates").exp()
-    mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
-    effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
-    share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
-    return mean, error, bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
 
 
 @torch.no_grad()
@@ -94,7 +90,7 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
             values = torch.cat([model.elbo(part) for part in torch.split(images, _CALL_ROWS)]).double()
             sums += torch.stack([values, values.square()])
     mean, square = sums[0] / draws, sums[1]
-    return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
+    return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt().nan_to_num()  # impossible: 0
 
 
 def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:

@@ -376,6 +376,6 @@ def score(
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
             echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
-            _print_figures({name: score for name, score in record.scores.items() if name in names})
+            _print_figures({name: score for name, score in record.scores.items() if score.metric in names})
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)

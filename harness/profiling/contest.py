@@ -18,8 +18,7 @@ from harness.interface.model import Autoregressive, Model, Unsupported
 from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
 from harness.profiling.flops import count_flops
-from harness.profiling.measurement import RASTER, CertificateCounts
-from harness.profiling.profile import GenerationProfile
+from harness.profiling.profile import RASTER, CertificateCounts, GenerationProfile
 from harness.profiling.resources import random_images, state_bytes, working_memory
 from harness.profiling.timing import Clock, default_sampler
 from harness.support.randomness import derive_seed, isolated_rng

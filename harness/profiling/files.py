@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from harness.boards.table import Table
-from harness.profiling.measurement import Measurement
 from harness.profiling.plot import draw_plot
+from harness.profiling.profile import Measurement
 from harness.profiling.tables import Advantage, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv

@@ -12,8 +12,7 @@ from torch.utils.benchmark import timer
 from harness.interface.model import Autoregressive, Model
 from harness.interface.spec import ImageSpec
 from harness.profiling.contest import SamplerCall, forward_pass, run_rounds
-from harness.profiling.measurement import RASTER, Measurement
-from harness.profiling.profile import GenerationProfile
+from harness.profiling.profile import RASTER, GenerationProfile, Measurement
 from harness.profiling.resources import gemm_peak
 from harness.profiling.timing import Clock
 from harness.support.environment import describe_environment, fingerprint, hardware, on_threads

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from harness.profiling.measurement import Measurement
+from harness.profiling.profile import Measurement
 from harness.profiling.tables import MachineTables
 from harness.support.numbers import fixed, seconds, ten_digits
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.profiling.measurement import RASTER, Measurement
+from harness.profiling.profile import RASTER, Measurement
 from harness.support.numbers import fixed, short, ten_digits
 
 CACHED = "cached"

@@ -162,12 +162,8 @@ def default_sampler(model: Model) -> str:
 
 def speed_protocol(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """Returns what two speeds must share to be comparable: device, its name, threads, precision."""
-    return {
-        "device": device.type,
-        "device name": device_name(device),
-        "threads": str(torch.get_num_threads()),
-        "precision": str(dtype).removeprefix("torch."),
-    }
+    threads, precision = str(torch.get_num_threads()), str(dtype).removeprefix("torch.")
+    return {"device": device.type, "device name": device_name(device), "threads": threads, "precision": precision}
 
 
 class _WithoutValidation(Trainer):

@@ -20,19 +20,20 @@ class Estimates:
         runs = [run for run in plan.runs() if run.state in ("missing", "resume", "scores missing")]
         threads = max((run.record.spec.threads for run in runs), default=1)
         self._at_a_time = DeviceTokens(plan.settings.device, jobs=plan.settings.jobs, threads=threads).total
-        self._earlier = dict[tuple[str, str], list[RunRecord]]()
+        self._earlier = list[defaultdict[tuple[str, str], list[RunRecord]]]()
         for records in _sources(plan, {run.record.spec.model for run in runs}) if runs else ():
-            found = defaultdict(list)
+            self._earlier.append(defaultdict(list))
             for record in records:
-                found[_row_of(record, str(record.environment.get("device")))].append(record)
-            self._earlier |= found
+                self._earlier[-1][_row_of(record, str(record.environment.get("device")))].append(record)
         self._parts = [(self.seconds(run) if run.wants_work else 0.0, self.seconds(speeds_of(run))) for run in runs]
         speeds = [seconds for _, seconds in self._parts if seconds is not None]
         self.speeds = sum(speeds) if len(speeds) == len(runs) else None  # one after another; None: not known
 
     def seconds(self, run: PlannedRun) -> float | None:
         """Returns what is missing of a run, speeds apart, took in the mean of earlier runs; None: never seen."""
-        return seconds_of(run, self._earlier.get(_row_of(run.record, str(choose_device(run.record.spec.device))), ()))
+        row = _row_of(run.record, str(choose_device(run.record.spec.device)))
+        found = (seconds_of(run, records[row]) for records in self._earlier)
+        return next((seconds for seconds in found if seconds is not None), None)
 
     def __str__(self) -> str:
         known = [(work, speeds) for work, speeds in self._parts if work is not None and speeds is not None]
@@ -45,10 +46,10 @@ class Estimates:
 
 
 def _sources(plan: Plan, models: set[str]) -> list[Sequence[RunRecord]]:
-    """The records beside the suite, then those of the store, which count where a row has both."""
+    """The records of the store, then those beside the suite, for rows of which the store has no whole run."""
     sources: list[Sequence[RunRecord]] = [plan.settings.artifacts.store.records(models=models)]
     with suppress(ArchiveError):
-        sources[:0] = [read_archive(plan.suite.with_suffix("")).records] if plan.suite is not None else []
+        sources += [read_archive(plan.suite.with_suffix("")).records] if plan.suite is not None else []
     return sources
 
 

@@ -158,12 +158,10 @@ def resumes(case: ModelConformance) -> None:
     for name, value in whole.state_dict().items():
         _require(not bool(value.isnan().any()), f"after {_STEPS} steps of training, {name} holds NaN")
         other = resumed.state_dict().get(name)
-        _require(
-            other is not None and value.dtype == other.dtype and torch.equal(value, other),
-            f"a training that is {how} ends with another {name}: optimizers, schedules and averages must be named "
-            "to trainer.track(...), everything learned must be in state_dict, and randomness must come from "
-            "torch's generators",
-        )
+        same = other is not None and value.dtype == other.dtype and torch.equal(value, other)
+        track = "optimizers, schedules and averages must be named to trainer.track(...)"
+        rest = "everything learned must be in state_dict, and randomness must come from torch's generators"
+        _require(same, f"a training that is {how} ends with another {name}: {track}, {rest}")
 
 
 def scored(case: ModelConformance) -> None:

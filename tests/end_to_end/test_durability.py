@@ -139,7 +139,7 @@ def test_a_file_that_is_cut_off_is_named_set_aside_and_done_again(mended, whole,
     [line] = [line for line in answer.err.splitlines() if f" {file.name}: it " in line]
     assert line.endswith("set aside, and done again")
     assert file.with_name(f"{file.name}.damaged").exists()
-    assert "tilted" not in lab.done("run", suite).err
+    assert "tilted-digits" not in lab.done("run", suite).err
 
 
 def test_weights_that_were_changed_are_not_scored(lab, whole):

@@ -49,6 +49,16 @@ def test_a_plan_knows_the_times_of_the_records_beside_the_suite(timed, command_l
     assert "about 2 min 5 s, 1 at a time" in plan.out
 
 
+def test_a_run_that_was_stopped_does_not_hide_the_times_of_the_records_beside_the_suite(timed, command_line, tmp_path):
+    lab, suite, _ = timed
+    lab.done("export", suite)
+    [record] = lab.records()
+    store = Artifacts(tmp_path / "elsewhere").store
+    store.put(record.model_copy(update={"fit": None, "scores": {}, "status": "interrupted"}))
+    plan = command_line("--artifacts", tmp_path / "elsewhere", "run", suite, "--dry-run", "--jobs", "1")
+    assert "about 2 min 5 s, 1 at a time" in plan.out
+
+
 def test_a_plan_of_nothing_to_do_gives_no_time(timed):
     lab, suite, _ = timed
     assert plan(lab, suite) == "plan: 1 hit"

@@ -8,13 +8,14 @@ from harness.profiling import contest, generation
 from harness.profiling.contest import Contender, first_passes, run_rounds
 from harness.profiling.files import values_of
 from harness.profiling.generation import GenerationRun, Profiled, foresee
-from harness.profiling.measurement import (
+from harness.profiling.profile import (
+    GenerationProfile,
+    ProfileError,
     append_measurement,
     merge_measurements,
     read_measurements,
     write_measurements,
 )
-from harness.profiling.profile import GenerationProfile, ProfileError
 from harness.profiling.tables import tables_of
 
 

@@ -17,8 +17,8 @@ from harness.profiling.files import (
     speed_cells,
     write_profile,
 )
-from harness.profiling.measurement import CertificateCounts, Measurement
 from harness.profiling.plot import draw_plot
+from harness.profiling.profile import CertificateCounts, Measurement
 from harness.profiling.tables import tables_of
 from harness.report.charts import vega_lite
 

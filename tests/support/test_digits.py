@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.profiling import measurement
+from harness.profiling import files, profile
 from harness.profiling.files import render_profile
-from harness.profiling.measurement import read_measurements
-from harness.profiling.profile import GenerationProfile
+from harness.profiling.profile import GenerationProfile, read_measurements
 from harness.profiling.tables import tables_of
 from harness.support.numbers import ten_digits
 
@@ -31,19 +30,19 @@ def perturbed(function, noise):
 
 
 def speed_files():
-    profile = GenerationProfile.read(BOARDS / "generation-speed.toml")
-    labels = [row.row_label for row in profile.models]
-    machines = tables_of(read_measurements(SPEED / "measurements.jsonl"), labels=labels, baseline=profile.baseline)
-    files = render_profile(
-        profile.title, machines, stem="generation-speed", command="harness profile report generation-speed"
-    )
-    return {name: content.decode() for name, content in files.items()}
+    asked = GenerationProfile.read(BOARDS / "generation-speed.toml")
+    labels = [row.row_label for row in asked.models]
+    machines = tables_of(read_measurements(SPEED / "measurements.jsonl"), labels=labels, baseline=asked.baseline)
+    command = "harness profile report generation-speed"
+    written = render_profile(asked.title, machines, stem="generation-speed", command=command)
+    return {name: content.decode() for name, content in written.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_byte_of_the_profile_depends_on_a_processors_last_bits(monkeypatch, seed):
     noise = random.Random(seed)
-    monkeypatch.setattr(measurement, "median", perturbed(measurement.median, noise))
+    for module in (files, profile):
+        monkeypatch.setattr(module, "median", perturbed(module.median, noise))
     monkeypatch.setattr(stats.t, "ppf", perturbed(stats.t.ppf, noise))
     for name in ("log", "log2", "polyfit", "quantile"):
         monkeypatch.setattr(np, name, perturbed(getattr(np, name), noise))

@@ -121,7 +121,17 @@ def prior(laboratory: Laboratory) -> Iterator[Evidence]:
         yield from _stein(specimen, model, latents)
         yield _mass(specimen, model, latents)
         if num_images(specimen.spec) <= 2**12:
-            yield _same_samples(specimen, model)
+            where, _, sampler = next(specimen.samplers)
+            counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
+            with torch.no_grad(), specimen.rng("base"):
+                x = model.inverse(model.sample_prior(MOST_SAMPLES))
+            mapped = specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1))
+            p, freedom = same_distribution(counts, mapped)
+            yield Trial(
+                where, "samples against the prior's draws, mapped back", p,
+                smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),
+                meaning="sample() does not draw from the prior through the inverse",
+            )  # fmt: skip
 
 
 def _stein(specimen: Specimen, model: Invertible, latents: Tensor) -> Iterator[Trial]:
@@ -163,17 +173,4 @@ def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Trial:
     return Trial.z_test(
         specimen.where, "mean of q/p over the prior's draws, minus 1", *mean_and_error(ratio - 1), unit="of mass",
         meaning="log_prior is not a normalised density of what sample_prior draws",
-    )  # fmt: skip
-
-
-def _same_samples(specimen: Specimen, model: Invertible) -> Trial:
-    where, _, sampler = next(specimen.samplers)
-    counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
-    with torch.no_grad(), specimen.rng("base"):
-        x = model.inverse(model.sample_prior(MOST_SAMPLES))
-    p, freedom = same_distribution(counts, specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1)))
-    return Trial(
-        where, "samples against the prior's draws, mapped back", p,
-        smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2),
-        meaning="sample() does not draw from the prior through the inverse",
     )  # fmt: skip

@@ -23,7 +23,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
 from harness.auditing.subject import Specimen, State, index_of
-from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
@@ -58,7 +58,14 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
         yield from _weighted(laboratory)
     else:
         for specimen in laboratory.specimens("initial", "random", "lopsided", "fitted"):
-            yield _bounded(specimen)
+            mean, error = bound_estimates(specimen)  # of log-weights, (M,)
+            mass, total = mean.exp(), float(mean.exp().sum())
+            deviation = float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps)
+            yield Trial.z_test(
+                specimen.where, "sum of exp(bound) over all images, minus 1", total - 1, deviation, side=1,
+                unit="of mass", meaning=f"exp of the bounds of all images sums to {unlike(total, 1)}, above 1: "
+                "they are no lower bounds of log p",
+            )  # fmt: skip
 
 
 def _exact(specimen: Specimen) -> Trial:
@@ -68,7 +75,7 @@ def _exact(specimen: Specimen) -> Trial:
     total = float(log_probs.logsumexp(0).exp())
     return Trial.exact(
         specimen.where, "sum of p over all images, minus 1", abs(total - 1), tolerance=specimen.tolerance(),
-        meaning=f"the probabilities of all images sum to {total:.6g}, not to 1: {_CAUSES}", unit="of mass",
+        meaning=f"the probabilities of all images sum to {unlike(total, 1)}, not to 1: {_CAUSES}", unit="of mass",
     )  # fmt: skip
 
 
@@ -85,26 +92,14 @@ def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
         yield Trial.z_test(
             specimen.where, "sum of the mean weights of all images, minus 1", total - 1,
             (float(error.square().sum()) + outside_error**2) ** 0.5, unit="of mass", rounding=specimen.tolerance(),
-            meaning=f"the mean importance weights of all images sum to {total:.6g}, not to 1: {_CAUSES}",
+            meaning=f"the mean importance weights of all images sum to {unlike(total, 1)}, not to 1: {_CAUSES}",
         )  # fmt: skip
-
-
-def _bounded(specimen: Specimen) -> Trial:
-    mean, error = bound_estimates(specimen)  # of log-weights, (M,)
-    mass = mean.exp()
-    total = float(mass.sum())
-    return Trial.z_test(
-        specimen.where, "sum of exp(bound) over all images, minus 1", total - 1,
-        float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps), side=1, unit="of mass",
-        meaning=f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no lower bounds of log p",
-    )  # fmt: skip
 
 
 def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
     """No mean score beats the entropy of a known distribution.
 
-    The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error
-    small.
+    The mean of log p(x) - log q(x) estimates a KL divergence, which is at least zero; pairing makes its error small.
     """
     laboratory.require(ExactLikelihood | VariationalBound, "an implicit model scores nothing")
     if not laboratory.small:

@@ -153,11 +153,7 @@ class FID(_SampleQuality):
 
     @staticmethod
     def distance(samples: Tensor, reference: Tensor) -> float:
-        """Returns the distance; covariances need not have full rank.
-
-        With S = R' R, tr (S1 S2)^(1/2) is the sum of the singular values of R1 R2'. The roots R come from the centred
-        features themselves: of a covariance that was added up, rounding would become part of the roots.
-        """
+        """Returns the distance, at any rank: with S = R' R, tr (S1 S2)^(1/2) adds up the singular values of R1 R2'."""
         root, other = _root(samples), _root(reference)
         shift = samples.mean(0) - reference.mean(0)
         apart = shift.square().sum() + root.square().sum() + other.square().sum()
@@ -170,7 +166,7 @@ class FID(_SampleQuality):
 
 
 def _root(features: Tensor) -> Tensor:
-    """Returns R, (min(N, D), D), with R' R the unbiased covariance of (N, D)."""
+    """Returns R with R' R the unbiased covariance of (N, D): not from that, whose rounding would be part of it."""
     root: Tensor = torch.linalg.qr(features - features.mean(0), mode="r").R
     return root / math.sqrt(len(features) - 1)
 
