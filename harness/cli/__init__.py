@@ -21,7 +21,9 @@ def main() -> None:
     try:
         from harness.cli.commands import app, in_words
         from harness.cli.context import complain
+        from harness.support.guard import end_with_main_thread
 
+        end_with_main_thread()
         try:
             app(standalone_mode=True)
         except Exception as error:

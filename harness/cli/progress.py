@@ -1,13 +1,19 @@
 """How a running suite looks: live bars on a terminal; elsewhere a line for each finished run, and one every 30 s."""
 
+import contextlib
+import logging
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from logging.handlers import BufferingHandler
 from statistics import fmean
 from typing import Any, Literal
 
 from rich import progress
 from rich.console import Console
 from rich.table import Column
+from rich.text import Text
 
 from harness.boards.audits import AUDIT, audit_of_score
 from harness.records.record import FAILURES, RunRecord
@@ -149,3 +155,27 @@ def summarise(record: RunRecord, stage: Literal["quality", "speed"] = "quality")
         elif score.failure is not None and (belongs or score.status in FAILURES):
             parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")
     return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def telling(what: str) -> Iterator[Callable[[str], None]]:
+    """Says on standard error what ``harness.progress`` is told, and what is printed; gives what a terminal prints."""
+    console, logger, ended = Console(stderr=True), logging.getLogger("harness.progress"), threading.Event()
+    status, told, began = console.status(what), BufferingHandler(2**30), time.monotonic()
+
+    def say() -> None:
+        while not ended.wait(0.2 if console.is_terminal else EVERY_SECONDS):
+            doing = ": ".join([what, *(record.getMessage() for record in told.buffer[-1:])])
+            words = Text(printable(f"{doing} ({duration(time.monotonic() - began)})"))
+            (status.update if console.is_terminal else console.print)(words)
+
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
+    threading.Thread(target=say, daemon=True).start()
+    try:
+        with contextlib.redirect_stdout(sys.stderr), status:
+            yield (lambda text: console.print(Text(text))) if console.is_terminal else (lambda text: None)
+    finally:
+        ended.set()
+        logger.removeHandler(told)
+        logger.setLevel(logging.NOTSET)

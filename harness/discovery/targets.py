@@ -183,8 +183,10 @@ class SamplesEntry(CodeEntry):
 
     def load(self) -> Any:
         """Returns the class."""
-        path = Path(re.sub(r" as [^/\\]+$", "", self.name.removeprefix(STORED))).expanduser()
-        return importlib.import_module(self.module).samples_at(self.folder / path)
+        path = re.sub(r" as [^/\\]+$", "", self.name.removeprefix(STORED))
+        if not path.strip():
+            raise EntryError(f"{self.name!r}: write {STORED}PATH, a folder of images or an .npz file")
+        return importlib.import_module(self.module).samples_at(self.folder / Path(path).expanduser())
 
 
 def _look_first_in(folder: Path) -> None:
