@@ -331,7 +331,7 @@ def sample(
     import torch
 
     target, is_grid = Path(output), output.lower().endswith(".png")
-    if not (is_grid or output.endswith(("/", ".npz"))):
+    if not is_grid and output.endswith("/") == (target.suffix == ".npz"):
         raise ValueError(f"-o {output!r}: the name has to end in .png for a grid, in .npz or / for single images")
     if not is_grid and target.is_dir() and any(target.iterdir()):
         raise ValueError(f"-o {output!r}: the folder is not empty, and its images would be taken for samples")
