@@ -365,7 +365,8 @@ def score(
         raise ValueError(f"{samples!r}: write {STORED}PATH")
     names = [name.strip() for name in metrics.split(",")]
     content = {"title": "Samples", "datasets": [like], "metrics": names, "models": [{"name": samples}]}
-    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), context.obj.settings())
+    settings = context.obj.settings(redo_stale=True, retry_failed=True)  # what is printed is of what there is now
+    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), settings)
     for said in plan.runs()[0].record.data_caveats:
         echo(f"warning: {said}", err=True)
     reporter = lazy.ConsoleReporter(lazy.Estimates(plan))
