@@ -65,6 +65,12 @@ class Model(nn.Module, ABC):
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8, drawn with torch's global generators."""
 
+    def project_(self) -> None:
+        """Moves parameters, in place, into the range that ``fit`` keeps them in; the default does nothing.
+
+        An audit calls it after it drew random weights, so that it looks at none that no training reaches.
+        """
+
     def samplers(self) -> Mapping[str, BoundSampler]:
         """Returns the ways to draw from this distribution by name, the default first.
 
