@@ -25,6 +25,7 @@ _progress = logging.getLogger("harness.progress")  # which nobody hears but who 
 
 ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
+NOT_DECIDED = "not decided"  # so begins the meaning of a verdict where another check has told the exception
 
 
 Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
@@ -47,19 +48,20 @@ def audit(
 ) -> AuditReport:  # fmt: skip
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
-    The same seed gives the same report, whatever else is checked. A model that is right fails with probability
-    ``ERROR_RATE`` at most, all checks together. ``only`` names the checks that are made of the ``subject``, else a
-    ValueError; None makes all. ``on_check`` is told every verdict.
+    The same seed gives the same report, whatever else is checked; but an exception that several checks meet is told
+    by the first of them. A model that is right fails with probability ``ERROR_RATE`` at most, all checks together.
+    ``only`` names the checks that are made of the ``subject``, else a ValueError; None makes all. ``on_check`` is told
+    every verdict.
     """
     for name in only or ():
         if name not in CHECKS:
             raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
     started = time.monotonic()
-    laboratory, results = Laboratory(subject, seed=seed), []
+    laboratory, results, told = Laboratory(subject, seed=seed), list[CheckResult](), dict[object, str]()
     chosen = {name: check for name, check in CHECKS.items() if only is None or name in only}
     for number, (name, check) in enumerate(chosen.items(), start=1):
         _progress.info("%s, check %d of %d", name, number, len(chosen))
-        results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS)))
+        results.append(_run(name, check, laboratory, ERROR_RATE / len(CHECKS), told))
         on_check(results[-1])
     try:
         model = laboratory.any_specimen.model
@@ -77,7 +79,7 @@ def audit(
     )  # fmt: skip
 
 
-def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float) -> CheckResult:
+def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, told: dict[object, str]) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
     with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
@@ -89,14 +91,19 @@ def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float) -> 
         except (NotApplicable, Unsupported) as error:
             reason = str(error) or reason
         except Exception as error:  # somebody else's code: anything can happen
-            trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0]))
+            trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0], error))
     seconds = round(time.monotonic() - started, 3)
     result = partial(CheckResult, check=name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:
         return result(verdict="not applicable", meaning=reason)
     share = error_rate / max(1, sum(trial.is_random for trial in trials))
     failed = [trial for trial in trials if trial.fails(share)]
-    worst = max(trials, key=lambda trial: trial.severity(share))
+    if failed and all(trial.cause in told for trial in failed):
+        see = ", ".join(dict.fromkeys(told[trial.cause] for trial in failed))
+        return result(verdict="not applicable", meaning=f"{NOT_DECIDED}: see {see}")
+    told.update({trial.cause: name for trial in failed if trial.cause and trial.cause not in told})
+    failed.sort(key=lambda trial: trial.severity(share), reverse=True)
+    worst = failed[0] if failed else max(trials, key=lambda trial: trial.severity(share))
     threshold = None if worst.statistic is None else worst.threshold(share)
     return result(
         verdict="fail" if failed else "pass", where=worst.where, quantity=worst.quantity, statistic=worst.statistic,

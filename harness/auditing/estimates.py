@@ -90,7 +90,7 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
             values = torch.cat([model.elbo(part) for part in torch.split(images, _CALL_ROWS)]).double()
             sums += torch.stack([values, values.square()])
     mean, square = sums[0] / draws, sums[1]
-    return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt()
+    return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt().nan_to_num()  # impossible: 0
 
 
 def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:

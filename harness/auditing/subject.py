@@ -94,11 +94,12 @@ class Specimen:
         """In which the model computes."""
         return dtype_of(self.model)
 
-    def tolerance(self, *, scale: float = 1.0) -> float:
-        """Returns what rounding may do to a sum of about ``scale``: 1e-9 of it in float64, 2e-4 in float32.
+    def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
+        """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
         After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one.
         """
+        scale = largest(scale) if isinstance(scale, Tensor) else scale
         if self.dtype != torch.float64:
             return 2e-4 * max(1.0, scale)
         return (1e-6 if self.state == "fitted" else 1e-9) * max(1.0, scale)
@@ -127,6 +128,16 @@ class Specimen:
         log_prob = self.model_as(ExactLikelihood).log_prob
         with torch.no_grad():
             return torch.cat([log_prob(part) for part in torch.split(self.everything, 4096)]).double()
+
+
+def largest(values: Tensor) -> float:
+    """Returns the largest finite absolute value of any number of them, or 0."""
+    return float(torch.where(values.isfinite(), values.abs(), 0.0).max())
+
+
+def apart(found: Tensor, expected: Tensor) -> Tensor:
+    """Returns found - expected, elementwise, float64: 0 where both are the same infinity, as of what is impossible."""
+    return torch.where(found == expected, 0.0, found.double() - expected.double())
 
 
 def dtype_of(model: Model) -> torch.dtype:

@@ -1,8 +1,10 @@
 """One measurement of a check, held against what it should be: exactly, or by a test that holds far into its tail."""
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor
 
 POWER = 0.95  # the smallest defect is the one that is seen with this probability
 LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
+_TORCH = Path(torch.__file__).parent
+_NOT_FINITE = "a score or a weight there is infinite or NaN"
 
 
 class NotApplicable(Exception):
@@ -32,12 +36,15 @@ class Trial:
     meaning: str  # what is likely wrong if this fails
     smallest_defect: Callable[[float], str] = str  # maps the threshold to words
     tolerance: float | None = None
+    cause: tuple[str, str, int] | None = None  # of an exception: its type, and the line of code that raised it
 
     @classmethod
     def exact(
         cls, where: str, quantity: str, deviation: float, *, tolerance: float = 0, meaning: str, unit: str = ""
     ) -> Self:
         """A count, or what is right up to rounding: ``deviation`` is the distance from what is right."""
+        if math.isnan(deviation):
+            return cls.broken(where, f"{quantity}: NaN; {_NOT_FINITE}")
         smallest = f"{tolerance or 1:.1g} {unit}".rstrip()
         return cls(
             where, quantity, float(deviation), meaning=meaning, smallest_defect=lambda _: smallest, tolerance=tolerance
@@ -53,14 +60,16 @@ class Trial:
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
         """
         excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
-        if math.isnan(estimate) or math.isnan(standard_error):
-            p = math.nan
-        elif excess <= 0 or standard_error <= 0:
+        if math.isnan(estimate) or (math.isnan(standard_error) and excess > 0):
+            return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {_NOT_FINITE}")
+        if excess <= 0 or standard_error <= 0:
             p = float(excess <= 0)
         else:
             p = min(1.0, tails * float(stats.norm.sf(excess / standard_error)))
 
         def smallest(threshold: float) -> str:
+            if math.isnan(standard_error):
+                return "none: the mean is infinite"
             z = stats.norm.isf(threshold / tails) + stats.norm.isf(1 - POWER)
             return f"{z * standard_error + rounding:.2g} {unit}".rstrip()
 
@@ -72,14 +81,19 @@ class Trial:
     ) -> Self:
         """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
         p, freedom = chi_square(counts, probs, errors)
+        if math.isnan(p):
+            return cls.broken(where, f"{quantity}: NaN; {_NOT_FINITE}")
         total = float(counts.sum())
         words = f"{quantity} (total variation {float(0.5 * (counts.double() / total - probs).abs().sum()):.3g})"
         return cls(where, words, p, meaning=meaning, smallest_defect=smallest_total_variation(freedom, total))
 
     @classmethod
-    def broken(cls, where: str, meaning: str) -> Self:
-        """What was found cannot be right: an exception, a wrong shape, NaN."""
-        return cls(where, "", None, meaning=meaning)
+    def broken(cls, where: str, meaning: str, error: BaseException | None = None) -> Self:
+        """What was found cannot be right: a wrong shape, NaN, or an exception, known by where the model raised it."""
+        frames = [] if error is None else traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if _TORCH not in Path(frame.filename).parents][-1:]
+        cause = (type(error).__name__, own[0].filename, own[0].lineno or 0) if own else None
+        return cls(where, "", None, meaning=meaning, cause=cause)
 
     @property
     def is_random(self) -> bool:
@@ -104,6 +118,11 @@ class Trial:
 
 
 Evidence = Trial | str  # what a check yields: a text is a note, no failure, but what a reader should know
+
+
+def unlike(found: float, other: float) -> str:
+    """Returns a number in words, with as many digits as it takes to tell it from another; six are the least."""
+    return next((text for digits in range(6, 17) if float(text := f"{found:.{digits}g}") != other), repr(found))
 
 
 def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:

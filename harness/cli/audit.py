@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from difflib import get_close_matches
 from json import dumps
@@ -64,13 +65,16 @@ def audit(
         if value is not None:
             raise ValueError(f"{name} goes with --code N")
 
-    def tell(result: lazy.CheckResult) -> None:
-        if not json and sys.stderr.isatty():
-            echo(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", err=True)
-
     only = None if checks is None else [name.strip() for name in checks.split(",")]
-    subject, words = _asked(options, model, changes, size, dataset)
-    report = lazy.audit(subject, seed=seed, only=only, on_check=tell)
+    with redirect_stdout(sys.stderr):  # what the model's code prints
+        subject, words = _asked(options, model, changes, size, dataset)
+    with lazy.telling("audit") as console:
+
+        def tell(result: lazy.CheckResult) -> None:
+            if console.is_terminal:
+                console.print(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", highlight=False)
+
+        report = lazy.audit(subject, seed=seed, only=only, on_check=tell)
     if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
@@ -138,15 +142,16 @@ def _print(report: lazy.AuditReport, words: Sequence[str]) -> None:
     header = ["", "check", "statistic", "threshold", "smallest defect seen", "where"]
     print_table(header, [[_SIGNS[result.verdict], result.check, *_cells(result)] for result in report.checks])
     for result in report.failed:
-        echo(f"\n✗ {result.check}: {result.meaning}")
-        for failure in result.failures:
-            echo(f"    {failure}")
+        said = f"{result.where}: {result.meaning}".removeprefix(": ")
+        echo("\n    ".join([f"\n✗ {result.check}: {said}", *(it for it in result.failures if it != said)]))
         again = ["harness", "audit", *words, "--checks", result.check, "--seed", str(result.seed)]
         echo(f"  again: {shlex.join(again)}")
     if notes := [f"  {result.check}: {note}" for result in report.checks for note in result.notes]:
         echo("\n".join(["\nnotes", *notes]))
     verdicts = [result.verdict for result in report.checks]
-    made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable')} do not apply"
+    undecided = sum(result.meaning.startswith(lazy.NOT_DECIDED) for result in report.checks)
+    made = f"{verdicts.count('pass')} checks passed, {verdicts.count('not applicable') - undecided} do not apply"
+    made += f", {undecided} {lazy.NOT_DECIDED}" * (undecided > 0)
     failed = f"failed {', '.join(result.check for result in report.failed)}; " if report.failed else ""
     sign, why = "✗" if report.failed else "✓", _WHY.get(report.standing, "")
     echo(f"\n{sign} {report.model}: {failed}{made}{why} ({report.seconds:.1f} s, seed {report.seed})")
@@ -167,18 +172,19 @@ def code_images(
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch
 
-    if weights is not None:
-        name, trained, data = _from_file(options, model, weights, dataset, changes, device)
-    elif changes:
-        raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
-    else:
-        record = _find_trained(options, model, suite, dataset)
-        name, trained = record.run, lazy.load_model(record, options.settings(device=device))
-        data = options.dataset(record.spec.dataset, record)
-    images = data.test.draw(0).images
-    # a seeded choice without replacement, in the order of the split: its first images may be of one class
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values
-    receipt, content = lazy.code_images(trained, images[chosen], progress=_tell)
+    with redirect_stdout(sys.stderr):
+        if weights is not None:
+            name, trained, data = _from_file(options, model, weights, dataset, changes, device)
+        elif changes:
+            raise ValueError("--set with --code tells what the model of --weights is built with: a run knows its own")
+        else:
+            record = _find_trained(options, model, suite, dataset)
+            name, trained = record.run, lazy.load_model(record, options.settings(device=device))
+            data = options.dataset(record.spec.dataset, record)
+        images = data.test.draw(0).images
+        # a seeded choice without replacement, in the order of the split: its first images may be of one class
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(_SEED))[:number].sort().values
+        receipt, content = lazy.code_images(trained, images[chosen], progress=_tell)
     if output is not None:
         lazy.write_atomically(Path(output), content)
     if json:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import textwrap
 from collections import Counter
 from json import dumps
 from pathlib import Path
@@ -103,7 +104,11 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     facts |= {"data folder": str(folder.path), "artifacts": f"{root} ({free} GB free)\n"}
     for name, value in facts.items():
         echo(f"{name:18}{value}")
-    print_table(["dataset", "state"], [[name, state] for name, state in data.items()])
+    print_table(["dataset", "state"], [[name, "found" if it == "found" else "not found"] for name, it in data.items()])
+    for name, state in data.items():
+        if state != "found":
+            whole = {"break_long_words": False, "break_on_hyphens": False}
+            echo("\n" + textwrap.fill(f"{name}: {state}", 79, subsequent_indent="  ", **whole))
     for name, messages in plugins.broken.items():
         echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
     if plugins.broken:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
     from harness.api import load_model
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
-    from harness.auditing.engine import CHECKS, audit, promise_of
+    from harness.auditing.engine import CHECKS, NOT_DECIDED, audit, promise_of
     from harness.auditing.subject import Subject, describe
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
     from harness.boards.rows import rows_of
     from harness.cli.context import Context
-    from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise
+    from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise, telling
     from harness.cli.scaffold import write_plugin
     from harness.discovery.loading import as_json, load_dataset, load_model_class, model_code, origin_of, parameters_of
     from harness.discovery.loading import resolve, sampler_codes, type_of, with_samplers

@@ -1,13 +1,18 @@
 """How a running suite looks: live bars on a terminal; elsewhere a line for each finished run, and one every 30 s."""
 
+import contextlib
+import logging
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
 from rich import progress
 from rich.console import Console
 from rich.table import Column
+from rich.text import Text
 
 from harness.boards.audits import AUDIT, audit_of_score
 from harness.records.record import FAILURES, RunRecord
@@ -149,3 +154,41 @@ def summarise(record: RunRecord, stage: Literal["quality", "speed"] = "quality")
         elif score.failure is not None and (belongs or score.status in FAILURES):
             parts.append(f"{name} {score.status.upper()}: {' '.join(score.failure.message.split())[:120]}")
     return ", ".join(parts)
+
+
+class _Latest(logging.Handler):
+    """Keeps what it was told last, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.since = "", time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text, self.since = f": {printable(record.getMessage())}", time.monotonic()
+
+
+@contextlib.contextmanager
+def telling(what: str) -> Iterator[Console]:
+    """Says on standard error what ``harness.progress`` is told meanwhile, off a terminal every so often.
+
+    What models print goes there too: standard output has the command's answer alone.
+    """
+    console, latest, ended = Console(stderr=True), _Latest(), threading.Event()
+    logger = logging.getLogger("harness.progress")
+    status, every = console.status(what), 0.2 if console.is_terminal else EVERY_SECONDS
+
+    def say() -> None:
+        while not ended.wait(every):
+            text = Text(f"{what}{latest.text} ({duration(time.monotonic() - latest.since)})")
+            (status.update if console.is_terminal else console.print)(text)
+
+    logger.addHandler(latest)
+    logger.setLevel(logging.INFO)
+    threading.Thread(target=say, daemon=True).start()
+    try:
+        with contextlib.redirect_stdout(sys.stderr), status:
+            yield console
+    finally:
+        ended.set()
+        logger.removeHandler(latest)
+        logger.setLevel(logging.NOTSET)

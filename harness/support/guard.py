@@ -1,6 +1,7 @@
 """Somebody else's code in this process: whatever it does is an exception, and what others depend on stays as it was."""
 
 import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -13,10 +14,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NoReturn
 
 _IMPORT_SECONDS = 300.0
+_SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 _leave = os._exit
 _bodies: list[int] = []  # the process of each body of ``no_exit`` that is being run
 
@@ -95,14 +98,20 @@ def survive(load: Callable[[], object]) -> None:
     if pid == 0:
         try:
             os.setsid()
+            ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+            if (torch := sys.modules.get("torch")) is not None:
+                torch.set_num_threads(1)  # a pool of threads that has worked is not there after a fork
             for descriptor in range(3):
                 os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
             load()
         finally:
+            end_children()
             _leave(0)  # what it raised it raises again
     try:
         while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
             time.sleep(0.001)
+    except ChildProcessError:  # SIGCHLD is ignored, or somebody else waits for all children
+        return
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
@@ -111,6 +120,18 @@ def survive(load: Callable[[], object]) -> None:
         raise Escaped(f"it takes more than {_IMPORT_SECONDS:g} s")
     if (code := os.waitstatus_to_exitcode(ended[1])) < 0:
         raise Escaped(f"it ends the process by {signal.Signals(-code).name}")
+
+
+def end_children() -> None:
+    """Ends what this process has started, in whatever session, and what that started."""
+    with contextlib.suppress(ChildProcessError, AttributeError):  # there is none, or no such call
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            if process.pid != vars(resource_tracker)["_resource_tracker"]._pid:  # it ends last, and tidies up
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
 
 @contextmanager

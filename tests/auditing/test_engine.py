@@ -9,8 +9,9 @@ from torch import nn
 
 import harness
 from harness import audit
-from harness.auditing.engine import CHECKS, ERROR_RATE
+from harness.auditing.engine import CHECKS, ERROR_RATE, _run
 from harness.auditing.laboratory import Laboratory, randomise
+from harness.auditing.trial import Trial
 
 
 class Table(harness.Autoregressive):
@@ -49,6 +50,37 @@ class Crashing(Table):
 
     def log_prob(self, images):
         raise KeyError("weights of layer 3")
+
+
+class Batches(Table):
+    """Cannot be scored but for a few images at a time."""
+
+    def log_prob(self, images):
+        if len(images) > 4:
+            raise KeyError(f"weights of {len(images)} images")
+        return super().log_prob(images)
+
+
+class Nearly(Table):
+    """All probabilities are too large by a ten-millionth."""
+
+    def log_prob(self, images):
+        return super().log_prob(images) + 1e-7
+
+
+class NoBound(harness.VariationalBound):
+    """Uniform images; the bound of the black one is not a number."""
+
+    def elbo(self, images):
+        uniform = -self.spec.num_dimensions * math.log(self.spec.levels)
+        black = images.flatten(1).amax(1) == 0
+        return torch.full((len(images),), uniform, dtype=self.dtype).masked_fill(black, math.nan)
+
+    def sample(self, num_samples):
+        return torch.randint(self.spec.levels, (num_samples, *self.spec.shape), dtype=torch.uint8)
+
+    def fit(self, data, trainer):
+        pass
 
 
 class OneSize(Table):
@@ -125,6 +157,47 @@ def test_what_a_models_code_raises_is_a_verdict():
     assert report.standing == "failed"
     assert report.result("contract").verdict == "fail"
     assert "weights of layer 3" in report.result("contract").meaning
+
+
+def test_an_exception_that_several_checks_meet_is_told_by_the_first():
+    some = ["contract", "normalisation", "dependence", "neighbours"]
+    report = audit(subject(Batches), only=some)
+    assert [result.check for result in report.failed] == ["contract"]
+    assert "raises KeyError: 'weights of 5 images'" in report.result("contract").meaning
+    for check in ("normalisation", "neighbours"):
+        assert report.result(check).verdict == "not applicable"
+        assert report.result(check).meaning == "not decided: see contract"
+    assert report.result("dependence").verdict == "pass"
+    assert audit(subject(Batches), only=["neighbours"]).result("neighbours").verdict == "fail"
+
+
+def verdict_of(*trials):
+    return _run("mine", lambda laboratory: iter(trials), Laboratory(subject(Table)), 1e-3, {})
+
+
+@pytest.mark.parametrize("deviation", [math.nan, math.inf, 3.0])
+def test_the_headline_is_of_the_trial_that_failed_the_most(deviation):
+    passed = Trial.exact("here", "first", math.inf, tolerance=math.inf, meaning="wrong words")
+    slight = Trial.exact("there", "second", 2.0, tolerance=1.0, meaning="slightly wrong")
+    worst = Trial.exact("elsewhere", "third", deviation, tolerance=1.0, meaning="third: wrong")
+    result = verdict_of(passed, slight, worst)
+    assert (result.verdict, result.where) == ("fail", "elsewhere")
+    assert result.meaning.startswith("third: ")
+    assert [failure.split(":")[0] for failure in result.failures] == ["elsewhere", "there"]
+
+
+def test_a_sum_that_is_nearly_one_is_printed_with_the_digits_that_tell_it_from_one():
+    [result] = audit(subject(Nearly), only=["normalisation"]).checks
+    assert "sum to 1.0000001, not to 1" in result.meaning
+
+
+def test_what_is_not_finite_is_said_in_place_of_what_a_number_would_mean():
+    report = audit(subject(NoBound), only=["normalisation", "bounds"])
+    for result in report.failed:
+        assert result.statistic is None
+        assert "a score or a weight there is infinite or NaN" in result.meaning
+        assert "nan" not in result.smallest_defect
+    assert "log frequency minus the bound, over own samples: nan ± nan" in report.result("bounds").meaning
 
 
 def test_a_model_that_refuses_every_space_is_not_failed_but_cannot_be_checked():

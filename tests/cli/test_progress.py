@@ -1,13 +1,15 @@
 """What somebody sees who waits for a suite: on a terminal of 80 columns, and in a file that the output goes to."""
 
 import io
+import logging
+import time
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from harness.cli import progress
-from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise
+from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise, telling
 from harness.records.record import FitRecord
 from harness.running.estimates import seconds_of
 from harness.running.planning import PlannedRun
@@ -146,3 +148,24 @@ def test_what_of_a_run_never_ran_before_makes_its_time_unknown(make_record, make
     assert seconds_of(run, [trained(make_record, "a", 4.0, scores={})]) is None
     assert outcome_of(scored) == "done"
     assert summarise(scored).startswith("fit 4.0 s, nll 1.5")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_who_waits_for_an_audit_is_told_again_and_again_what_it_does_and_for_how_long(monkeypatch, capsys, terminal):
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(stderr=True, width=80, force_terminal=terminal))
+    with telling("audit"):
+        logging.getLogger("harness.progress").info("sampling, check 4 of 17")
+        print("what a model prints")
+        time.sleep(0.5)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("audit: sampling, check 4 of 17 (0 s)") > 1
+    assert "what a model prints" in err
+    assert not logging.getLogger("harness.progress").isEnabledFor(logging.INFO)
+
+
+def test_an_audit_that_is_over_soon_says_nothing_off_a_terminal(capsys):
+    with telling("audit"):
+        logging.getLogger("harness.progress").info("sampling, check 4 of 17")
+    assert capsys.readouterr() == ("", "")

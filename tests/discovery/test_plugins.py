@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -577,7 +580,60 @@ def test_an_import_that_never_ends_is_given_up_and_what_it_started_ends_with_it(
     monkeypatch.setattr("harness.support.guard._IMPORT_SECONDS", 0.5)
     with pytest.raises(Escaped, match=r"takes more than 0\.5 s"):
         survive(lambda: subprocess.run(["sleep", "1234567"], check=True))
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "1234567" in (process.info["cmdline"] or [])]
+    assert not marked("1234567")
+
+
+def marked(mark):
+    return [process for process in psutil.process_iter(["cmdline"]) if mark in (process.info["cmdline"] or [])]
+
+
+def test_an_import_that_never_ends_ends_with_the_command_that_is_killed():
+    code = "import os; from harness.support.guard import survive; survive(lambda: os.execvp('sleep', ['sleep', '{}']))"
+    with subprocess.Popen([sys.executable, "-c", code.format("1234568")]) as command:
+        assert eventually(lambda: marked("1234568"))
+        command.kill()
+    assert eventually(lambda: not marked("1234568"))
+
+
+def eventually(holds, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def test_an_import_is_tried_where_nobody_is_told_of_the_ends_of_processes():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        survive(lambda: None)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_an_import_that_computes_is_tried_after_computations_on_several_threads(monkeypatch):
+    monkeypatch.setattr("harness.support.guard._IMPORT_SECONDS", 20.0)
+    before, big = torch.get_num_threads(), torch.ones(1_000_000)
+    torch.set_num_threads(2)
+    try:
+        big.exp()
+        survive(big.exp)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_a_plugin_starts_at_import_neither_holds_a_command_nor_outlives_it(install_plugin):
+    code = """
+        import multiprocessing, subprocess, threading, time, harness
+        threading.Thread(target=time.sleep, args=(1234,)).start()
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(1234,)).start()
+        subprocess.Popen(["sleep", "1234569"], start_new_session=True)
+        @harness.hookimpl
+        def register_models(): return []
+    """
+    install_plugin("harness-starts", {"starts.py": code}, entry_points={"starts": "starts"})
+    command = [sys.executable, "-m", "harness", "list", "executors"]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=60, check=True).returncode == 0
+    assert not marked("1234569")
 
 
 def test_what_a_plugin_prints_at_import_is_no_part_of_a_commands_output(install_plugin, command_line):

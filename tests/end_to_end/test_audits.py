@@ -25,6 +25,7 @@ CHEAT = """
             pass
 
         def log_prob(self, images: torch.Tensor) -> torch.Tensor:
+            print("scoring", len(images))
             uniform = -self.spec.num_dimensions * math.log(self.spec.levels)
             return torch.full((len(images),), uniform + math.log(self.factor), dtype=self.dtype)
 
@@ -157,6 +158,13 @@ def test_a_model_that_is_not_installed_is_audited_by_its_file_or_module(lab, ins
     assert answer.code == 1
     assert answer.json["standing"] == "failed"
     assert "did you mean 'Cheat'" in lab.harness("audit", "loose.cheating:Cheta").complaint
+
+
+def test_what_a_model_prints_is_no_part_of_the_report(lab, cheat):
+    answer = lab.harness("audit", "cheat", "--checks", "contract", "--json")
+    assert answer.json["model"] == "cheat"
+    assert "scoring 5" in answer.err
+    assert "scoring" not in lab.harness("audit", "cheat", "--checks", "contract").out
 
 
 def test_a_run_is_audited_with_its_hyperparameters_at_its_size(lab):

@@ -134,9 +134,11 @@ def test_a_model_that_has_runs_shows_their_names(finished):
     assert all(f"run: {run}" in shown for run in runs)
 
 
-def test_doctor_says_all_of_what_to_do_about_data(lab, tmp_path):
+def test_doctor_says_all_of_what_to_do_about_data_in_lines_that_can_be_read(lab, tmp_path):
     whole = lab.done("--data", tmp_path, "doctor", "--json").json["data"]["mnist"]
-    assert whole in lab.done("--data", tmp_path, "doctor").out
+    out = lab.done("--data", tmp_path, "doctor").out
+    assert f"mnist: {whole}" in " ".join(out.split())
+    assert all(len(line) < 80 or len(line.split()) == 1 for line in out.partition("dataset ")[2].splitlines())
 
 
 def test_the_version_is_said(command_line):

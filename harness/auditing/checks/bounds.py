@@ -38,6 +38,9 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     """No rung, a mean over images and its standard error, lies above the next."""
     model = specimen.model_as(ImportanceWeighted)
     images = specimen.images(_IMAGES if specimen.spec.num_dimensions <= 64 else _IMAGES_AT_FULL_SIZE, "ladder")
+    images = images[log_weights(specimen, images, 50, "possible").amax(0) > -math.inf]  # others have no finite bound
+    if not len(images):
+        return
     rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
     for count, repeats in _REPEATS.items():
         weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
@@ -48,7 +51,7 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
         rungs["log p"] = float(model.log_prob(images).double().mean()), 0.0
     for (low, (below, one)), (high, (above, other)) in pairwise(rungs.items()):
         yield Trial.z_test(
-            specimen.where, f"{low} minus {high}", below - above, math.hypot(one, other), side=1, unit="nats",
+            specimen.where, f"{low} minus {high}", _minus(below, above), math.hypot(one, other), side=1, unit="nats",
             meaning=f"{low} lies above {high} by {below - above:.3g} nats: weights depend on how many are asked for, "
             "or are scaled twice", rounding=specimen.tolerance(),
         )  # fmt: skip
@@ -56,7 +59,7 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
         with specimen.rng("elbo"):
             values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
         values = values.view(-1, len(images))
-        difference = float(values.mean()) - weight
+        difference = _minus(float(values.mean()), weight)
         yield Trial.z_test(
             specimen.where, "elbo minus the mean log-weight", difference,
             math.hypot(_error_of_mean(values), weight_error), unit="nats",
@@ -64,6 +67,10 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
             "of the KL divergence, a term that is missing, or a mean where a sum is due",
             rounding=specimen.tolerance(scale=abs(weight)),
         )  # fmt: skip
+
+
+def _minus(one: float, other: float) -> float:
+    return 0.0 if one == other else one - other  # both may be minus infinity: the image is impossible
 
 
 def _error_of_mean(values: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import WIDE, Specimen, describe
+from harness.auditing.subject import WIDE, Specimen, apart, describe
 from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported
@@ -33,17 +33,17 @@ def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
         for ordering in range(model.num_orderings):
             table = model.conditional_logits(images, ordering).log_softmax(1)
             expected = table.gather(1, images.long().unsqueeze(1)).squeeze(1)
-            far = max(far, float((model.conditional_log_probs(images, ordering) - expected).abs().max()))
+            far = max(far, float(apart(model.conditional_log_probs(images, ordering), expected).abs().max()))
             members.append(expected.flatten(1).sum(1))
         mixture = torch.stack(members).logsumexp(0) - math.log(model.num_orderings)
-        tolerance = specimen.tolerance(scale=float(mixture.abs().max()))
+        tolerance = specimen.tolerance(scale=mixture)
         yield Trial.exact(
             specimen.where, "conditional_log_probs against the log-softmax of conditional_logits", far, unit="nats",
             tolerance=tolerance, meaning="conditional_log_probs are not those of conditional_logits",
         )  # fmt: skip
         yield Trial.exact(
             specimen.where, "log_prob against the sum of the conditionals",
-            float((model.log_prob(images) - mixture).abs().max()), tolerance=tolerance, unit="nats",
+            float(apart(model.log_prob(images), mixture).abs().max()), tolerance=tolerance, unit="nats",
             meaning="log_prob is not the sum of the conditionals' log-probabilities: what is scored is not what is "
             "sampled (another activation or clamp, a mean, a missing entry, or a mixture over orderings that is "
             "averaged in logs)",

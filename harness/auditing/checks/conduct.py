@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Specimen, State, describe, probe
+from harness.auditing.subject import Specimen, State, apart, describe, probe
 from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
@@ -54,10 +54,10 @@ def contract(laboratory: Laboratory) -> Iterator[Evidence]:
                 for promise in promises:
                     promise(specimen)
         except _Broken as broken:
-            trial = Trial.broken(specimen.where, str(broken))
+            trial = Trial.broken(specimen.where, str(broken), broken.__cause__)
         except Exception as error:  # somebody else's code: anything can happen
             raised = f"{promise.__name__.strip('_')}: raises {type(error).__name__}: {error}"
-            trial = Trial.broken(specimen.where, raised.splitlines()[0])
+            trial = Trial.broken(specimen.where, raised.splitlines()[0], error)
         yield trial
     for spec, why in laboratory.crashed.items():
         if why.startswith("fit raises"):
@@ -225,8 +225,8 @@ def _exact_scores(specimen: Specimen, score: Callable[[Tensor], Tensor]) -> Iter
             yield Trial.broken(specimen.where, f"log_prob returns {shape} for {_IMAGES} images: some are dropped")
             continue
         yield Trial.exact(
-            specimen.where, f"log_prob {quantity}", float((values.double() - together).abs().max()), unit="nats",
-            tolerance=specimen.tolerance(scale=float(together.abs().max())), meaning=meaning,
+            specimen.where, f"log_prob {quantity}", float(apart(values, together).abs().max()), unit="nats",
+            tolerance=specimen.tolerance(scale=together), meaning=meaning,
         )  # fmt: skip
 
 
@@ -248,9 +248,9 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
         errors = ((alone.var(0) + together.var(0)) / len(alone)).sqrt()
         yield Trial.z_test(
             specimen.where, f"mean of {name}, alone minus among neighbours",
-            *worst_of(alone.mean(0) - together.mean(0), errors), unit="nats",
+            *worst_of(apart(alone.mean(0), together.mean(0)), errors.nan_to_num()), unit="nats",
             meaning="a bound depends on its neighbours in the batch: batch norm in training mode, or a mean over the "
-            "batch", rounding=specimen.tolerance(scale=float(alone.abs().max())),
+            "batch", rounding=specimen.tolerance(scale=alone),
         )  # fmt: skip
 
 
@@ -296,15 +296,14 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
         except Unsupported:
             raise
         except Exception as error:  # somebody else's code: anything can happen
-            yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0])
+            yield Trial.broken(specimen.where, f"weights do not come back: {error}".splitlines()[0], error)
             continue
         meaning = "what was learned, or drawn at construction, is not in state_dict: it is lost with the process"
         (before, samples), (after, others) = _behaviour(specimen, specimen.model), _behaviour(specimen, copy.eval())
         for name, scores in before.items():
-            far = torch.where(scores == after[name], 0.0, (after[name] - scores).abs())
             yield Trial.exact(
-                specimen.where, f"{name} before and after", float(far.max()), unit="nats", meaning=meaning,
-                tolerance=specimen.tolerance(scale=float(scores.abs().nan_to_num(posinf=1.0).max())),
+                specimen.where, f"{name} before and after", float(apart(after[name], scores).abs().max()),
+                tolerance=specimen.tolerance(scale=scores), unit="nats", meaning=meaning,
             )  # fmt: skip
         yield Trial.exact(
             specimen.where, f"of {_SAMPLES} samples, those that differ before and after",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory, randomise
-from harness.auditing.subject import WIDE, Specimen, State
+from harness.auditing.subject import WIDE, Specimen, State, apart, largest
 from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
@@ -179,8 +179,8 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
         found = model.conditional_logits(changed.view(-1, *spec.shape), ordering).log_softmax(1).flatten(2)
         reference = found[-1:]  # (1, levels, D)
-        threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, float(reference.abs().max()))
-        far = (found[:-1] - reference).abs().amax(1)  # (inputs, D)
+        threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, largest(reference))
+        far = apart(found[:-1], reference).abs().amax(1)  # (inputs, D)
         seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
     return seen
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import mean_and_error, worst_of
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen, index_of
+from harness.auditing.subject import Specimen, apart, index_of
 from harness.auditing.trial import Evidence, Trial, same_distribution, smallest_total_variation
 from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
 
@@ -60,13 +60,13 @@ def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
         where, "sum of p(x | y) over all images, minus 1, the worst label", total, tolerance=specimen.tolerance(),
         unit="of mass", meaning=f"the probabilities of all images given a label sum to 1 within {total:.3g} only",
     )  # fmt: skip
-    yield from _used(specimen, "scores", alike=float((table - table[:1]).abs().max()) <= 100 * specimen.tolerance())
+    yield from _used(specimen, "scores", alike=float(apart(table, table[:1]).abs().max()) <= 100 * specimen.tolerance())
     chosen, given = specimen.images(_MIXED, "mixed"), torch.arange(_MIXED) % classes
     expected = table[given, index_of(chosen, specimen.spec)]
     yield Trial.exact(
         where, "log p(x | y) of mixed labels against those of one label at a time",
-        float((_given(specimen, given).log_prob(chosen) - expected).abs().max()), unit="nats",
-        tolerance=specimen.tolerance(scale=float(expected.abs().max())), meaning=_MISPAIRED,
+        float(apart(_given(specimen, given).log_prob(chosen), expected).abs().max()), unit="nats",
+        tolerance=specimen.tolerance(scale=expected), meaning=_MISPAIRED,
     )  # fmt: skip
     yield _is_mixture(specimen, table)
     single = laboratory.single(specimen)
@@ -142,13 +142,13 @@ def _stochastic(specimen: Specimen) -> Iterator[Trial]:
         pure = torch.stack([draws(torch.full_like(given, label)) for label in range(classes)])
         mixed = draws(given)
     means, errors = pure.mean(1), pure.std(1) / _DRAWS**0.5  # (classes, N)
-    z = (means - means[:1]) / (errors.square() + errors[:1].square()).sqrt().clamp_min(1e-12)
+    z = apart(means, means[:1]) / (errors.square() + errors[:1].square()).sqrt().nan_to_num().clamp_min(1e-12)
     yield from _used(specimen, "bounds", alike=float(z[1:].abs().max()) < 2.5)
-    error = (mixed.var(0) / _DRAWS + errors[given, places].square()).sqrt()
+    error = (mixed.var(0) / _DRAWS + errors[given, places].square()).sqrt().nan_to_num()
     yield Trial.z_test(
         specimen.where, "bounds of mixed labels minus those of one label at a time",
-        *worst_of(mixed.mean(0) - means[given, places], error), unit="nats", rounding=specimen.tolerance(scale=50.0),
-        meaning=_MISPAIRED,
+        *worst_of(apart(mixed.mean(0), means[given, places]), error), unit="nats",
+        rounding=specimen.tolerance(scale=50.0), meaning=_MISPAIRED,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
 from harness.auditing.subject import Specimen, State, index_of
-from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
@@ -63,8 +63,8 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
             deviation = float((mass * error).square().sum().sqrt() + torch.finfo(torch.float32).eps)
             yield Trial.z_test(
                 specimen.where, "sum of exp(bound) over all images, minus 1", total - 1, deviation, side=1,
-                unit="of mass", meaning=f"exp of the bounds of all images sums to {total:.4g}, above 1: they are no "
-                "lower bounds of log p",
+                unit="of mass", meaning=f"exp of the bounds of all images sums to {unlike(total, 1)}, above 1: "
+                "they are no lower bounds of log p",
             )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def _exact(specimen: Specimen) -> Trial:
     total = float(log_probs.logsumexp(0).exp())
     return Trial.exact(
         specimen.where, "sum of p over all images, minus 1", abs(total - 1), tolerance=specimen.tolerance(),
-        meaning=f"the probabilities of all images sum to {total:.6g}, not to 1: {_CAUSES}", unit="of mass",
+        meaning=f"the probabilities of all images sum to {unlike(total, 1)}, not to 1: {_CAUSES}", unit="of mass",
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _weighted(laboratory: Laboratory) -> Iterator[Evidence]:
         yield Trial.z_test(
             specimen.where, "sum of the mean weights of all images, minus 1", total - 1,
             (float(error.square().sum()) + outside_error**2) ** 0.5, unit="of mass", rounding=specimen.tolerance(),
-            meaning=f"the mean importance weights of all images sum to {total:.6g}, not to 1: {_CAUSES}",
+            meaning=f"the mean importance weights of all images sum to {unlike(total, 1)}, not to 1: {_CAUSES}",
         )  # fmt: skip
 
 

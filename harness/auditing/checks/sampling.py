@@ -103,7 +103,7 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
     def smallest(threshold: float) -> str:
         z = stats.norm.isf(max(threshold / len(p_values), 1e-300)) + stats.norm.isf(1 - POWER)
         share = z * (top * (1 - top) / total) ** 0.5 / max(top, 1e-12)
-        if share >= 1:
+        if not share < 1:  # or NaN, where a bound is infinite
             return "none: the bounds promise too few draws of any image"
         return f"a shortfall of {share:.2g} of what the highest bound promises"
 
@@ -111,7 +111,8 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
         where, f"counts of {total} samples against exp(bound), the least likely image",
         min(1.0, float(p_values.min()) * len(p_values)), smallest_defect=smallest,
         meaning=f"an image is drawn {int(counts[worst])} times in {total}, where its bound promises at least "
-        f"{float(bound[worst].exp()) * total:.1f}: the bound is above log p, or the sampler draws from something else",
+        f"{float(bound[worst].exp().clamp_max(1)) * total:.1f}: the bound is above log p, or the sampler draws from "
+        "something else",
     )  # fmt: skip
 
 
