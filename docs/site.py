@@ -22,6 +22,7 @@ TAKEN = [
     "CONTRIBUTING.md",
     "docs/site.css",
     "docs/**/*.md",
+    "harness/auditing/checks.md",
     "docs/**/*.svg",
     "docs/**/*.png",
     "leaderboards/*/*.md",

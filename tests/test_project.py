@@ -19,6 +19,7 @@ PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("harness/*/*.md"),
         *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("leaderboards/*/*.md"),
     ]

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from harness.auditing.checks.bounds import bounds, importance_samples
 from harness.auditing.checks.conditionals import conditionals, full_size
@@ -27,7 +28,6 @@ ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
 NOT_DECIDED = "not decided"  # so begins the meaning of a verdict where another check has told the exception
 
-
 Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 _IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
     contract, normalisation, conditionals, sampling, full_size, dependence, bounds, importance_samples, log_determinant,
@@ -36,10 +36,13 @@ _IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
 CHECKS: Mapping[str, Check] = {check.__name__.replace("_", "-"): check for check in _IN_ORDER}
 
 
-def promise_of(check: Check) -> str:
-    """Returns what a right model does, as the docstring of the check begins."""
-    words = str(check.__doc__).splitlines()[0].rstrip(".")
-    return words if words.startswith("K ") else words[0].lower() + words[1:]  # K is a symbol
+def explain(name: str) -> dict[str, str]:
+    """Returns what a check ``claims``, how it ``tests`` that, ``fails a right model``, and what it ``cannot see``."""
+    if name not in CHECKS:
+        raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
+    text = Path(__file__).with_name("checks.md").read_text(encoding="utf-8")
+    items = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0].split("- **")[1:]
+    return {part.lower(): " ".join(words.split()) for part, words in (item.split(":**", 1) for item in items)}
 
 
 def audit(
@@ -54,10 +57,9 @@ def audit(
     every verdict.
     """
     for name in only or ():
-        if name not in CHECKS:
-            raise ValueError(f"there is no check {name!r}{did_you_mean(name, CHECKS)}")
+        explain(name)  # which refuses what is no check
     started = time.monotonic()
-    laboratory, results, told = Laboratory(subject, seed=seed), list[CheckResult](), dict[object, str]()
+    laboratory, results, told = Laboratory(subject, seed=seed), list[CheckResult](), dict[str, str]()
     chosen = {name: check for name, check in CHECKS.items() if only is None or name in only}
     for number, (name, check) in enumerate(chosen.items(), start=1):
         _progress.info("%s, check %d of %d", name, number, len(chosen))
@@ -79,7 +81,7 @@ def audit(
     )  # fmt: skip
 
 
-def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, told: dict[object, str]) -> CheckResult:
+def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, told: dict[str, str]) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
     with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
@@ -97,12 +99,11 @@ def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, tol
     if not trials:
         return result(verdict="not applicable", meaning=reason)
     share = error_rate / max(1, sum(trial.is_random for trial in trials))
-    failed = [trial for trial in trials if trial.fails(share)]
+    failed = sorted((it for it in trials if it.fails(share)), key=lambda trial: trial.severity(share), reverse=True)
     if failed and all(trial.cause in told for trial in failed):
-        see = ", ".join(dict.fromkeys(told[trial.cause] for trial in failed))
-        return result(verdict="not applicable", meaning=f"{NOT_DECIDED}: see {see}")
+        there = ", ".join(sorted({told[trial.cause] for trial in failed}))
+        return result(verdict="not applicable", meaning=f"{NOT_DECIDED}: see {there}")
     told.update({trial.cause: name for trial in failed if trial.cause and trial.cause not in told})
-    failed.sort(key=lambda trial: trial.severity(share), reverse=True)
     worst = failed[0] if failed else max(trials, key=lambda trial: trial.severity(share))
     threshold = None if worst.statistic is None else worst.threshold(share)
     return result(

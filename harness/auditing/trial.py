@@ -4,7 +4,6 @@ import math
 import traceback
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import Self
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 POWER = 0.95  # the smallest defect is the one that is seen with this probability
 LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
-_TORCH = Path(torch.__file__).parent
 _NOT_FINITE = "a score or a weight there is infinite or NaN"
 
 
@@ -36,7 +34,7 @@ class Trial:
     meaning: str  # what is likely wrong if this fails
     smallest_defect: Callable[[float], str] = str  # maps the threshold to words
     tolerance: float | None = None
-    cause: tuple[str, str, int] | None = None  # of an exception: its type, and the line of code that raised it
+    cause: str = ""  # of an exception: its type, and the line of code that raised it
 
     @classmethod
     def exact(
@@ -90,10 +88,9 @@ class Trial:
     @classmethod
     def broken(cls, where: str, meaning: str, error: BaseException | None = None) -> Self:
         """What was found cannot be right: a wrong shape, NaN, or an exception, known by where the model raised it."""
-        frames = [] if error is None else traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if _TORCH not in Path(frame.filename).parents][-1:]
-        cause = (type(error).__name__, own[0].filename, own[0].lineno or 0) if own else None
-        return cls(where, "", None, meaning=meaning, cause=cause)
+        lines = traceback.walk_tb(error.__traceback__ if error else None)
+        causes = [f"{type(error)}, {frame.f_code}, line {line}" for frame, line in lines]
+        return cls(where, "", None, meaning=meaning, cause=causes[-1] if causes else "")
 
     @property
     def is_random(self) -> bool:

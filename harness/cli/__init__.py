@@ -2,9 +2,6 @@
 
 import os
 import sys
-import threading
-from collections.abc import Callable
-from functools import partial
 from io import TextIOWrapper
 
 
@@ -16,29 +13,17 @@ def __getattr__(name: str) -> object:
     return app
 
 
-def _end_what_is_left(pid: int, wait: Callable[[], None]) -> None:
-    """Ends what plugins started in the command's own process: threads and processes that may never end.
-
-    In place of the wait for all threads, with which Python ends; a process that was forked waits as ever.
-    """
-    if os.getpid() == pid:
-        from harness.support.guard import end_children
-
-        end_children()
-    else:
-        wait()
-
-
 def main() -> None:
     """Runs the command line; a user's mistake is one line on standard error and exit status 2."""
-    vars(threading)["_shutdown"] = partial(_end_what_is_left, os.getpid(), threading._shutdown)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every pipe's encoding has all that is said
     try:
         from harness.cli.commands import app, in_words
         from harness.cli.context import complain
+        from harness.support.guard import end_with_main_thread
 
+        end_with_main_thread()
         try:
             app(standalone_mode=True)
         except Exception as error:

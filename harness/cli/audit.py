@@ -41,6 +41,7 @@ def audit(
     checks: str = typer.Option(None, "--checks", metavar="A,B", help="Only these checks; --list names them."),
     seed: int = typer.Option(0, min=0, max=2**31 - 1, help="The same seed gives the same report; boards take 0."),
     list_checks: bool = typer.Option(False, "--list", help="Say which checks there are."),
+    explain: str = typer.Option(None, "--explain", metavar="CHECK", help="Say what a check tests, and cannot see."),
     code: int = typer.Option(
         None, "--code", metavar="N", min=1, help="Instead of the checks, code N test images by a trained model."),
     code_file: str = typer.Option(None, "--code-file", help="With --code: keep the coded images here."),
@@ -52,8 +53,12 @@ def audit(
     """Check a model's likelihood, samplers and conduct on sample spaces that can be enumerated, and on wider ones."""
     options: lazy.Context = context.obj
     if list_checks:
-        rows = [{"check": name, "promise": lazy.promise_of(check)} for name, check in lazy.CHECKS.items()]
+        rows = [{"check": name, "promise": lazy.explain(name)["claims"].rstrip(".")} for name in lazy.CHECKS]
         print_rows(rows, {"check": "check", "promise": "what a right model does"}, json=json)
+        return
+    if explain is not None:
+        parts = lazy.explain(explain)
+        print_json(parts) if json else echo("\n".join(f"{part}: {text}" for part, text in parts.items()))
         return
     if model is None:
         raise ValueError("name a model to audit: a registered one, a file.py:Class, or a run; --list names the checks")
@@ -64,17 +69,14 @@ def audit(
     for name, value in zip(("--code-file", "--suite", "--weights"), files.values(), strict=True):
         if value is not None:
             raise ValueError(f"{name} goes with --code N")
-
     only = None if checks is None else [name.strip() for name in checks.split(",")]
     with redirect_stdout(sys.stderr):  # what the model's code prints
         subject, words = _asked(options, model, changes, size, dataset)
-    with lazy.telling("audit") as console:
-
-        def tell(result: lazy.CheckResult) -> None:
-            if console.is_terminal:
-                console.print(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)", highlight=False)
-
-        report = lazy.audit(subject, seed=seed, only=only, on_check=tell)
+    with lazy.telling("audit") as say:
+        report = lazy.audit(
+            subject, seed=seed, only=only,
+            on_check=lambda result: say(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)"),
+        )  # fmt: skip
     if not report.spaces:
         raise ValueError(f"{report.model}: nothing can be checked: {report.checks[0].meaning}")
     if json:
@@ -165,9 +167,8 @@ def _cells(result: lazy.CheckResult) -> list[str]:
 
 
 def code_images(
-    options: lazy.Context, model: str, number: int, *, output: str | None = None, suite: str | None = None,
-    weights: str | None = None, dataset: str | None = None, changes: Sequence[str] = (), device: str = "auto",
-    json: bool = False,
+    options: lazy.Context, model: str, number: int, *, output: str | None, suite: str | None, weights: str | None,
+    dataset: str | None, changes: Sequence[str], device: str, json: bool,
 ) -> None:  # fmt: skip
     """Prints a coding receipt, and ends with status 1 if it does not hold; see ``harness audit --help``."""
     import torch

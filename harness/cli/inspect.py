@@ -107,8 +107,8 @@ def doctor(context: typer.Context, json: bool = JSON_OPTION) -> None:
     print_table(["dataset", "state"], [[name, "found" if it == "found" else "not found"] for name, it in data.items()])
     for name, state in data.items():
         if state != "found":
-            whole = {"break_long_words": False, "break_on_hyphens": False}
-            echo("\n" + textwrap.fill(f"{name}: {state}", 79, subsequent_indent="  ", **whole))
+            said = textwrap.TextWrapper(79, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            echo("\n" + said.fill(f"{name}: {state}"))
     for name, messages in plugins.broken.items():
         echo(f"\nbroken plugin {name}: {'; '.join(messages)}")
     if plugins.broken:

@@ -5,7 +5,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from logging.handlers import BufferingHandler
 from statistics import fmean
 from typing import Any, Literal
 
@@ -156,39 +157,25 @@ def summarise(record: RunRecord, stage: Literal["quality", "speed"] = "quality")
     return ", ".join(parts)
 
 
-class _Latest(logging.Handler):
-    """Keeps what it was told last, and when."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text, self.since = "", time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.text, self.since = f": {printable(record.getMessage())}", time.monotonic()
-
-
 @contextlib.contextmanager
-def telling(what: str) -> Iterator[Console]:
-    """Says on standard error what ``harness.progress`` is told meanwhile, off a terminal every so often.
-
-    What models print goes there too: standard output has the command's answer alone.
-    """
-    console, latest, ended = Console(stderr=True), _Latest(), threading.Event()
-    logger = logging.getLogger("harness.progress")
-    status, every = console.status(what), 0.2 if console.is_terminal else EVERY_SECONDS
+def telling(what: str) -> Iterator[Callable[[str], None]]:
+    """Says on standard error what ``harness.progress`` is told, and what is printed; gives what a terminal prints."""
+    console, logger, ended = Console(stderr=True), logging.getLogger("harness.progress"), threading.Event()
+    status, told, began = console.status(what), BufferingHandler(2**30), time.monotonic()
 
     def say() -> None:
-        while not ended.wait(every):
-            text = Text(f"{what}{latest.text} ({duration(time.monotonic() - latest.since)})")
-            (status.update if console.is_terminal else console.print)(text)
+        while not ended.wait(0.2 if console.is_terminal else EVERY_SECONDS):
+            doing = ": ".join([what, *(record.getMessage() for record in told.buffer[-1:])])
+            words = Text(printable(f"{doing} ({duration(time.monotonic() - began)})"))
+            (status.update if console.is_terminal else console.print)(words)
 
-    logger.addHandler(latest)
+    logger.addHandler(told)
     logger.setLevel(logging.INFO)
     threading.Thread(target=say, daemon=True).start()
     try:
         with contextlib.redirect_stdout(sys.stderr), status:
-            yield console
+            yield (lambda text: console.print(Text(text))) if console.is_terminal else (lambda text: None)
     finally:
         ended.set()
-        logger.removeHandler(latest)
+        logger.removeHandler(told)
         logger.setLevel(logging.NOTSET)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from json import dumps
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 import typer
 
@@ -16,7 +18,7 @@ from harness.cli.boards import read_leaderboard
 from harness.cli.completion import RUN_ARGUMENT, SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, print_rows, print_table, read_suite
 from harness.interface.entries import STORED
-from harness.support.names import did_you_mean, slug
+from harness.support.names import did_you_mean, printable, slug
 from harness.support.numbers import duration
 
 _MOST_SEEDS = 10_000
@@ -249,8 +251,7 @@ def show(
     shown = {name: score for name, score in record.scores.items() if name != lazy.AUDIT or score.status != "done"}
     if shown:
         echo("")
-        header = ["score", "value", "", "unit", "kind", "protocol"]
-        print_table(header, [[name, *_cells(score)] for name, score in shown.items()])
+        _print_figures(shown)
     for line in _audit_lines(record, options):
         echo(line)
     if failure is not None:
@@ -283,12 +284,19 @@ def _show_model(options: Context, name: str, json: bool) -> None:
     print_rows(rows, {column: column for column in ("hyperparameter", "default", "type")}, json=json)
 
 
-def _cells(score: lazy.ScoreRecord) -> list[str]:
-    """A figure's value, error, unit, kind, and its protocol or what went wrong."""
-    value = f"{score.value:.6g}" if score.value is not None else score.status
-    error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
-    protocol = ", ".join(f"{name}: {text}" for name, text in score.protocol.items())
-    return [value, error, score.unit, score.kind or "", score.failure.message if score.failure else protocol]
+def _print_figures(scores: Mapping[str, lazy.ScoreRecord]) -> None:
+    """Prints figures as a table and, below it, in the terminal's width, the protocol of each, or what went wrong."""
+    rows = []
+    for name, score in scores.items():
+        value = f"{score.value:.6g}" if score.value is not None else score.status
+        error = f"± {score.standard_error:.2g}" if score.standard_error is not None else ""
+        rows.append([name, value, error, score.unit, score.kind or ""])
+    print_table(["score", "value", "", "unit", "kind"], rows)
+    for name, score in scores.items():
+        protocol = ", ".join(f"{key}: {text}" for key, text in score.protocol.items())
+        said = f"{name}: {score.failure.message if score.failure else protocol}"
+        width = get_terminal_size().columns
+        echo(fill(printable(said), width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
 
 
 def _audit_lines(record: lazy.RunRecord, options: Context) -> list[str]:
@@ -323,7 +331,7 @@ def sample(
     import torch
 
     target, is_grid = Path(output), output.lower().endswith(".png")
-    if not (is_grid or output.endswith(("/", ".npz"))):
+    if not is_grid and output.endswith("/") == (target.suffix == ".npz"):
         raise ValueError(f"-o {output!r}: the name has to end in .png for a grid, in .npz or / for single images")
     if not is_grid and target.is_dir() and any(target.iterdir()):
         raise ValueError(f"-o {output!r}: the folder is not empty, and its images would be taken for samples")
@@ -357,7 +365,8 @@ def score(
         raise ValueError(f"{samples!r}: write {STORED}PATH")
     names = [name.strip() for name in metrics.split(",")]
     content = {"title": "Samples", "datasets": [like], "metrics": names, "models": [{"name": samples}]}
-    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), context.obj.settings())
+    settings = context.obj.settings(redo_stale=True, retry_failed=True)  # what is printed is of what there is now
+    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), settings)
     for said in plan.runs()[0].record.data_caveats:
         echo(f"warning: {said}", err=True)
     reporter = lazy.ConsoleReporter(lazy.Estimates(plan))
@@ -368,7 +377,6 @@ def score(
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
             echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
-            rows = [[name, *_cells(score)] for name, score in record.scores.items() if score.metric in names]
-            print_table(["score", "value", "", "unit", "kind", "protocol"], rows)
+            _print_figures({name: score for name, score in record.scores.items() if score.metric in names})
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)

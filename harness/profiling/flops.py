@@ -111,9 +111,9 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
     return 2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def _triangular(triangle: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
-    """Each of the unknowns of a column takes a multiply-add for each one before it."""
-    return math.prod(right.shape) * triangle.shape[-1]
+def _triangular(triangle: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    """Each of the unknowns of a column takes a multiply-add for each one before it; one side may serve a batch."""
+    return math.prod(out_val.shape) * triangle.shape[-1]
 
 
 _PRODUCTS = ("dot", "vdot", "mv", "addmv", "addmv_", "addmm_", "addbmm", "addbmm_", "baddbmm_", "_addmm_activation")

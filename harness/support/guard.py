@@ -122,6 +122,12 @@ def survive(load: Callable[[], object]) -> None:
         raise Escaped(f"it ends the process by {signal.Signals(-code).name}")
 
 
+def end_with_main_thread() -> None:
+    """Makes this process end with its main thread, and its children too: what plugins left there may never end."""
+    own, wait = os.getpid(), vars(threading)["_shutdown"]  # a process that is forked waits for its threads as ever
+    vars(threading)["_shutdown"] = lambda: end_children() if os.getpid() == own else wait()
+
+
 def end_children() -> None:
     """Ends what this process has started, in whatever session, and what that started."""
     with contextlib.suppress(ChildProcessError, AttributeError):  # there is none, or no such call

@@ -9,7 +9,7 @@ from torch import nn
 
 import harness
 from harness import audit
-from harness.auditing.engine import CHECKS, ERROR_RATE, _run
+from harness.auditing.engine import CHECKS, ERROR_RATE, _run, explain
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.trial import Trial
 
@@ -374,3 +374,10 @@ def test_an_audit_says_which_check_it_makes_before_it_makes_it(caplog):
     with caplog.at_level(logging.INFO, "harness.progress"):
         audit(subject(Table), only=["contract", "prior"])
     assert caplog.messages == ["contract, check 1 of 2", "prior, check 2 of 2"]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_check_says_what_it_claims_how_what_it_fails_wrongly_and_what_it_cannot_see(check):
+    parts = explain(check)
+    assert list(parts) == ["claims", "tests", "fails a right model", "cannot see"]
+    assert all(words.endswith(".") for words in parts.values())

@@ -1,11 +1,14 @@
 """Images that somebody else made, as a model: known by their content, scored in the levels of a dataset."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from harness import ImageSpec, Split, StoredSamples
+from harness.builtin.datasets import images as images_module
 from harness.builtin.datasets.images import samples_at
 from harness.interface.figure import save_images
 
@@ -89,3 +92,29 @@ def test_there_are_no_more_of_them(tmp_path, images):
     assert same(model.sample(30), images)
     with pytest.raises(ValueError, match="31 samples are asked for, x has 30"):
         model.sample(31)
+
+
+def test_images_in_a_linked_folder_count_and_a_link_that_leads_back_does_not(tmp_path, images):
+    save_images(tmp_path / "real", images, SPEC)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "theirs").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "folder")
+    assert content(tmp_path / "folder") == content(tmp_path / "real")
+    assert len(samples_at(tmp_path / "folder").stored()[0]) == 30
+
+
+@pytest.mark.parametrize("name", ["a.npz", "folder/a.png"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=r"samples:.*a\.npz does not exist|a\.png is no file that is there"):
+        content(tmp_path / name.partition("/")[0])
+
+
+def test_of_numbered_arrays_no_more_are_read_than_can_be_used(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", *(np.zeros((20, 4, 4), np.uint8) for _ in range(30)))
+    read, array = [], images_module._array
+    monkeypatch.setattr(images_module, "_array", lambda *args: read.append(args[1].filename) or array(*args))
+    with pytest.raises(ValueError, match=r"holds arr_0 .*arr_3 \(20, 4, 4\), \.\.\.: without names, expected images"):
+        content(tmp_path / "x.npz")
+    assert len(read) == 4

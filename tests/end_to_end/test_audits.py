@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+PARTS = {"claims", "tests", "fails a right model", "cannot see"}  # of what a check is explained by
 CHEAT = """
     import math
 
@@ -179,6 +180,7 @@ def test_a_run_is_audited_with_its_hyperparameters_at_its_size(lab):
     [
         (["unifrom"], "unknown model 'unifrom' (did you mean 'uniform'"),
         (["uniform", "--checks", "normalization"], "no check 'normalization' (did you mean 'normalisation'"),
+        (["--explain", "normalization"], "no check 'normalization' (did you mean 'normalisation'"),
         (["uniform", "--set", "width=3"], "no hyperparameter 'width'"),
         (["uniform", "--set", "width"], "write HYPERPARAMETER=VALUE"),
         (["fvsbn", "--size", "2x2x3x0"], "levels must be from 2 to 256, not 0"),
@@ -203,3 +205,9 @@ def test_the_checks_are_listed_with_what_a_right_model_does(lab):
     listed = lab.done("audit", "--list", "--json").json
     assert {"check": "normalisation", "promise": "probabilities of all images sum to one, bounds to no more"} in listed
     assert "normalisation" in lab.done("audit", "--list").out
+
+
+def test_a_check_is_explained_without_a_model(lab):
+    told = lab.done("audit", "--explain", "dependence").out
+    assert told.startswith("claims: nothing sees the future; all of the past is seen, or what is declared.\ntests: ")
+    assert list(lab.done("audit", "--explain", "dependence", "--json").json) == sorted(PARTS)

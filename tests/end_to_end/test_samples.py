@@ -42,11 +42,13 @@ def test_samples_as_files_have_the_figure_of_the_model_that_drew_them(place, nam
 
 def test_what_is_scored_is_printed_with_its_error_and_protocol(place):
     answer = place.done("score", f"samples:{place.root}/out", "--like", "digits", "--metrics", "fid-pixels-n60,nll")
-    first, *_, fid, nll = answer.out.splitlines()
+    first, _, _, fid, nll, *below = answer.out.splitlines()
     assert first.startswith("samples:out, like digits: 60 images from a file, SHA-256 ")
-    assert " ± " in fid
-    assert "reference: test, 360 images" in fid
-    assert "samples from a file have no exact likelihood: fid and kid measure its samples" in nll
+    assert (" ± " in fid, nll.split()) == (True, ["nll", "skipped", "nats"])
+    assert max(map(len, answer.out.splitlines())) <= 80
+    text = " ".join(" ".join(below).split())
+    assert "reference: test, 360 images" in text
+    assert "nll: samples from a file have no exact likelihood: fid and kid measure its samples" in text
 
 
 def test_a_row_of_samples_is_one_run_that_says_what_it_is(place):
@@ -118,3 +120,27 @@ def test_statistics_of_a_reference_of_ones_own_are_beside_the_suite(place):
     found = record["scores"]["fid-pixels-n60-to-mine"]
     assert found["protocol"]["reference"].startswith("mine, 500 images, SHA-256 ")
     assert found["value"] > 1
+
+
+def test_a_status_takes_samples_that_are_gone_to_be_those_of_the_last_records(place):
+    shutil.move(place.root / "out", place.root / "away")
+    answer = place.done("status", place.root / "board.toml", "--json")
+    shutil.move(place.root / "away", place.root / "out")
+    assert {item["row"]: item["state"] for item in answer.json}["Theirs"] == "hit"
+    assert "samples:out cannot be loaded, and is taken to be that of the last records" in answer.err
+
+
+def test_no_speed_is_measured_of_samples_from_a_file(place):
+    [run] = {item.run for item in place.records() if item.spec.model == "samples:out" and len(item.scores) > 2}
+    answer = place.harness("profile", "generation", run)
+    assert (answer.code, "samples:out are samples from a file, and nothing draws them" in answer.err) == (2, True)
+
+
+def test_a_score_is_of_the_reference_that_there_is_now(place, monkeypatch):
+    monkeypatch.chdir(place.root)
+    found = []
+    for spread in (1, 2):
+        np.savez("now.npz", mu=np.zeros(64), sigma=spread * np.eye(64))
+        found.append(score(place, "out", "--json", metrics="fid-pixels-n60-to-now")["scores"]["fid-pixels-n60-to-now"])
+    assert found[0]["value"] != found[1]["value"]
+    assert found[0]["protocol"]["reference"] != found[1]["protocol"]["reference"]

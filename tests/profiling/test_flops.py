@@ -73,6 +73,10 @@ COUNTED = {
         lambda: torch.linalg.solve_triangular(MATRIX, MATRIX[:3], upper=False, left=False),
         5 * 5 * 3,
     ),
+    "one triangle for a batch": (
+        lambda: torch.linalg.solve_triangular(MATRIX.expand(4, 5, 5), MATRIX[:, :3], upper=False),
+        4 * 5 * 5 * 3,
+    ),
     "addmv": (lambda: torch.addmv(VECTOR, MATRIX, VECTOR), 2 * 5 * 5),
     "transposed convolution": (lambda: nn.ConvTranspose2d(3, 4, 3)(torch.ones(1, 3, 5, 5)), 2 * 25 * 3 * 4 * 9),
     "autograd.Function": (lambda: Squared.apply(MATRIX), 2 * 5**3),

@@ -168,14 +168,20 @@ def read_folder(root: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int, lis
 
 
 def list_images(root: Path) -> list[Path]:
-    """Returns the image files under ``root``, by name of their path; hidden files and folders, and others, are not."""
+    """Returns the image files under ``root``, by name of their path; hidden files and folders, and others, are not.
+
+    Folders that are linked are followed, unless they lead back.
+    """
 
     def refuse(error: OSError) -> None:
         raise error  # else a folder that cannot be listed would be passed over
 
+    def leads_back(path: Path) -> bool:
+        return path.resolve() in {parent.resolve() for parent in path.parents}
+
     found = list[Path]()
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "." and not leads_back(Path(folder, name))]
         found += [Path(folder, name) for name in names if Path(name.lower()).suffix in SUFFIXES and name[0] != "."]
     if not found:
         raise ValueError(f"{root} holds no image files: expected files ending in {', '.join(sorted(SUFFIXES))}")
@@ -213,6 +219,8 @@ def read_image(path: Path) -> tuple[Images, int, bool]:
     A palette that is all grey, in the pixels that use it, is grey.
     """
     is_turned = False
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is no file that is there: remove it or replace it")
     try:
         refusing = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
         with refusing, Image.open(path, formats=_FORMATS) as image:
@@ -302,11 +310,11 @@ def _roles(path: Path, names: Sequence[str]) -> dict[tuple[str, str], str]:
     roles = {role: name for name, role in named.items()}
     numbered = sorted((name for name in others if re.fullmatch(r"arr_\d+", name)), key=lambda name: (len(name), name))
     if numbered and not any(kind == "images" for _, kind in roles):
-        arrays = _load(path, numbered)
+        arrays = _load(path, numbered[:4])  # what else is there is refused unread
         order = itertools.product(("train", "test") if len(numbered) == 4 else ("",), ("images", "labels"))
         roles = dict(zip(order, numbered, strict=False))
         if len(roles) < len(numbered) or any((arrays[roles[role]].ndim > 2) != (role[1] == "images") for role in roles):
-            held = ", ".join(f"{name} {arrays[name].shape}" for name in numbered)
+            held = ", ".join(f"{name} {arrays[name].shape}" for name in numbered[:4]) + ", ..." * (len(numbered) > 4)
             expected = "without names, expected images and labels, or images and labels to train, then to test"
             raise ValueError(f"{path} holds {held}: {expected}; else {_UNDERSTOOD}")
         return roles
@@ -406,6 +414,8 @@ def samples_at(path: Path) -> type[StoredSamples]:
     """Returns the images at a path, which is read when they are needed, and again when a file has changed."""
 
     def stored() -> tuple[Tensor, int, str]:
+        if not path.is_dir() and not path.is_file():
+            raise ValueError(f"samples:{path} does not exist: give a folder of images or an .npz file")
         files = list_images(path) if path.is_dir() else [path]
         return _read(path, tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
