@@ -216,7 +216,7 @@ class Plan:
             score = find(stage.name)
             if score is None or (score.key != stage.key and self.settings.redo_stale):
                 continue
-            if score.key != stage.key or score.status not in FAILURES or not self._is_tried_again(score.failure):
+            if score.status not in FAILURES or not self._is_tried_again(score.failure):
                 there[stage] = score
         stages, speeds = (
             tuple(stage for stage in wanted if stage not in there) for wanted in (planned.stages, planned.speed_stages)
