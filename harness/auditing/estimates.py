@@ -21,6 +21,7 @@ _SAMPLING_FLOPS = 1e10
 _WEIGHT_ROWS = 2**16  # importance weights of all images together
 _BOUND_DRAWS = 128
 _CALL_ROWS = 2**15
+_HEAVIEST = 0.4  # index of a tail
 _LEAST_EFFECTIVE = 0.05  # of the weights: below, the mean rests on so few of them that its error is not known
 
 
@@ -32,6 +33,15 @@ def has_own_elbo(model: Model) -> bool:
 def mean_and_error(values: Tensor) -> tuple[float, float]:
     """Returns the mean of (N,) and its standard error."""
     return float(values.mean()), float(values.std()) / len(values) ** 0.5
+
+
+def has_variance(weights: Tensor) -> bool:
+    """Whether weights (K,) seem to have a variance, so that their mean has an error: by the index of their tail.
+
+    Hill's estimate of it, from the largest twentieth: from 1/2 on there is no variance.
+    """
+    largest = weights.topk(len(weights) // 20 + 1).values.log()
+    return float((largest[:-1] - largest[-1]).mean()) < _HEAVIEST
 
 
 def worst_of(differences: Tensor, errors: Tensor) -> tuple[float, float]:

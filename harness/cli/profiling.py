@@ -9,6 +9,7 @@ import typer
 
 from harness.cli import completion, lazy
 from harness.cli.context import JSON_OPTION, Context, VariadicCommand, echo, parse_setting, print_table, suite_path
+from harness.interface.entries import STORED
 from harness.support.names import did_you_mean
 
 STEM = "generation-speed"
@@ -201,8 +202,12 @@ def _parts(settings: str) -> list[str]:
 
 def profiled(options: Context, row: lazy.ProfiledRow, device: str, folder: Path) -> lazy.Profiled:
     """Returns the model that a row names, a run's on ``device``; names of files are relative to ``folder``."""
-    if row.run is None:
-        plugins, name = options.plugins.at(folder), str(row.name)
+    record = None if row.run is None else options.find_run(row.run)
+    name = str(row.name) if record is None else record.spec.model
+    if name.startswith(STORED):
+        raise ValueError(f"{name} are samples from a file, and nothing draws them; 'harness score' measures them")
+    if record is None:
+        plugins = options.plugins.at(folder)
         model_class = lazy.load_model_class(plugins, name)
         lazy.resolve(model_class, row.hyperparameters)
 
@@ -214,8 +219,6 @@ def profiled(options: Context, row: lazy.ProfiledRow, device: str, folder: Path)
             row.row_label, name, make, lazy.as_json(row.hyperparameters), lazy.model_code(plugins, name),
             lazy.sampler_codes(plugins, name), samplers=row.samplers, sizes=row.sizes,
         )  # fmt: skip
-    record = options.find_run(row.run)
-    name = record.spec.model
     if row.name not in (None, name):
         raise ValueError(f"run {record.run!r} is of the model {name!r}, not {row.name!r}")
     model, plugins = lazy.load_model(record, options.settings(device=device)), options.plugins_of(record.run)

@@ -331,7 +331,7 @@ def sample(
     import torch
 
     target, is_grid = Path(output), output.lower().endswith(".png")
-    if not (is_grid or output.endswith(("/", ".npz"))):
+    if not is_grid and output.endswith("/") == (target.suffix == ".npz"):
         raise ValueError(f"-o {output!r}: the name has to end in .png for a grid, in .npz or / for single images")
     if not is_grid and target.is_dir() and any(target.iterdir()):
         raise ValueError(f"-o {output!r}: the folder is not empty, and its images would be taken for samples")
@@ -365,7 +365,8 @@ def score(
         raise ValueError(f"{samples!r}: write {STORED}PATH")
     names = [name.strip() for name in metrics.split(",")]
     content = {"title": "Samples", "datasets": [like], "metrics": names, "models": [{"name": samples}]}
-    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), context.obj.settings())
+    settings = context.obj.settings(redo_stale=True, retry_failed=True)  # what is printed is of what there is now
+    plan = lazy.plan_suite(lazy.Suite.parse(content, name="score", source="harness score"), settings)
     for said in plan.runs()[0].record.data_caveats:
         echo(f"warning: {said}", err=True)
     reporter = lazy.ConsoleReporter(lazy.Estimates(plan))

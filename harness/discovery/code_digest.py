@@ -58,7 +58,7 @@ def code_digest(module: str, packages: Collection[str]) -> str:
 
 
 def _sha256(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()  # names of files may be any
 
 
 @lru_cache(maxsize=512)

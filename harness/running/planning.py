@@ -105,7 +105,7 @@ class Plan:
         folder = DataFolder.resolve(settings.data, offline=settings.only_looks)
         self._dataset: Callable[[str], Dataset] = cache(partial(loading.load_dataset, self.plugins, folder=folder))
         self._facts = cache(self._facts_of)
-        self._code = cache(partial(loading.model_code, self.plugins))
+        self._code = cache(self._code_of)
         self._drawing = cache(partial(loading.drawing_code, self.plugins))
         self.plugins.find("executor", settings.executor)
         for row in rows:
@@ -216,7 +216,7 @@ class Plan:
             score = find(stage.name)
             if score is None or (score.key != stage.key and self.settings.redo_stale):
                 continue
-            if score.key != stage.key or score.status not in FAILURES or not self._is_tried_again(score.failure):
+            if score.status not in FAILURES or not self._is_tried_again(score.failure):
                 there[stage] = score
         stages, speeds = (
             tuple(stage for stage in wanted if stage not in there) for wanted in (planned.stages, planned.speed_stages)
@@ -232,17 +232,28 @@ class Plan:
         trained = [twin for twin in twins if twin.key != record.key and twin.fit is not None]
         return max(trained, key=lambda twin: twin.created).run if trained else None
 
+    def _last_of(self, noun: str, name: str, error: Exception) -> RunRecord | None:
+        """Returns the newest record of data or samples that cannot be read, where the plan only looks."""
+        if not self.settings.only_looks:
+            raise error
+        self.in_vain[f"{known_as(name)} cannot be loaded, and is taken to be that of the last records"] = str(error)
+        records = (item for item in self.settings.artifacts.store.each() if getattr(item.spec, noun) == known_as(name))
+        return max(records, key=lambda record: record.created, default=None)
+
+    def _code_of(self, model: str) -> str:
+        try:
+            return loading.model_code(self.plugins, model)
+        except (ValueError, OSError) as error:
+            if not model.startswith(STORED):
+                raise
+            last = self._last_of("model", model, error)
+            return last.code if last is not None else ""
+
     def _facts_of(self, dataset: str) -> _Facts:
         try:
             data = self._dataset(dataset)
         except (ValueError, OSError) as error:
-            if not self.settings.only_looks:
-                raise
-            told = f"{known_as(dataset)} cannot be loaded, and is taken to be that of the last records"
-            self.in_vain[told] = str(error)
-            records = [item for item in self.settings.artifacts.store.each() if item.spec.dataset == known_as(dataset)]
-            last = max(records, key=lambda record: record.created, default=None)
-            nothing = _Facts("", "", {}, None)
+            last, nothing = self._last_of("dataset", dataset, error), _Facts("", "", {}, None)
             return _Facts(*(getattr(last, name) for name in _Facts._fields)) if last is not None else nothing
         sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")} | data.caveats()
         return _Facts(data.digest(), data.split_protocol, sizes, (*data.spec.shape, data.spec.levels))
@@ -298,7 +309,8 @@ class Plan:
     def _stage(self, record: RunRecord, model: str, name: str, split: Literal["test", "valid"] = "test") -> Stage:
         metric, spec = self._metric(name), record.spec
         where = fingerprint(choose_device(spec.device), spec.threads)
-        key = figure_key(record, metric, name, drawing=self._drawing(model), split=split, where=where)
+        drawing = record.code if model.startswith(STORED) else self._drawing(model)  # samples have no samplers
+        key = figure_key(record, metric, name, drawing=drawing, split=split, where=where)
         shown = f"{VALID_PREFIX}{name}" if split == "valid" else f"{name}@{where}" if metric.stage == "speed" else name
         return Stage(shown, name, key, split, self.plugins.provider("metric", name).name)
 

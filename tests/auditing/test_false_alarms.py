@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from museum.autoregressive import MADE
-from museum.common import at_most, categorical_draw
+from museum.common import at_most, categorical_draw, centred, log_normal
+from museum.flows import RealNVP
 from museum.latent import IWAE
 from torch import nn
+from torch.nn import functional as F
 
 import harness
 from harness import audit
@@ -102,3 +104,97 @@ class UnusedLevelVAE(IWAE):
 @pytest.mark.parametrize("model", [UnusedLevel, NeverDarker, EvenImages, UnusedLevelVAE])
 def test_values_that_cannot_occur_are_neither_nan_nor_a_leak(model):
     assert failures(model) == []
+
+
+# --- noise whose inverse density has no variance ---
+
+
+class LogitNormalNoise(RealNVP):
+    """Variational dequantization: the sigmoid of a learned Gaussian (Ho et al. 2019, arXiv 1902.00275)."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.noise = nn.Linear(spec.num_dimensions, 2 * spec.num_dimensions)
+        nn.init.zeros_(self.noise.weight)
+
+    def squash(self, base):
+        """Maps the reals to (0, 1) and the log-derivative."""
+        return torch.sigmoid(base), -F.softplus(base) - F.softplus(-base)
+
+    def dequantize(self, images):
+        mean, log_std = self.noise(centred(images, self.spec, self.dtype)).chunk(2, 1)
+        base = mean + log_std.exp() * torch.randn_like(mean)
+        noise, log_det = self.squash(base)
+        log_q = log_normal(base, mean, log_std) - log_det
+        return images.to(self.dtype) + noise.view(images.shape), log_q.sum(1)
+
+
+class ProbitNoise(LogitNormalNoise):
+    """A Gaussian through a Gaussian's distribution function: 1/q has no variance where it is narrow."""
+
+    def squash(self, base):
+        return torch.special.ndtr(base).clamp(1e-15, 1 - 1e-15), log_normal(base)
+
+
+class BetaNoise(RealNVP):
+    """Noise of a Beta distribution, (3, 2): its density is zero at both ends of the cell."""
+
+    concentration = (3.0, 2.0)
+
+    def dequantize(self, images):
+        one, other = (torch.tensor(value, dtype=self.dtype) for value in self.concentration)
+        beta = torch.distributions.Beta(one, other)
+        noise = beta.sample(images.shape).clamp(1e-12, 1 - 1e-12)
+        return images.to(self.dtype) + noise, beta.log_prob(noise).flatten(1).sum(1)
+
+
+class ModalBetaNoise(BetaNoise):
+    """Noise that lies at the ends of the cell: a narrow proposal in its middle is one of its tails."""
+
+    concentration = (0.2, 0.2)
+
+
+class WrongNoise(LogitNormalNoise):
+    """Leaves the sigmoid's derivative out."""
+
+    def squash(self, base):
+        return torch.sigmoid(base), torch.zeros_like(base)
+
+
+class NarrowNoise(LogitNormalNoise):
+    """Draws noise that is a tenth narrower than its density says."""
+
+    def dequantize(self, images):
+        mean, log_std = self.noise(centred(images, self.spec, self.dtype)).chunk(2, 1)
+        base = mean + 0.9 * log_std.exp() * torch.randn_like(mean)
+        noise, log_det = self.squash(base)
+        log_q = log_normal(base, mean, log_std) - log_det
+        return images.to(self.dtype) + noise.view(images.shape), log_q.sum(1)
+
+
+class TwoPeaks(RealNVP):
+    """A prior of two narrow peaks in every latent: a narrower Gaussian between them is where it has no draws."""
+
+    def log_prior(self, latents):
+        two = torch.stack([log_normal(latents, mean, math.log(0.3)) for mean in (-3.0, 3.0)])
+        return (two.logsumexp(0) - math.log(2)).sum(1)
+
+    def sample_prior(self, num_samples):
+        size = (num_samples, self.spec.num_dimensions)
+        return 6.0 * torch.randint(2, size) - 3 + 0.3 * torch.randn(size, dtype=self.dtype)
+
+
+@pytest.mark.parametrize("model", [LogitNormalNoise, ProbitNoise, BetaNoise, ModalBetaNoise])
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_whose_inverse_density_has_no_variance_passes(model, seed):
+    assert failures(model, "log-determinant", "normalisation", seed=seed) == []
+
+
+def test_a_prior_that_no_narrower_gaussian_fits_passes():
+    assert failures(TwoPeaks, "prior") == []
+
+
+@pytest.mark.parametrize("model", [WrongNoise, NarrowNoise])
+def test_noise_of_another_density_fails(model):
+    [failure] = failures(model, "log-determinant")
+    assert "log q of the dequantization noise is not the density" in failure

@@ -128,3 +128,23 @@ def test_what_is_no_mean_and_covariance_is_refused(tmp_path, arrays, says):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(ValueError, match=says):
         read_statistics(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("number", ["many", np.nan, -3, 0.5])
+def test_what_is_no_number_of_images_is_left_unsaid(tmp_path, data, number):
+    write(tmp_path / "own.npz", pixels(data.train.images), n=number)
+    assert read_statistics(tmp_path / "own.npz")[1].startswith("own, SHA-256 ")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fid-lenet-to-own", {"network": "lenet", "path": "own"}),
+        ("fid-lenet-n60-to-own", {"network": "lenet", "num_samples": "60", "path": "own"}),
+        ("fid-lenet-mnist-n60-to-own", {"network": "lenet-mnist", "num_samples": "60", "path": "own"}),
+        ("fid-lenet-mnist-to-n60", {"network": "lenet-mnist", "path": "n60"}),
+    ],
+)
+def test_a_reference_may_follow_any_name(tmp_path, name, expected):
+    arguments = PluginManager().at(tmp_path).find("metric", name)[1]
+    assert {**arguments, "path": arguments["path"].removeprefix(f"{tmp_path}/")} == expected

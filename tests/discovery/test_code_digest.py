@@ -152,6 +152,16 @@ def test_a_change_in_a_data_file_or_compiled_module_of_the_packages_changes_the_
     assert zoo.digest() == before
 
 
+def test_data_in_a_linked_folder_count_whatever_their_names_and_a_link_that_leads_back_ends(zoo):
+    zoo.write("away/tables/a.bin", "1")
+    (zoo.root / "zoo" / "tables").symlink_to(zoo.root / "away" / "tables")
+    (zoo.root / "away" / "tables" / "back").symlink_to(zoo.root / "zoo")
+    Path(os.fsdecode(os.fsencode(zoo.root / "zoo") + b"/\xff.bin")).write_text("1")
+    before = zoo.digest()
+    zoo.write("away/tables/a.bin", "2")
+    assert zoo.digest() != before
+
+
 @pytest.mark.parametrize("name", ["zoo/README.md", "zoo/kernel.cpp", "zoo/.cache/fast.so", "beside.npz", "other/a.npz"])
 def test_a_file_that_is_no_data_or_lies_elsewhere_keeps_the_digest(zoo, name):
     before = zoo.digest()

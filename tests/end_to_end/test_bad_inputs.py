@@ -278,6 +278,7 @@ COMMANDS = [
     ("show uniform --log-lines -1", "'--log-lines': has to be at least 0"),
     ("sample nothing", "no run 'nothing'"),
     ("sample nothing -o x.jpg", "the name has to end in .png for a grid, in .npz or / for single images"),
+    ("sample nothing -o x.npz/", "the name has to end in .png for a grid, in .npz or / for single images"),
     ("sample nothing -o few/", "the folder is not empty"),
     ("score", "Missing argument"),
     ("score few --like digits", "'few': write samples:PATH"),

@@ -81,6 +81,12 @@ def test_the_same_command_does_what_was_overtaken(overtaken):
     assert set(overtaken.states(overtaken.root / "by-file.toml").values()) == {"missing"}
 
 
+def test_the_same_command_measures_by_the_metric_that_there_is_now(overtaken, monkeypatch):
+    monkeypatch.setenv("TINKER_INK_VERSION", "next")
+    [state] = [state for run, state in overtaken.states(overtaken.root / "suite.toml").items() if "uniform" in run]
+    assert state == "scores missing"
+
+
 LOUD = """
 import os, pathlib
 import numpy, torch

@@ -120,3 +120,27 @@ def test_statistics_of_a_reference_of_ones_own_are_beside_the_suite(place):
     found = record["scores"]["fid-pixels-n60-to-mine"]
     assert found["protocol"]["reference"].startswith("mine, 500 images, SHA-256 ")
     assert found["value"] > 1
+
+
+def test_a_status_takes_samples_that_are_gone_to_be_those_of_the_last_records(place):
+    shutil.move(place.root / "out", place.root / "away")
+    answer = place.done("status", place.root / "board.toml", "--json")
+    shutil.move(place.root / "away", place.root / "out")
+    assert {item["row"]: item["state"] for item in answer.json}["Theirs"] == "hit"
+    assert "samples:out cannot be loaded, and is taken to be that of the last records" in answer.err
+
+
+def test_no_speed_is_measured_of_samples_from_a_file(place):
+    [run] = {item.run for item in place.records() if item.spec.model == "samples:out" and len(item.scores) > 2}
+    answer = place.harness("profile", "generation", run)
+    assert (answer.code, "samples:out are samples from a file, and nothing draws them" in answer.err) == (2, True)
+
+
+def test_a_score_is_of_the_reference_that_there_is_now(place, monkeypatch):
+    monkeypatch.chdir(place.root)
+    found = []
+    for spread in (1, 2):
+        np.savez("now.npz", mu=np.zeros(64), sigma=spread * np.eye(64))
+        found.append(score(place, "out", "--json", metrics="fid-pixels-n60-to-now")["scores"]["fid-pixels-n60-to-now"])
+    assert found[0]["value"] != found[1]["value"]
+    assert found[0]["protocol"]["reference"] != found[1]["protocol"]["reference"]

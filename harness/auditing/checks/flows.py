@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from harness.auditing.estimates import MOST_SAMPLES, mean_and_error, sample_counts
+from harness.auditing.estimates import MOST_SAMPLES, has_variance, mean_and_error, sample_counts
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, State, num_images
 from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, smallest_total_variation
@@ -16,6 +17,7 @@ from harness.interface.model import Invertible
 _IMAGES = 12
 _STATES: tuple[State, ...] = ("initial", "random", "strong", "fitted")
 _PRIOR_DRAWS = 20_000
+Integral = tuple[str, Tensor, float]  # a function in words, its values (K, D), and its integral
 
 
 def _flows(laboratory: Laboratory, *states: State) -> Iterator[tuple[Specimen, Invertible, int]]:
@@ -64,7 +66,7 @@ def _rounding(specimen: Specimen, jacobians: Tensor) -> Tensor:
     return 1e3 * torch.finfo(specimen.dtype).eps * condition
 
 
-def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Trial]:
+def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Evidence]:
     outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
     yield Trial.exact(
         specimen.where, "dequantized entries outside of their level's cell", outside, unit="entries",
@@ -73,14 +75,42 @@ def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Trial]:
     many = images.repeat(400, 1, 1, 1)
     with torch.no_grad(), specimen.rng("volume"):
         x, log_noise = specimen.model_as(Invertible).dequantize(many)
-    noise, weight = (x - many).double().flatten(1), (-log_noise.double()).exp()
-    integrals = (("1", noise**0, 1.0), ("u", noise, 1 / 2), ("u^2", noise.square(), 1 / 3))
-    for name, values, expected in integrals:
+    noise, log_q = (x - many).double().flatten(1), log_noise.double()
+    weights, g = (-log_q).exp(), "1"
+    quantities = [("1", noise**0, 1.0), ("u", noise, 1 / 2), ("u^2", noise.square(), 1 / 3)]
+    if float(log_q.max() - log_q.min()) > 1e-6 and (narrower := _without_tails(specimen, noise.view(400, -1), log_q)):
+        weights, quantities, g = narrower
+    if not has_variance(weights):
+        yield f"{specimen.where}: the density of the noise varies too much for a mean of its inverse to say anything"
+        return
+    for name, values, expected in quantities:
         yield Trial.z_test(
-            specimen.where, f"mean of {name}/q over the noise u, minus its integral over the cell, {expected:.3g}",
-            *mean_and_error(weight * values.mean(1) - expected), unit="of volume", rounding=specimen.tolerance(),
+            specimen.where, f"mean of {name} {g}/q over the noise, minus its integral over the cell, {expected:.3g}",
+            *mean_and_error(weights * values.mean(1) - expected), unit="of volume", rounding=specimen.tolerance(),
             meaning="log q of the dequantization noise is not the density that it is drawn from",
         )  # fmt: skip
+
+
+def _without_tails(specimen: Specimen, noise: Tensor, log_q: Tensor) -> tuple[Tensor, list[Integral], str] | None:
+    """Returns g/q (K,) of half of the noise (draws, N D) and what to integrate by it; None where it has no variance.
+
+    E[g/q] = 1 for any density g, and 1/q alone may have no variance: g is a product of kernel densities of the other
+    half's log-odds v, but for their tails.
+    """
+    most = 24.0 if specimen.dtype == torch.float64 else 8.0  # beyond, a number near one has too few digits
+    given, odds = torch.logit(noise).clamp(-most, most).chunk(2)
+    given = given.sort(0).values[len(given) // 40 : -(len(given) // 40)]
+    mean, deviation = given.mean(0), given.std(0, correction=0).clamp_min(1e-3)
+    width = 0.3 * deviation
+    if bool((given.abs() + 2.5 * width > most).any()):
+        return None
+    log_g = torch.stack([(-0.5 * ((each - given) / width).square()).logsumexp(0) for each in odds])
+    log_g = log_g - (len(given) * math.sqrt(2 * math.pi) * width).log() + softplus(odds) + softplus(-odds)
+    size = specimen.spec.num_dimensions
+    ratio = (log_g.view(-1, size).sum(1) - log_q[len(log_q) // 2 :]).exp()
+    z = ((odds - mean) / deviation).view(-1, size)
+    integrals = [("1", z**0, 1.0), ("v", z, 0.0), ("v^2", z**2, 1 + 0.3**2)]
+    return (ratio, integrals, "g(v)") if has_variance(ratio) else None
 
 
 def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
@@ -164,12 +194,14 @@ def _stein_identity(specimen: Specimen, name: str, values: Tensor) -> Trial:
     )  # fmt: skip
 
 
-def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Trial:
+def _mass(specimen: Specimen, model: Invertible, latents: Tensor) -> Evidence:
     """E[q(z) / p(z)] = 1 for a narrower Gaussian q: so p is normalised."""
     mean, scale = latents.mean(0), 0.8 * latents.std(0)
     normal = (-0.5 * ((latents - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(1)
     with torch.no_grad():
         ratio = (normal - model.log_prior(latents.to(specimen.dtype)).double()).exp()
+    if not has_variance(ratio):
+        return f"{specimen.where}: q/p varies too much over the prior's draws for its mean to say anything"
     return Trial.z_test(
         specimen.where, "mean of q/p over the prior's draws, minus 1", *mean_and_error(ratio - 1), unit="of mass",
         meaning="log_prior is not a normalised density of what sample_prior draws",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from harness import MetricEntry, hookimpl
 
 # a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
-_DATASET = r"(?!n[1-9]\d*$)[a-z0-9]+(?:-[a-z0-9]+)*?"
+_DATASET = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
 _FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
 _REFERENCE = r"(?:-to-(?P<path>[a-z0-9]+(?:-[a-z0-9]+)*))?"  # a file of mean and covariance, beside the suite
 _BURDA = "Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519"

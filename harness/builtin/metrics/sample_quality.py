@@ -191,8 +191,9 @@ def read_statistics(file: Path) -> tuple[Tensor, str, str]:
         raise ValueError(f"{file}: 'sigma' is no covariance: it is not symmetric, or has an eigenvalue below 0")
     root = vectors.T * values.clamp(min=0).sqrt()[:, None] * math.sqrt(len(mean) - 0.5)
     digest = weights_digest({"mu": mu, "sigma": sigma})
-    numbers = [arrays[name] for name in ("num_images", "n") if name in arrays and arrays[name].size == 1]
-    of = f", {int(numbers[0]):,} images" if numbers else ""
+    said = (arrays[name] for name in ("num_images", "n") if name in arrays and arrays[name].size == 1)
+    numbers = [int(number) for number in said if number.dtype.kind in "iu" and number > 0]
+    of = f", {numbers[0]:,} images" if numbers else ""
     return torch.cat([mu + root, mu - root]), f"{file.stem}{of}, SHA-256 {digest[:16]}", digest
 
 
