@@ -36,7 +36,7 @@ def run(
     ),
     seeds: str = typer.Option(None, "--seeds", help="Other seeds: 0,1,2 or 0-4."),
     device: str = typer.Option("auto", "--device", help="cpu, cuda:1, mps, ...; auto takes the accelerator if any."),
-    jobs: int = typer.Option(0, "--jobs", min=0, help="Child processes at a time; 0 chooses."),
+    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Child processes at a time; 0 chooses."),
     checkpoint: str = typer.Option(
         None, "--checkpoint", help="Score these weights (safetensors) instead of training; needs --only one row."
     ),
@@ -56,8 +56,10 @@ def run(
     chosen = read_suite(suite)
     partial = bool(only or settings or seeds or checkpoint)
     labels = {model.row_label for model in chosen.models}
-    names = [name.strip() for item in only for name in ([item] if item in labels else item.split(",")) if name.strip()]
-    chosen = chosen.override(settings).select(names, _parse_seeds(seeds) if seeds else None)
+    names = [name.strip() for item in only for name in ([item] if item in labels else item.split(","))]
+    if only and not any(names):
+        fail(f"--only {only[0]!r} names nothing: write a model, a label or a dataset of the suite")
+    chosen = chosen.override(settings).select(list(filter(None, names)), None if seeds is None else _parse_seeds(seeds))
     if checkpoint is not None:
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
@@ -107,8 +109,6 @@ def _parse_seeds(text: str) -> list[int]:
         if not first <= last < 2**31 or last - first >= _MOST_SEEDS:
             fail(f"--seeds {text!r}: {part} is no range of at most {_MOST_SEEDS} seeds, each below 2**31, such as 0-4")
         seeds += range(first, last + 1)
-    if not seeds:
-        fail(f"--seeds {text!r} names no seed")
     return seeds
 
 
