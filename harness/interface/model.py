@@ -117,11 +117,10 @@ class StoredSamples(Model):
 
     @classmethod
     def as_of(cls, spec: ImageSpec) -> Tensor:
-        """Returns the images, (N, C, H, W) uint8 in the levels of ``spec``; a ValueError says how they differ."""
+        """Returns (N, C, H, W) uint8 in levels of ``spec``, the same as 8 bits; a ValueError says how they differ."""
         images, levels, _ = cls.stored()
         if (found := tuple(images.shape[1:])) != spec.shape:
             raise ValueError(f"images of {cls.__name__} are {found}, expected {spec.shape}: channels, height, width")
-        # a level of either is the same one of 256: their scales have both ends
         own, theirs = ((torch.arange(count).double() * 255 / (count - 1)).round() for count in (levels, spec.levels))
         near = (own * (spec.levels - 1) / 255).round()
         if (wrong := torch.isin(images, torch.arange(levels)[theirs[near.long()] != own])).any():
