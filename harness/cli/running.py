@@ -377,7 +377,8 @@ def score(
         if json:
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
-            echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
+            asked = lazy.known_as(samples), lazy.known_as(like)  # the record has the names that were asked for first
+            echo(f"{', like '.join(asked)}: {record.fit.checkpoint}")
             _print_figures({name: score for name, score in record.scores.items() if score.metric in names})
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)
