@@ -34,7 +34,7 @@ def run(
     settings: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change the suite: made.hidden=[500], budget='2 epochs'; repeated."
     ),
-    seeds: str = typer.Option(None, "--seeds", help="Other seeds: 0,1,2 or 0-4."),
+    seeds: list[str] = typer.Option([], "--seeds", help="Other seeds: 0,1,2 or 0-4; repeated or with commas."),
     device: str = typer.Option("auto", "--device", help="cpu, cuda:1, mps, ...; auto takes the accelerator if any."),
     jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Child processes at a time; 0 chooses."),
     checkpoint: str = typer.Option(
@@ -59,7 +59,8 @@ def run(
     names = [name.strip() for item in only for name in ([item] if item in labels else item.split(","))]
     if only and not any(names):
         fail(f"--only {only[0]!r} names nothing: write a model, a label or a dataset of the suite")
-    chosen = chosen.override(settings).select(list(filter(None, names)), None if seeds is None else _parse_seeds(seeds))
+    wanted = _parse_seeds(",".join(seeds)) if seeds else None
+    chosen = chosen.override(settings).select(list(filter(None, names)), wanted)
     if checkpoint is not None:
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
