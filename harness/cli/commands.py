@@ -89,7 +89,8 @@ def _options(
         [], "-p", "--plugin", metavar="no:NAME", help="Block a plugin before it is imported; can be repeated."),
     version: bool = typer.Option(False, "--version", is_eager=True, callback=_say_version, help="Say which this is."),
 ) -> None:  # fmt: skip
-    context.obj = Context(Path(artifacts), Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
+    folder = Path(artifacts or fail("--artifacts '': name a folder"))
+    context.obj = Context(folder, Path(data) if data else None, tuple(map(_blocked, plugin)), store or None)
     context.call_on_close(context.obj.close)
 
 

@@ -34,9 +34,9 @@ def run(
     settings: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change the suite: made.hidden=[500], budget='2 epochs'; repeated."
     ),
-    seeds: str = typer.Option(None, "--seeds", help="Other seeds: 0,1,2 or 0-4."),
+    seeds: list[str] = typer.Option([], "--seeds", help="Other seeds: 0,1,2 or 0-4; repeated or with commas."),
     device: str = typer.Option("auto", "--device", help="cpu, cuda:1, mps, ...; auto takes the accelerator if any."),
-    jobs: int = typer.Option(0, "--jobs", min=0, help="Child processes at a time; 0 chooses."),
+    jobs: int = typer.Option(0, "--jobs", min=0, max=1024, help="Child processes at a time; 0 chooses."),
     checkpoint: str = typer.Option(
         None, "--checkpoint", help="Score these weights (safetensors) instead of training; needs --only one row."
     ),
@@ -56,8 +56,11 @@ def run(
     chosen = read_suite(suite)
     partial = bool(only or settings or seeds or checkpoint)
     labels = {model.row_label for model in chosen.models}
-    names = [name.strip() for item in only for name in ([item] if item in labels else item.split(",")) if name.strip()]
-    chosen = chosen.override(settings).select(names, _parse_seeds(seeds) if seeds else None)
+    names = [name.strip() for item in only for name in ([item] if item in labels else item.split(","))]
+    if only and not any(names):
+        fail(f"--only {only[0]!r} names nothing: write a model, a label or a dataset of the suite")
+    wanted = _parse_seeds(",".join(seeds)) if seeds else None
+    chosen = chosen.override(settings).select(list(filter(None, names)), wanted)
     if checkpoint is not None:
         chosen = chosen.scoring(Path(checkpoint))
     if no_audit:
@@ -107,8 +110,6 @@ def _parse_seeds(text: str) -> list[int]:
         if not first <= last < 2**31 or last - first >= _MOST_SEEDS:
             fail(f"--seeds {text!r}: {part} is no range of at most {_MOST_SEEDS} seeds, each below 2**31, such as 0-4")
         seeds += range(first, last + 1)
-    if not seeds:
-        fail(f"--seeds {text!r} names no seed")
     return seeds
 
 
@@ -376,7 +377,7 @@ def score(
         if json:
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
-            echo(f"{record.spec.model}, like {record.spec.dataset}: {record.fit.checkpoint}")
+            echo(f"{lazy.known_as(samples)}, like {lazy.known_as(like)}: {record.fit.checkpoint}")
             _print_figures({name: score for name, score in record.scores.items() if score.metric in names})
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)

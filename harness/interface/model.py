@@ -123,13 +123,13 @@ class StoredSamples(Model):
 
     @classmethod
     def as_of(cls, spec: ImageSpec) -> Tensor:
-        """Returns the images, (N, C, H, W) uint8 in the levels of ``spec``; a ValueError says how they differ."""
+        """Returns (N, C, H, W) uint8 in levels of ``spec``, the same as 8 bits; a ValueError says how they differ."""
         images, levels, _ = cls.stored()
         if (found := tuple(images.shape[1:])) != spec.shape:
             raise ValueError(f"images of {cls.__name__} are {found}, expected {spec.shape}: channels, height, width")
-        step, own = (levels - 1) / (spec.levels - 1), torch.arange(levels).double()  # of scales that have both ends
-        near = (own / step).round()
-        if (wrong := torch.isin(images, own[(near * step).round() != own])).any():
+        own, theirs = ((torch.arange(count).double() * 255 / (count - 1)).round() for count in (levels, spec.levels))
+        near = (own * (spec.levels - 1) / 255).round()
+        if (wrong := torch.isin(images, torch.arange(levels)[theirs[near.long()] != own])).any():
             what = f"{cls.__name__} holds {int(images[wrong][0])} of 0 to {levels - 1}, none of {spec.levels} levels"
             raise ValueError(f"{what}: save 0 to {spec.levels - 1} in an .npz, and 'levels' {spec.levels} beside them")
         return torch.from_numpy(near.to(torch.uint8).numpy()[images.numpy()])

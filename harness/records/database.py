@@ -185,7 +185,7 @@ def explain(error: Exception, *, timeout: float, secrets: list[str]) -> tuple[st
         advices = ((advice, passes) for code, advice, passes in _SQLITE if name.startswith(code))
         advice, transient = next(advices, ("", False))
         text += advice.format(timeout)
-    elif isinstance(error, sa.exc.NoSuchModuleError):
+    elif isinstance(error, sa.exc.NoSuchModuleError | sa.exc.ArgumentError):
         text += ": a store is at sqlite:///FILE or postgresql://USER@HOST/DATABASE"
     elif isinstance(error, ImportError) and ((error.name or "").partition(".")[0] == "psycopg" or "libpq" in text):
         needed = "the driver psycopg, which is not here: pip install 'genharness[postgresql]'"

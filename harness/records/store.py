@@ -65,7 +65,8 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot open the store in {folder}: {error.strerror or error}") from None
+            why = "it is a file: name a folder" if isinstance(error, FileExistsError) else error.strerror or error
+            raise StoreError(f"cannot open the store in {folder}: {why}") from None
         file = str(store_file(folder))  # as it is: in the text of a URL, what is a percent sign would be an escape
         url = sa.URL.create("sqlite", database=file)
         if store_file(folder).is_file() and not all(os.access(path, os.W_OK) for path in (file, folder)):

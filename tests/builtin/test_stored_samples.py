@@ -118,3 +118,15 @@ def test_of_numbered_arrays_no_more_are_read_than_can_be_used(tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"holds arr_0 .*arr_3 \(20, 4, 4\), \.\.\.: without names, expected images"):
         content(tmp_path / "x.npz")
     assert len(read) == 4
+
+
+@pytest.mark.parametrize(("own", "asked", "fits"), [(16, 17, False), (5, 17, True), (2, 17, True), (17, 256, True)])
+def test_levels_of_a_file_are_taken_where_they_are_levels_of_the_dataset(tmp_path, own, asked, fits):
+    np.savez(tmp_path / "x.npz", images=np.arange(own, dtype=np.uint8).reshape(own, 1, 1), levels=own)
+    read = samples_at(tmp_path / "x.npz").as_of
+    if fits:
+        expected = [round(level * (asked - 1) / (own - 1)) for level in range(own)]
+        assert sorted(read(ImageSpec(1, 1, 1, asked)).flatten().tolist()) == expected
+    else:
+        with pytest.raises(ValueError, match=r"x\.npz holds \d+ of 0 to 15, none of 17 levels"):
+            read(ImageSpec(1, 1, 1, asked))

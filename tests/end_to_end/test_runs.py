@@ -149,3 +149,8 @@ def test_a_figure_of_an_older_version_of_its_metric_is_stale_until_it_is_asked_f
     assert lab.times("*/scores/ink.json") != before
     assert lab.times("*/fit.json") == fit
     assert lab.states(suite) == {run: "hit"}
+
+
+def test_seeds_that_are_given_twice_are_all_of_them(lab):
+    planned = lab.done("run", lab.suite(["uniform"]), "--seeds", "0", "--seeds", "3-4", "--dry-run", "--json").json
+    assert [re.search(r"-s(\d)-", item["run"])[1] for item in planned] == ["0", "3", "4"]

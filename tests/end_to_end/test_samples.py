@@ -41,9 +41,10 @@ def test_samples_as_files_have_the_figure_of_the_model_that_drew_them(place, nam
 
 
 def test_what_is_scored_is_printed_with_its_error_and_protocol(place):
-    answer = place.done("score", f"samples:{place.root}/out", "--like", "digits", "--metrics", "fid-pixels-n60,nll")
+    asked = f"samples:{place.root}/out as theirs"  # what was called otherwise before
+    answer = place.done("score", asked, "--like", "digits", "--metrics", "fid-pixels-n60,nll")
     first, _, _, fid, nll, *below = answer.out.splitlines()
-    assert first.startswith("samples:out, like digits: 60 images from a file, SHA-256 ")
+    assert first.startswith("samples:theirs, like digits: 60 images from a file, SHA-256 ")
     assert (" ± " in fid, nll.split()) == (True, ["nll", "skipped", "nats"])
     assert max(map(len, answer.out.splitlines())) <= 80
     text = " ".join(" ".join(below).split())
