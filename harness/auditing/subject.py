@@ -5,7 +5,7 @@ Sample spaces are small enough to enumerate, where the model takes such; on them
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ from harness.interface.model import (
 )
 from harness.interface.sampling import BoundSampler
 from harness.interface.spec import ImageSpec
+from harness.support.observers import CoarsestPrecision, uses_digits
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 M = TypeVar("M", bound=Model)
@@ -94,15 +95,32 @@ class Specimen:
         """In which the model computes."""
         return dtype_of(self.model)
 
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The type of fewest digits that scoring goes through: logits that are cast, an ``erf`` in float32."""
+        if self.dtype == torch.float64:
+            with torch.no_grad(), self.rng("precision"), suppress(Exception), CoarsestPrecision() as seen:
+                probe(self.model, self.images(2, "precision"), sampling=False)
+            return seen.dtype
+        return self.dtype
+
+    @cached_property
+    def _has_rounded_constants(self) -> bool:
+        """Whether a buffer in float64 was computed in float32: it has the digits of that, and no more."""
+        buffers = [value for value in self.model.buffers() if value.dtype == torch.float64 and value.numel()]
+        return any(uses_digits(value, 16) and not uses_digits(value, 23) for value in buffers)
+
     def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
-        After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one.
+        After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
+        that were computed in float32 make it 1e-5, and what goes through float32 or less has the tolerance of that.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
-        if self.dtype != torch.float64:
-            return 2e-4 * max(1.0, scale)
-        return (1e-6 if self.state == "fitted" else 1e-9) * max(1.0, scale)
+        if self.precision != torch.float64:
+            return 2e-4 * max(1.0, torch.finfo(self.precision).eps / torch.finfo(torch.float32).eps) * max(1.0, scale)
+        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state == "fitted" else 1e-9
+        return least * max(1.0, scale)
 
     def rng(self, *purpose: str | int) -> AbstractContextManager[None]:
         """Returns a context in which torch's global generator is seeded for one purpose, and afterwards as before."""

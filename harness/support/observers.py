@@ -68,6 +68,32 @@ class TouchedStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+class CoarsestPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Finds the floating type of fewest digits, ``dtype``, that results of operations were rounded to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype = torch.float64
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation, then looks at its results; small integers are exact in any type."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_floating_point() and _eps(leaf.dtype) > _eps(self.dtype):
+                self.dtype = leaf.dtype if uses_digits(leaf, 7) else self.dtype
+        return result
+
+
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
+
+
+def uses_digits(values: Tensor, bits: int) -> bool:
+    """Whether any of some finite floating-point numbers has more than ``bits`` binary digits after the first."""
+    rest = values.detach().double().contiguous().view(torch.int64) & (2 ** (52 - bits) - 1)
+    return bool((rest[values.isfinite()] != 0).any())
+
+
 class AllocationTally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operations return, for as long as they live; ``peak_bytes`` is the most at one time.
 

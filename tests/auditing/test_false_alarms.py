@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from museum.autoregressive import MADE
-from museum.common import at_most, categorical_draw, centred, log_normal
+from museum.common import at_most, categorical_draw, centred, log_normal, pick
 from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
 from museum.latent import IWAE
 from museum.mixtures import DiscretizedLogistic
@@ -303,3 +303,66 @@ def test_numbers_that_are_not_finite_under_drawn_weights_are_a_note():
 @pytest.mark.parametrize(("model", "check"), [(NanAtFirst, "contract"), (NanAfterFit, "normalisation")])
 def test_numbers_that_are_not_finite_at_first_or_after_the_fit_fail(model, check):
     assert "NaN" in str(failures(model, check))
+
+
+# --- computations that go through float32 ---
+
+
+class UpcastLogits(MADE):
+    """Casts its logits to float32 before the softmax, as models do that run in half precision."""
+
+    def conditional_logits(self, images, ordering=0):
+        return super().conditional_logits(images).float()
+
+
+class SingleConstants(MADE):
+    """Adds the logarithms of frequencies, a buffer that was normalised in float32, to what it draws from."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        shares = 1 / (torch.arange(8) + 1.7)
+        self.register_buffer("shares", (shares / shares.sum()).log())
+
+    def conditional_logits(self, images, ordering=0):
+        shifts = torch.linspace(-1, 1, 8, dtype=self.dtype)
+        each = torch.stack(
+            [(super(SingleConstants, self).conditional_logits(images) * a).log_softmax(1) for a in shifts]
+        )
+        return (each + self.shares.view(-1, 1, 1, 1, 1, 1)).logsumexp(0)
+
+    def conditional_log_probs(self, images, ordering=0):
+        return pick(self.conditional_logits(images), images)
+
+
+class SingleErf(DiscretizedLogistic):
+    """Gaussian bins, by an error function in single precision, which are normalised by nothing but their ends."""
+
+    def log_joint(self, images):
+        steps = torch.arange(1, self.spec.levels).view(-1, 1, 1, 1, 1) - 0.5
+        below = torch.special.ndtr(((steps - self.means) / self.log_scales.exp()).float()).to(self.dtype)
+        edges = torch.cat([torch.zeros_like(below[:1]), below, torch.ones_like(below[:1])])
+        table = (edges[1:] - edges[:-1]).float().log().to(self.dtype).clamp_min(-1e4).transpose(0, 1)
+        per_entry = torch.stack([pick(part.expand(len(images), *part.shape), images) for part in table], 1)
+        return self.shares.log_softmax(0) + per_entry.flatten(2).sum(2)
+
+    def sample(self, num_samples):
+        component = categorical_draw(self.shares.detach().expand(num_samples, -1))
+        noise = torch.randn(num_samples, *self.spec.shape, dtype=self.dtype)
+        value = self.means.detach()[component] + self.log_scales.detach().exp()[component] * noise
+        return value.round().clamp(0, self.spec.levels - 1).to(torch.uint8)
+
+
+class Leaky(UpcastLogits):
+    """The same, and a thousandth too sure of every entry."""
+
+    def conditional_log_probs(self, images, ordering=0):
+        return super().conditional_log_probs(images) + 1e-3
+
+
+@pytest.mark.parametrize("model", [UpcastLogits, SingleConstants, SingleErf])
+def test_a_tolerance_is_that_of_the_coarsest_precision_gone_through(model):
+    assert failures(model, "contract", "normalisation", "conditionals", "dependence", "neighbours", "sampling") == []
+
+
+def test_a_defect_larger_than_float32_rounds_is_seen_in_a_model_that_goes_through_it():
+    assert len(failures(Leaky, "normalisation", "conditionals")) == 2

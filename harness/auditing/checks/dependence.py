@@ -180,7 +180,7 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
         found = model.conditional_logits(changed.view(-1, *spec.shape), ordering).log_softmax(1).flatten(2)
         reference = found[-1:]  # (1, levels, D)
-        threshold = (1e-11 if specimen.dtype == torch.float64 else 1e-5) * max(1.0, largest(reference))
+        threshold = (1e-11 if specimen.precision == torch.float64 else 1e-5) * max(1.0, largest(reference))
         far = apart(found[:-1], reference).abs().amax(1)  # (inputs, D)
         seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
     return seen

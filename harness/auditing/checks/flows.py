@@ -40,7 +40,7 @@ def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
         far, scale = float(excess.max().clamp_min(0)), float(found.abs().max())
         yield Trial.exact(
             specimen.where, "log-determinant against autograd, beyond rounding", far, unit="nats",
-            tolerance=(1e-6 if specimen.dtype == torch.float64 else 1e-3) * max(1.0, scale),
+            tolerance=(1e-6 if specimen.precision == torch.float64 else 1e-3) * max(1.0, scale),
             meaning=f"the returned log-determinant is {far:.3g} nats from the Jacobian's: a wrong sign, a term that is "
             "missing (the logit's, a scaling's, a layer's), or a sum over the wrong axis",
         )  # fmt: skip
@@ -63,7 +63,7 @@ def _rounding(specimen: Specimen, jacobians: Tensor) -> Tensor:
     finite = torch.isfinite(jacobians).flatten(1).all(1)
     condition = torch.full((len(jacobians),), math.inf, dtype=torch.float64)
     condition[finite] = torch.linalg.cond(jacobians[finite])
-    return 1e3 * torch.finfo(specimen.dtype).eps * condition
+    return 1e3 * torch.finfo(specimen.precision).eps * condition
 
 
 def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Evidence]:
@@ -133,7 +133,7 @@ def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
             yield Trial.exact(
                 f"{specimen.where}, {start}", f"relative distance of {which}, beyond rounding",
                 float(excess.max().clamp_min(0)) if len(excess) else 0.0,
-                tolerance=1e-6 if specimen.dtype == torch.float64 else 1e-2,
+                tolerance=1e-6 if specimen.precision == torch.float64 else 1e-2,
                 meaning="inverse does not undo transform: the map is not invertible, or another one",
             )  # fmt: skip
 

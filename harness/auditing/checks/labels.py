@@ -91,7 +91,7 @@ def _is_mixture(specimen: Specimen, table: Tensor) -> Trial:
     return Trial.exact(
         specimen.where, "log_prob without labels against a mixture over the labels",
         max(float(residual) / float(marginal.norm()), abs(float(weights.sum()) - 1)),
-        tolerance=1e-6 if specimen.dtype == torch.float64 else 1e-2,
+        tolerance=1e-6 if specimen.precision == torch.float64 else 1e-2,
         meaning=f"without labels, log_prob is not that of a mixture over the labels: {_RANKED}",
     )  # fmt: skip
 
