@@ -16,7 +16,7 @@ from harness.auditing.checks.normalisation import known_entropy, normalisation
 from harness.auditing.checks.sampling import sampling
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
-from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, Evidence, NotApplicable, Trial
 from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
 from harness.support.names import did_you_mean
@@ -26,7 +26,6 @@ _progress = logging.getLogger("harness.progress")  # which nobody hears but who 
 
 ERROR_RATE = 1e-3  # with what probability a right model fails any check at all
 _MOST_FAILURES = 5
-NOT_DECIDED = "not decided"  # so begins the meaning of a verdict where another check has told the exception
 
 Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 _IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
@@ -83,17 +82,21 @@ def audit(
 
 def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, told: dict[str, str]) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
+    laboratory.undecided.clear()
     with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
             for evidence in check(laboratory):
                 if isinstance(evidence, str):
                     notes[evidence] = None
+                elif "random weights" in evidence.where and evidence.meaning.endswith(NOT_FINITE):
+                    notes[f"{evidence.where}: {NOT_DECIDED}: {evidence.meaning}"] = None
                 else:
                     trials.append(evidence)
         except (NotApplicable, Unsupported) as error:
             reason = str(error) or reason
         except Exception as error:  # somebody else's code: anything can happen
             trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0], error))
+    notes |= laboratory.undecided
     seconds = round(time.monotonic() - started, 3)
     result = partial(CheckResult, check=name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:

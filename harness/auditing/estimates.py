@@ -158,7 +158,7 @@ def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *
 def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float, float]:
     """Returns the share of a flow's own samples that lie beyond the images' range, and its standard error."""
     x = _draws(specimen, num_samples, "outside")
-    share = float(((x < 0) | (x >= specimen.spec.levels)).any(1).double().mean())
+    share = float((~((x >= 0) & (x < specimen.spec.levels))).any(1).double().mean())
     return share, ((share * (1 - share) + 1 / num_samples) / num_samples) ** 0.5  # never quite certain
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from types import UnionType
 
 import torch
+from torch import Tensor
 
 from harness.auditing.subject import (
     FULL,
@@ -24,9 +26,16 @@ from harness.auditing.subject import (
     num_images,
     probe,
 )
-from harness.auditing.trial import NotApplicable
+from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, NotApplicable
 from harness.interface.dataset import Dataset, Split
-from harness.interface.model import ImportanceWeighted, Model, Unsupported
+from harness.interface.model import (
+    ExactLikelihood,
+    ImportanceWeighted,
+    Invertible,
+    Model,
+    Unsupported,
+    VariationalBound,
+)
 from harness.interface.spec import Budget, ImageSpec
 from harness.interface.training import Trainer
 from harness.support.checkpoint import put_weights
@@ -49,6 +58,7 @@ class Laboratory:
     def __init__(self, subject: Subject, *, seed: int = 0) -> None:
         self.subject, self.seed = subject, seed
         self.crashed: dict[ImageSpec, str] = {}
+        self.undecided: dict[str, None] = {}  # notes on what was asked for, whose numbers are not finite
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
 
@@ -129,6 +139,7 @@ class Laboratory:
                 self._made[key] = str(reason)
         made = self._made[key]
         if isinstance(made, str):
+            self.undecided |= {made: None} if made.endswith(NOT_FINITE) else {}
             raise NotApplicable(made)
         return made
 
@@ -166,7 +177,11 @@ class Laboratory:
         elif state != "initial":
             seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
             randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
-        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
+        seed = derive_seed(self.seed, "specimen", describe(spec), state, variant)
+        specimen = Specimen(model.eval(), spec, state, seed)
+        if state not in ("initial", "fitted") and not _is_finite(specimen):
+            raise NotApplicable(f"{specimen.where}: {NOT_DECIDED}: {NOT_FINITE}")
+        return specimen
 
     def _base(self, spec: ImageSpec) -> Model:
         self.takes(spec)
@@ -228,11 +243,27 @@ class Laboratory:
 
 
 @torch.no_grad()
+def _is_finite(specimen: Specimen) -> bool:
+    """Whether some scores and latents are: if they are not, weights that no training reaches say nothing of a model."""
+    model, images, found = specimen.model, specimen.images(8, "finite"), list[Tensor]()
+    with specimen.rng("finite"), suppress(Exception):  # what a check would meet as well
+        if isinstance(model, ExactLikelihood):
+            found.append(model.log_prob(images).clamp_min(-1e300))  # an impossible image is none
+        if isinstance(model, Invertible):
+            latents, log_det = model.transform(model.dequantize(images)[0])
+            found += [latents, log_det, model.inverse(latents), model.inverse(model.sample_prior(100))]
+        elif isinstance(model, VariationalBound):
+            found.append(model.elbo(images).clamp_min(-1e300))
+    return all(bool(values.isfinite().all()) for values in found)
+
+
+@torch.no_grad()
 def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, positive: bool = False) -> None:
     """Adds noise to all weights that are trained by gradients, so that no mask, bias or branch hides behind a zero.
 
-    Signals keep their size, then ``shrink`` scales all weights. ``positive`` ones replace the model's own instead: no
-    unit is dead then, and no two paths cancel.
+    Signals keep their size, then ``shrink`` scales all weights. Weights that are all of one sign keep it: a deviation,
+    say, is multiplied by noise. ``positive`` ones replace the model's own instead: no unit is dead then, and no two
+    paths cancel. Last, the model projects what it was given.
     """
     random = generator(seed, "randomise")
     for value in model.parameters():
@@ -242,8 +273,12 @@ def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, posi
             noise = torch.randn(value.shape, dtype=torch.float64, generator=random)
             if positive:
                 value.copy_((noise.abs() / max(fan_in, 3)).to(value))
+            elif bool((value > 0).all() | (value < 0).all()):
+                value.mul_((0.3 * gain * noise).exp().to(value)).mul_(shrink)
             else:
                 value.add_((deviation * noise).to(value)).mul_(shrink)
+    if isinstance(model, Model):
+        model.project_()
 
 
 @torch.no_grad()
@@ -258,6 +293,7 @@ def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
     randomise(model, gain=1.0, seed=seed)  # so that samples are those of ``shrunk``
     for value in shrunk:
         value.mul_(shrink)
+    model.project_()
 
 
 @torch.no_grad()

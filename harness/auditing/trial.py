@@ -12,7 +12,8 @@ from torch import Tensor
 
 POWER = 0.95  # the smallest defect is the one that is seen with this probability
 LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
-_NOT_FINITE = "a score or a weight there is infinite or NaN"
+NOT_DECIDED = "not decided"  # of weights that no training reaches, or where another check has told the exception
+NOT_FINITE = "a score or a weight there is infinite or NaN"
 
 
 class NotApplicable(Exception):
@@ -42,7 +43,7 @@ class Trial:
     ) -> Self:
         """A count, or what is right up to rounding: ``deviation`` is the distance from what is right."""
         if math.isnan(deviation):
-            return cls.broken(where, f"{quantity}: NaN; {_NOT_FINITE}")
+            return cls.broken(where, f"{quantity}: NaN; {NOT_FINITE}")
         smallest = f"{tolerance or 1:.1g} {unit}".rstrip()
         return cls(
             where, quantity, float(deviation), meaning=meaning, smallest_defect=lambda _: smallest, tolerance=tolerance
@@ -59,7 +60,7 @@ class Trial:
         """
         excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
         if math.isnan(estimate) or (math.isnan(standard_error) and excess > 0):
-            return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {_NOT_FINITE}")
+            return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {NOT_FINITE}")
         if excess <= 0 or standard_error <= 0:
             p = float(excess <= 0)
         else:
@@ -80,7 +81,7 @@ class Trial:
         """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
         p, freedom = chi_square(counts, probs, errors)
         if math.isnan(p):
-            return cls.broken(where, f"{quantity}: NaN; {_NOT_FINITE}")
+            return cls.broken(where, f"{quantity}: NaN; {NOT_FINITE}")
         total = float(counts.sum())
         words = f"{quantity} (total variation {float(0.5 * (counts.double() / total - probs).abs().sum()):.3g})"
         return cls(where, words, p, meaning=meaning, smallest_defect=smallest_total_variation(freedom, total))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getattr__`` below
     from harness.api import load_model
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
-    from harness.auditing.engine import CHECKS, NOT_DECIDED, audit, explain
+    from harness.auditing.engine import CHECKS, audit, explain
     from harness.auditing.subject import Subject, describe
+    from harness.auditing.trial import NOT_DECIDED
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
     from harness.boards.leaderboard import Leaderboard

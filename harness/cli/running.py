@@ -377,8 +377,7 @@ def score(
         if json:
             print_json(record.model_dump(mode="json"))
         elif record.fit is not None:
-            asked = lazy.known_as(samples), lazy.known_as(like)  # the record has the names that were asked for first
-            echo(f"{', like '.join(asked)}: {record.fit.checkpoint}")
+            echo(f"{lazy.known_as(samples)}, like {lazy.known_as(like)}: {record.fit.checkpoint}")
             _print_figures({name: score for name, score in record.scores.items() if score.metric in names})
     if outcome.interrupted or outcome.records[0].status != "done":
         raise typer.Exit(130 if outcome.interrupted else 1)

@@ -41,10 +41,9 @@ def data_files(top: str) -> Iterator[tuple[str, Path, int, int]]:
     Hidden files, byte code, documents, logs, and sources of other languages are left out.
     """
     spec = _find(top)
-    for place in map(
-        Path, (spec.submodule_search_locations or [spec.origin or "built-in"]) if spec is not None else ()
-    ):
-        for file in [place] if place.is_file() else _files_in(place):
+    places = [] if spec is None else spec.submodule_search_locations or [spec.origin or "built-in"]
+    for place in map(Path, places):
+        for file in [place] if place.is_file() else _files_in(place, place.resolve()):
             name, found = str(file.relative_to(place)), file.stat() if file.is_file() else None
             if found is not None and file.suffix not in _NO_DATA and not re.search(r"(^|/)(\.\w|__pycache__)", name):
                 yield name, file, found.st_size, found.st_mtime_ns
@@ -52,12 +51,11 @@ def data_files(top: str) -> Iterator[tuple[str, Path, int, int]]:
 
 def _files_in(folder: Path, *above: Path) -> Iterator[Path]:
     """Yields the files in a folder and those below it, also in linked folders, unless these lead back ``above``."""
-    above = (*above, folder.resolve())
     for path in folder.iterdir():
         if not path.is_dir():
             yield path
-        elif path.resolve() not in above:
-            yield from _files_in(path, *above)
+        elif (real := path.resolve()) not in above:
+            yield from _files_in(path, *above, real)
 
 
 def loaded_target(entry: Entry) -> object:

@@ -65,6 +65,12 @@ class Model(nn.Module, ABC):
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8, drawn with torch's global generators."""
 
+    def project_(self) -> None:
+        """Moves parameters, in place, into the range that ``fit`` keeps them in; the default does nothing.
+
+        An audit calls it after it drew random weights, so that it looks at none that no training reaches.
+        """
+
     def samplers(self) -> Mapping[str, BoundSampler]:
         """Returns the ways to draw from this distribution by name, the default first.
 
@@ -117,11 +123,10 @@ class StoredSamples(Model):
 
     @classmethod
     def as_of(cls, spec: ImageSpec) -> Tensor:
-        """Returns the images, (N, C, H, W) uint8 in the levels of ``spec``; a ValueError says how they differ."""
+        """Returns (N, C, H, W) uint8 in levels of ``spec``, the same as 8 bits; a ValueError says how they differ."""
         images, levels, _ = cls.stored()
         if (found := tuple(images.shape[1:])) != spec.shape:
             raise ValueError(f"images of {cls.__name__} are {found}, expected {spec.shape}: channels, height, width")
-        # a level of either is the same one of 256: their scales have both ends
         own, theirs = ((torch.arange(count).double() * 255 / (count - 1)).round() for count in (levels, spec.levels))
         near = (own * (spec.levels - 1) / 255).round()
         if (wrong := torch.isin(images, torch.arange(levels)[theirs[near.long()] != own])).any():

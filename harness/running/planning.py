@@ -246,8 +246,7 @@ class Plan:
         except (ValueError, OSError) as error:
             if not model.startswith(STORED):
                 raise
-            last = self._last_of("model", model, error)
-            return last.code if last is not None else ""
+            return getattr(self._last_of("model", model, error), "code", "")
 
     def _facts_of(self, dataset: str) -> _Facts:
         try:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from museum.autoregressive import MADE
 from museum.common import at_most, categorical_draw, centred, log_normal
-from museum.flows import RealNVP
+from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
 from museum.latent import IWAE
+from museum.mixtures import DiscretizedLogistic
 from torch import nn
 from torch.nn import functional as F
 
@@ -198,3 +199,107 @@ def test_a_prior_that_no_narrower_gaussian_fits_passes():
 def test_noise_of_another_density_fails(model):
     [failure] = failures(model, "log-determinant")
     assert "log q of the dequantization noise is not the density" in failure
+
+
+# --- weights that no training reaches ---
+
+
+class Unbounded(Coupling):
+    """Scales by exp(s) of an s that nothing bounds, as it was published."""
+
+    def parts(self, given):
+        shift, log_scale = self.network(given).chunk(2, 1)
+        return shift, 8 * log_scale
+
+
+class UnboundedFlow(RealNVP):
+    """Six such couplings: under large weights, latents overflow."""
+
+    def make_layers(self, size):
+        layers = [layer for _ in range(6) for layer in (Unbounded(size), Permutation(size))]
+        return [Logit(self.spec.levels), *layers, Affine(size)]
+
+
+class ClippedScale(DiscretizedLogistic):
+    """Its scales are parameters themselves, which start at one, and which its fit would keep positive."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.scales = nn.Parameter(torch.ones_like(self.log_scales))
+        del self.log_scales
+
+    @property
+    def log_scales(self):
+        return self.scales.log()
+
+    def fit(self, data, trainer):
+        raise harness.Unsupported("it is fitted elsewhere")
+
+
+class Probabilities(harness.ExactLikelihood):
+    """Independent binary entries, whose probabilities are parameters themselves, kept in their range by projection."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.probs = nn.Parameter(torch.full(spec.shape, 0.5))
+
+    def log_prob(self, images):
+        return torch.where(images == 1, self.probs, 1 - self.probs).log().flatten(1).sum(1)
+
+    def sample(self, num_samples):
+        return (torch.rand(num_samples, *self.spec.shape, dtype=self.dtype) < self.probs).to(torch.uint8)
+
+    @torch.no_grad()
+    def project_(self):
+        self.probs.clamp_(0.01, 0.99)
+
+    def fit(self, data, trainer):
+        raise harness.Unsupported("it is fitted elsewhere")
+
+
+class NanWhenDrawn(MADE):
+    """Is not a number once its weights are drawn: what it is then, no training shows."""
+
+    wrong = staticmethod(lambda model: float(model.direct.detach().abs().sum()) > 1.0)
+
+    def conditional_logits(self, images, ordering=0):
+        return super().conditional_logits(images, ordering) * (math.nan if self.wrong(self) else 1.0)
+
+    def fit(self, data, trainer):
+        raise harness.Unsupported("it is fitted elsewhere")
+
+
+class NanAtFirst(NanWhenDrawn):
+    """Is not a number as it is constructed."""
+
+    wrong = staticmethod(lambda model: float(model.direct.detach().abs().sum()) == 0.0)
+
+
+class NanAfterFit(NanWhenDrawn):
+    """Its own fit leads it to what is not a number."""
+
+    def fit(self, data, trainer):
+        with torch.no_grad():
+            self.direct.fill_(1.0)
+
+
+@pytest.mark.parametrize("model", [UnboundedFlow, ClippedScale])
+@pytest.mark.parametrize("seed", range(2))
+def test_weights_that_no_training_reaches_fail_no_right_model(model, seed):
+    assert failures(model, seed=seed) == []
+
+
+def test_a_model_projects_drawn_weights_into_the_range_that_its_fit_keeps():
+    assert failures(Probabilities, sizes=((1, 3, 3, 2),)) == []
+
+
+def test_numbers_that_are_not_finite_under_drawn_weights_are_a_note():
+    subject = harness.Subject("nan", only((1, 2, 2, 4))(NanWhenDrawn))
+    report = audit(subject, only=["contract", "normalisation"])
+    assert report.standing == "passed"
+    assert any("random weights: not decided" in note for note in report.result("normalisation").notes)
+
+
+@pytest.mark.parametrize(("model", "check"), [(NanAtFirst, "contract"), (NanAfterFit, "normalisation")])
+def test_numbers_that_are_not_finite_at_first_or_after_the_fit_fail(model, check):
+    assert "NaN" in str(failures(model, check))

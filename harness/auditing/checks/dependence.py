@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import WIDE, Specimen, State, apart, largest
-from harness.auditing.trial import Evidence, Trial
+from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator
@@ -123,8 +123,9 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
         if index >= _ALL_INPUTS and not bool(inputs.any()):
             break
         specimen = first  # of a model without weights, always the same
-        if first.state == "random":
-            specimen = laboratory.specimen(spec, _KINDS[index % 3], variant=index // 3)
+        with suppress(NotApplicable):  # of weights whose numbers are not finite
+            if first.state == "random":
+                specimen = laboratory.specimen(spec, _KINDS[index % 3], variant=index // 3)
         seen |= _what_is_seen(specimen, ordering, index, inputs.nonzero().squeeze(1))
     leaks = seen & ~past
     yield _count(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))

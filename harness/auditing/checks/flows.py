@@ -140,7 +140,7 @@ def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
 
 def _distance(found: Tensor, expected: Tensor) -> Tensor:
     """Returns (N,) float64: the largest relative distance of an image's, or a latent's, entries."""
-    return ((found - expected).abs() / (1 + expected.abs())).flatten(1).amax(1).double()
+    return ((found - expected).abs() / (1 + expected.abs())).flatten(1).amax(1).double().nan_to_num(math.nan, math.nan)
 
 
 def prior(laboratory: Laboratory) -> Iterator[Evidence]:
@@ -155,7 +155,7 @@ def prior(laboratory: Laboratory) -> Iterator[Evidence]:
             counts = sample_counts(specimen, sampler, MOST_SAMPLES, "lotus")
             with torch.no_grad(), specimen.rng("base"):
                 x = model.inverse(model.sample_prior(MOST_SAMPLES))
-            mapped = specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1))
+            mapped = specimen.counts(x.floor().clamp(0, specimen.spec.levels - 1).to(torch.uint8))
             p, freedom = same_distribution(counts, mapped)
             yield Trial(
                 where, "samples against the prior's draws, mapped back", p,

@@ -23,7 +23,7 @@ from harness.auditing.estimates import (
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
 from harness.auditing.subject import Specimen, State, index_of
-from harness.auditing.trial import Evidence, NotApplicable, Trial, unlike
+from harness.auditing.trial import NOT_FINITE, Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
@@ -71,7 +71,7 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
 def _exact(specimen: Specimen) -> Trial:
     log_probs = specimen.log_probs
     if count := int(log_probs.isnan().sum()):
-        return Trial.broken(specimen.where, f"log_prob is NaN for {count} of {len(log_probs)} images")
+        return Trial.broken(specimen.where, f"log_prob is NaN for {count} of {len(log_probs)} images; {NOT_FINITE}")
     total = float(log_probs.logsumexp(0).exp())
     return Trial.exact(
         specimen.where, "sum of p over all images, minus 1", abs(total - 1), tolerance=specimen.tolerance(),
@@ -128,7 +128,9 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     found = looked_at_bounds = False
     for spec in laboratory.some(1):
         for variant in range(len(SHRINKS)):
-            specimen = laboratory.specimen(spec, "shrunk", variant=variant)
+            specimen = next(laboratory.specimens("shrunk", spaces=[spec], variant=variant), None)
+            if specimen is None:
+                continue
             share = _effective_share(_log_ratios(specimen, _SEARCH))
             if share >= _LEAST_EFFECTIVE and not found and _weights_agree(specimen):
                 found = True

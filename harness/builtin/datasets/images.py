@@ -168,10 +168,7 @@ def read_folder(root: Path, shape: Shape = _AS_STORED) -> tuple[Splits, int, lis
 
 
 def list_images(root: Path) -> list[Path]:
-    """Returns the image files under ``root``, by name of their path; hidden files and folders, and others, are not.
-
-    Folders that are linked are followed, unless they lead back.
-    """
+    """Returns the image files under ``root``, in linked folders too, by name of their path; hidden ones are not."""
 
     def refuse(error: OSError) -> None:
         raise error  # else a folder that cannot be listed would be passed over
