@@ -1,17 +1,20 @@
 """A plan, a status and a board of 1,000, 10,000 and 100,000 records: seconds of a processor, memory, and how they grow.
 
 Each is measured in a process of its own, by ``python test_scale.py WHAT NUMBER FOLDER``, on records that are made up.
+What was measured is printed as the table that ``docs/store.md`` has.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,16 +92,41 @@ def measured(what: str, number: int, folder: Path) -> tuple[float, float]:
     return seconds, memory
 
 
-@pytest.mark.parametrize("what", ["plan", "status", "board"])
-def test_time_and_memory_grow_no_faster_than_the_records(what, benchmark, say, tmp_path):
-    found = []
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[int, Path]:
+    """A suite and a store of each size, which nothing that is measured changes.
+
+    Made in other processes: what is measured inherits the peak memory of the one that starts it.
+    """
+    found = {number: tmp_path_factory.mktemp(f"records-{number}-") for number in NUMBERS}
+    for number, folder in found.items():
+        subprocess.run([sys.executable, __file__, "prepare", str(number), str(folder)], check=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def table(request) -> Iterator[dict[str, list[str]]]:
+    """The cells of each column; printed when all are measured, whether or not output is captured."""
+    columns: dict[str, list[str]] = {"records": [f"{number:,}" for number in NUMBERS]}
+    yield columns
+    lines = [list(columns), ["---"] * len(columns), *itertools.zip_longest(*columns.values(), fillvalue="")]
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+def cell(seconds: float, memory: float) -> str:
+    said = f"{memory / 1024:.1f} GiB" if memory >= 1024 else f"{memory:,.0f} MiB"
+    return f"{seconds:.{0 if seconds >= 10 else 1}f} s, {said}"
+
+
+@pytest.mark.parametrize("what", ["status", "board", "plan"])
+def test_time_and_memory_grow_no_faster_than_the_records(what, benchmark, say, folders, table):
+    found, table[what] = [], []
     for number in NUMBERS:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        prepare(number, folder)
-        found.append(measured(what, number, folder))
-        say(f"{what} of {number:,} records: {found[-1][0]:.1f} s of a processor, {found[-1][1]:,.0f} MiB")
-    benchmark.pedantic(measured, (what, NUMBERS[0], tmp_path / str(NUMBERS[0])), rounds=1)
+        found.append(measured(what, number, folders[number]))
+        table[what].append(cell(*found[-1]))
+        say(f"{what} of {number:,} records: {table[what][-1]}")
+    benchmark.pedantic(measured, (what, NUMBERS[0], folders[NUMBERS[0]]), rounds=1)
     (small, _), (middle, memory), (large, most) = found
     assert middle < GROWTH * max(small, 0.5)
     assert large < GROWTH * middle
