@@ -99,7 +99,8 @@ class Specimen:
     def precision(self) -> torch.dtype:
         """The type of fewest digits that scoring goes through: logits that are cast, an ``erf`` in float32."""
         if self.dtype == torch.float64:
-            with torch.no_grad(), self.rng("precision"), suppress(Exception), CoarsestPrecision() as seen:
+            seen = CoarsestPrecision()
+            with torch.no_grad(), self.rng("precision"), suppress(Exception), seen:
                 probe(self.model, self.images(2, "precision"), sampling=False)
             return seen.dtype
         return self.dtype
