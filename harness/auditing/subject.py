@@ -102,7 +102,7 @@ class Specimen:
             seen = CoarsestPrecision()
             with torch.no_grad(), self.rng("precision"), suppress(Exception), seen:
                 probe(self.model, self.images(2, "precision"), sampling=False)
-            return seen.dtype
+            return torch.float64 if seen.dtype == torch.float64 else torch.float32
         return self.dtype
 
     @cached_property
@@ -115,11 +115,12 @@ class Specimen:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
         After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
-        that were computed in float32 make it 1e-5, and what goes through float32 or less has the tolerance of that.
+        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half precision is
+        granted no more.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
         if self.precision != torch.float64:
-            return 2e-4 * max(1.0, torch.finfo(self.precision).eps / torch.finfo(torch.float32).eps) * max(1.0, scale)
+            return 2e-4 * max(1.0, scale)
         least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state == "fitted" else 1e-9
         return least * max(1.0, scale)
 
