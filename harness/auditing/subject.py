@@ -115,8 +115,8 @@ class Specimen:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
         After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
-        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half precision is
-        granted no more.
+        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half
+        precision is granted no more.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
         if self.precision != torch.float64:
