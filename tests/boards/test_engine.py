@@ -185,7 +185,8 @@ def test_a_speed_that_was_measured_beside_other_programs_is_marked_and_the_note_
     text = render_board(Leaderboard(records), "throughput", "markdown")
     assert text.count("9.00 loaded") == 1
     assert "Loaded: not alone, other programs ran while these were measured: busy (others used about 40%" in text
-    assert "oaded" not in render_board(Leaderboard(records[1:]), "throughput", "markdown")
+    alone = render_board(Leaderboard(records[1:]), "throughput", "markdown")
+    assert not any(words in alone for words in ("9.00 loaded", "Loaded: "))
 
 
 def test_what_a_plugin_measures_in_nats_on_the_likelihood_board_is_a_column_of_its_own_and_never_the_likelihood():

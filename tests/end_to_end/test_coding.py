@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from harness import Autoregressive
 from harness.api import load_model
 from harness.auditing.coding import decode
-from harness.cli.audit import code_images as code
+from harness.cli.audit import code_images
 from harness.cli.context import Context
 
 pytest.importorskip("constriction", reason="constriction is not installed")
@@ -32,6 +32,21 @@ def trained(make_lab):
 
 def options(lab):
     return Context(lab.artifacts, None, ())
+
+
+UNSAID = {
+    "output": None,
+    "suite": None,
+    "weights": None,
+    "dataset": None,
+    "changes": (),
+    "device": "cpu",
+    "json": False,
+}
+
+
+def code(options, model, number, **arguments):
+    code_images(options, model, number, **{**UNSAID, **arguments})
 
 
 def receipt(lab, model, number=60, **arguments):
