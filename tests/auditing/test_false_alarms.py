@@ -30,6 +30,9 @@ def only(*sizes):
     return make
 
 
+EVERY_SEED = pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in (1, 2))])
+
+
 def failures(model, *checks, seed=0, sizes=((1, 2, 2, 4),)):
     subject = harness.Subject(model.__name__, only(*sizes)(model))
     report = audit(subject, seed=seed, only=checks or None)
@@ -186,7 +189,7 @@ class TwoPeaks(RealNVP):
 
 
 @pytest.mark.parametrize("model", [LogitNormalNoise, ProbitNoise, BetaNoise, ModalBetaNoise])
-@pytest.mark.parametrize("seed", range(3))
+@EVERY_SEED
 def test_noise_whose_inverse_density_has_no_variance_passes(model, seed):
     assert failures(model, "log-determinant", "normalisation", seed=seed) == []
 
@@ -284,7 +287,7 @@ class NanAfterFit(NanWhenDrawn):
 
 
 @pytest.mark.parametrize("model", [UnboundedFlow, ClippedScale])
-@pytest.mark.parametrize("seed", range(2))
+@EVERY_SEED
 def test_weights_that_no_training_reaches_fail_no_right_model(model, seed):
     assert failures(model, seed=seed) == []
 

@@ -511,19 +511,19 @@ def test_a_metric_on_a_board_that_cannot_be_a_files_name_is_refused_before_anyth
     text = """
         import harness
 
-        class Ink(harness.Metric):
-            name, version, unit, board = "ink", "1", "levels", "light show"
+        class Shade(harness.Metric):
+            name, version, unit, board = "shade", "1", "levels", "light show"
 
             def evaluate(self, evaluation):
                 return harness.Score(0.0)
 
         @harness.hookimpl
         def register_metrics():
-            return [harness.MetricEntry("ink", Ink)]
+            return [harness.MetricEntry("shade", Shade)]
     """
-    install_plugin("harness-ink", {"harness_ink.py": text}, entry_points={"ink": "harness_ink"})
-    with pytest.raises(ValueError, match="metric 'ink': board 'light show' is not made of lower-case words"):
-        load_metric(PluginManager(), "ink")
+    install_plugin("harness-shade", {"harness_shade.py": text}, entry_points={"shade": "harness_shade"})
+    with pytest.raises(ValueError, match="metric 'shade': board 'light show' is not made of lower-case words"):
+        load_metric(PluginManager(), "shade")
 
 
 @pytest.mark.parametrize("act", ["sys.exit(0)", "os._exit(0)"])
