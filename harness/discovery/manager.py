@@ -7,6 +7,7 @@ import copy
 import importlib.metadata
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -124,7 +125,7 @@ class PluginManager:
         what = f"import of {point.value!r}"
         try:
             with guarded(f"plugin {info.name!r}"):
-                if info.distribution != OWN:
+                if info.distribution != OWN and point.module not in sys.modules:
                     survive(partial(_register, point))
                 plugin = point.load()
                 what, other = "registration", self._manager.get_name(plugin)

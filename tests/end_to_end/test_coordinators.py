@@ -76,7 +76,7 @@ ONE, TWO = ("shared", "shared"), ("mine", "yours")
     ("store_url", "folders"),
     [
         pytest.param("sqlite", ONE, id="sqlite-one-folder"),
-        pytest.param("postgresql", TWO, id="postgresql-two-folders"),
+        pytest.param("postgresql", TWO, id="postgresql-two-folders", marks=pytest.mark.thorough),
         pytest.param("sqlite", TWO, id="sqlite-two-folders", marks=pytest.mark.thorough),
         pytest.param("postgresql", ONE, id="postgresql-one-folder", marks=pytest.mark.thorough),
     ],
