@@ -82,7 +82,7 @@ def audit(
 
 def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, told: dict[str, str]) -> CheckResult:
     started, trials, notes, reason = time.monotonic(), list[Trial](), dict[str, None](), "nothing to check"
-    laboratory.undecided.clear()
+    laboratory.begin_check()
     with isolated_rng(derive_seed(laboratory.seed, "check", name), CPU):
         try:
             for evidence in check(laboratory):
@@ -96,7 +96,7 @@ def _run(name: str, check: Check, laboratory: Laboratory, error_rate: float, tol
             reason = str(error) or reason
         except Exception as error:  # somebody else's code: anything can happen
             trials.append(Trial.broken("", f"raises {type(error).__name__}: {error}".splitlines()[0], error))
-    notes |= laboratory.undecided
+    notes |= laboratory.notes
     seconds = round(time.monotonic() - started, 3)
     result = partial(CheckResult, check=name, seed=laboratory.seed, notes=tuple(notes), seconds=seconds)
     if not trials:

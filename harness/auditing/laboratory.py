@@ -43,6 +43,7 @@ from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
+BUDGET = 1e11  # floating-point operations that a check may spend on what is optional
 # Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``
 SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
 CPU = torch.device("cpu")  # where specimens live: it has float64
@@ -55,12 +56,26 @@ _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatev
 class Laboratory:
     """Makes specimens of a subject, each once; what it makes depends on the seed alone."""
 
-    def __init__(self, subject: Subject, *, seed: int = 0) -> None:
+    def __init__(self, subject: Subject, *, seed: int = 0, budget: float = BUDGET) -> None:
         self.subject, self.seed = subject, seed
         self.crashed: dict[ImageSpec, str] = {}
-        self.undecided: dict[str, None] = {}  # notes on what was asked for, whose numbers are not finite
+        self.notes: dict[str, None] = {}  # on what the check asked for and could not have
+        self.budget = self.left = budget  # floating-point operations: of a whole check, and what the check has left
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
+
+    def begin_check(self) -> None:
+        """Gives the next check all of its budget, whatever others spent: a verdict does not depend on them."""
+        self.left = self.budget
+        self.notes.clear()
+
+    def affords(self, operations: float, what: str) -> bool:
+        """Whether a check may still spend this: if so, it is spent; if not, a note says ``what`` was not reached."""
+        if operations > self.left:
+            self.notes[f"{what}: not reached within the budget"] = None
+            return False
+        self.left -= operations
+        return True
 
     @cached_property
     def small(self) -> tuple[ImageSpec, ...]:
@@ -139,7 +154,7 @@ class Laboratory:
                 self._made[key] = str(reason)
         made = self._made[key]
         if isinstance(made, str):
-            self.undecided |= {made: None} if made.endswith(NOT_FINITE) else {}
+            self.notes |= {made: None} if made.endswith(NOT_FINITE) else {}
             raise NotApplicable(made)
         return made
 
