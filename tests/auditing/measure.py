@@ -2,6 +2,7 @@
 
 python tests/auditing/measure.py false-alarms --audits 400 --jobs 2 --out false-alarms.csv
 python tests/auditing/measure.py power --seeds 20 --jobs 2 --out power.csv
+python tests/auditing/measure.py right --seeds 20 --jobs 2 --out right.csv
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
 from defects import DEFECTS
+from kinds import MODELS as EVERY_KIND
 from museum import RIGHT
 from scipy import stats
 
@@ -36,7 +38,7 @@ def whole_audit(task: tuple[str, int]) -> Row:
     """Returns what one audit of a right model under one seed found."""
     torch.set_num_threads(1)
     name, seed = task
-    report = audit(Subject(name, dict(RIGHT)[name]), seed=seed)
+    report = audit(Subject(name, EVERY_KIND[name].model), seed=seed)
     applied = [result.check for result in report.checks if result.verdict != "not applicable"]
     return {
         "model": name,
@@ -67,14 +69,45 @@ def false_alarms(*, audits: int, jobs: int, models: Sequence[str]) -> list[Row]:
         if len(rows) % 20 == 0:
             print(f"{len(rows)} of {audits} audits, {sum(bool(row['failed']) for row in rows)} failed", flush=True)
     failed = sum(bool(row["failed"]) for row in rows)
-    upper = float(stats.beta.ppf(0.95, failed + 1, len(rows) - failed))
-    print(f"{failed} of {len(rows)} audits of {len(models)} right models failed (below {upper:.2%} at 95 %, "
-          f"designed for {ERROR_RATE:.1%})")  # fmt: skip
+    print(f"{failed} of {len(rows)} audits of {len(models)} right models failed (below "
+          f"{_upper_bound(failed, len(rows)):.2%} at 95 %, designed for {ERROR_RATE:.1%})")  # fmt: skip
     for name, count in Counter(str(row["model"]) for row in rows).items():
         own = [row for row in rows if row["model"] == name]
         mean = sum(float(row["seconds"]) for row in own) / count
         print(f"  {name}: {sum(bool(row['failed']) for row in own)} of {count}, {mean:.1f} s an audit")
     return rows
+
+
+def right(*, seeds: int, jobs: int, models: Sequence[str], out: Path) -> None:
+    """Audits right models under every seed that ``out`` has no row of, adds those, and prints what all rows say."""
+    rows = list(csv.DictReader(out.open())) if out.exists() else []
+    done = {(row["model"], int(row["seed"])) for row in rows}
+    tasks = [(name, seed) for seed in range(seeds) for name in models if (name, seed) not in done]
+    print(f"{len(tasks)} audits to make; {out} has {len(done)}, which stand though code has changed", flush=True)
+    with out.open("a", newline="") as opened:
+        writer = csv.DictWriter(opened, ["model", "kind", "seed", "checks", "failed", "seconds"])
+        if not rows:
+            writer.writeheader()
+        for row in _in_parallel(whole_audit, tasks, jobs):
+            row["kind"] = EVERY_KIND[str(row["model"])].kind
+            writer.writerow(row)
+            opened.flush()
+            if row["failed"]:
+                print(f"{row['model']}, seed {row['seed']}: {row['failed']}", flush=True)
+    rows = [row for row in csv.DictReader(out.open()) if row["model"] in models and int(row["seed"]) < seeds]
+    kinds, failed = {EVERY_KIND[row["model"]].kind for row in rows}, [row for row in rows if row["failed"]]
+    seconds = sum(float(row["seconds"]) for row in rows) / max(1, len(rows))
+    names = {row["model"] for row in rows}
+    print(f"{len(rows)} audits of {len(names)} models of {len(kinds)} kinds: {len(failed)} failed (below "
+          f"{_upper_bound(len(failed), len(rows)):.2%} at 95 %, designed for {ERROR_RATE:.1%}; "
+          f"{seconds:.1f} s an audit)")  # fmt: skip
+    for row in failed:
+        print(f"  {row['model']}, seed {row['seed']}: {row['failed']}")
+
+
+def _upper_bound(failed: int, audits: int) -> float:
+    """Returns what the rate of false alarms is below with 95 % confidence (Clopper & Pearson 1934)."""
+    return float(stats.beta.ppf(0.95, failed + 1, audits - failed)) if failed < audits else 1.0
 
 
 def power(*, seeds: int, jobs: int, checks: Sequence[str]) -> list[Row]:
@@ -141,16 +174,24 @@ def main() -> None:
     second = commands.add_parser("power", help="the detection curve of each check")
     second.add_argument("--seeds", type=int, default=20)
     second.add_argument("--checks", nargs="*", default=[], metavar="CHECK")
+    third = commands.add_parser("right", help="whole audits of every right model; what its file holds is not repeated")
+    third.add_argument("--seeds", type=int, default=20)
+    third.add_argument("--models", nargs="+", default=list(EVERY_KIND), choices=list(EVERY_KIND), metavar="NAME")
+    third.add_argument("--out", type=Path, default=Path("right.csv"), help="a .csv to add to, right.csv by default")
     for command in (first, second):
-        command.add_argument("--jobs", type=int, default=2)
         command.add_argument("--out", type=Path, help="a file that ends in .csv or .md")
+    for command in (first, second, third):
+        command.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     started = time.monotonic()
-    if given.command == "false-alarms":
+    rows: list[Row] = []
+    if given.command == "right":
+        right(seeds=given.seeds, jobs=given.jobs, models=given.models, out=given.out)
+    elif given.command == "false-alarms":
         rows = false_alarms(audits=given.audits, jobs=given.jobs, models=given.models)
     else:
         rows = power(seeds=given.seeds, jobs=given.jobs, checks=given.checks)
-    if given.out is not None:
+    if rows and given.out is not None:
         write(rows, given.out)
     print(f"{time.monotonic() - started:.0f} s with {given.jobs} jobs")
 
