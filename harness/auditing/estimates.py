@@ -21,6 +21,8 @@ _SAMPLING_FLOPS = 1e10
 _WEIGHT_ROWS = 2**16  # importance weights of all images together
 _BOUND_DRAWS = 128
 _CALL_ROWS = 2**15
+_SHARED_IMAGES, _SHARED_DRAWS, _CORRELATED = 64, 64, 5.0  # to see whether images share noise; standard errors
+_MOST_CALLS = 1024
 _HEAVIEST = 0.4  # index of a tail
 _LEAST_EFFECTIVE = 0.05  # of the weights: below, the mean rests on so few of them that its error is not known
 
@@ -50,12 +52,68 @@ def worst_of(differences: Tensor, errors: Tensor) -> tuple[float, float]:
     return float(differences[worst]), 1.3 * float(errors[worst])
 
 
+def are_correlated(draws: Tensor) -> bool:
+    """Whether columns of draws (K, N) depend on one another: those that vary have squared correlations above chance.
+
+    Of independent columns that is 1 / (K - 1) on average, whatever their distribution: any order of a column's values
+    is as likely as any other.
+    """
+    finite = draws[:, draws.isfinite().all(0)].double()
+    spread = finite.std(0)
+    centred = ((finite - finite.mean(0)) / spread)[:, spread > 1e-9 * (1 + finite.abs().amax(0))].clamp(-3, 3)
+    count, size = centred.shape
+    if size < 2:
+        return False
+    unit = torch.nn.functional.normalize(centred - centred.mean(0), dim=0)
+    mean_square = float(((unit.T @ unit).square().sum() - size) / (size * (size - 1)))
+    return mean_square * (count - 1) - 1 > 2 * _CORRELATED / size
+
+
+@torch.no_grad()
+def shares_noise(specimen: Specimen, name: str, draw: Callable[[Tensor, int], Tensor]) -> bool:
+    """Whether the images of one call share noise, all of it or some; ``draw`` maps N images to (draws, N) values.
+
+    They may. But then an image that is repeated in a call is no independent draw, and errors of images add up.
+    """
+    if (key := f"shared noise of {name}") not in specimen.kept:
+        images = specimen.images(_SHARED_IMAGES if specimen.spec.num_dimensions <= 64 else 8, "shared noise")
+        with specimen.rng(key):
+            specimen.kept[key] = are_correlated(draw(images, _SHARED_DRAWS))
+    return bool(specimen.kept[key])
+
+
+def weights_share_noise(specimen: Specimen) -> bool:
+    """Whether importance weights of the images of one call do."""
+    return shares_noise(specimen, "weights", specimen.model_as(ImportanceWeighted).log_importance_weights)
+
+
+def elbo_shares_noise(specimen: Specimen) -> bool:
+    """Whether the bounds of the images of one call do."""
+    elbo = specimen.model_as(VariationalBound).elbo
+    return shares_noise(specimen, "elbo", lambda images, draws: torch.stack([elbo(images) for _ in range(draws)]))
+
+
+def error_of_sum(specimen: Specimen, errors: Tensor) -> float:
+    """Returns the standard error of a sum of bounds of errors (N,), at most: they add up where images share noise."""
+    return float(errors.abs().sum() if elbo_shares_noise(specimen) else errors.square().sum().sqrt())
+
+
+@torch.no_grad()
+def elbos(specimen: Specimen, images: Tensor, draws: int) -> Tensor:
+    """Returns (draws, N) float64 bounds of images; those of an image are independent, those of a draw may not be."""
+    elbo = specimen.model_as(VariationalBound).elbo
+    repeats = 1 if elbo_shares_noise(specimen) else max(1, min(64, _CALL_ROWS // len(images)))
+    rounds = [min(repeats, draws - start) for start in range(0, draws, repeats)]
+    return torch.cat([elbo(images.repeat(count, 1, 1, 1)).double().view(count, -1) for count in rounds])
+
+
 @torch.no_grad()
 def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: str | int) -> Tensor:
-    """Returns (num_samples, N) float64 log-weights of images, drawn in calls of bounded size."""
+    """Returns (num_samples, N) float64 log-weights of images, independent, drawn in calls of bounded size."""
     model, parts = specimen.model_as(ImportanceWeighted), []
+    num_images = 1 if weights_share_noise(specimen) else max(1, _CALL_ROWS // num_samples)
     with specimen.rng("weights", *purpose):
-        for part in torch.split(images, max(1, _CALL_ROWS // num_samples)):
+        for part in torch.split(images, num_images):
             weights = model.log_importance_weights(part, num_samples)
             if weights.shape != (wanted := (num_samples, len(part))):
                 returned = tuple(weights.shape)
@@ -71,6 +129,9 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
     """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown."""
     found = False
     for specimen in laboratory.specimens("gentle", "fitted"):
+        if len(specimen.everything) > _MOST_CALLS and weights_share_noise(specimen):
+            yield f"{specimen.where}: left out, as images share their noise, so that each needs a call of its own"
+            continue
         if "weights" not in specimen.kept:
             count = max(8, _WEIGHT_ROWS // len(specimen.everything))
             weights = log_weights(specimen, specimen.everything, count, "estimates").exp()

@@ -21,6 +21,7 @@ from harness.auditing.subject import (
     Specimen,
     State,
     Subject,
+    cast,
     describe,
     dtype_of,
     needs_fit,
@@ -231,7 +232,7 @@ class Laboratory:
 
     def _construct(self, spec: ImageSpec, dtype: torch.dtype) -> Model:
         torch.manual_seed(derive_seed(self.seed, "build", describe(spec)))
-        return self.subject.make(spec).to(CPU, dtype).eval()
+        return cast(self.subject.make(spec).to(CPU), dtype).eval()
 
     def _copy(self, model: Model) -> Model:
         """Returns a new model with another's weights: deepcopy fails on some models."""
@@ -260,7 +261,7 @@ class Laboratory:
             message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
             self.crashed.setdefault(spec, message)
             raise NotApplicable(message) from error
-        model.to(dtype)
+        cast(model, dtype)
 
 
 @torch.no_grad()
@@ -287,8 +288,9 @@ def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, posi
     paths cancel. Last, the model projects what it was given.
     """
     random = generator(seed, "randomise")
-    for value in model.parameters():
-        if value.requires_grad and value.is_floating_point():
+    for weight in model.parameters():
+        if weight.requires_grad:
+            value = torch.view_as_real(weight) if weight.is_complex() else weight
             fan_in = value[0].numel() if value.ndim > 1 else 0  # none of a bias
             deviation = gain / math.sqrt(fan_in) if fan_in else 0.3 * gain
             noise = torch.randn(value.shape, dtype=torch.float64, generator=random)

@@ -165,6 +165,11 @@ def dtype_of(model: Model) -> torch.dtype:
     return next((value.dtype for value in model.parameters() if value.is_floating_point()), model.dtype)
 
 
+def cast(model: M, dtype: torch.dtype) -> M:
+    """Casts a model in place to float64 or float32: ``to`` would discard the imaginary parts of complex weights."""
+    return model.double() if dtype == torch.float64 else model.float()
+
+
 def probe(model: Model, images: Tensor, *, sampling: bool) -> None:
     """Calls everything that a model promises once, on images (N, C, H, W) uint8; raises what it raises."""
     spec = model.spec

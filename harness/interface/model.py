@@ -29,7 +29,9 @@ class Model(nn.Module, ABC):
     A subclass takes ``spec`` and keyword-only, annotated hyperparameters with defaults, and calls
     ``super().__init__(spec)``. It depends on its constructor's arguments alone, raises ``Unsupported(reason)`` for a
     spec that it cannot do, changes no parameter or buffer outside ``fit``, and keeps all that it learns in
-    ``state_dict``; a buffer registered empty takes the shape that a checkpoint has.
+    ``state_dict``, whose names are complete after construction; a buffer registered empty takes the shape that a
+    checkpoint has. What a call makes when it is first needed, such as a cache, is a plain attribute or a buffer with
+    ``persistent=False``.
 
     Class attributes:
         default_budget: how long it trains where neither suite nor row says so.
@@ -158,7 +160,10 @@ class VariationalBound(Model):
 
     @abstractmethod
     def elbo(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (N,) nats: one stochastic estimate, at most log p(image) in expectation."""
+        """Maps (N, C, H, W) uint8 to (N,) nats: one stochastic estimate, at most log p(image) in expectation.
+
+        The images of one call may share their noise; what another call draws is independent of it.
+        """
 
 
 class ImportanceWeighted(VariationalBound):
@@ -166,7 +171,11 @@ class ImportanceWeighted(VariationalBound):
 
     @abstractmethod
     def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
-        """Maps (N, C, H, W) uint8 to (num_samples, N) nats, independent given the image."""
+        """Maps (N, C, H, W) uint8 to (num_samples, N) nats.
+
+        The weights of one image are independent of one another, and of those of other calls. Images of one call may
+        share their noise, which is drawn anew for each of ``num_samples``.
+        """
 
     def elbo(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: one log-weight for each image."""
@@ -197,7 +206,11 @@ class Invertible(ImportanceWeighted):
     """
 
     def dequantize(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, H, W) uint8 to x (N, C, H, W) in [0, levels), and log q(x | image) (N,) nats: uniform noise."""
+        """Maps (N, C, H, W) uint8 to x (N, C, H, W) in [0, levels), and log q(x | image) (N,) nats: uniform noise.
+
+        Every image has noise of its own, as ``log_importance_weights`` repeats images; where that is overridden, they
+        may share it.
+        """
         noise = torch.rand(images.shape, dtype=self.dtype, device=images.device)
         return images.to(self.dtype) + noise, torch.zeros(len(images), dtype=self.dtype, device=images.device)
 

@@ -189,7 +189,8 @@ def check_shapes(own: Mapping[str, torch.Size], found: Mapping[str, torch.Size],
     """Compares a model's names and shapes with others; where they differ, a CheckpointError names up to three."""
     missing, unknown = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
     if missing or unknown:
-        raise CheckpointError(f"{problem}: missing {missing[:3]}, unknown {unknown[:3]}")
+        late = "; what is saved has to be there when a model is constructed, or be no persistent buffer"
+        raise CheckpointError(f"{problem}: missing {missing[:3]}, unknown {unknown[:3]}{'' if missing else late}")
     for name, shape in found.items():
         if own[name].numel() > 0 and own[name] != shape and not _is_extra(name):
             raise CheckpointError(f"{problem}: {name} has shape {tuple(shape)}, expected {tuple(own[name])}")

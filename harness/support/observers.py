@@ -79,6 +79,8 @@ class CoarsestPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Runs the operation, then looks at its results; small integers are exact in any type."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_complex():
+                leaf = torch.view_as_real(leaf.resolve_conj())
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and _eps(leaf.dtype) > _eps(self.dtype):
                 self.dtype = leaf.dtype if uses_digits(leaf, 7) else self.dtype
         return result

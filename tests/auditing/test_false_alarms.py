@@ -7,7 +7,7 @@ import torch
 from museum.autoregressive import MADE
 from museum.common import at_most, categorical_draw, centred, log_normal, pick
 from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
-from museum.latent import IWAE
+from museum.latent import IWAE, VAE, BoundOnly
 from museum.mixtures import DiscretizedLogistic
 from torch import nn
 from torch.nn import functional as F
@@ -369,3 +369,110 @@ def test_a_tolerance_is_that_of_the_coarsest_precision_gone_through(model):
 
 def test_a_defect_larger_than_float32_rounds_is_seen_in_a_model_that_goes_through_it():
     assert len(failures(Leaky, "normalisation", "conditionals")) == 2
+
+
+# --- noise that the images of a call share ---
+
+
+class SharedNoise(VAE):
+    """Draws one noise for all images of a call, K of them: an image that is repeated in it is no new draw."""
+
+    def draw_latents(self, mean, log_std, num_samples):
+        return mean + log_std.exp() * torch.randn(num_samples, 1, mean.shape[1], dtype=mean.dtype)
+
+
+class SharedFirstLatent(VAE):
+    """Shares the noise of the first latent alone."""
+
+    def draw_latents(self, mean, log_std, num_samples):
+        noise = torch.randn(num_samples, *mean.shape, dtype=mean.dtype)
+        noise[:, :, 0] = noise[:, :1, 0]
+        return mean + log_std.exp() * noise
+
+
+class SharedByTheFirstHalf(VAE):
+    """Draws one noise for the first half of a call, and one for each other image."""
+
+    def draw_latents(self, mean, log_std, num_samples):
+        noise = torch.randn(num_samples, *mean.shape, dtype=mean.dtype)
+        noise[:, : len(mean) // 2] = noise[:, :1]
+        return mean + log_std.exp() * noise
+
+
+class SharedNoiseIWAE(IWAE):
+    """Has its own elbo, whose draws are shared as well."""
+
+    draw_latents = SharedNoise.draw_latents
+
+
+class SharedNoiseBound(BoundOnly):
+    """Offers a bound alone."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.vae = SharedNoiseIWAE(spec)
+
+
+class SharedDequantization(RealNVP):
+    """Dequantizes all images of a call alike."""
+
+    def dequantize(self, images):
+        noise = torch.rand(1, *images.shape[1:], dtype=self.dtype).expand(images.shape)
+        return images.to(self.dtype) + noise, torch.zeros(len(images), dtype=self.dtype)
+
+
+SHARING = [SharedByTheFirstHalf, SharedNoiseBound]
+SHARING += [
+    pytest.param(model, marks=pytest.mark.thorough) for model in (SharedNoise, SharedFirstLatent, SharedNoiseIWAE)
+]
+
+
+@pytest.mark.parametrize("model", SHARING)
+@EVERY_SEED
+def test_images_of_a_call_may_share_their_noise(model, seed):
+    assert failures(model, "normalisation", "sampling", "bounds", "known-entropy", seed=seed) == []
+
+
+def test_the_noise_of_dequantization_may_be_shared():
+    assert failures(SharedDequantization, "log-determinant") == []
+
+
+class TooHighWithSharedNoise(SharedNoise):
+    """Adds a fifth to its weights."""
+
+    def log_importance_weights(self, images, num_samples):
+        return super().log_importance_weights(images, num_samples) + math.log(1.2)
+
+
+def test_shared_noise_hides_no_weights_that_are_too_large():
+    assert failures(TooHighWithSharedNoise, "normalisation") != []
+
+
+# --- buffers that are made when they are first needed ---
+
+
+class Caches(VAE):
+    """Keeps a table that it makes when it is first used."""
+
+    persistent = False
+
+    def logits(self, latents):
+        if not hasattr(self, "table"):
+            self.register_buffer("table", torch.ones(3), persistent=self.persistent)
+        return super().logits(latents)
+
+
+class CachesInState(Caches):
+    """The same as a persistent buffer, which a new model does not have."""
+
+    persistent = True
+
+
+def test_a_cache_that_is_not_saved_may_be_made_late():
+    assert failures(Caches, "contract", "unchanged", "checkpoint") == []
+
+
+def test_a_saved_buffer_that_is_made_late_fails_and_is_told_so():
+    [found] = failures(CachesInState, "contract", "unchanged", "checkpoint")
+    assert "'table'" in found
+    assert "has to be there when a model is constructed" in found

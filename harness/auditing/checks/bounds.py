@@ -12,7 +12,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from harness.auditing.estimates import MOST_SAMPLES, bound_estimates, has_own_elbo, log_weights, sample_counts
+from harness.auditing.estimates import (
+    MOST_SAMPLES,
+    bound_estimates,
+    elbos,
+    error_of_sum,
+    has_own_elbo,
+    log_weights,
+    sample_counts,
+    weights_share_noise,
+)
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen
 from harness.auditing.trial import Evidence, Trial
@@ -21,6 +30,7 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Variati
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _WEIGHTS, _CALLS = 64, 200  # of one image, to see whether they are independent
 _REPEATS = {1: 512, 5: 128, 50: 16}
+_IMAGES_IF_SHARED, _REPEATS_IF_SHARED = 4, {1: 128, 5: 32, 50: 24}
 
 
 def bounds(laboratory: Laboratory) -> Iterator[Evidence]:
@@ -42,7 +52,9 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     if not len(images):
         return
     rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
-    for count, repeats in _REPEATS.items():
+    shared = weights_share_noise(specimen)  # then every weight costs a call
+    images = images[:_IMAGES_IF_SHARED] if shared else images
+    for count, repeats in (_REPEATS_IF_SHARED if shared else _REPEATS).items():
         weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
         bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
         rungs[f"IWAE-{count}"] = float(bound.mean()), _error_of_mean(bound)
@@ -57,8 +69,7 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
         )  # fmt: skip
     if has_own_elbo(model):
         with specimen.rng("elbo"):
-            values = torch.cat([model.elbo(images.repeat(64, 1, 1, 1)).double() for _ in range(8)])
-        values = values.view(-1, len(images))
+            values = elbos(specimen, images, 512)
         difference = _minus(float(values.mean()), weight)
         yield Trial.z_test(
             specimen.where, "elbo minus the mean log-weight", difference,
@@ -90,7 +101,7 @@ def _below_frequencies(specimen: Specimen) -> Trial:
     share = counts[drawn] / total
     gap = share.log() - bound[drawn]
     mean = float(share @ gap)
-    variance = float(share @ (gap - mean).square()) / float(total) + float((share * error[drawn]).square().sum())
+    variance = float(share @ (gap - mean).square()) / float(total) + error_of_sum(specimen, share * error[drawn]) ** 2
     return Trial.z_test(
         specimen.where, "log frequency minus the bound, over own samples", mean, variance**0.5, side=-1, unit="nats",
         meaning=f"the bound lies above log p by {-mean:.3g} nats on the model's own samples: it is no bound, "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import has_own_elbo, log_weights, worst_of
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Specimen, State, apart, describe, probe
+from harness.auditing.subject import Specimen, State, apart, cast, describe, probe
 from harness.auditing.trial import Evidence, NotApplicable, Trial
 from harness.interface.metric import check_samples
 from harness.interface.model import (
@@ -291,7 +291,7 @@ def checkpoint(laboratory: Laboratory) -> Iterator[Evidence]:
             with tempfile.TemporaryDirectory() as folder:
                 save_weights(file := Path(folder) / "weights.safetensors", specimen.model)
                 torch.manual_seed(derive_seed(laboratory.seed, "another seed"))
-                copy = laboratory.subject.make(specimen.spec).to(CPU, specimen.dtype)
+                copy = cast(laboratory.subject.make(specimen.spec).to(CPU), specimen.dtype)
                 load_weights(file, copy)
         except Unsupported:
             raise
