@@ -240,4 +240,5 @@ def _training(row: BoardRow) -> Cell | None:
     if seconds is None:
         return None
     long = f"{numbers.short(epochs)} epoch{'' if epochs == 1 else 's'}" if epochs else "no epochs"
-    return Cell(text=", ".join([long, numbers.seconds(seconds), row.training["checkpoint"].replace("-", " ")]))
+    text = ", ".join([long, numbers.seconds(seconds), row.training["checkpoint"].replace("-", " ")])
+    return Cell(text=text, more={"_seconds": seconds})

@@ -11,11 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.boards.audits import RowAudit, in_words
+from harness.boards.audits import in_words
 from harness.interface.board import Cell
 from harness.report import pages
 from harness.report.grid import grid_of
-from harness.report.site.suite import SuitePages, environments
+from harness.report.latex import escape
+from harness.report.site.charts import forest, paretos
+from harness.report.site.suite import SuitePages
 from harness.support import numbers
 from harness.support.names import printable, slug
 
@@ -37,6 +39,7 @@ def site_files(suites: Iterable[SuitePages]) -> Iterator[tuple[str, bytes]]:
         for row in suite.leaderboard.rows:
             yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", suite=suite, row=row)
         yield from ((f"{suite.id}/{file.name}", file.content) for file in suite.downloads)
+        yield f"{suite.id}/cited.bib", _rendered("cited.bib", "", suite=suite)
         yield from ((f"{suite.id}/{path}", content) for path, content in sorted(suite.pictures.items()))
         made.append(suite)
     yield "index.html", _rendered("index.html", "", suites=made)
@@ -98,9 +101,10 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {name: getattr(numbers, name) for name in ("count", "seconds", "short", "significant")}
-    made.filters |= {"audit_words": _audit_words, "number": _number, "names": _names, "anchor": slug}
+    made.filters |= {"number": _number, "anchor": slug, "latex": escape}
     made.globals |= {name: getattr(pages, name) for name in ("data_of", "reading_of", "sizes_of", "words_of")}
-    made.globals |= {"environments": environments, "grid_of": grid_of, "inline": lambda name: Markup(_static(name))}
+    made.globals |= {"forest_of": forest, "paretos": paretos, "grid_of": grid_of, "in_words": in_words}
+    made.globals["inline"] = lambda name: Markup(_static(name))
     return made
 
 
@@ -113,17 +117,3 @@ def _number(cell: Cell | None) -> float | None:
     """What a cell is sorted by, if it is a number."""
     values = [] if cell is None else [cell.value, *cell.more.values()]
     return next((float(value) for value in values if isinstance(value, int | float)), None)
-
-
-def _names(labels: list[str]) -> str:
-    """Some labels in words; they may hold commas of their own."""
-    if len(labels) < 3:
-        return " and ".join(labels)
-    return "; ".join(labels[:3]) + (f"; and {len(labels) - 3} more" if len(labels) > 3 else "")
-
-
-def _audit_words(audit: RowAudit) -> list[str]:
-    """What an audit says, in sentences."""
-    passed = ", ".join(check.check for check in audit.checks if check.verdict == "pass")
-    failed = [f"✗ {in_words(check)}" for check in audit.failed]
-    return [*failed, *([audit.problem] if audit.problem else []), *([f"Passed: {passed}."] if passed else [])]

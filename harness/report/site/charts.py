@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
+from harness.boards.figures import Figure
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.row import BoardRow, nats_per_bit_per_dim
 from harness.boards.table import Line, Table
@@ -69,9 +70,7 @@ class Bar(NamedTuple):
     line: Line
     value: float
     shown: str
-    kind: str
-    error: float | None
-    seeds: Sequence[float]
+    figure: Figure | None
     published: float | None
 
 
@@ -86,19 +85,20 @@ class Forest(NamedTuple):
 
 def forest(table: Table) -> Forest | None:
     """Returns the forest plot of a table; None where nothing is ranked."""
-    by, lines = table.by, [line for line in table.lines if _value(table, line) is not None]
-    if by is None or by.figure is None or not lines or not table.ranks.intervals:
+    by, known = table.by, [(line, value) for line in table.lines if (value := _value(table, line)) is not None]
+    if by is None or by.figure is None or not known or not table.ranks.intervals:
         return None
-    grid, bars = grid_of(table, lines[:_MOST_BARS]), list[Bar]()
-    for line, texts in zip(lines[:_MOST_BARS], grid.rows, strict=True):
-        cell, value, theirs = line.cells[by.key], _value(table, line), _published(line, by)
+    shown, bars = known[:_MOST_BARS], list[Bar]()
+    grid = grid_of(table, [line for line, _ in shown])
+    for (line, value), texts in zip(shown, grid.rows, strict=True):
         figure = None if line.row is None else by.figure(line.row)
-        seeds = [value * by.scale for value in figure.values.tolist()] if figure is not None else []
-        error = None if cell.se is None else cell.se * by.scale
-        shown = texts[grid.keys.index(by.key)]
-        bars.append(Bar(line, value or 0.0, shown, cell.kind or "estimate", error, seeds[1:] and seeds, theirs))
+        bars.append(Bar(line, value, texts[grid.keys.index(by.key)], figure, _published(line, by)))
     published = [bar.published for bar in bars if bar.published is not None]
-    return Forest(by, _axis(by, [bar.value for bar in bars], published), bars, len(lines) - len(bars))
+    axis = _axis(by, [value for _, value in shown], published)
+    seeds = [
+        value * by.scale for it in bars if it.figure and axis.holds(it.value) for value in it.figure.values.tolist()
+    ]
+    return Forest(by, Axis.around([axis.low, axis.high, *seeds]), bars, len(known) - len(shown))
 
 
 def _value(table: Table, line: Line) -> float | None:

@@ -1,4 +1,4 @@
-"""All that the pages of a suite show: its boards, what was found, charts, pictures, rows, and files to take along."""
+"""What the pages of a suite show: its boards, who is best on each dataset, pictures, rows, and files to take along."""
 
 import base64
 import hashlib
@@ -19,15 +19,12 @@ from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE
 from harness.records.record import RunRecord
 from harness.report.files import render_board
 from harness.report.grid import grid_of
-from harness.report.latex import escape
 from harness.report.pages import FIGURES, FOLDER, REAL, figures_of, picture_names, sampled_record
-from harness.report.site.charts import Forest, Pareto, forest, paretos
 from harness.report.site.contest import Contest
 from harness.support.names import slug
 
 _LONGEST = 80  # letters of a file's name that are a label's
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
-_SOFTWARE = {"python": "Python", "torch": "torch", "harness": "genharness", "git_commit": "commit"}
 
 
 class Picture(NamedTuple):
@@ -38,31 +35,16 @@ class Picture(NamedTuple):
     row: BoardRow | None = None
 
 
-class BoardPart(NamedTuple):
-    """A board on a dataset, with a forest plot of each table but the main one; or what is wrong with it."""
-
-    board: Board
-    tables: list[tuple[Table, Forest | None]]
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class DatasetPart:
-    """All of a suite's page that is of one dataset; ``main`` is the first ranked table."""
+class DatasetPart(NamedTuple):
+    """What is of one dataset: boards with their tables, or what is wrong with them; the first ranked table."""
 
     name: str
-    boards: list[BoardPart]
+    boards: list[tuple[Board, list[Table], str]]
     main: Table | None
     contest: Contest | None
-    paretos: list[Pareto]
     samples: list[Picture]
-    samples_by: str
+    samples_by: str  # the header of the column that they are in the order of
     figures: dict[str, list[Picture]]
-
-    @property
-    def forest(self) -> Forest | None:
-        """That of the main table."""
-        return None if self.main is None else forest(self.main)
 
 
 class Download(NamedTuple):
@@ -101,32 +83,29 @@ class SuitePages:
     @cached_property
     def datasets(self) -> list[DatasetPart]:
         """Its datasets in order."""
-        drawn = [path for path in self.folder.glob(f"{FIGURES}/*/*") if path.suffix in _TYPES]
-        figures = sorted(f"{path.parent.name}/{path.name}" for path in drawn)
-        return [self._dataset(name, figures) for name in self.leaderboard.datasets]
+        return [self._dataset(name) for name in self.leaderboard.datasets]
 
-    def _dataset(self, dataset: str, figures: list[str]) -> DatasetPart:
-        boards, main, order, by = list[BoardPart](), None, list(self.leaderboard.rows.on(dataset)), ""
+    def _dataset(self, dataset: str) -> DatasetPart:
+        boards, main, order, by = (
+            list[tuple[Board, list[Table], str]](),
+            None,
+            list(self.leaderboard.rows.on(dataset)),
+            "",
+        )
         for name in self.leaderboard.boards:
             try:
                 with self.leaderboard.blaming(name):
                     board, tables = self.leaderboard.board(name), self.leaderboard.tables(name, dataset)
-                    ranked = next((table for table in tables if table.ranks.intervals), None)
-                    main = main or ranked
-                    boards.append(BoardPart(board, [(it, None if it is main else forest(it)) for it in tables]))
             except BrokenBoard as error:
-                boards.append(BoardPart(Board(), [], str(error)))
+                boards.append((Board(), [], str(error)))
                 continue
+            boards.append((board, tables, ""))
+            ranked = next((table for table in tables if table.ranks.intervals), None)
+            main = main or ranked
             if ranked is not None and ranked.by is not None and (board.has_pictures or not by):
-                order = [line.row for table in tables for line in table.lines if line.row is not None]
-                by = ranked.by.header
-        drawn = {
-            name: [Picture(*picture) for picture in pictures]
-            for name, pictures in figures_of(self.leaderboard.rows, dataset, figures).items()
-        }
+                order, by = [line.row for table in tables for line in table.lines if line.row], ranked.by.header
         contest = None if main is None else Contest.of(main)
-        charts = [] if main is None else paretos(self.leaderboard, main, dataset)
-        return DatasetPart(dataset, boards, main, contest, charts, self._samples(dataset, order), by, drawn)
+        return DatasetPart(dataset, boards, main, contest, self._samples(dataset, order), by, self._figures(dataset))
 
     def _samples(self, dataset: str, rows: list[BoardRow]) -> list[Picture]:
         """The sample grids that there are, the real images' first."""
@@ -137,6 +116,12 @@ class SuitePages:
                 caption = f"{row.label}, seed {record.spec.seed}"
                 found.append(Picture(caption, f"{FOLDER}/{names[row.label, dataset]}", row))
         return [picture for picture in found if (self.folder / picture.path).is_file()]
+
+    def _figures(self, dataset: str) -> dict[str, list[Picture]]:
+        drawn = [path for path in self.folder.glob(f"{FIGURES}/*/*") if path.suffix in _TYPES]
+        files = sorted(f"{path.parent.name}/{path.name}" for path in drawn)
+        found = figures_of(self.leaderboard.rows, dataset, files)
+        return {name: [Picture(*picture) for picture in pictures] for name, pictures in found.items()}
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:
@@ -186,26 +171,4 @@ class SuitePages:
                 except BrokenBoard:  # which the page says
                     continue
                 files.append(Download(f"{board}{ending}", f"the board {board}, {form}", text.encode()))
-        cited = "\n".join(dict.fromkeys(map(bibtex, self.leaderboard.rows))).strip()
-        return [*files, *([Download("cited.bib", "what is cited, BibTeX", f"{cited}\n".encode())] if cited else [])]
-
-
-def bibtex(row: BoardRow) -> str:
-    """Returns an entry for the paper whose figure stands beside a row; empty without one."""
-    theirs = row.published
-    if theirs is None or theirs.arxiv is None:
-        return ""
-    source = f"  note = {{{escape(f'figure from: {theirs.source}')}}},\n" if theirs.source else ""
-    words = f"  title = {{{{{escape(theirs.label)}}}}},\n  eprint = {{{theirs.arxiv}}},\n  archivePrefix = {{arXiv}},\n"
-    return f"@misc{{{theirs.slug},\n{words}{source}}}\n"
-
-
-def environments(records: list[RunRecord]) -> list[tuple[str, int]]:
-    """Returns on which machines, with which software, the trainings ran, in words, and how many."""
-    found = Counter[str]()
-    for it in (record.environment for record in records):
-        machine = [str(it[name]) for name in ("device_name", "platform") if it.get(name)]
-        sizes = [f"{it[name]} {name}" for name in ("cores", "threads") if it.get(name)]
-        software = [f"{words} {str(it[name])[:12]}" for name, words in _SOFTWARE.items() if it.get(name)]
-        found[", ".join([*machine, *sizes, *software]) or "not stated"] += 1
-    return found.most_common()
+        return files
