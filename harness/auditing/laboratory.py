@@ -14,6 +14,7 @@ from harness.auditing.subject import (
     FULL,
     LARGER,
     LARGEST,
+    MANY_LEVELS,
     SMALL,
     WIDE,
     KnownDistribution,
@@ -94,6 +95,11 @@ class Laboratory:
     def full(self) -> ImageSpec | None:
         """The size of a benchmark, if the model takes any."""
         return next(filter(self.takes, FULL if self.subject.full is None else (self.subject.full,)), None)
+
+    @cached_property
+    def many_levels(self) -> ImageSpec | None:
+        """A space of 256 levels that can be enumerated, or of as many as the model takes."""
+        return next(filter(self.takes, MANY_LEVELS), None)
 
     def some(self, count: int) -> tuple[ImageSpec, ...]:
         """Returns the first small spaces, at most ``count``; where there are none, one that is larger."""

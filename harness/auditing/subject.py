@@ -211,6 +211,8 @@ SMALL: tuple[ImageSpec, ...] = (
 LARGER: tuple[ImageSpec, ...] = (ImageSpec(1, 4, 4, 2, num_classes=3),)  # for models that take none of the small ones
 # Wider than a few kernels: a blind spot does not show on 3x3
 WIDE = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 16, 16, 2), (3, 8, 8, 4), (1, 8, 8, 2)))
+# More levels than fit in half a byte, and few entries: the first that the model takes is enumerated
+MANY_LEVELS = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 1, 2, 256), (1, 2, 1, 256), (1, 2, 2, 16)))
 _SIZES = ((1, 28, 28, 2), (1, 28, 28, 256), (3, 32, 32, 256), (1, 8, 8, 17))
 # Sizes of benchmarks: the first that the model takes, unless one is asked for
 FULL = tuple(ImageSpec(*size, num_classes=10) for size in _SIZES)
