@@ -14,6 +14,7 @@ from harness.auditing.subject import (
     FULL,
     LARGER,
     LARGEST,
+    MANY_LEVELS,
     SMALL,
     WIDE,
     KnownDistribution,
@@ -95,6 +96,11 @@ class Laboratory:
         """The size of a benchmark, if the model takes any."""
         return next(filter(self.takes, FULL if self.subject.full is None else (self.subject.full,)), None)
 
+    @cached_property
+    def many_levels(self) -> ImageSpec | None:
+        """A space of 256 levels that can be enumerated, or of as many as the model takes."""
+        return next(filter(self.takes, MANY_LEVELS), None)
+
     def some(self, count: int) -> tuple[ImageSpec, ...]:
         """Returns the first small spaces, at most ``count``; where there are none, one that is larger."""
         return self.small[:count] or self.wide[:1] or tuple(filter(None, [self.full]))
@@ -175,12 +181,13 @@ class Laboratory:
         base = self._base(spec)
         if state != "fitted" and needs_fit(base):
             raise NotApplicable("the model keeps its data, and has none before it is fitted")
-        if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
+        counts = not any(value.requires_grad for value in base.parameters())  # and knows nothing before its fit
+        if state == "fitted" and not (counts or needs_fit(base)) and spec not in self.small[:_FITTED_SPACES]:
             raise NotApplicable("a short fit on this space would show nothing that others do not")
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+        elif state != "initial" and counts:
             raise NotApplicable("the model has no weights that are trained by gradients")
         elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)

@@ -114,14 +114,14 @@ class Specimen:
     def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
-        After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
-        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half
-        precision is granted no more.
+        As constructed or fitted, which is in float32, 1e-6: a table that was normalised in it is not nearer to one.
+        Constants that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that;
+        half precision is granted no more.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
         if self.precision != torch.float64:
             return 2e-4 * max(1.0, scale)
-        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state == "fitted" else 1e-9
+        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state in ("initial", "fitted") else 1e-9
         return least * max(1.0, scale)
 
     def rng(self, *purpose: str | int) -> AbstractContextManager[None]:
@@ -211,6 +211,8 @@ SMALL: tuple[ImageSpec, ...] = (
 LARGER: tuple[ImageSpec, ...] = (ImageSpec(1, 4, 4, 2, num_classes=3),)  # for models that take none of the small ones
 # Wider than a few kernels: a blind spot does not show on 3x3
 WIDE = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 16, 16, 2), (3, 8, 8, 4), (1, 8, 8, 2)))
+# More levels than fit in half a byte, and few entries: the first that the model takes is enumerated
+MANY_LEVELS = tuple(ImageSpec(*size, num_classes=3) for size in ((1, 1, 2, 256), (1, 2, 1, 256), (1, 2, 2, 16)))
 _SIZES = ((1, 28, 28, 2), (1, 28, 28, 256), (3, 32, 32, 256), (1, 8, 8, 17))
 # Sizes of benchmarks: the first that the model takes, unless one is asked for
 FULL = tuple(ImageSpec(*size, num_classes=10) for size in _SIZES)

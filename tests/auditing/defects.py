@@ -84,6 +84,14 @@ class _ScoreShifted(MADE):
         return super().conditional_log_probs(images, ordering) - self.size
 
 
+@sized("conditionals", "share of the last entry's score that is left out, with more than 200 entries", 0.0, *FINE)
+class _LastEntry(NADE):
+    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        scores = super().conditional_log_probs(images, ordering)
+        lost = self.size * (self.generation_steps(ordering) == max(200, self.spec.num_dimensions - 1))
+        return scores * (1 - lost.to(scores))
+
+
 class _Warm(NADE):
     def samplers(self) -> dict[str, Sampler]:
         return {"incremental": self.incremental}
@@ -95,6 +103,24 @@ class _Warm(NADE):
 @sized("sampling", "temperature of an autoregressive sampler, minus 1", *COARSE)
 class _WarmSmall(_Warm):
     pass
+
+
+@sized("sampling", "share of an update that a second sampler forgets from entry 200 on", *COARSE)
+class _SecondForgets(NADE):
+    def samplers(self) -> dict[str, Sampler]:
+        return {"raster": self.raster, "incremental": self.incremental}
+
+    def update(self, state: Tensor, step: int, value: Tensor) -> Tensor:
+        updated = super().update(state, step, value)
+        return updated if step < 200 else updated + self.size * (state - updated)
+
+
+@sized("sampling", "share of the known entries that are drawn anew", *COARSE)
+class _KnownForgotten(NADE):
+    def incremental(self, num_samples, *, noise=None, known=None, mask=None, trace=None):  # type: ignore[no-untyped-def]
+        if mask is not None:
+            mask = mask & (torch.rand(num_samples, *self.spec.shape) >= self.size)
+        return super().incremental(num_samples, noise=noise, known=known, mask=mask, trace=trace)
 
 
 @sized("sampling", "scale of the latents that a VAE is sampled from, minus 1", *COARSE, 0.5)

@@ -6,6 +6,7 @@ its variance is known. Summed over entries it is a martingale. No enumeration is
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,36 +19,48 @@ from harness.interface.metric import check_samples
 from harness.interface.model import Autoregressive, Unsupported
 from harness.interface.sampling import Noise
 
-_IMAGES = 64
+_IMAGES, _FEW = 64, 4  # on small spaces, and at size
 _FEWEST, _MOST = 8, 128
 _FLOPS = 1.5e11
 
 
-@torch.no_grad()
 def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
     """The likelihood is the product of the conditionals that are sampled from."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
-    for specimen in laboratory.specimens("random", "fitted", spaces=laboratory.some(4)):
-        model, images = specimen.model_as(Autoregressive), specimen.images(_IMAGES, "conditionals")
-        members, far = [], 0.0
-        for ordering in range(model.num_orderings):
-            table = model.conditional_logits(images, ordering).log_softmax(1)
-            expected = table.gather(1, images.long().unsqueeze(1)).squeeze(1)
-            far = max(far, float(apart(model.conditional_log_probs(images, ordering), expected).abs().max()))
-            members.append(expected.flatten(1).sum(1))
-        mixture = torch.stack(members).logsumexp(0) - math.log(model.num_orderings)
-        tolerance = specimen.tolerance(scale=mixture)
-        yield Trial.exact(
-            specimen.where, "conditional_log_probs against the log-softmax of conditional_logits", far, unit="nats",
-            tolerance=tolerance, meaning="conditional_log_probs are not those of conditional_logits",
-        )  # fmt: skip
-        yield Trial.exact(
-            specimen.where, "log_prob against the sum of the conditionals",
-            float(apart(model.log_prob(images), mixture).abs().max()), tolerance=tolerance, unit="nats",
-            meaning="log_prob is not the sum of the conditionals' log-probabilities: what is scored is not what is "
-            "sampled (another activation or clamp, a mean, a missing entry, or a mixture over orderings that is "
-            "averaged in logs)",
-        )  # fmt: skip
+    small = laboratory.some(4)
+    for specimen in laboratory.specimens("random", "fitted", spaces=small):
+        yield from _product(specimen, _IMAGES)
+    at_size = dict.fromkeys(filter(None, [laboratory.full, laboratory.many_levels, *laboratory.wide[:1]]))
+    for spec in [spec for spec in at_size if spec not in small]:
+        for specimen in islice(laboratory.specimens("random", "fitted", spaces=[spec]), 1):
+            model, count = specimen.model_as(Autoregressive), _FEW if spec.num_dimensions > _IMAGES else _IMAGES
+            passes = 3 * count * model.num_orderings
+            if laboratory.affords(passes * flops(specimen, model.conditional_logits), f"{describe(spec)}, the product"):
+                yield from _product(specimen, count)
+
+
+@torch.no_grad()
+def _product(specimen: Specimen, count: int) -> Iterator[Trial]:
+    model, images = specimen.model_as(Autoregressive), specimen.images(count, "conditionals")
+    members, far = [], 0.0
+    for ordering in range(model.num_orderings):
+        table = model.conditional_logits(images, ordering).log_softmax(1)
+        expected = table.gather(1, images.long().unsqueeze(1)).squeeze(1)
+        far = max(far, float(apart(model.conditional_log_probs(images, ordering), expected).abs().max()))
+        members.append(expected.flatten(1).sum(1))
+    mixture = torch.stack(members).logsumexp(0) - math.log(model.num_orderings)
+    tolerance = specimen.tolerance(scale=mixture)
+    yield Trial.exact(
+        specimen.where, "conditional_log_probs against the log-softmax of conditional_logits", far, unit="nats",
+        tolerance=tolerance, meaning="conditional_log_probs are not those of conditional_logits",
+    )  # fmt: skip
+    yield Trial.exact(
+        specimen.where, "log_prob against the sum of the conditionals",
+        float(apart(model.log_prob(images), mixture).abs().max()), tolerance=tolerance, unit="nats",
+        meaning="log_prob is not the sum of the conditionals' log-probabilities: what is scored is not what is "
+        "sampled (another activation or clamp, a mean, a missing entry, or a mixture over orderings that is "
+        "averaged in logs)",
+    )  # fmt: skip
 
 
 def full_size(laboratory: Laboratory) -> Iterator[Evidence]:

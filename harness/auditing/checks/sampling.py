@@ -1,16 +1,18 @@
 """Sampling: every named sampler draws from the distribution that is scored."""
 
+import math
 from collections.abc import Iterator
-from contextlib import suppress
 
 import torch
 from scipy import stats
 from torch import Tensor
 
 from harness.auditing import estimates
+from harness.auditing.estimates import flops
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen
-from harness.auditing.trial import POWER, Evidence, NotApplicable, Trial
+from harness.auditing.subject import Specimen, apart, describe, largest
+from harness.auditing.trial import NOT_FINITE, POWER, Evidence, NotApplicable, Trial
+from harness.interface.metric import check_samples
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
@@ -21,8 +23,10 @@ from harness.interface.model import (
 )
 from harness.interface.sampling import Noise
 
-_SHARED = 64
+_SHARED, _CLAMPED, _KNOWN, _AT_SIZE = 64, 16, 8, 8  # images of one call
+_CALL = 4  # full passes that a call of a sampler costs, roughly; one for each generation step if it is "raster"
 _FEWEST_INSIDE = 200
+_MOST_ROUNDING = 0.01
 _WELL_BELOW = 6.0  # standard errors that a bound is lowered by before an image's count is held against it
 _CAUSES = (
     "a temperature, another prior, order or activation than in scoring, a mode or mean taken instead of a draw, "
@@ -34,6 +38,8 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
     """Every sampler draws from the distribution that is scored."""
     reason = "an implicit model has no likelihood to hold its samples against"
     model = laboratory.require(ExactLikelihood | VariationalBound, reason)
+    if isinstance(model, Autoregressive) and _tested(model):
+        yield from _at_size(laboratory)
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
     if isinstance(model, ExactLikelihood):
@@ -41,7 +47,9 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
             specimen = laboratory.single(exact)
             for where, counts in _drawn(specimen):
                 yield from _frequencies(where, counts, specimen.log_probs.exp(), torch.zeros_like(specimen.log_probs))
-            yield from _shared_noise(specimen)
+            if isinstance(model, Autoregressive) and (rounding := _rounding(exact, specimen)) < _MOST_ROUNDING:
+                yield from _shared_noise(specimen, rounding)
+                yield from _clamped(specimen, rounding)
     elif isinstance(model, ImportanceWeighted):
         for found in estimates.trusted_weights(laboratory):
             yield from [found] if isinstance(found, str) else _weighted(*found)
@@ -53,8 +61,14 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
 
 
 def _drawn(specimen: Specimen) -> Iterator[tuple[str, Tensor]]:
-    """Yields for each sampler where it is, in words, and how often it drew each image (M,)."""
+    """Yields for each sampler where it is, in words, and how often it drew each image (M,).
+
+    The harness's own ``raster`` is right if the conditionals are: it is drawn from only where it comes first.
+    """
+    first = next(iter(specimen.model.samplers()))
     for where, name, sampler in specimen.samplers:
+        if isinstance(specimen.model, Autoregressive) and name not in [first, *_tested(specimen.model)]:
+            continue
         yield where, estimates.sample_counts(specimen, sampler, estimates.affordable_samples(specimen, name), name)
 
 
@@ -95,6 +109,8 @@ def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> I
 
 def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial:
     """The frequency of every image is at least exp(bound), one test for all images."""
+    if bool((bound.isnan() | error.isnan()).any()):
+        return Trial.broken(where, f"the mean of the bound's draws is NaN for some images; {NOT_FINITE}")
     total = int(counts.sum())
     floor = (bound - _WELL_BELOW * error).exp().clamp_max(1.0)
     p_values = torch.from_numpy(stats.binom.cdf(counts.numpy(), total, floor.numpy()))
@@ -116,43 +132,107 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
     )  # fmt: skip
 
 
+# --- samplers of autoregressive models that are given their noise ---
+
+
+def _at_size(laboratory: Laboratory) -> Iterator[Evidence]:
+    """Holds samplers against their noise where rows are wide, levels many, and entries coupled strongly."""
+    spaces = [*laboratory.wide[:1], laboratory.full, laboratory.many_levels, *laboratory.wide[1:]]
+    for spec in dict.fromkeys(filter(None, spaces)):
+        for exact in laboratory.specimens("strong", "random", "fitted", spaces=[spec]):
+            specimen = laboratory.single(exact)
+            model = specimen.model_as(Autoregressive)
+            calls = [
+                len(torch.unique(model.generation_steps())) if name == "raster" else _CALL for name in _tested(model)
+            ]
+            cost = _AT_SIZE * (sum(calls) + 2) * flops(specimen, model.conditional_logits)
+            if not laboratory.affords(cost, f"{describe(spec)}, samplers that are given their noise"):
+                break
+            if (rounding := _rounding(exact, specimen)) < _MOST_ROUNDING:
+                yield from _shared_noise(specimen, rounding, _AT_SIZE)
+                break
+
+
+def _tested(model: Autoregressive) -> list[str]:
+    """Returns the names of the samplers but for the harness's own ``raster``, which every other is held against."""
+    return [name for name in model.samplers() if name != "raster" or type(model).raster is not Autoregressive.raster]
+
+
 @torch.no_grad()
-def _shared_noise(specimen: Specimen) -> Iterator[Trial]:
-    """Samplers that share their noise draw the same images, and all keep what they are told is known."""
-    model = specimen.model
-    if not isinstance(model, Autoregressive):
-        return
+def _rounding(exact: Specimen, single: Specimen) -> float:
+    """Returns what rounding may do to a conditional, as a share of the largest logit; large in a chaotic recurrence."""
+    if exact.dtype == torch.float32 and exact.state == "strong":
+        return math.inf  # there is nothing to compare
+    images = exact.images(4, "rounding")
+    one, other = (it.model_as(Autoregressive).conditional_logits(images) for it in (exact, single))
+    return 2e-4 + 30 * largest(apart(other, one)) / max(1.0, largest(one))
+
+
+@torch.no_grad()
+def _shared_noise(specimen: Specimen, rounding: float, count: int = _SHARED) -> Iterator[Trial]:
+    """Samplers draw the images that the noise determines.
+
+    Entry k is argmax_v (log p(x_k = v | x_<k) + g_v). By induction over the steps one image alone satisfies that at
+    every entry, and a single pass over an image that was drawn tells whether it is the one, at any size.
+    """
+    model = specimen.model_as(Autoregressive)
     with specimen.rng("noise"):
-        noise = model.draw_noise(_SHARED)
-    known, mask = specimen.images(8, "known"), torch.zeros(1, *specimen.spec.shape, dtype=torch.bool)
-    mask[..., : (specimen.spec.height + 1) // 2, :] = True
-    drawn: dict[str, Tensor] = {}
-    for where, name, sampler in specimen.samplers:
-        with suppress(Unsupported):
-            drawn[name] = sampler(_SHARED, noise=noise)
-            with specimen.rng("clamping"):
-                images = sampler(8, known=known, mask=mask)
-            yield Trial.exact(
-                where, "known entries that were changed", int(((images != known) & mask).sum()), unit="entries",
-                meaning="the sampler does not keep the pixels that it is told are known",
-            )  # fmt: skip
-    names = list(drawn)
-    for first, name in ((names[0], name) for name in names[1:]):
-        images, found = drawn[first], drawn[name]
-        different = (images != found).flatten(1).any(1).nonzero().flatten().tolist()
-        unexplained = sum(not _is_rounding(specimen, images[i], found[i], noise, i) for i in different)
+        noise = model.draw_noise(count)
+    first = None
+    for where, name, sampler in [it for it in specimen.samplers if it[1] in _tested(model)]:
+        try:
+            images = check_samples(sampler(count, noise=noise), count, model)
+        except Unsupported:
+            continue
+        off = _off(specimen, images, noise, rounding)
+        if "raster" not in model.samplers():  # nothing says how noise is used, but all have to use it alike
+            first = images if first is None else first
+            off &= images != first
         yield Trial.exact(
-            f"{specimen.where}, samplers {first!r} and {name!r}", f"of {_SHARED} images, those that differ",
-            unexplained, unit="images",
-            meaning=f"with the same noise, {name!r} and {first!r} draw different images: one of them is wrong",
+            where, f"of {count} images, those that their noise does not give", int(off.flatten(1).any(1).sum()),
+            unit="images", meaning=f"with the same noise, {name!r} and 'raster' or another sampler draw different "
+            "images: one of them is wrong",
         )  # fmt: skip
 
 
-def _is_rounding(specimen: Specimen, first: Tensor, second: Tensor, noise: Noise, index: int) -> bool:
-    """Whether two images differ first where the decision lies within rounding."""
-    model, ordering = specimen.model_as(Autoregressive), int(noise.ordering[index])
-    steps, differ = model.generation_steps(ordering), first != second
-    scores = model.conditional_logits(first[None], ordering)[0] + noise.gumbel[index]
-    top = scores.topk(2, dim=0).values
-    margin = (top[0] - top[1])[differ & (steps == steps[differ].min())]
-    return float(margin.max()) < (1e-9 if specimen.dtype == torch.float64 else 1e-5)
+@torch.no_grad()
+def _clamped(specimen: Specimen, rounding: float) -> Iterator[Trial]:
+    """All samplers keep what they are told is known, and draw the rest by the conditionals given that."""
+    model, shape = specimen.model_as(Autoregressive), specimen.spec.shape
+    with specimen.rng("masks"):
+        noise = model.draw_noise(_CLAMPED)
+        share = torch.linspace(0, 1, _CLAMPED).view(-1, 1, 1, 1)
+        each = torch.rand(_CLAMPED, *shape) < share  # one for each image, from none to all
+    top = torch.zeros(1, *shape, dtype=torch.bool)
+    top[..., : (shape[1] + 1) // 2, :] = True
+    cases = (("upper half", _KNOWN, top, None), ("masks for each image", _CLAMPED, each, noise))
+    for where, name, sampler in specimen.samplers:
+        for words, count, mask, given in cases if name in _tested(model) else ():
+            known = specimen.images(count, "known")
+            try:
+                with specimen.rng("clamping"):
+                    images = check_samples(sampler(count, noise=given, known=known, mask=mask), count, model)
+            except Unsupported:
+                continue
+            yield Trial.exact(
+                where, f"{words}: known entries that were changed", int(((images != known) & mask).sum()),
+                unit="entries", meaning="the sampler does not keep the pixels that it is told are known",
+            )  # fmt: skip
+            if given and "raster" in model.samplers():
+                off = (_off(specimen, images, given, rounding) & ~mask).flatten(1).any(1)
+                yield Trial.exact(
+                    where, f"{words}: of {count} images, those that their noise does not give", int(off.sum()),
+                    unit="images", meaning="given known pixels, the others are not drawn by the conditionals",
+                )  # fmt: skip
+
+
+def _off(specimen: Specimen, images: Tensor, noise: Noise, rounding: float) -> Tensor:
+    """Returns (N, C, H, W) bool: whether another value has a higher score, by more than rounding."""
+    model, off = specimen.model_as(Autoregressive), torch.zeros_like(images, dtype=torch.bool)
+    for ordering in set(noise.ordering.tolist()):
+        rows = noise.ordering == ordering
+        logits = model.conditional_logits(images[rows], ordering)
+        scores = logits + noise.gumbel[rows]
+        chosen = scores.gather(1, images[rows].long().unsqueeze(1))
+        off[rows] = scores.amax(1) - chosen.squeeze(1) > rounding * max(1.0, largest(logits))
+    return off

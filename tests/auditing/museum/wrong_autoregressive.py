@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec, Noise, Sampler
+from harness import ImageSpec, Noise, Sampler, SamplingTrace, Unsupported
 
 from .autoregressive import MADE, NADE, MarkovChain, Multiscale, OrderAgnosticMADE, RowRNN
 from .common import centred, pick
@@ -155,6 +155,131 @@ class StopsEarly(NADE):
 
     def draw(self, state: Tensor, step: int, gumbel: Tensor) -> Tensor:
         return super().draw(state, step, gumbel if step < 400 else torch.zeros_like(gumbel))
+
+
+# --- what shows with many entries, many levels, or other masks alone ---
+
+_SMALL, _LEVELS, _WIDE, _FULL = (1, 2, 2, 4), (1, 1, 2, 256), (1, 16, 16, 2), (1, 28, 28, 2)
+
+
+def _only(spec: ImageSpec, *sizes: tuple[int, int, int, int]) -> None:
+    """Refuses other spaces than where the defect shows: its check is quick then."""
+    if (*spec.shape, spec.levels) not in sizes:
+        raise Unsupported(f"{sizes} alone")
+
+
+@wrong("a sum that ends early", check="conditionals")
+class SumsFirstChunk(NADE):
+    """Scores in chunks of 512 entries, and drops the one that is not full."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL, _FULL)
+        super().__init__(spec)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        scores = self.conditional_log_probs(images).flatten(1)
+        return scores[:, : max(scores.shape[1] // 512 * 512, min(scores.shape[1], 512))].sum(1)
+
+
+@wrong("arithmetic in bytes", check="conditionals")
+class ScoredInBytes(MADE):
+    """Takes values for signed bytes, as NumPy's int8 does: 128 is -128, and is scored as if it were 0."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL, _LEVELS)
+        super().__init__(spec)
+
+    def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
+        return pick(self.conditional_logits(images, ordering).log_softmax(1), images.to(torch.int8).clamp_min(0))
+
+
+@wrong("arithmetic in bytes", check="sampling")
+class UpdatedInBytes(NADE):
+    """Doubles values before it makes them float: two times 128 is 0 in a byte, right up to 128 levels."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL, _LEVELS)
+        super().__init__(spec)
+
+    def update(self, state: Tensor, step: int, value: Tensor) -> Tensor:
+        doubled = (2 * value.to(torch.uint8)).to(self.dtype)
+        return state + (doubled / (self.spec.levels - 1) - 1)[:, None] * self.into[step]
+
+
+@wrong("a cache that is too short", check="sampling")
+class SecondSamplerForgets(NADE):
+    """Has a right sampler first; the fast one forgets all from the 200th entry on."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL, _WIDE)
+        super().__init__(spec)
+
+    def samplers(self) -> dict[str, Sampler]:
+        return {"raster": self.raster, "incremental": self.incremental}
+
+    def update(self, state: Tensor, step: int, value: Tensor) -> Tensor:
+        return super().update(state, step, value) if step < 200 else state
+
+
+class _OtherMask(NADE):
+    """Clamps by another mask than it was given."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL)
+        super().__init__(spec)
+
+    def incremental(
+        self,
+        num_samples: int,
+        *,
+        noise: Noise | None = None,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        trace: SamplingTrace | None = None,
+    ) -> Tensor:
+        mask = None if mask is None else self.other(mask)
+        return super().incremental(num_samples, noise=noise, known=known, mask=mask, trace=trace)
+
+    def other(self, mask: Tensor) -> Tensor:
+        """Returns the wrong mask."""
+        raise NotImplementedError
+
+
+@wrong("a mask that is not that of the image", check="sampling")
+class ClampsWholeRows(_OtherMask):
+    """Keeps whole rows alone, those that begin with a known pixel."""
+
+    def other(self, mask: Tensor) -> Tensor:
+        return mask[:, :, :, :1].expand(mask.shape)
+
+
+@wrong("a mask that is not that of the image", check="sampling")
+class MaskOfFirstImage(_OtherMask):
+    """Takes the mask of the first image for all of them."""
+
+    def other(self, mask: Tensor) -> Tensor:
+        return mask[:1]
+
+
+@wrong("a mask that is not that of the image", check="sampling")
+class KnownPastedAtTheEnd(NADE):
+    """Draws everything, and pastes what is known over it: the rest has not seen it."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, _SMALL)
+        super().__init__(spec)
+
+    def incremental(
+        self,
+        num_samples: int,
+        *,
+        noise: Noise | None = None,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        trace: SamplingTrace | None = None,
+    ) -> Tensor:
+        images = super().incremental(num_samples, noise=noise, trace=trace)
+        return images if known is None or mask is None else torch.where(mask, known, images)
 
 
 # --- what is seen ---
