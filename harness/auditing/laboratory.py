@@ -191,12 +191,13 @@ class Laboratory:
         base = self._base(spec)
         if state != "fitted" and needs_fit(base):
             raise NotApplicable("the model keeps its data, and has none before it is fitted")
-        if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
+        counts = not any(value.requires_grad for value in base.parameters())  # and knows nothing before its fit
+        if state == "fitted" and not (counts or needs_fit(base)) and spec not in self.small[:_FITTED_SPACES]:
             raise NotApplicable("a short fit on this space would show nothing that others do not")
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+        elif state != "initial" and counts:
             raise NotApplicable("the model has no weights that are trained by gradients")
         elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)

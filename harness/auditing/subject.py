@@ -146,12 +146,12 @@ class Specimen:
     def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
-        After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
-        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half
-        precision is granted no more. Where the weights amplify rounding beyond that, it is their ``condition``.
+        As constructed or fitted, which is in float32, 1e-6: a table that was normalised in it is not nearer to one.
+        Constants that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that;
+        half precision is granted no more. Where the weights amplify rounding beyond that, it is their ``condition``.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
-        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state == "fitted" else 1e-9
+        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state in ("initial", "fitted") else 1e-9
         least = least if self.precision == torch.float64 else 2e-4
         return max(least, self.condition) * max(1.0, scale)
 
