@@ -314,7 +314,7 @@ def _discrete(specimen: Specimen, draws: list[_Draws | None], meaning: str) -> E
     for found in draws:
         if found is None or not bool(found.log_q.isfinite().all()):
             continue
-        _, number, counts = found.latents.unique(dim=0, return_inverse=True, return_counts=True)
+        _, number, counts = torch.unique(found.latents, dim=0, return_inverse=True, return_counts=True)
         probs = torch.zeros(len(counts), dtype=torch.float64).scatter(0, number, found.log_q.exp())
         total = float(probs.sum())
         if total > 1 + 1e3 * specimen.tolerance():
