@@ -89,6 +89,10 @@ def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evide
 
 
 def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> Iterator[Trial]:
+    unweighted = (counts > 0) & (probs == 0)
+    if bool(errors.any()) and bool(unweighted.any()):  # all weights that were drawn of an image were zero: it is rare
+        yield _left_over(where, counts, probs, errors, unweighted)
+        counts, probs, errors = counts * ~unweighted, probs / probs.sum(), errors / probs.sum()
     total = float(counts.sum())
     yield Trial.follows(
         where, f"frequencies of {int(total)} samples against p", counts, probs, errors if bool(errors.any()) else None,
@@ -104,6 +108,17 @@ def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> I
         where, "mean log p of samples, plus the entropy", shift,
         (variance + float((errors * log_probs).square().sum())) ** 0.5, unit="nats", rounding=1e-6,
         meaning=f"samples are {'likelier' if shift > 0 else 'less likely'} than the model says they are: {_CAUSES}",
+    )  # fmt: skip
+
+
+def _left_over(where: str, counts: Tensor, probs: Tensor, errors: Tensor, unweighted: Tensor) -> Trial:
+    """Images without a weight are drawn no more often than the mass that the others leave them."""
+    total = float(counts.sum())
+    share = float(counts[unweighted].sum()) / total
+    error = (share * (1 - share) / total + float(errors.square().sum())) ** 0.5
+    return Trial.z_test(
+        where, "share of samples whose weights are all zero, minus what others leave", share + float(probs.sum()) - 1,
+        error, side=1, unit="of mass", meaning=f"{share:.2%} of the samples are images of probability zero",
     )  # fmt: skip
 
 
