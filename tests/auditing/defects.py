@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from museum.autoregressive import MADE, NADE
+from museum.common import log_normal
 from museum.conditional import ConditionalMADE
 from museum.flows import NICE, RealNVP
-from museum.latent import IWAE, VAE, BoundOnly
+from museum.latent import IWAE, VAE, BoundOnly, CodedVAE
 from museum.mixtures import Independent, Mixture
 from museum.wrong_flows import Wide
 from torch import Tensor
@@ -185,6 +186,37 @@ class _LaterWider(VAE):
         later = (torch.arange(num_samples) >= max(1000, num_samples // 2)).to(mean.dtype).view(-1, 1, 1)
         noise = torch.randn(num_samples, *mean.shape, dtype=mean.dtype)
         return mean + log_std.exp() * noise * (1 + self.size * later)
+
+
+@sized("joint", "nats that log_likelihood adds", 0.0, *FINE)
+class _JointShifted(VAE):
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        return super().log_likelihood(images, latents) + self.size
+
+
+@sized("joint", "levels that decode adds", 0.0, *FINE)
+class _DecodeShifted(CodedVAE):
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(latents) + self.size
+
+
+@sized("joint", "deviation of the prior of the joint density, minus 1", *COARSE, 0.5)
+class _JointPrior(VAE):
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        size, self.size = self.size, 0.0  # the weights have their own
+        try:
+            return super().log_importance_weights(images, num_samples)
+        finally:
+            self.size = size
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return log_normal(latents, 0.0, math.log1p(self.size)).sum(-1)
+
+
+@sized("posterior", "deviation that latents are drawn with, minus 1", *COARSE, 0.5)
+class _PosteriorWide(VAE):
+    def draw_latents(self, mean: Tensor, log_std: Tensor, num_samples: int) -> Tensor:
+        return super().draw_latents(mean, log_std + math.log1p(self.size), num_samples)
 
 
 @sized("log-determinant", "relative error of the log-determinant", 0.0, 1e-10, 1e-8, 1e-7, 3e-7, 1e-6, 1e-4)
