@@ -134,6 +134,14 @@ class _WarmFull(_Warm):
     pass
 
 
+@sized("full-size", "share of entries that have the noise of the one before", 0.0, 0.03, 0.1, 0.2, 0.3, 0.5)
+class _NoiseOfNeighbour(NADE):
+    def draw_noise(self, num_samples: int) -> Noise:
+        noise = super().draw_noise(num_samples)
+        repeated = torch.rand(num_samples, 1, *self.spec.shape) < self.size
+        return Noise(torch.where(repeated, noise.gumbel.roll(1, -1), noise.gumbel), noise.ordering)
+
+
 @sized("dependence", "weight of an entry's own value in its logits", 0.0, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-8)
 class _Leak(MADE):
     def network(self, inputs: Tensor, ordering: int) -> Tensor:
