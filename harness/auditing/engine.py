@@ -10,9 +10,10 @@ from harness.auditing.checks.bounds import bounds, importance_samples
 from harness.auditing.checks.conditionals import conditionals, full_size
 from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
 from harness.auditing.checks.dependence import dependence
-from harness.auditing.checks.flows import inverse, log_determinant, prior
+from harness.auditing.checks.flows import inverse, log_determinant
 from harness.auditing.checks.labels import labels
 from harness.auditing.checks.normalisation import known_entropy, normalisation
+from harness.auditing.checks.priors import prior
 from harness.auditing.checks.sampling import sampling
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of

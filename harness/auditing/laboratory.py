@@ -52,6 +52,8 @@ CPU = torch.device("cpu")  # where specimens live: it has float64
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
+_SCALES = (1.0, 0.3, 0.1)  # of random weights, until a model computes anything with them
+_WORST_CONDITION = 1e-3  # of random weights: what rounding does beyond says nothing of a model
 _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
 
 
@@ -178,32 +180,38 @@ class Laboratory:
         return KnownDistribution(spec, derive_seed(self.seed, "known", describe(spec)))
 
     def _make(self, spec: ImageSpec, state: State, variant: int) -> Specimen:
+        drawn = state not in ("initial", "fitted")
+        for scale in _SCALES:
+            specimen = self._in_state(spec, state, variant, scale)
+            if not drawn or _is_sound(specimen):
+                return specimen
+        raise NotApplicable(f"{specimen.where}: {NOT_DECIDED}: rounding alone moves a score there, or {NOT_FINITE}")
+
+    def _in_state(self, spec: ImageSpec, state: State, variant: int, scale: float) -> Specimen:
         base = self._base(spec)
         if state != "fitted" and needs_fit(base):
             raise NotApplicable("the model keeps its data, and has none before it is fitted")
-        if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
+        counts = not any(value.requires_grad for value in base.parameters())  # and knows nothing before its fit
+        if state == "fitted" and not (counts or needs_fit(base)) and spec not in self.small[:_FITTED_SPACES]:
             raise NotApplicable("a short fit on this space would show nothing that others do not")
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+        elif state != "initial" and counts:
             raise NotApplicable("the model has no weights that are trained by gradients")
         elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)
         elif state == "gentle":
-            randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
+            randomise(model, gain=scale, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
         elif state == "shrunk":
-            randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
+            randomise(model, gain=scale, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
         elif state == "lopsided":
-            _make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
+            _make_lopsided(model, SHRINKS[variant], gain=scale, seed=derive_seed(self.seed, "shrunk"))
         elif state != "initial":
             seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
-            randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
-        seed = derive_seed(self.seed, "specimen", describe(spec), state, variant)
-        specimen = Specimen(model.eval(), spec, state, seed)
-        if state not in ("initial", "fitted") and not _is_finite(specimen):
-            raise NotApplicable(f"{specimen.where}: {NOT_DECIDED}: {NOT_FINITE}")
-        return specimen
+            gain = scale * (3.0 if state == "strong" else 1.0)
+            randomise(model, gain=gain, seed=seed, positive=state == "positive")
+        return Specimen(model.eval(), spec, state, derive_seed(self.seed, "specimen", describe(spec), state, variant))
 
     def _base(self, spec: ImageSpec) -> Model:
         self.takes(spec)
@@ -265,8 +273,8 @@ class Laboratory:
 
 
 @torch.no_grad()
-def _is_finite(specimen: Specimen) -> bool:
-    """Whether some scores and latents are: if they are not, weights that no training reaches say nothing of a model."""
+def _is_sound(specimen: Specimen) -> bool:
+    """Whether some scores and latents are finite, and more than rounding: other weights say nothing of a model."""
     model, images, found = specimen.model, specimen.images(8, "finite"), list[Tensor]()
     with specimen.rng("finite"), suppress(Exception):  # what a check would meet as well
         if isinstance(model, ExactLikelihood):
@@ -276,7 +284,7 @@ def _is_finite(specimen: Specimen) -> bool:
             found += [latents, log_det, model.inverse(latents), model.inverse(model.sample_prior(100))]
         elif isinstance(model, VariationalBound):
             found.append(model.elbo(images).clamp_min(-1e300))
-    return all(bool(values.isfinite().all()) for values in found)
+    return all(bool(values.isfinite().all()) for values in found) and specimen.condition < _WORST_CONDITION
 
 
 @torch.no_grad()
@@ -305,7 +313,7 @@ def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, posi
 
 
 @torch.no_grad()
-def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
+def _make_lopsided(model: Model, shrink: float, *, gain: float, seed: int) -> None:
     """Gives random weights, small where samples depend on them: a far encoder, and a simple decoder."""
     with TouchedStorages() as sampling:
         model.sample(2)
@@ -313,7 +321,7 @@ def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
     shrunk = [value for value in trained if value in sampling]
     if len(shrunk) == len(trained):
         raise NotApplicable("scoring has no weights of its own")
-    randomise(model, gain=1.0, seed=seed)  # so that samples are those of ``shrunk``
+    randomise(model, gain=gain, seed=seed)  # so that samples are those of ``shrunk``
     for value in shrunk:
         value.mul_(shrink)
     model.project_()

@@ -59,7 +59,7 @@ class Trial:
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
         """
         excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
-        if math.isnan(estimate) or (math.isnan(standard_error) and excess > 0):
+        if math.isnan(estimate) or excess == math.inf or (math.isnan(standard_error) and excess > 0):
             return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {NOT_FINITE}")
         if excess <= 0 or standard_error <= 0:
             p = float(excess <= 0)

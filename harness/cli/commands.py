@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli import audit, boards, comparing, inspect, lazy, profiling, running
+from harness.cli import audit, boards, comparing, inspect, lazy, profiling, report, running
 from harness.cli.context import Context, fail
 from harness.support.guard import Escaped, no_exit, shown
 from harness.support.names import what_is_wrong
@@ -65,7 +65,7 @@ app = typer.Typer(
 app.command("list")(inspect.list_entries)
 app.command("plugins")(inspect.list_plugins)
 _RUNS = (running.run, running.status, running.show, running.sample, running.score, inspect.doctor, inspect.clean)
-_BOARDS = (boards.leaderboard, boards.export, boards.figure, comparing.compare, comparing.merge)
+_BOARDS = (boards.leaderboard, boards.export, boards.figure, report.report, comparing.compare, comparing.merge)
 for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
     app.command()(_command)  # by the function's name
 app.add_typer(profiling.profile, name="profile")

@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.report.files import check_boards, render_board, write_boards
     from harness.report.grid import best_rows, grid_of
     from harness.report.pages import FOLDER, QUALITY
+    from harness.report.site.build import one_file, site_files, write_files
+    from harness.report.site.suite import SuitePages
     from harness.running.coordinator import Outcome, plan_suite, run_plan
     from harness.running.estimates import Estimates
     from harness.running.failures import failure_from

@@ -51,6 +51,13 @@ def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = 
     board = leaderboard.board(name)
     sections = [_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets]
     introduction = leaderboard.suite.description if leaderboard.suite else ""
+    return to_markdown(
+        f"{leaderboard.title}: {board.title or name}", introduction, sections, reading_of(leaderboard, board)
+    )
+
+
+def reading_of(leaderboard: Leaderboard, board: Board) -> list[str]:
+    """Returns how a board is to be read: what it says itself, and what all boards share, in paragraphs."""
     common = [
         _SPREADS + "\n" + _RANKS if board.is_ranked else "",
         _AUDIT if "audit" in board.shows else "",
@@ -58,8 +65,7 @@ def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = 
         _TAGS if any(row.published is not None for row in leaderboard.rows) else "",
     ]
     reading = [" ".join(words.split()) for text in (board.reading, *common) for words in text.split("\n\n")]
-    title = f"{leaderboard.title}: {board.title or name}"
-    return to_markdown(title, introduction, sections, list(filter(None, reading)))
+    return list(filter(None, reading))
 
 
 def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Collection[str]) -> Section:
@@ -73,9 +79,8 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
         below.append(Section("Samples", words, pictures=found))
     if not parts:
         return Section(dataset, "No row has a figure yet.", subsections=below)
-    lead = " ".join(filter(None, [_sizes(rows), board.lead(rows)]))
-    protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
-    data = {"Data": [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]}
+    lead = " ".join(filter(None, [sizes_of(rows), board.lead(rows)]))
+    data = {"Data": data_of(rows)}
     if len(parts) > 1 or parts[0].title:
         return Section(dataset, lead, subsections=(*parts, *below), folded=data)
     below, folded = [*parts[0].subsections, *below], {**parts[0].folded, **data}
@@ -83,14 +88,20 @@ def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Col
 
 
 def _table_section(board: Board, table: Table) -> Section:
-    ranked = [f"Ranked by {table.by.header}. {table.ranks.sentence}"] if table.by and table.ranks.intervals else []
-    audited = [(line.row.label, line.row.audit) for line in table.models if line.row] if "audit" in board.shows else []
-    notes = (*ranked, *audit_failures(audited), *board.notes(table))
-    folded = {**board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)}
+    notes, folded = words_of(board, table)
     words, references = "Not ranked: what the figures are to be read against.", table.references
     floors = [Section("Floors and ceilings", words, table.part(references))] if references else []
     shown = table.part(table.models) if table.models else None
-    return Section(table.title, "", shown, notes, floors, folded={name: told for name, told in folded.items() if told})
+    return Section(table.title, "", shown, notes, floors, folded=folded)
+
+
+def words_of(board: Board, table: Table) -> tuple[list[str], dict[str, Sequence[str]]]:
+    """Returns the notes below a table, and what is folded there, by its title."""
+    ranked = [f"Ranked by {table.by.header}. {table.ranks.sentence}"] if table.by and table.ranks.intervals else []
+    audited = [(line.row.label, line.row.audit) for line in table.models if line.row] if "audit" in board.shows else []
+    notes = [*ranked, *audit_failures(audited), *board.notes(table)]
+    folded = {**board.details(table), "Audits": audit_notes(audited), "Protocols": _protocols(table)}
+    return notes, {name: told for name, told in folded.items() if told}
 
 
 def _protocols(table: Table) -> list[str]:
@@ -109,8 +120,14 @@ def _protocols(table: Table) -> list[str]:
     return [f"{', '.join(names)}: {words}." for words, names in merged.items()]
 
 
-def _sizes(rows: Iterable[BoardRow]) -> str:
-    """The sizes of the splits; and whether records come from different data."""
+def data_of(rows: Iterable[BoardRow]) -> list[str]:
+    """Returns how the data were split, in sentences."""
+    protocols = dict.fromkeys(record.split_protocol for row in rows for record in row.records if record.split_protocol)
+    return [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in protocols]
+
+
+def sizes_of(rows: Iterable[BoardRow]) -> str:
+    """Returns the sizes of the splits; and whether records come from different data."""
     records = [record for row in rows for record in row.records]
     splits = ("train", "valid", "test")
     counts = [[f"{it.num_images[name]:,} {name}" for name in splits if name in it.num_images] for it in records]
@@ -172,14 +189,20 @@ def _pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str])
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> str:
     """Returns the page of a suite's figures: ``files`` are paths in their folder, such as ``likelihood/digits.svg``."""
-    names, sections = picture_names(rows), []
+    sections = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
-        captions = {slug(dataset): dataset}
-        captions |= {name.removesuffix(".png"): label or REAL for (label, of), name in names.items() if of == dataset}
-        parts = []
-        for figure in sorted({file.partition("/")[0] for file in files}):
-            paths = [(f"{figure}/{stem}.{end}", words) for stem, words in captions.items() for end in ("svg", "png")]
-            found = [(words, f"{FIGURES}/{path}") for path, words in paths if path in files]
-            parts += [Section(figure, pictures=found)] if found else []
+        parts = [Section(figure, pictures=found) for figure, found in figures_of(rows, dataset, files).items()]
         sections += [Section(dataset, subsections=parts)] if parts else []
     return to_markdown(f"{title}: figures", "", sections)
+
+
+def figures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    """Returns captions and paths of the pictures of a dataset that there are, by the figure's name."""
+    captions, found = {slug(dataset): dataset}, dict[str, list[tuple[str, str]]]()
+    for (label, of), name in picture_names(rows).items():
+        captions |= {name.removesuffix(".png"): label or REAL} if of == dataset else {}
+    for figure in sorted({file.partition("/")[0] for file in files}):
+        paths = [(f"{figure}/{stem}.{end}", words) for stem, words in captions.items() for end in ("svg", "png")]
+        if pictures := [(words, f"{FIGURES}/{path}") for path, words in paths if path in files]:
+            found[figure] = pictures
+    return found

@@ -13,6 +13,7 @@ from museum.conditional import ConditionalMADE
 from museum.flows import NICE, RealNVP
 from museum.latent import IWAE, VAE, BoundOnly
 from museum.mixtures import Independent, Mixture
+from museum.wrong_flows import Wide
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -177,6 +178,15 @@ class _Determinant(RealNVP):
         return latents, log_det * (1 + self.size)
 
 
+@sized("log-determinant", "log scales left out of 128, at 16x16 alone", 0, 1, 2, 4, 16, 64)
+class _Left(Wide):
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        latents, log_det = super().transform(x)
+        last = self.layers[-1]
+        count = int(self.size) if self.spec.num_dimensions > 64 else 0
+        return latents, log_det - last.log_scale[128 : 128 + count].sum()
+
+
 @sized("inverse", "relative error of the inverse", 0.0, 1e-9, 1e-8, 1e-7, 1e-6, 3e-6, 1e-4)
 class _Inverse(NICE):
     def inverse(self, latents: Tensor) -> Tensor:
@@ -187,6 +197,22 @@ class _Inverse(NICE):
 class _PriorScale(NICE):
     def sample_prior(self, num_samples: int) -> Tensor:
         return (1 + self.size) * super().sample_prior(num_samples)
+
+
+@sized("prior", "correlation of two latents, no neighbours", 0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
+class _Pair(NICE):
+    def sample_prior(self, num_samples: int) -> Tensor:
+        latents = super().sample_prior(num_samples)
+        latents[:, 5] += self.size * latents[:, 1]
+        return latents / (1 + self.size**2) ** (torch.arange(latents.shape[1]) == 5).to(latents).div(2)
+
+
+@sized("prior", "temperature of samples at 16x16 alone, minus 1", *COARSE, 0.3)
+class _TemperatureWide(Wide):
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        latents = self.sample_prior(num_samples) * (1 - self.size if self.spec.num_dimensions > 64 else 1.0)
+        return self.inverse(latents).floor().clamp(0, self.spec.levels - 1).to(torch.uint8)
 
 
 @sized("unchanged", "what a call adds to a parameter", 0.0, 1e-300, 1e-20, 1e-16, 1e-12, 1e-6)

@@ -144,7 +144,7 @@ def test_an_audit_disturbs_no_random_numbers():
 def test_a_verdict_says_what_where_how_much_and_what_is_likely_wrong():
     [result] = audit(subject(Doubled), only=["normalisation"]).checks
     assert result.verdict == "fail"
-    assert result.where == "2x2, 3 channels, 2 levels, initial weights"
+    assert result.where == "2x2, 3 channels, 2 levels, random weights"
     assert result.statistic > result.threshold
     assert "sum to" in result.meaning
     assert "wrong base of the logarithm" in result.meaning

@@ -7,7 +7,8 @@ place of log p makes the expectation larger, never smaller.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -123,7 +124,7 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
         evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
         score = model.log_prob if isinstance(model, ExactLikelihood) else specimen.model_as(VariationalBound).elbo
         with each_image_once(specimen):
-            scores = evaluation.per_image(score, purpose="known entropy")[0]
+            scores = evaluation.per_image(partial(_floored, score), purpose="known entropy")[0]
         mean, error = mean_and_error(known.log_probs[index_of(evaluation.split.images, specimen.spec)] - scores)
         if not isinstance(model, ExactLikelihood) and elbo_shares_noise(specimen):  # perhaps all images share it
             error = math.hypot(error, float(elbos(specimen, evaluation.split.images[:64], 64).std(0).mean()))
@@ -133,6 +134,11 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
             f"{known.entropy:.4g} nats allows: the likelihood is not one, or the test images are looked at while they "
             "are scored", rounding=1e-6,
         )  # fmt: skip
+
+
+def _floored(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Returns scores (N,), those of impossible images as low as to be no mistake: the mean is beyond any entropy."""
+    return score(images).clamp_min(-1e9)
 
 
 # --- where nothing can be enumerated ---

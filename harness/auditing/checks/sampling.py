@@ -138,15 +138,21 @@ def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evide
 def _frequencies(
     specimen: Specimen, where: str, counts: Tensor, probs: Tensor, errors: Tensor | None
 ) -> Iterator[Trial]:
-    total, size = float(counts.sum()), specimen.spec.num_dimensions
-    meaning = f"samples do not follow the likelihood: {_CAUSES}, or draws that are not independent"
-    tests = [(f"frequencies of {int(total)} samples against p", counts, probs, errors)]
-    if specimen.spec.levels > _FEW_LEVELS:  # most images are rare, and pooled
-        tests += [(f"values of entry {k}", *_marginal(specimen, k, counts, probs, errors)) for k in range(size)]
-    for words, observed, expected, deviations in tests:
+    errors = errors if errors is not None and bool(errors.any()) else None
+    unweighted = (counts > 0) & (probs == 0)
+    if errors is not None and bool(unweighted.any()):  # all weights that were drawn of an image were zero: it is rare
+        yield _left_over(where, counts, probs, errors, unweighted)
+        counts, probs, errors = counts * ~unweighted, probs / probs.sum(), errors / probs.sum()
+    total = float(counts.sum())
+    tests = [(f"frequencies of {int(total)} samples against p", counts, probs)]
+    if specimen.spec.levels > _FEW_LEVELS:  # most images are rare there, and pooled
+        values = specimen.everything.flatten(1).long()
+        tables = [torch.bincount(each, table.double()) for each in values.T for table in (counts, probs)]
+        tests += [(f"values of entry {k}", *tables[2 * k : 2 * k + 2]) for k in range(values.shape[1])]
+    for words, observed, expected in tests:
         yield Trial.follows(
-            where, words, observed, expected, deviations, meaning=meaning,
-            both_tails=deviations is None and not specimen.model.draws_jointly,
+            where, words, observed, expected, errors, both_tails=errors is None and not specimen.model.draws_jointly,
+            meaning=f"samples do not follow the likelihood: {_CAUSES}, or draws that are not independent",
         )  # fmt: skip
     if impossible := int(((counts > 0) & (probs == 0)).sum()):
         yield Trial.broken(where, f"{impossible} of the images that were drawn have probability zero")
@@ -161,14 +167,15 @@ def _frequencies(
     )  # fmt: skip
 
 
-def _marginal(
-    specimen: Specimen, entry: int, counts: Tensor, probs: Tensor, errors: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns counts, probabilities and errors (levels,) of an entry's values."""
-    values = specimen.everything.flatten(1)[:, entry].long()
-    zeros = torch.zeros(specimen.spec.levels, dtype=torch.float64)
-    observed, expected = (zeros.index_add(0, values, table.double()) for table in (counts, probs))
-    return observed, expected, None if errors is None else zeros.index_add(0, values, errors.double().square()).sqrt()
+def _left_over(where: str, counts: Tensor, probs: Tensor, errors: Tensor, unweighted: Tensor) -> Trial:
+    """Images without a weight are drawn no more often than the mass that the others leave them."""
+    total = float(counts.sum())
+    share = float(counts[unweighted].sum()) / total
+    error = (share * (1 - share) / total + float(errors.square().sum())) ** 0.5
+    return Trial.z_test(
+        where, "share of samples whose weights are all zero, minus what others leave", share + float(probs.sum()) - 1,
+        error, side=1, unit="of mass", meaning=f"{share:.2%} of the samples are images of probability zero",
+    )  # fmt: skip
 
 
 def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial:

@@ -1,0 +1,129 @@
+"""The files of a site: made one after the other, and written into a folder, or compared with what lies there."""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.boards.audits import RowAudit, in_words
+from harness.interface.board import Cell
+from harness.report import pages
+from harness.report.grid import grid_of
+from harness.report.site.suite import SuitePages, environments
+from harness.support import numbers
+from harness.support.names import printable, slug
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STATIC = ("style.css", "site.js")
+_MARK = b'<meta name="generator" content="genharness report">'
+_HEAD = 1000  # bytes of a page, within which that stands
+
+
+def site_files(suites: Iterable[SuitePages]) -> Iterator[tuple[str, bytes]]:
+    """Yields path and content of every file of a site, suite by suite; the same records give the same bytes."""
+    yield from ((name, _static(name).encode()) for name in _STATIC)
+    made, taken = list[SuitePages](), Counter[str]()
+    for suite in suites:
+        taken[suite.id.lower()] += 1
+        if taken[suite.id.lower()] > 1:
+            raise ValueError(f"two suites would have the folder {suite.id!r}: build a site of each")
+        yield f"{suite.id}/index.html", _rendered("suite.html", "../", suite=suite)
+        for row in suite.leaderboard.rows:
+            yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", suite=suite, row=row)
+        yield from ((f"{suite.id}/{file.name}", file.content) for file in suite.downloads)
+        yield from ((f"{suite.id}/{path}", content) for path, content in sorted(suite.pictures.items()))
+        made.append(suite)
+    yield "index.html", _rendered("index.html", "", suites=made)
+
+
+def one_file(suite: SuitePages) -> bytes:
+    """Returns the pages of a suite, which is alone, as one that needs nothing beside it."""
+    return _rendered("suite.html", "", suite=suite)
+
+
+def write_files(files: Iterable[tuple[str, bytes]], folder: Path, *, check: bool, whole: bool) -> tuple[int, list[str]]:
+    """Writes what differs, or with ``check`` nothing; returns how many files there are, and the names of what differs.
+
+    In a ``whole`` site pages of what is not there differ too, and are removed. Nothing is written by way of temporary
+    files: what is cut off is written again by the next call.
+    """
+    names, differing = set[str](), list[str]()
+    for name, content in files:
+        names.add(name)
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            differing.append(name)
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    for path in sorted(folder.rglob("*.html")) if whole else ():
+        if (name := path.relative_to(folder).as_posix()) not in names and _MARK in path.read_bytes()[:_HEAD]:
+            differing.append(name)
+            if not check:
+                path.unlink()
+    return len(names), differing
+
+
+def _rendered(template: str, root: str, **values: Any) -> bytes:
+    is_alone = "suite" in values and values["suite"].is_alone
+    page = _environment().get_template(template)
+    return page.render(root=root, is_alone=is_alone, policy=_policy(is_alone=is_alone), **values).encode()
+
+
+@cache
+def _static(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _policy(*, is_alone: bool) -> str:
+    """What a page may do: show images, and use its own style and script, those of one file by their digests."""
+    style, script = "'self'", "'self'"
+    if is_alone:
+        digests = [base64.b64encode(hashlib.sha256(_static(name).encode()).digest()).decode() for name in _STATIC]
+        style, script = (f"'sha256-{digest}'" for digest in digests)
+    own = f"style-src {style}; script-src {script}; img-src 'self' data:"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_shown,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {name: getattr(numbers, name) for name in ("count", "seconds", "short", "significant")}
+    made.filters |= {"audit_words": _audit_words, "number": _number, "names": _names, "anchor": slug}
+    made.globals |= {name: getattr(pages, name) for name in ("data_of", "reading_of", "sizes_of", "words_of")}
+    made.globals |= {"environments": environments, "grid_of": grid_of, "inline": lambda name: Markup(_static(name))}
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """What a template prints: texts without control characters; the template's own parts as they are."""
+    return printable(value) if type(value) is str else value
+
+
+def _number(cell: Cell | None) -> float | None:
+    """What a cell is sorted by, if it is a number."""
+    values = [] if cell is None else [cell.value, *cell.more.values()]
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
+
+
+def _names(labels: list[str]) -> str:
+    """Some labels in words; they may hold commas of their own."""
+    if len(labels) < 3:
+        return " and ".join(labels)
+    return "; ".join(labels[:3]) + (f"; and {len(labels) - 3} more" if len(labels) > 3 else "")
+
+
+def _audit_words(audit: RowAudit) -> list[str]:
+    """What an audit says, in sentences."""
+    passed = ", ".join(check.check for check in audit.checks if check.verdict == "pass")
+    failed = [f"✗ {in_words(check)}" for check in audit.failed]
+    return [*failed, *([audit.problem] if audit.problem else []), *([f"Passed: {passed}."] if passed else [])]

@@ -1,0 +1,195 @@
+"""What charts are drawn from: axes, and which rows. Templates draw them as SVG in shares of a box.
+
+So they follow a page's width, letters and colours; and no drawing library has a part in them: the same records give the
+same bytes on every machine.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+from harness.boards.leaderboard import Leaderboard
+from harness.boards.row import BoardRow, nats_per_bit_per_dim
+from harness.boards.table import Line, Table
+from harness.interface.board import Column
+from harness.report.grid import grid_of
+from harness.support.numbers import scaled, short
+
+_MARGIN = 3.0  # percent of the box, on both sides
+_SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
+_MOST_BARS = 60
+_COSTS = ("sampling-throughput", "parameters-sampling", "fit-seconds", "flops-sampling")
+
+
+class Axis(NamedTuple):
+    """From values to percent of a box."""
+
+    low: float
+    high: float
+    is_log: bool = False
+
+    @classmethod
+    def around(cls, values: Sequence[float], *, is_log: bool = False) -> Self:
+        """Returns the axis that has all values on it; those of a logarithmic one are positive."""
+        low, high = min(values), max(values)
+        wider = low * 10 if is_log else low + (abs(low) or 1.0) * 0.01
+        return cls(low, high if high > low else wider, is_log)
+
+    def at(self, value: float) -> float:
+        """Returns where a value lies; what is off the scale lies on the edge."""
+        low, high, place = map(self._of, (self.low, self.high, min(max(value, self.low), self.high)))
+        return round(_MARGIN + (100 - 2 * _MARGIN) * (place - low) / (high - low), 2)
+
+    def holds(self, value: float) -> bool:
+        """Tells whether a value is on the scale."""
+        return self.low <= value <= self.high
+
+    def _of(self, value: float) -> float:
+        return math.log10(value) if self.is_log else value
+
+    def ticks(self, most: int) -> list[tuple[float, str]]:
+        """Returns places and labels of round values, about so many at most."""
+        if self.is_log:
+            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            steps = (1,) if last - first > 2 else (1, 2, 5)
+            powers = range(first, last + 1, max(1, math.ceil((last - first) / most)))
+            found = [step * 10.0**power for power in powers for step in steps]
+            return [(self.at(it), re.sub(r"\.0+(?= |$)", "", scaled(it))) for it in found if self.holds(it)]
+        rough = (self.high - self.low) / most
+        size = 10.0 ** math.floor(math.log10(rough))
+        step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * (1 - 1e-9))
+        found = [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+        return [(self.at(value), short(round(value, 10))) for value in found]
+
+
+class Bar(NamedTuple):
+    """A row of a forest plot: its figure, printed too, those of its trainings, and the published one in that unit."""
+
+    line: Line
+    value: float
+    shown: str
+    kind: str
+    error: float | None
+    seeds: Sequence[float]
+    published: float | None
+
+
+class Forest(NamedTuple):
+    """The column that a table is ranked by, drawn; ``more`` rows are not."""
+
+    by: Column
+    axis: Axis
+    bars: list[Bar]
+    more: int
+
+
+def forest(table: Table) -> Forest | None:
+    """Returns the forest plot of a table; None where nothing is ranked."""
+    by, lines = table.by, [line for line in table.lines if _value(table, line) is not None]
+    if by is None or by.figure is None or not lines or not table.ranks.intervals:
+        return None
+    grid, bars = grid_of(table, lines[:_MOST_BARS]), list[Bar]()
+    for line, texts in zip(lines[:_MOST_BARS], grid.rows, strict=True):
+        cell, value, theirs = line.cells[by.key], _value(table, line), _published(line, by)
+        figure = None if line.row is None else by.figure(line.row)
+        seeds = [value * by.scale for value in figure.values.tolist()] if figure is not None else []
+        error = None if cell.se is None else cell.se * by.scale
+        shown = texts[grid.keys.index(by.key)]
+        bars.append(Bar(line, value or 0.0, shown, cell.kind or "estimate", error, seeds[1:] and seeds, theirs))
+    published = [bar.published for bar in bars if bar.published is not None]
+    return Forest(by, _axis(by, [bar.value for bar in bars], published), bars, len(lines) - len(bars))
+
+
+def _value(table: Table, line: Line) -> float | None:
+    cell = None if table.by is None else line.cells.get(table.by.key)
+    return cell.value * table.by.scale if table.by and cell and isinstance(cell.value, int | float) else None
+
+
+def _axis(by: Column, values: Sequence[float], published: Sequence[float] = ()) -> Axis:
+    """The axis for the better rows: a few that are far worse would leave no room between the others."""
+    sign = -1 if by.higher_is_better else 1
+    ours, theirs = sorted(sign * value for value in values), [sign * value for value in published]
+    best, median = min([*ours, *theirs]), ours[(len(ours) - 1) // 2]
+    shown = [value for value in ours if value <= best + _SPREAD * (median - best) or len(ours) < 4]
+    return Axis.around([sign * value for value in (*shown, *theirs)])
+
+
+def _published(line: Line, by: Column) -> float | None:
+    """The published figure, where it is in the column's unit."""
+    row = line.row
+    if row is None or row.published is None or "published" not in line.cells or by.unit != "nats":
+        return None
+    if row.published.metric in ("fid", "inception-score"):
+        return None
+    return row.published.value * (nats_per_bit_per_dim(row) if row.published.metric == "bits-per-dim" else 1.0)
+
+
+class Point(NamedTuple):
+    """A row of a Pareto chart: its place on the board, and what it costs, printed too."""
+
+    number: int
+    row: BoardRow
+    value: float
+    cost: float
+    said: str
+    is_frontier: bool
+
+
+class Pareto(NamedTuple):
+    """The column that a table is ranked by against a cost; the frontier is of rows that no other beats in both."""
+
+    by: Column
+    cost: Column
+    machine: str  # of speeds
+    x: Axis
+    y: Axis
+    points: list[Point]  # the better cost first
+    off: list[str]  # the rows that are off the scale
+
+    @property
+    def frontier(self) -> list[Point]:
+        """The rows that no other row beats in both."""
+        return [point for point in self.points if point.is_frontier]
+
+
+def paretos(leaderboard: Leaderboard, table: Table, dataset: str) -> list[Pareto]:
+    """Returns the charts of a ranked table against each cost that was measured."""
+    found = [_pareto(leaderboard, table, dataset, metric) for metric in _COSTS if metric in leaderboard.rows.metrics]
+    return [chart for chart in found if chart is not None]
+
+
+def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -> Pareto | None:
+    by, board, column = table.by, leaderboard.rows.board_of(metric), leaderboard.rows.column(metric)
+    if by is None or board not in leaderboard.boards:
+        return None
+    # Speeds are of one machine: the one that measured most rows.
+    measured = [(of.title, _costs(of, column)) for of in leaderboard.tables(board, dataset)]
+    machine, costs = max(measured, key=lambda item: len(item[1]))
+    known = [
+        (number, line.row, value, *costs[line.row.label], line.place)
+        for number, line in enumerate(table.models, 1)
+        if line.row and line.row.label in costs and (value := _value(table, line)) is not None
+    ]
+    if len(known) < 2:
+        return None
+    y, points, best = _axis(by, [item[2] for item in known]), list[Point](), math.inf
+    up, right = (-1 if by.higher_is_better else 1), (-1 if column.higher_is_better else 1)
+    for number, row, value, cost, said, place in sorted(known, key=lambda item: (right * item[3], up * item[2])):
+        if y.holds(value):
+            is_frontier = place == "ranked" and up * value < best
+            best = up * value if is_frontier else best
+            points.append(Point(number, row, value, cost, said, is_frontier))
+    x, off = Axis.around([it.cost for it in points], is_log=True), [it[1].label for it in known if not y.holds(it[2])]
+    return Pareto(by, column, machine, x, y, points, off)
+
+
+def _costs(table: Table, column: Column) -> dict[str, tuple[float, str]]:
+    """What each row costs, and how that is printed; of a cost that has a logarithm."""
+    found = {}
+    for row in (line.row for line in table.lines if line.row is not None):
+        cell = column.of(row)
+        if cell is not None and isinstance(cell.value, float) and cell.value > 0:
+            line = Line({column.key: cell}, row)
+            found[row.label] = cell.value, grid_of(Table((column,), (line,)), [line]).rows[0][0]
+    return found
