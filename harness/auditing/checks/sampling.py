@@ -146,9 +146,9 @@ def _frequencies(
     total = float(counts.sum())
     tests = [(f"frequencies of {int(total)} samples against p", counts, probs)]
     if specimen.spec.levels > _FEW_LEVELS:  # most images are rare there, and pooled
-        values = specimen.everything.flatten(1).long()
-        tables = [torch.bincount(each, table.double()) for each in values.T for table in (counts, probs)]
-        tests += [(f"values of entry {k}", *tables[2 * k : 2 * k + 2]) for k in range(values.shape[1])]
+        for k, values in enumerate(specimen.everything.flatten(1).long().T):
+            observed, expected = (torch.bincount(values, table.double()) for table in (counts, probs))
+            tests.append((f"values of entry {k}", observed, expected))
     for words, observed, expected in tests:
         yield Trial.follows(
             where, words, observed, expected, errors, both_tails=errors is None and not specimen.model.draws_jointly,
