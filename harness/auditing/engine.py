@@ -8,13 +8,16 @@ from pathlib import Path
 
 from harness.auditing.checks.bounds import bounds, importance_samples
 from harness.auditing.checks.conditionals import conditionals, full_size
-from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
+from harness.auditing.checks.conduct import checkpoint, contract, reproducible, unchanged
 from harness.auditing.checks.dependence import dependence
 from harness.auditing.checks.flows import inverse, log_determinant
 from harness.auditing.checks.labels import labels
+from harness.auditing.checks.latents import joint, posterior
+from harness.auditing.checks.neighbours import neighbours
 from harness.auditing.checks.normalisation import known_entropy, normalisation
 from harness.auditing.checks.priors import prior
 from harness.auditing.checks.sampling import sampling
+from harness.auditing.checks.size import every_entry, float32
 from harness.auditing.laboratory import CPU, Laboratory
 from harness.auditing.subject import Subject, capability_of
 from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, Evidence, NotApplicable, Trial
@@ -30,8 +33,9 @@ _MOST_FAILURES = 5
 
 Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 _IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
-    contract, normalisation, conditionals, sampling, full_size, dependence, bounds, importance_samples, log_determinant,
-    inverse, prior, unchanged, neighbours, reproducible, checkpoint, labels, known_entropy,
+    contract, normalisation, conditionals, sampling, full_size, every_entry, float32, dependence, bounds,
+    importance_samples, joint, posterior, log_determinant, inverse, prior, unchanged, neighbours, reproducible,
+    checkpoint, labels, known_entropy,
 )  # fmt: skip
 CHECKS: Mapping[str, Check] = {check.__name__.replace("_", "-"): check for check in _IN_ORDER}
 

@@ -322,12 +322,13 @@ class LabelledTable(harness.ExactLikelihood, harness.ClassConditional):
     """A table a label; ``given`` labels, or all of them."""
 
     given = None
-    unconditional = (0, 1, 2)
+    unconditional = range(10)
 
     def __init__(self, spec):
         super().__init__(spec)
         if spec.num_classes is None:
             raise harness.Unsupported("needs labels")
+        self.unconditional = self.unconditional[: spec.num_classes]
         self.logits = nn.Parameter(torch.zeros(spec.num_classes, spec.levels, *spec.shape))
 
     def condition_on(self, labels):

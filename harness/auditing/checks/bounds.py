@@ -17,6 +17,7 @@ from harness.auditing.estimates import (
     bound_estimates,
     elbos,
     error_of_sum,
+    flops,
     has_own_elbo,
     log_weights,
     sample_counts,
@@ -29,6 +30,7 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Variati
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _WEIGHTS, _CALLS = 64, 200  # of one image, to see whether they are independent
+_MOST_WEIGHTS, _MOST_ELEMENTS = 4096, 2**21  # of a call: as many weights, and weights x entries, as the metric asks for
 _REPEATS = {1: 512, 5: 128, 50: 16}
 _IMAGES_IF_SHARED, _REPEATS_IF_SHARED = 4, {1: 128, 5: 32, 50: 24}
 
@@ -115,6 +117,46 @@ def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield _independence(specimen)
+        yield from _many(laboratory, specimen)
+
+
+def _many(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
+    """Of two calls of many weights, values that occur twice are shared by both as often as not; halves are alike.
+
+    What occurs n times among 2 K exchangeable draws lies in one call with a probability of 2^(1 - n) at most, whether
+    latents are discrete or weights are rounded. Halves are compared by Smirnov's test.
+    """
+    weights, image = specimen.model_as(ImportanceWeighted).log_importance_weights, specimen.images(1, "many weights")
+    count = min(_MOST_WEIGHTS, _MOST_ELEMENTS // specimen.spec.num_dimensions)
+    cost = 2 * count * flops(specimen, lambda image: weights(image, 1))
+    if not laboratory.affords(cost, f"{specimen.where}: {count} weights"):
+        return
+    with specimen.rng("many weights"):
+        calls = torch.stack([weights(image, count)[:, 0].double() for _ in range(2)])  # (2, K)
+    spread = float(calls.quantile(0.84) - calls.quantile(0.16))
+    if not specimen.tolerance(scale=calls) < spread < math.inf:
+        return  # all are equal, or many are of weight zero
+    grain = spread * (1e-9 if specimen.precision == torch.float64 else 1e-5)  # equal but for rounding
+    _, number = torch.unique((calls / grain).round(), return_inverse=True)
+    in_each = torch.stack([torch.bincount(call, minlength=int(number.max()) + 1) for call in number])
+    times, apart = in_each.sum(0), (in_each == 0).any(0)
+    many, shared = int((times > 1).sum()), int(((times > 1) & ~apart).sum())
+    most = int(times[apart].max()) if bool(apart.any()) else 0
+    p = 2 * min(float(stats.binom.cdf(shared, many, 0.5)), many * 2.0 ** (1 - most))
+    yield Trial(
+        specimen.where, f"of {many} weights that occur more than once in two calls of {count}, {shared} are in both",
+        min(1.0, p) if many else 1.0,
+        smallest_defect=lambda t: f"{1 - math.log2(t):.0f} of {2 * count} weights repeated",
+        meaning=f"of {count} weights that are asked for at once, {int((in_each[0] > 0).sum())} are distinct: draws are "
+        "repeated by chunks, or expanded",
+    )  # fmt: skip
+    halves = [[half.numpy() for half in call.chunk(2)] for call in calls]
+    p = 2 * min(float(stats.ks_2samp(first, last, method="asymp").pvalue) for first, last in halves)
+    yield Trial(
+        specimen.where, f"the first half of {count} weights of a call against the second", min(1.0, p),
+        smallest_defect=lambda t: f"a distance of {math.sqrt(2 * math.log(4 / t) / count):.2g} of their distributions",
+        meaning=f"of {count} weights that are asked for at once, the last half has another distribution than the first",
+    )  # fmt: skip
 
 
 def _independence(specimen: Specimen) -> Evidence:

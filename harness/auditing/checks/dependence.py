@@ -26,6 +26,7 @@ _CONTEXTS = 40  # a unit that is dead in one is alive in another
 _ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
 _SMALL = 64  # dimensions: up to here, nothing may be missing
 _FEW = 0.03  # of the past: on wider images, this much may be, if it is scattered
+_FAINT = 1e4  # of what rounding may do: an influence that falls below it by and by ends there by nature
 _SCATTERED = "a mask hides too much (type A where B is due), units are too few, or the receptive field ends"
 _MOST_FLOPS = 2e10  # a context
 _ALL_FLOPS = 5e10
@@ -117,8 +118,9 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
         what = "{} sees {}, which is not drawn before it".format(*_names((expected & ~past).nonzero()[0], spec))
         yield Trial.broken(where, f"dependence() declares that {what}")
         return
-    seen = torch.zeros_like(past)
+    strength = torch.zeros(past.shape, dtype=torch.float64)
     for index in range(most):
+        seen = strength > 1
         inputs = (expected & ~seen).any(0) if index >= _ALL_INPUTS else torch.ones(len(past), dtype=torch.bool)
         if index >= _ALL_INPUTS and not bool(inputs.any()):
             break
@@ -126,10 +128,15 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
         with suppress(NotApplicable):  # of weights whose numbers are not finite
             if first.state == "random":
                 specimen = laboratory.specimen(spec, _KINDS[index % 3], variant=index // 3)
-        seen |= _what_is_seen(specimen, ordering, index, inputs.nonzero().squeeze(1))
+        strength = strength.maximum(_changes(specimen, ordering, index, inputs.nonzero().squeeze(1)))
+    seen = strength > 1
     leaks = seen & ~past
     yield _count(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))
     missing, extra = past & expected & ~seen, past & seen & ~expected
+    if spec not in laboratory.small and bool((faded := missing & _has_faded(strength, steps)).any()):
+        share = float(faded.sum()) / int(expected.sum())
+        yield f"{where}: {share:.1%} of the past fades, with the steps between, to less than rounding"
+        missing = missing & ~faded
     unseen = float(missing.sum()) / max(1, int(expected.sum()))
     is_faint = spec.num_dimensions > _SMALL and 0 < unseen < _FEW
     if declared is None:
@@ -166,13 +173,33 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
     yield _count(where, "entries of the past that are not seen", missing, meaning)
 
 
-@torch.no_grad()
+def _has_faded(strength: Tensor, steps: Tensor) -> Tensor:
+    """Returns (D, D) bool: whether no influence over so many steps is more than faint, after one that was just seen.
+
+    A recurrent network or a filter forgets, and its influence falls step by step until rounding hides it; that of a
+    mask, or of a receptive field that ends, is strong up to its end; and beside a blind spot, others see as far.
+    """
+    lags = (steps[:, None] - steps[None, :]).clamp_min(0)
+    most = torch.zeros(int(lags.max()) + 1, dtype=torch.float64)
+    most.scatter_reduce_(0, lags.flatten(), strength.flatten(), "amax")
+    most[0] = torch.inf  # no past
+    farther = most.flip(0).cummax(0).values.flip(0)  # over as many steps or more
+    faintest = torch.where(most > 1, most, torch.inf).cummin(0).values  # that was seen, over as many steps or fewer
+    return ((farther < _FAINT) & (faintest < _FAINT))[lags]
+
+
 def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
     """Returns (D, D) bool: whether entry (row) changes with input (column), in one context, of inputs ``which``."""
+    return _changes(specimen, ordering, base, which) > 1
+
+
+@torch.no_grad()
+def _changes(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
+    """Returns (D, D): how far entry (row) changes with input (column), as a multiple of what rounding may do."""
     model, spec = specimen.model_as(Autoregressive), specimen.spec
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
-    seen = torch.zeros(size, size, dtype=torch.bool)
+    changes = torch.zeros(size, size, dtype=torch.float64)
     for inputs in torch.split(which, max(1, 2**22 // (size * spec.levels))):
         changed = image.flatten(1).repeat(len(inputs) + 1, 1)  # the last one stays as it is
         index = torch.arange(len(inputs))
@@ -182,8 +209,8 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
         reference = found[-1:]  # (1, levels, D)
         threshold = (1e-11 if specimen.precision == torch.float64 else 1e-5) * max(1.0, largest(reference))
         far = apart(found[:-1], reference).abs().amax(1)  # (inputs, D)
-        seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
-    return seen
+        changes[:, inputs] = (far / threshold).nan_to_num(nan=torch.inf).T  # NaN counts as seen
+    return changes
 
 
 def _count(where: str, quantity: str, wrong: Tensor, meaning: str) -> Trial:

@@ -38,6 +38,7 @@ _OF_THE_MUSEUM = {
     "conditional-made": "class-conditional likelihood",
     "vae": "VAE",
     "iwae": "VAE",
+    "coded-vae": "VAE",
     "two-layer-vae": "hierarchical VAE",
     "discrete-latent": "discrete latents",
     "enumerated-latent": "discrete latents",
