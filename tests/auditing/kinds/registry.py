@@ -40,6 +40,7 @@ _OF_THE_MUSEUM = {
     "iwae": "VAE",
     "coded-vae": "VAE",
     "two-layer-vae": "hierarchical VAE",
+    "two-layer-joint": "hierarchical VAE",
     "discrete-latent": "discrete latents",
     "enumerated-latent": "discrete latents",
     "planar-posterior-vae": "VAE with a flow as posterior",
