@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import flops
+from harness.auditing.cost import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, apart, describe, largest
 from harness.auditing.trial import Evidence, Trial

@@ -1,6 +1,5 @@
 """Sampling: every named sampler draws from the distribution that is scored."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -8,7 +7,7 @@ from scipy import stats
 from torch import Tensor
 
 from harness.auditing import estimates
-from harness.auditing.estimates import flops
+from harness.auditing.cost import flops
 from harness.auditing.given_noise import at_size, given_noise, tested
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, describe, num_images
@@ -52,7 +51,8 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
             yield from _drawn(specimen, specimen.log_probs.exp())
             if isinstance(model, Autoregressive):
                 yield from given_noise(exact, specimen)
-        yield from _many_levels(laboratory)
+        if not isinstance(model, Autoregressive):  # of those, ``at_size`` shows as much, and costs less
+            yield from _many_levels(laboratory)
     elif isinstance(model, ImportanceWeighted):
         for found in estimates.trusted_weights(laboratory):
             yield from [found] if isinstance(found, str) else _weighted(*found)
@@ -98,25 +98,9 @@ def _many_levels(laboratory: Laboratory) -> Iterator[Trial]:
     """Holds frequencies, and those of each entry, against the probabilities where there are many levels."""
     for spec in filter(None, [laboratory.many_levels]):
         for exact in laboratory.specimens("random", spaces=[spec]):
-            specimen, model = laboratory.single(exact), exact.model_as(ExactLikelihood)  # log p in the model's digits
-            pairs = isinstance(model, Autoregressive) and spec.num_dimensions == 2
-            cost = (spec.levels if pairs else num_images(spec)) * flops(specimen, model.log_prob)
+            cost = num_images(spec) * flops(exact, exact.model_as(ExactLikelihood).log_prob)
             if laboratory.affords(cost, f"{describe(spec)}, frequencies"):
-                yield from _drawn(specimen, (_of_pairs(specimen) if pairs else exact.log_probs).exp())
-
-
-@torch.no_grad()
-def _of_pairs(specimen: Specimen) -> Tensor:
-    """Returns (levels^2,) float64 log-probabilities of all images of two entries, by one image for each level."""
-    model, spec, members = specimen.model_as(Autoregressive), specimen.spec, []
-    for ordering in range(model.num_orderings):
-        earlier, later = model.generation_steps(ordering).flatten().argsort(stable=True).tolist()
-        images = torch.zeros(spec.levels, 2, dtype=torch.uint8)
-        images[:, earlier] = torch.arange(spec.levels)
-        tables = model.conditional_logits(images.view(-1, *spec.shape), ordering).double().log_softmax(1).flatten(2)
-        joint = tables[0, :, earlier, None] + tables[:, :, later]  # (earlier, later)
-        members.append((joint if earlier == 0 else joint.T).flatten())
-    return torch.stack(members).logsumexp(0) - math.log(len(members))
+                yield from _drawn(laboratory.single(exact), exact.log_probs.exp())
 
 
 def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evidence]:
