@@ -77,7 +77,7 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
 def _many_levels(laboratory: Laboratory) -> Iterator[Trial]:
     for spec in filter(None, [laboratory.many_levels]):
         for specimen in laboratory.specimens("random", spaces=[spec]):
-            cost = num_images(spec) * flops(specimen, specimen.model_as(ExactLikelihood).log_prob)
+            cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, num_images(spec))
             if laboratory.affords(cost, f"{describe(spec)}, the sum"):
                 yield _exact(specimen)
 
