@@ -54,7 +54,7 @@ _OF_THE_MUSEUM = {
     "conditional-gan": "class-conditional GAN",
 }
 
-MODELS: dict[str, Entry] = {name: Entry(model, _OF_THE_MUSEUM[name]) for name, model in RIGHT}
+MODELS: dict[str, Entry] = {name: Entry(model, _OF_THE_MUSEUM.get(name, "other")) for name, model in RIGHT}
 
 
 def kind(what: str) -> Callable[[M], M]:
