@@ -19,7 +19,7 @@ from harness.auditing.checks.priors import prior
 from harness.auditing.checks.sampling import sampling
 from harness.auditing.checks.size import every_entry, float32
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Subject, capability_of
+from harness.auditing.subject import OPERATIONS, SECONDS, Subject, capability_of
 from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, Evidence, NotApplicable, Trial
 from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
@@ -51,19 +51,26 @@ def explain(name: str) -> dict[str, str]:
 
 def audit(
     subject: Subject, *, seed: int = 0, only: Sequence[str] | None = None,
-    on_check: Callable[[CheckResult], None] = lambda result: None,
+    on_check: Callable[[CheckResult], None] = lambda result: None, budget: float = SECONDS,
 ) -> AuditReport:  # fmt: skip
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
     The same seed gives the same report, whatever else is checked; but an exception that several checks meet is told
     by the first of them. A model that is right fails with probability ``ERROR_RATE`` at most, all checks together.
     ``only`` names the checks that are made of the ``subject``, else a ValueError; None makes all. ``on_check`` is told
-    every verdict.
+    every verdict. ``budget``, in seconds, says how much of an expensive model is looked at. It is counted, not timed:
+    a second is 1.7e9 operations for each check, so that a report is the same on every machine.
     """
+    if not budget > 0:
+        raise ValueError(f"the budget of an audit must be more than 0 seconds, not {budget:g}")
     for name in only or ():
         explain(name)  # which refuses what is no check
     started = time.monotonic()
-    laboratory, results, told = Laboratory(subject, seed=seed), list[CheckResult](), dict[str, str]()
+    laboratory, results, told = (
+        Laboratory(subject, seed=seed, budget=budget * OPERATIONS),
+        list[CheckResult](),
+        dict[str, str](),
+    )
     chosen = {name: check for name, check in CHECKS.items() if only is None or name in only}
     for number, (name, check) in enumerate(chosen.items(), start=1):
         _progress.info("%s, check %d of %d", name, number, len(chosen))

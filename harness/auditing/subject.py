@@ -30,6 +30,8 @@ from harness.interface.spec import ImageSpec
 from harness.support.observers import CoarsestPrecision, uses_digits
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
+SECONDS = 60.0  # of an audit, by default
+OPERATIONS = 1e11 / 60  # that a check may spend in a second of them: of a product, others count by what they take
 M = TypeVar("M", bound=Model)
 State = Literal["initial", "random", "strong", "positive", "gentle", "shrunk", "lopsided", "fitted"]
 
@@ -66,7 +68,7 @@ class Specimen:
     """A model on one space with weights in one state, in evaluation mode, in float64 where the model allows it.
 
     A check leaves the model as it was. ``seed`` is for its random numbers; ``kept`` is what several checks need and is
-    computed once.
+    computed once. ``budget`` is what a check may spend, in operations: some of it says how much is drawn.
     """
 
     model: Model
@@ -74,6 +76,7 @@ class Specimen:
     state: State
     seed: int
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    budget: float = SECONDS * OPERATIONS
 
     def model_as(self, capability: Callable[..., M]) -> M:
         """Returns the model, which has a capability; to mypy an abstract class is no ``type[M]``, but a callable."""

@@ -13,6 +13,7 @@ from torch import Tensor
 POWER = 0.95  # the smallest defect is the one that is seen with this probability
 LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
 NOT_DECIDED = "not decided"  # of weights that no training reaches, or where another check has told the exception
+NOT_REACHED = "not reached within the budget"  # what a check leaves out of an expensive model
 NOT_FINITE = "a score or a weight there is infinite or NaN"
 
 

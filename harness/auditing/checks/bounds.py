@@ -6,6 +6,7 @@ samples: K weights that are asked for are K weights, independent of one another 
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import (
     MOST_SAMPLES,
+    affordable,
     bound_estimates,
     elbos,
     error_of_sum,
@@ -31,7 +33,8 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Variati
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _WEIGHTS, _CALLS = 64, 200  # of one image, to see whether they are independent
 _MOST_WEIGHTS, _MOST_ELEMENTS = 4096, 2**21  # of a call: as many weights, and weights x entries, as the metric asks for
-_REPEATS = {1: 512, 5: 128, 50: 16}
+_REPEATS = {1: 512, 5: 128, 50: 16}  # of each image, for a bound of so many weights
+_SHARE = 0.2  # of the budget, for the repeats of a specimen
 _IMAGES_IF_SHARED, _REPEATS_IF_SHARED = 4, {1: 128, 5: 32, 50: 24}
 
 
@@ -53,10 +56,13 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     images = images[log_weights(specimen, images, 50, "possible").amax(0) > -math.inf]  # others have no finite bound
     if not len(images):
         return
+    weigh = partial(model.log_importance_weights, num_samples=1)
+    part = affordable(specimen, weigh, _SHARE, 2**13, 2**16) / 2**16
     rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
     shared = weights_share_noise(specimen)  # then every weight costs a call
     images = images[:_IMAGES_IF_SHARED] if shared else images
     for count, repeats in (_REPEATS_IF_SHARED if shared else _REPEATS).items():
+        repeats = repeats if shared else max(8, int(part * repeats))
         weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
         bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
         rungs[f"IWAE-{count}"] = float(bound.mean()), _error_of_mean(bound)

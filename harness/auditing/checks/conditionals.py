@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import flops
+from harness.auditing.cost import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import WIDE, Specimen, apart, describe
 from harness.auditing.trial import Evidence, NotApplicable, Trial
@@ -21,7 +21,7 @@ from harness.interface.sampling import Noise
 
 _IMAGES, _FEW = 64, 4  # on small spaces, and at size
 _FEWEST, _MOST = 8, 128
-_FLOPS = 1.5e11
+_SHARE = 1.5  # of the budget: what is not optional
 
 
 def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
@@ -29,7 +29,7 @@ def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
     laboratory.require(Autoregressive, "the model is not autoregressive")
     small = laboratory.some(4)
     for specimen in laboratory.specimens("random", "fitted", spaces=small):
-        yield from _product(specimen, _IMAGES)
+        yield from _product(specimen, _FEW if specimen.spec.num_dimensions > _IMAGES else _IMAGES)
     at_size = dict.fromkeys(filter(None, [laboratory.full, laboratory.many_levels, *laboratory.wide[:1]]))
     for spec in [spec for spec in at_size if spec not in small]:
         for specimen in islice(laboratory.specimens("random", "fitted", spaces=[spec]), 1):
@@ -72,7 +72,7 @@ def full_size(laboratory: Laboratory) -> Iterator[Evidence]:
             model = specimen.model_as(Autoregressive)
             # raster samplers take a full pass for each generation step, others a few
             passes = len(torch.unique(model.generation_steps())) if next(iter(model.samplers())) == "raster" else 4
-            count = min(_MOST, int(_FLOPS / (flops(specimen, model.conditional_logits) * passes)))
+            count = min(_MOST, int(_SHARE * laboratory.budget / (flops(specimen, model.conditional_logits) * passes)))
             if count < _FEWEST and spec not in laboratory.small:
                 yield f"{describe(spec)}: {_FEWEST} samples take too long; they are drawn at a smaller size"
                 continue

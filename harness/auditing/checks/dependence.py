@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import flops
+from harness.auditing.cost import operations
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import WIDE, Specimen, State, apart, largest
-from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.auditing.trial import NOT_REACHED, Evidence, NotApplicable, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator
@@ -30,8 +30,8 @@ _ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-5}  # of log-probabilities,
 _IMPOSSIBLE = -700.0  # nats, of what is masked by a large negative logit: it must not coarsen what others are held to
 _FAINT = {torch.float64: 1e3, torch.float32: 30.0}  # of what rounding may do: what falls below it by and by fades away
 _SCATTERED = "a mask hides too much (type A where B is due), units are too few, or the receptive field ends"
-_MOST_FLOPS = 2e10  # a context
-_ALL_FLOPS = 5e10
+_CONTEXT, _SPACE = 0.3, 0.5  # of the budget: what a context may cost, and all of those of a space
+_FEWEST_INPUTS = 16  # of an expensive model that takes nothing smaller
 _KINDS: tuple[State, ...] = ("random", "positive", "strong")
 
 
@@ -81,16 +81,22 @@ def dependence(laboratory: Laboratory) -> Iterator[Evidence]:
     """Nothing sees the future; all of the past is seen, or what is declared."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for first, cost in _affordable(laboratory):
-        most = max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost)))
+        contexts = _SPACE * laboratory.budget / cost
+        most = max(_ALL_INPUTS, min(_CONTEXTS, int(contexts)))
+        size = first.spec.num_dimensions
+        count = min(size, max(_FEWEST_INPUTS, int(size * contexts / _ALL_INPUTS)))
+        if count < size:
+            yield f"{first.where}: all but {count} of {size} inputs: {NOT_REACHED}"
+        chosen = torch.randperm(size, generator=generator(first.seed, "inputs"))[:count]
         for ordering in range(min(first.model_as(Autoregressive).num_orderings, _ORDERINGS)):
-            yield from _compare(laboratory, first, ordering, most)
+            yield from _compare(laboratory, first, ordering, most, torch.isin(torch.arange(size), chosen))
 
 
-def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, int]]:
+def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, float]]:
     """Yields the small spaces, the widest of each number of channels, and the full size, as far as they are cheap."""
     others = [laboratory.full] if laboratory.full is not None else []
     channels_done = set[int]()
-    least: tuple[Specimen, int] | None = None
+    least: tuple[Specimen, float] | None = None
     for spec in filter(laboratory.takes, [*laboratory.small, *WIDE, *others]):
         is_small = spec in laboratory.small
         if spec.channels in channels_done and not is_small and spec not in others:
@@ -98,24 +104,28 @@ def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, int]]:
         first = next(laboratory.specimens("random", "fitted", "initial", spaces=[spec]), None)
         if first is None:
             continue
-        cost = flops(first, first.model_as(Autoregressive).conditional_logits) * spec.num_dimensions
-        if cost <= _MOST_FLOPS or is_small:
+        cost = operations(first, first.model_as(Autoregressive).conditional_logits, spec.num_dimensions)
+        if cost <= _CONTEXT * laboratory.budget or is_small:
             yield first, cost
             if not is_small:
                 channels_done.add(spec.channels)
-        elif least is None or cost < least[1]:
+            continue
+        laboratory.notes[f"{first.where}: {NOT_REACHED}"] = None
+        if least is None or cost < least[1]:
             least = first, cost
     if least is not None and not channels_done:
+        del laboratory.notes[f"{least[0].where}: {NOT_REACHED}"]
         yield least  # expensive, but nothing wider than a kernel has been looked at
 
 
-def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) -> Iterator[Evidence]:
+def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int, chosen: Tensor) -> Iterator[Evidence]:
+    """Changes the ``chosen`` inputs (D,) bool of up to ``most`` contexts."""
     model, spec = first.model_as(Autoregressive), first.spec
     where = first.where + (f", ordering {ordering}" if model.num_orderings > 1 else "")
     steps = model.generation_steps(ordering).flatten()
     past = steps[:, None] > steps[None, :]  # (entry, input)
     declared = model.dependence(ordering)
-    expected = past if declared is None else declared.cpu()
+    expected = (past if declared is None else declared.cpu()) & chosen
     if bool((expected & ~past).any()):
         what = "{} sees {}, which is not drawn before it".format(*_names((expected & ~past).nonzero()[0], spec))
         yield Trial.broken(where, f"dependence() declares that {what}")
@@ -123,7 +133,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
     strength = torch.zeros(past.shape, dtype=torch.float64)
     for index in range(most):
         seen = strength > 1
-        inputs = (expected & ~seen).any(0) if index >= _ALL_INPUTS else torch.ones(len(past), dtype=torch.bool)
+        inputs = (expected & ~seen).any(0) if index >= _ALL_INPUTS else chosen
         if index >= _ALL_INPUTS and not bool(inputs.any()):
             break
         specimen = first  # of a model without weights, always the same
@@ -134,6 +144,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) 
     seen = strength > 1
     leaks = seen & ~past
     yield _count(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))
+    past = past & chosen
     missing, extra = past & expected & ~seen, past & seen & ~expected
     if spec not in laboratory.small and bool((faded := missing & _has_faded(strength, steps, first.precision)).any()):
         share = float(faded.sum()) / int(expected.sum())

@@ -13,26 +13,27 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from harness.auditing.cost import operations
 from harness.auditing.estimates import (
     bound_estimates,
     each_image_once,
     elbo_shares_noise,
     elbos,
     error_of_sum,
-    flops,
     log_weights,
     mass_outside,
     mean_and_error,
+    sampling_cost,
     trusted_weights,
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
-from harness.auditing.subject import Specimen, State, index_of
+from harness.auditing.subject import Specimen, State, describe, index_of
 from harness.auditing.trial import NOT_FINITE, Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")
-_FLOPS = 3e10  # of an expensive model, some states on some spaces are left out
+_SHARE = 0.3  # of the budget: of an expensive model, some states on some spaces are left out
 _CAUSES = (
     "an unnormalised output, a wrong base of the logarithm, a mean where a sum is due, "
     "a conditional that sees its own entry, or a term of the density that is missing or counted twice"
@@ -52,11 +53,10 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
     if not laboratory.small:
         yield from _by_own_samples(laboratory)
     elif isinstance(model, ExactLikelihood):
-        spent = 0
         for state in _STATES:
             for specimen in laboratory.specimens(state):
-                if spent < _FLOPS or state == _STATES[0]:
-                    spent += flops(specimen, specimen.model_as(ExactLikelihood).log_prob) * len(specimen.everything)
+                cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, len(specimen.everything))
+                if state == _STATES[0] or laboratory.affords(cost, specimen.where, share=_SHARE):
                     yield _exact(specimen)
     elif isinstance(model, ImportanceWeighted):
         yield from _weighted(laboratory)
@@ -142,6 +142,9 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
             specimen = next(laboratory.specimens("shrunk", spaces=[spec], variant=variant), None)
             if specimen is None:
                 continue
+            what = f"{describe(spec)}, own samples"
+            if variant == 0 and not laboratory.affords(sampling_cost(specimen, 5 * _SEARCH), what):
+                break
             share = _effective_share(_log_ratios(specimen, _SEARCH))
             if share >= _LEAST_EFFECTIVE and not found and _weights_agree(specimen):
                 found = True
@@ -154,7 +157,8 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
             if found and looked_at_bounds:
                 return
     if not found:
-        raise NotApplicable("nothing can be enumerated, and whatever the weights, samples are no independent pixels")
+        reason = "and whatever the weights, samples are no independent pixels, or they are too expensive"
+        raise NotApplicable(f"nothing can be enumerated, {reason}")
 
 
 def _mass(specimen: Specimen) -> Trial:
@@ -232,9 +236,9 @@ def _log_probs(specimen: Specimen, images: Tensor) -> Tensor:
 def _affordable(specimen: Specimen) -> int:
     model = specimen.model
     if isinstance(model, Autoregressive):
-        cost = 5 * specimen.spec.num_dimensions * flops(specimen, model.conditional_logits)
+        cost = 5 * specimen.spec.num_dimensions * operations(specimen, model.conditional_logits, calls=0)
     elif isinstance(model, ImportanceWeighted):
-        cost = flops(specimen, lambda images: model.log_importance_weights(images, _WEIGHTS))
+        cost = operations(specimen, lambda images: model.log_importance_weights(images, _WEIGHTS), calls=0)
     else:
         return _MOST
-    return max(_FEWEST, min(_MOST, int(_FLOPS / cost)))
+    return max(_FEWEST, min(_MOST, int(_SHARE * specimen.budget / cost)))

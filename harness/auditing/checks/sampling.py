@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor
 
 from harness.auditing import estimates
-from harness.auditing.estimates import flops
+from harness.auditing.cost import flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, apart, describe, largest
 from harness.auditing.trial import NOT_FINITE, POWER, Evidence, NotApplicable, Trial
