@@ -136,6 +136,14 @@ class _WarmFull(_Warm):
     pass
 
 
+@sized("full-size", "share of entries that have the noise of the one before", 0.0, 0.03, 0.1, 0.2, 0.3, 0.5)
+class _NoiseOfNeighbour(NADE):
+    def draw_noise(self, num_samples: int) -> Noise:
+        noise = super().draw_noise(num_samples)
+        repeated = torch.rand(num_samples, 1, *self.spec.shape) < self.size
+        return Noise(torch.where(repeated, noise.gumbel.roll(1, -1), noise.gumbel), noise.ordering)
+
+
 @sized("every-entry", "share of the entries that a score leaves out", 0.0, 0.001, 0.003, 0.01, 0.1)
 class _LeftOut(Mixture):
     def log_joint(self, images: Tensor) -> Tensor:
