@@ -222,12 +222,18 @@ def each_image_once(specimen: Specimen) -> Iterator[None]:
 @torch.no_grad()
 def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
     """Returns (M,) int64: how often a sampler drew each image of the space."""
-    counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
+    return sample_halves(specimen, sampler, num_samples, *purpose).sum(0)
+
+
+@torch.no_grad()
+def sample_halves(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
+    """Returns (2, M) int64: how often each image of the space was drawn in the first and the second half of calls."""
+    counts = torch.zeros(2, len(specimen.everything), dtype=torch.int64)
     with specimen.rng("samples", *purpose), each_image_once(specimen):
         for start in range(0, num_samples, 4000):
             count = min(4000, num_samples - start)
             images = check_samples(sampler(count), count, specimen.model)
-            counts += specimen.counts(images)
+            counts += torch.stack([specimen.counts(images[: count // 2]), specimen.counts(images[count // 2 :])])
     return counts
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.auditing.estimates import flops, has_variance, log_weights, worst_of
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen, State, apart
+from harness.auditing.subject import Specimen, State, apart, largest
 from harness.auditing.trial import Evidence, Trial
 from harness.interface.model import Inference, LatentVariable, Model
 
@@ -251,7 +251,10 @@ def _draws(specimen: Specimen, image: Tensor, count: int) -> _Draws | None:
     for name in _JOINT:
         latents = torch.cat(seen[name]) if name in seen else weights
         if latents.ndim == 2 and len(latents) == count and (found := _log_joint(model, repeated, latents)) is not None:
-            return _Draws(latents, found - weights)
+            lost = (
+                largest(found) > 0.01 / 50 / torch.finfo(specimen.precision).eps
+            )  # their digits, to what is cancelled
+            return _Draws(latents, found - weights + (math.nan if lost else 0.0))
     return None
 
 

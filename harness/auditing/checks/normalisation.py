@@ -27,7 +27,7 @@ from harness.auditing.estimates import (
     trusted_weights,
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
-from harness.auditing.subject import Specimen, State, describe, index_of
+from harness.auditing.subject import Specimen, State, describe, index_of, num_images
 from harness.auditing.trial import NOT_FINITE, Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
@@ -58,6 +58,8 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
                 cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, len(specimen.everything))
                 if state == _STATES[0] or laboratory.affords(cost, specimen.where, share=_SHARE):
                     yield _exact(specimen)
+        if not isinstance(model, Autoregressive):  # ``conditionals`` shows as much of those, and costs less
+            yield from _many_levels(laboratory)
     elif isinstance(model, ImportanceWeighted):
         yield from _weighted(laboratory)
     else:
@@ -70,6 +72,14 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
                 unit="of mass", meaning=f"exp of the bounds of all images sums to {unlike(total, 1)}, above 1: "
                 "they are no lower bounds of log p",
             )  # fmt: skip
+
+
+def _many_levels(laboratory: Laboratory) -> Iterator[Trial]:
+    for spec in filter(None, [laboratory.many_levels]):
+        for specimen in laboratory.specimens("random", spaces=[spec]):
+            cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, num_images(spec))
+            if laboratory.affords(cost, f"{describe(spec)}, the sum"):
+                yield _exact(specimen)
 
 
 def _exact(specimen: Specimen) -> Trial:

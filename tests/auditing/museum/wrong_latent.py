@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harness import ExactLikelihood, ImageSpec
 
-from .common import centred, log_normal, pick
+from .common import categorical_draw, centred, log_normal, pick
 from .latent import (
     IWAE,
     VAE,
@@ -324,6 +324,26 @@ class TemperatureNotSaved(VAE):
 
     def logits(self, latents: Tensor) -> Tensor:
         return self.sharpness * super().logits(latents)
+
+
+# --- samples that are no independent draws ---
+
+
+@wrong("draws that are not independent", check="sampling")
+class HalfOfTheDrawsRepeated(BoundOnly):
+    """Draws half of what it is asked for, and repeats it: its bound is loose, and shows nothing of that."""
+
+    def sample(self, num_samples: int) -> Tensor:
+        return super().sample((num_samples + 1) // 2).repeat(2, 1, 1, 1)[:num_samples]
+
+
+@wrong("draws that are not independent", check="sampling")
+class LaterDrawsWarmer(BoundOnly):
+    """Draws the latents of a batch at a temperature that rises: each image alone may have come from the model."""
+
+    def sample(self, num_samples: int) -> Tensor:
+        latents = self.vae.draw_prior(num_samples) * torch.linspace(0.5, 1.5, num_samples)[:, None]
+        return categorical_draw(self.vae.logits(latents.to(self.dtype))).to(torch.uint8)
 
 
 # --- the joint density, which annealed importance sampling uses ---
