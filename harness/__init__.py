@@ -87,7 +87,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.support.environment import on_threads as on_threads
     from harness.support.observers import OthersLoad as OthersLoad
     from harness.support.observers import TouchedStorages as TouchedStorages, unique_tensors as unique_tensors
-    from harness.profiling.flops import count_flops as count_flops
+    from harness.support.flops import count_flops as count_flops
     from harness.profiling.resources import WorkingMemory as WorkingMemory
     from harness.profiling.resources import has_statistics as has_statistics, state_bytes as state_bytes
     from harness.profiling.resources import working_memory as working_memory

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from harness.auditing.checks.bounds import bounds, importance_samples
 from harness.auditing.checks.conditionals import conditionals, full_size
-from harness.auditing.checks.conduct import checkpoint, contract, neighbours, reproducible, unchanged
+from harness.auditing.checks.conduct import checkpoint, contract, reproducible, unchanged
 from harness.auditing.checks.dependence import dependence
-from harness.auditing.checks.flows import inverse, log_determinant, prior
+from harness.auditing.checks.flows import inverse, log_determinant
 from harness.auditing.checks.labels import labels
+from harness.auditing.checks.latents import joint, posterior
+from harness.auditing.checks.neighbours import neighbours
 from harness.auditing.checks.normalisation import known_entropy, normalisation
+from harness.auditing.checks.priors import prior
 from harness.auditing.checks.sampling import sampling
+from harness.auditing.checks.size import every_entry, float32
 from harness.auditing.laboratory import CPU, Laboratory
-from harness.auditing.subject import Subject, capability_of
+from harness.auditing.subject import OPERATIONS, SECONDS, Subject, capability_of
 from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, Evidence, NotApplicable, Trial
 from harness.interface.model import ExactLikelihood, Unsupported, VariationalBound
 from harness.records.verdict import AuditReport, CheckResult, Standing
@@ -29,8 +33,9 @@ _MOST_FAILURES = 5
 
 Check = Callable[[Laboratory], Iterator[Evidence]]  # or it raises ``NotApplicable``: the model does not promise this
 _IN_ORDER: tuple[Check, ...] = (  # in which they are made and shown
-    contract, normalisation, conditionals, sampling, full_size, dependence, bounds, importance_samples, log_determinant,
-    inverse, prior, unchanged, neighbours, reproducible, checkpoint, labels, known_entropy,
+    contract, normalisation, conditionals, sampling, full_size, every_entry, float32, dependence, bounds,
+    importance_samples, joint, posterior, log_determinant, inverse, prior, unchanged, neighbours, reproducible,
+    checkpoint, labels, known_entropy,
 )  # fmt: skip
 CHECKS: Mapping[str, Check] = {check.__name__.replace("_", "-"): check for check in _IN_ORDER}
 
@@ -46,19 +51,26 @@ def explain(name: str) -> dict[str, str]:
 
 def audit(
     subject: Subject, *, seed: int = 0, only: Sequence[str] | None = None,
-    on_check: Callable[[CheckResult], None] = lambda result: None,
+    on_check: Callable[[CheckResult], None] = lambda result: None, budget: float = SECONDS,
 ) -> AuditReport:  # fmt: skip
     """Checks a model's likelihood, its samplers and its good conduct, on spaces that can be enumerated and wider ones.
 
     The same seed gives the same report, whatever else is checked; but an exception that several checks meet is told
     by the first of them. A model that is right fails with probability ``ERROR_RATE`` at most, all checks together.
     ``only`` names the checks that are made of the ``subject``, else a ValueError; None makes all. ``on_check`` is told
-    every verdict.
+    every verdict. ``budget``, in seconds, says how much of an expensive model is looked at. It is counted, not timed:
+    a second is 1.7e9 operations for each check, so that a report is the same on every machine.
     """
+    if not budget > 0:
+        raise ValueError(f"the budget of an audit must be more than 0 seconds, not {budget:g}")
     for name in only or ():
         explain(name)  # which refuses what is no check
     started = time.monotonic()
-    laboratory, results, told = Laboratory(subject, seed=seed), list[CheckResult](), dict[str, str]()
+    laboratory, results, told = (
+        Laboratory(subject, seed=seed, budget=budget * OPERATIONS),
+        list[CheckResult](),
+        dict[str, str](),
+    )
     chosen = {name: check for name, check in CHECKS.items() if only is None or name in only}
     for number, (name, check) in enumerate(chosen.items(), start=1):
         _progress.info("%s, check %d of %d", name, number, len(chosen))

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from harness.auditing.cost import flops as flops
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, index_of
 from harness.auditing.trial import NotApplicable
@@ -16,11 +16,12 @@ from harness.interface.model import Autoregressive, ImportanceWeighted, Invertib
 from harness.interface.sampling import BoundSampler
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4_000, 20_000
-_FEWEST_OF_OTHERS = 500
-_SAMPLING_FLOPS = 1e10
+_FEWEST_OF_OTHERS, _MOST_OF_OTHERS = 500, 1_000
+_SAMPLING, _WEIGHTS, _BOUNDS = 0.05, 0.2, 0.1  # of a check's budget
 _WEIGHT_ROWS = 2**16  # importance weights of all images together
 _BOUND_DRAWS = 128
 _CALL_ROWS = 2**15
+_MOST_KEPT = 2**16  # images, in all orderings, whose conditionals are kept
 _SHARED_IMAGES, _SHARED_DRAWS, _CORRELATED = 64, 64, 5.0  # to see whether images share noise; standard errors
 _MOST_CALLS = 1024
 _HEAVIEST = 0.4  # index of a tail
@@ -133,7 +134,9 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
             yield f"{specimen.where}: left out, as images share their noise, so that each needs a call of its own"
             continue
         if "weights" not in specimen.kept:
-            count = max(8, _WEIGHT_ROWS // len(specimen.everything))
+            weigh = partial(specimen.model_as(ImportanceWeighted).log_importance_weights, num_samples=1)
+            rows = affordable(specimen, weigh, _WEIGHTS, _WEIGHT_ROWS // 8, _WEIGHT_ROWS)
+            count = max(8, rows // len(specimen.everything))
             weights = log_weights(specimen, specimen.everything, count, "estimates").exp()
             mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
             effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
@@ -154,7 +157,8 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
 def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
     model, images = specimen.model_as(VariationalBound), specimen.everything
-    draws = max(16, min(_BOUND_DRAWS, 2**18 // len(images)))
+    rows = affordable(specimen, model.elbo, _BOUNDS, 2**14, 2**18)
+    draws = max(16, min(_BOUND_DRAWS, rows // len(images)))
     sums = torch.zeros(2, len(images), dtype=torch.float64)
     with specimen.rng("bounds"):
         for _ in range(draws):
@@ -164,12 +168,19 @@ def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     return mean, ((square / draws - mean.square()).clamp_min(0) / (draws - 1)).sqrt().nan_to_num()  # impossible: 0
 
 
-def flops(specimen: Specimen, function: Callable[[Tensor], object]) -> int:
-    """Returns the operations of a function of one image, at least 1: an audit's size must not depend on the machine."""
-    images, counter = specimen.images(1, "cost"), FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        function(images)
-    return max(1, counter.get_total_flops())
+def affordable(specimen: Specimen, function: Callable[[Tensor], object], share: float, least: int, most: int) -> int:
+    """Returns how many images a share of the budget pays for; at least, and at most, so many."""
+    return max(least, min(most, int(share * specimen.budget / flops(specimen, function))))
+
+
+def sampling_cost(specimen: Specimen, images: int, *, by_all: bool = False) -> float:
+    """Returns what samples cost by the first sampler, or by all: ``raster`` takes a pass for each generation step."""
+    model = specimen.model
+    if not isinstance(model, Autoregressive):
+        return 0.0
+    steps, names = len(torch.unique(model.generation_steps())), list(model.samplers())
+    passes = sum(steps if name == "raster" else 4 for name in (names if by_all else names[:1]))
+    return passes * flops(specimen, model.conditional_logits) * images
 
 
 def affordable_samples(specimen: Specimen, sampler: str) -> int:
@@ -177,24 +188,29 @@ def affordable_samples(specimen: Specimen, sampler: str) -> int:
     model = specimen.model
     if not isinstance(model, Autoregressive) or sampler == "raster":
         return MOST_SAMPLES  # by raster, every image is evaluated once
-    affordable = int(_SAMPLING_FLOPS / (2 * flops(specimen, model.conditional_logits)))
-    if sampler != next(iter(model.samplers())):  # it is compared with the first one image by image
-        return max(_FEWEST_OF_OTHERS, min(FEWEST_SAMPLES, affordable))
-    return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
+    is_first = sampler == next(iter(model.samplers()))  # others are compared with it image by image
+    least, most = (FEWEST_SAMPLES, MOST_SAMPLES) if is_first else (_FEWEST_OF_OTHERS, _MOST_OF_OTHERS)
+    return affordable(specimen, model.conditional_logits, _SAMPLING, least, most)
 
 
 @contextmanager
 def each_image_once(specimen: Specimen) -> Iterator[None]:
-    """Evaluates conditionals once for all equal images of a call: raster samplers of small spaces gain most of it."""
+    """Evaluates the conditionals of every image once: raster samplers of small spaces gain most of it."""
     model = specimen.model
-    if not isinstance(model, Autoregressive) or "conditional_logits" in vars(model):
+    is_kept = isinstance(model, Autoregressive) and model.num_orderings * len(specimen.everything) <= _MOST_KEPT
+    if not isinstance(model, Autoregressive) or not is_kept or "conditional_logits" in vars(model):
         yield
         return
-    evaluate = model.conditional_logits
+    evaluate, tables = model.conditional_logits, specimen.kept.setdefault("conditionals", {})
 
     def once(images: Tensor, ordering: int = 0) -> Tensor:
-        _, first, inverse = np.unique(index_of(images, specimen.spec).numpy(), return_index=True, return_inverse=True)
-        return evaluate(images[torch.from_numpy(first)], ordering)[torch.from_numpy(inverse)]
+        if images.dtype != torch.uint8 or bool((images >= specimen.spec.levels).any()):  # a sampler's own idea
+            return evaluate(images, ordering)
+        if ordering not in tables:
+            parts = torch.split(specimen.everything, 4096)
+            tables[ordering] = torch.cat([evaluate(part, ordering) for part in parts])
+        table: Tensor = tables[ordering]
+        return table[index_of(images, specimen.spec)]
 
     vars(model)["conditional_logits"] = once
     try:
@@ -206,12 +222,18 @@ def each_image_once(specimen: Specimen) -> Iterator[None]:
 @torch.no_grad()
 def sample_counts(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
     """Returns (M,) int64: how often a sampler drew each image of the space."""
-    counts = torch.zeros(len(specimen.everything), dtype=torch.int64)
+    return sample_halves(specimen, sampler, num_samples, *purpose).sum(0)
+
+
+@torch.no_grad()
+def sample_halves(specimen: Specimen, sampler: BoundSampler, num_samples: int, *purpose: str | int) -> Tensor:
+    """Returns (2, M) int64: how often each image of the space was drawn in the first and the second half of calls."""
+    counts = torch.zeros(2, len(specimen.everything), dtype=torch.int64)
     with specimen.rng("samples", *purpose), each_image_once(specimen):
         for start in range(0, num_samples, 4000):
             count = min(4000, num_samples - start)
             images = check_samples(sampler(count), count, specimen.model)
-            counts += specimen.counts(images)
+            counts += torch.stack([specimen.counts(images[: count // 2]), specimen.counts(images[count // 2 :])])
     return counts
 
 

@@ -10,11 +10,14 @@ from types import UnionType
 import torch
 from torch import Tensor
 
+from harness.auditing.cost import cost
 from harness.auditing.subject import (
     FULL,
     LARGER,
     LARGEST,
     MANY_LEVELS,
+    OPERATIONS,
+    SECONDS,
     SMALL,
     WIDE,
     KnownDistribution,
@@ -28,7 +31,7 @@ from harness.auditing.subject import (
     num_images,
     probe,
 )
-from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, NotApplicable
+from harness.auditing.trial import NOT_DECIDED, NOT_FINITE, NOT_REACHED, NotApplicable
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import (
     ExactLikelihood,
@@ -45,24 +48,26 @@ from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
 FIT_STEPS = 100
-BUDGET = 1e11  # floating-point operations that a check may spend on what is optional
+_FEWEST_STEPS, _FIT = 25, 0.2  # of a model whose steps are expensive; and of a check's budget, what a fit may cost
 # Factors of the weights in the variants of the states ``shrunk`` and ``lopsided``
 SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)
 CPU = torch.device("cpu")  # where specimens live: it has float64
 _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
+_SCALES = (1.0, 0.3, 0.1)  # of random weights, until a model computes anything with them
+_WORST_CONDITION = 1e-3  # of random weights: what rounding does beyond says nothing of a model
 _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
 
 
 class Laboratory:
     """Makes specimens of a subject, each once; what it makes depends on the seed alone."""
 
-    def __init__(self, subject: Subject, *, seed: int = 0, budget: float = BUDGET) -> None:
+    def __init__(self, subject: Subject, *, seed: int = 0, budget: float = SECONDS * OPERATIONS) -> None:
         self.subject, self.seed = subject, seed
         self.crashed: dict[ImageSpec, str] = {}
         self.notes: dict[str, None] = {}  # on what the check asked for and could not have
-        self.budget = self.left = budget  # floating-point operations: of a whole check, and what the check has left
+        self.budget = self.left = budget  # operations: of a whole check, and what the check has left
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
         self._made: dict[tuple[ImageSpec, State, int], Specimen | str] = {}
 
@@ -71,10 +76,13 @@ class Laboratory:
         self.left = self.budget
         self.notes.clear()
 
-    def affords(self, operations: float, what: str) -> bool:
-        """Whether a check may still spend this: if so, it is spent; if not, a note says ``what`` was not reached."""
-        if operations > self.left:
-            self.notes[f"{what}: not reached within the budget"] = None
+    def affords(self, operations: float, what: str, *, share: float = 1.0) -> bool:
+        """Whether a check may still spend this: if so, it is spent; if not, a note says ``what`` was not reached.
+
+        ``share`` is the part of its budget that a check has spent afterwards at most.
+        """
+        if operations > self.left - (1 - share) * self.budget:
+            self.notes[f"{what}: {NOT_REACHED}"] = None
             return False
         self.left -= operations
         return True
@@ -178,32 +186,39 @@ class Laboratory:
         return KnownDistribution(spec, derive_seed(self.seed, "known", describe(spec)))
 
     def _make(self, spec: ImageSpec, state: State, variant: int) -> Specimen:
+        drawn = state not in ("initial", "fitted")
+        for scale in _SCALES:
+            specimen = self._in_state(spec, state, variant, scale)
+            if not drawn or _is_sound(specimen):
+                return specimen
+        raise NotApplicable(f"{specimen.where}: {NOT_DECIDED}: rounding alone moves a score there, or {NOT_FINITE}")
+
+    def _in_state(self, spec: ImageSpec, state: State, variant: int, scale: float) -> Specimen:
         base = self._base(spec)
         if state != "fitted" and needs_fit(base):
             raise NotApplicable("the model keeps its data, and has none before it is fitted")
-        if state == "fitted" and not needs_fit(base) and spec not in self.small[:_FITTED_SPACES]:
+        counts = not any(value.requires_grad for value in base.parameters())  # and knows nothing before its fit
+        if state == "fitted" and not (counts or needs_fit(base)) and spec not in self.small[:_FITTED_SPACES]:
             raise NotApplicable("a short fit on this space would show nothing that others do not")
         model = base if state == "initial" else self._copy(base)
         if state == "fitted":
             self._fit(model, spec)
-        elif state != "initial" and not any(value.requires_grad for value in model.parameters()):
+        elif state != "initial" and counts:
             raise NotApplicable("the model has no weights that are trained by gradients")
         elif state == "gentle" and isinstance(model, ImportanceWeighted):
             _make_gentle(model, seed=self.seed)
         elif state == "gentle":
-            randomise(model, gain=1.0, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
+            randomise(model, gain=scale, seed=derive_seed(self.seed, "gentle"), shrink=_SHRINK)
         elif state == "shrunk":
-            randomise(model, gain=1.0, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
+            randomise(model, gain=scale, seed=derive_seed(self.seed, "shrunk"), shrink=SHRINKS[variant])
         elif state == "lopsided":
-            _make_lopsided(model, SHRINKS[variant], seed=derive_seed(self.seed, "shrunk"))
+            _make_lopsided(model, SHRINKS[variant], gain=scale, seed=derive_seed(self.seed, "shrunk"))
         elif state != "initial":
             seed = derive_seed(self.seed, "strong" if state == "strong" else "random", variant)
-            randomise(model, gain=3.0 if state == "strong" else 1.0, seed=seed, positive=state == "positive")
+            gain = scale * (3.0 if state == "strong" else 1.0)
+            randomise(model, gain=gain, seed=seed, positive=state == "positive")
         seed = derive_seed(self.seed, "specimen", describe(spec), state, variant)
-        specimen = Specimen(model.eval(), spec, state, seed)
-        if state not in ("initial", "fitted") and not _is_finite(specimen):
-            raise NotApplicable(f"{specimen.where}: {NOT_DECIDED}: {NOT_FINITE}")
-        return specimen
+        return Specimen(model.eval(), spec, state, seed, budget=self.budget)
 
     def _base(self, spec: ImageSpec) -> Model:
         self.takes(spec)
@@ -251,7 +266,7 @@ class Laboratory:
             data = Dataset(f"random, {describe(spec)}", spec, split, split, split)
         dtype = dtype_of(model)
         model.float()  # a short fit needs no more, and convolutions in float64 are slow
-        trainer = Trainer(model, data, budget=Budget(FIT_STEPS, "steps"), seed=self.seed)
+        trainer = _ShortTrainer(model, data, seed=self.seed, affordable=_FIT * self.budget)
         try:
             with torch.enable_grad():
                 model.fit(data, trainer)
@@ -264,9 +279,28 @@ class Laboratory:
         cast(model, dtype)
 
 
+class _ShortTrainer(Trainer):
+    """A trainer of fewer steps where they are expensive: as many as are affordable, whatever the batch size."""
+
+    def __init__(self, model: Model, data: Dataset, *, seed: int, affordable: float) -> None:
+        super().__init__(model, data, budget=Budget(FIT_STEPS, "steps"), seed=seed)
+        self._cost, self._affordable = (0.0, 0.0), affordable
+        score = getattr(model, "log_prob", getattr(model, "elbo", None))
+        with suppress(Exception):  # what a check would meet as well
+            self._cost = (0.0, 0.0) if score is None else cost(Specimen(model, data.spec, "initial", seed), score)
+
+    def batches(self, split: Split, *, batch_size: int, until: float = 1.0) -> Iterator[Split]:
+        """Yields what a trainer does; the first loop says what a step costs."""
+        if self.step == 0:
+            step = 3 * (self._cost[0] * min(batch_size, len(split)) + self._cost[1])  # the way back is twice the way
+            steps = max(_FEWEST_STEPS, min(FIT_STEPS, int(self._affordable / max(1.0, step))))
+            self.budget = Budget(steps, "steps")
+        return super().batches(split, batch_size=batch_size, until=until)
+
+
 @torch.no_grad()
-def _is_finite(specimen: Specimen) -> bool:
-    """Whether some scores and latents are: if they are not, weights that no training reaches say nothing of a model."""
+def _is_sound(specimen: Specimen) -> bool:
+    """Whether some scores and latents are finite, and more than rounding: other weights say nothing of a model."""
     model, images, found = specimen.model, specimen.images(8, "finite"), list[Tensor]()
     with specimen.rng("finite"), suppress(Exception):  # what a check would meet as well
         if isinstance(model, ExactLikelihood):
@@ -276,7 +310,7 @@ def _is_finite(specimen: Specimen) -> bool:
             found += [latents, log_det, model.inverse(latents), model.inverse(model.sample_prior(100))]
         elif isinstance(model, VariationalBound):
             found.append(model.elbo(images).clamp_min(-1e300))
-    return all(bool(values.isfinite().all()) for values in found)
+    return all(bool(values.isfinite().all()) for values in found) and specimen.condition < _WORST_CONDITION
 
 
 @torch.no_grad()
@@ -305,7 +339,7 @@ def randomise(model: Model, *, gain: float, seed: int, shrink: float = 1.0, posi
 
 
 @torch.no_grad()
-def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
+def _make_lopsided(model: Model, shrink: float, *, gain: float, seed: int) -> None:
     """Gives random weights, small where samples depend on them: a far encoder, and a simple decoder."""
     with TouchedStorages() as sampling:
         model.sample(2)
@@ -313,7 +347,7 @@ def _make_lopsided(model: Model, shrink: float, *, seed: int) -> None:
     shrunk = [value for value in trained if value in sampling]
     if len(shrunk) == len(trained):
         raise NotApplicable("scoring has no weights of its own")
-    randomise(model, gain=1.0, seed=seed)  # so that samples are those of ``shrunk``
+    randomise(model, gain=gain, seed=seed)  # so that samples are those of ``shrunk``
     for value in shrunk:
         value.mul_(shrink)
     model.project_()
@@ -324,12 +358,12 @@ def _make_gentle(model: ImportanceWeighted, *, seed: int) -> None:
     """Gives random weights, shrunk until importance weights vary little: their averages mean something then."""
     start = [value.clone() for value in model.parameters()]
     random = generator(seed, "gentle images")
-    images = torch.randint(model.spec.levels, (64, *model.spec.shape), generator=random, dtype=torch.uint8)
+    images = torch.randint(model.spec.levels, (32, *model.spec.shape), generator=random, dtype=torch.uint8)
     for shrink in (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
         for value, old in zip(model.parameters(), start, strict=True):
             value.copy_(old)
         randomise(model, gain=1.0, seed=derive_seed(seed, "gentle"), shrink=shrink)
-        weights = model.log_importance_weights(images, 200).double()
+        weights = model.log_importance_weights(images, 100).double()
         log_ess = 2 * weights.logsumexp(0) - (2 * weights).logsumexp(0) - math.log(len(weights))
         if bool((log_ess.exp() > 0.3).all()):
             return

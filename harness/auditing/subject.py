@@ -30,6 +30,8 @@ from harness.interface.spec import ImageSpec
 from harness.support.observers import CoarsestPrecision, uses_digits
 from harness.support.randomness import derive_seed, generator, isolated_rng
 
+SECONDS = 60.0  # of an audit, by default
+OPERATIONS = 1e11 / 60  # that a check may spend in a second of them: of a product, others count by what they take
 M = TypeVar("M", bound=Model)
 State = Literal["initial", "random", "strong", "positive", "gentle", "shrunk", "lopsided", "fitted"]
 
@@ -66,7 +68,7 @@ class Specimen:
     """A model on one space with weights in one state, in evaluation mode, in float64 where the model allows it.
 
     A check leaves the model as it was. ``seed`` is for its random numbers; ``kept`` is what several checks need and is
-    computed once.
+    computed once. ``budget`` is what a check may spend, in operations: some of it says how much is drawn.
     """
 
     model: Model
@@ -74,6 +76,7 @@ class Specimen:
     state: State
     seed: int
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    budget: float = SECONDS * OPERATIONS
 
     def model_as(self, capability: Callable[..., M]) -> M:
         """Returns the model, which has a capability; to mypy an abstract class is no ``type[M]``, but a callable."""
@@ -111,18 +114,49 @@ class Specimen:
         buffers = [value for value in self.model.buffers() if value.dtype == torch.float64 and value.numel()]
         return any(uses_digits(value, 16) and not uses_digits(value, 23) for value in buffers)
 
+    @cached_property
+    def condition(self) -> float:
+        """What rounding may do to a score, relatively: ten times what a change of the last digits of all weights does.
+
+        Large weights make a network amplify rounding without bounds. It is 0 where a score is not a function of the
+        weights and torch's seed alone.
+        """
+        weights = [value for value in self.model.parameters() if value.is_floating_point()]
+        kept, images = [value.detach().clone() for value in weights], self.images(2, "condition")
+        last_digits = 8 * torch.finfo(self.precision).eps
+
+        def score() -> Tensor:
+            with self.rng("condition"):
+                if isinstance(self.model, ExactLikelihood):
+                    return self.model.log_prob(images).double()
+                return self.model.elbo(images).double() if isinstance(self.model, VariationalBound) else torch.zeros(1)
+
+        changes = [0.0]
+        with torch.no_grad(), suppress(Exception):  # what a check would meet as well
+            scores = score()
+            for draw in range(2):
+                random = generator(self.seed, "condition", draw)
+                for value, old in zip(weights, kept, strict=True):
+                    sign = 2.0 * torch.randint(2, old.shape, generator=random) - 1
+                    value.copy_(old.double() * (1 + last_digits * sign))
+                changes.append(largest(apart(score(), scores) / scores.abs().clamp_min(1)))
+                for value, old in zip(weights, kept, strict=True):
+                    value.copy_(old)
+            if max(changes) > 1e-11 and not torch.equal(score(), scores):
+                return 0.0
+        return 10 * max(changes)
+
     def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.
 
-        After a short fit, which is in float32, 1e-6: a table that was normalised in it is not nearer to one. Constants
-        that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that; half
-        precision is granted no more.
+        As constructed or fitted, which is in float32, 1e-6: a table that was normalised in it is not nearer to one.
+        Constants that were computed in float32 make it 1e-5, and what goes through float32 has the tolerance of that;
+        half precision is granted no more. Where the weights amplify rounding beyond that, it is their ``condition``.
         """
         scale = largest(scale) if isinstance(scale, Tensor) else scale
-        if self.precision != torch.float64:
-            return 2e-4 * max(1.0, scale)
-        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state == "fitted" else 1e-9
-        return least * max(1.0, scale)
+        least = 1e-5 if self._has_rounded_constants else 1e-6 if self.state in ("initial", "fitted") else 1e-9
+        least = least if self.precision == torch.float64 else 2e-4
+        return max(least, self.condition) * max(1.0, scale)
 
     def rng(self, *purpose: str | int) -> AbstractContextManager[None]:
         """Returns a context in which torch's global generator is seeded for one purpose, and afterwards as before."""

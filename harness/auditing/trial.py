@@ -13,6 +13,7 @@ from torch import Tensor
 POWER = 0.95  # the smallest defect is the one that is seen with this probability
 LEAST_EXPECTED = 10.0  # cells of a chi-square test that expect fewer counts are pooled
 NOT_DECIDED = "not decided"  # of weights that no training reaches, or where another check has told the exception
+NOT_REACHED = "not reached within the budget"  # what a check leaves out of an expensive model
 NOT_FINITE = "a score or a weight there is infinite or NaN"
 
 
@@ -59,7 +60,7 @@ class Trial:
         Deviations up to ``rounding`` are none: where the standard error is zero, all others fail.
         """
         excess, tails = {0: abs(estimate), -1: -estimate, 1: estimate}[side] - rounding, 1 if side else 2
-        if math.isnan(estimate) or (math.isnan(standard_error) and excess > 0):
+        if math.isnan(estimate) or excess == math.inf or (math.isnan(standard_error) and excess > 0):
             return cls.broken(where, f"{quantity}: {estimate:.3g} ± {standard_error:.3g}; {NOT_FINITE}")
         if excess <= 0 or standard_error <= 0:
             p = float(excess <= 0)
@@ -76,10 +77,11 @@ class Trial:
 
     @classmethod
     def follows(
-        cls, where: str, quantity: str, counts: Tensor, probs: Tensor, errors: Tensor | None = None, *, meaning: str
-    ) -> Self:
+        cls, where: str, quantity: str, counts: Tensor, probs: Tensor, errors: Tensor | None = None, *, meaning: str,
+        both_tails: bool = False,
+    ) -> Self:  # fmt: skip
         """Counts (M,) against probabilities (M,) by ``chi_square``; how far they are apart is added to the quantity."""
-        p, freedom = chi_square(counts, probs, errors)
+        p, freedom = chi_square(counts, probs, errors, both_tails=both_tails)
         if math.isnan(p):
             return cls.broken(where, f"{quantity}: NaN; {NOT_FINITE}")
         total = float(counts.sum())
@@ -123,8 +125,14 @@ def unlike(found: float, other: float) -> str:
     return next((text for digits in range(6, 17) if float(text := f"{found:.{digits}g}") != other), repr(found))
 
 
-def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> tuple[float, int]:
-    """Pearson's test of counts (M,) against probabilities (M,) of known errors: p-value, degrees of freedom or 0."""
+def chi_square(
+    counts: Tensor, probs: Tensor, errors: Tensor | None = None, *, both_tails: bool = False
+) -> tuple[float, int]:
+    """Pearson's test of counts (M,) against probabilities (M,) of known errors: p-value, degrees of freedom or 0.
+
+    With ``both_tails`` counts may not be nearer to what is expected than independent draws are, either. In that tail
+    counts are no normal deviates: each is taken to be half a count further away, the far side of its cell.
+    """
     total = float(counts.sum())
     variances = torch.zeros_like(probs) if errors is None else errors.square()
     expected = total * probs
@@ -133,17 +141,28 @@ def chi_square(counts: Tensor, probs: Tensor, errors: Tensor | None = None) -> t
         return 1.0, 0
     statistic = float(((observed - expected).square() / (expected + extra)).sum())
     freedom = len(observed) - (errors is None)
-    return float(stats.chi2.sf(statistic, freedom)), freedom
+    further = ((observed - expected).abs() + 0.5).square() / (expected + extra)
+    return _tail(statistic, float(further.sum()) if both_tails else None, freedom), freedom
 
 
-def same_distribution(first: Tensor, second: Tensor) -> tuple[float, int]:
-    """The chi-square test that two vectors of counts (M,) come from one distribution: p-value, degrees of freedom."""
+def same_distribution(first: Tensor, second: Tensor, *, both_tails: bool = False) -> tuple[float, int]:
+    """The chi-square test that two vectors of counts (M,) come from one distribution: p-value, degrees of freedom.
+
+    With ``both_tails`` they may not be more alike than independent ones are, as in ``chi_square``.
+    """
     one, two = _pool_rare((first + second).double(), 2 * LEAST_EXPECTED, first, second)
     if len(one) < 2:
         return 1.0, 0
     ratio = math.sqrt(float(two.sum()) / float(one.sum()))
-    statistic = float(((one * ratio - two / ratio).square() / (one + two)).sum())
-    return float(stats.chi2.sf(statistic, len(one) - 1)), len(one) - 1
+    apart, step = (one * ratio - two / ratio).abs(), 0.5 * (ratio + 1 / ratio)  # half of what one count changes
+    statistic, further = (float(((apart + more).square() / (one + two)).sum()) for more in (0.0, step))
+    return _tail(statistic, further if both_tails else None, len(one) - 1), len(one) - 1
+
+
+def _tail(statistic: float, further: float | None, freedom: int) -> float:
+    """Returns the p-value of a chi-square statistic, two-sided where the lower tail has a statistic of its own."""
+    upper = float(stats.chi2.sf(statistic, freedom))
+    return upper if further is None else min(1.0, 2 * min(upper, float(stats.chi2.cdf(further, freedom))))
 
 
 def _pool_rare(expected: Tensor, least: float, *tables: Tensor) -> list[Tensor]:

@@ -17,6 +17,8 @@ from harness.cli import completion, lazy
 from harness.cli.context import JSON_OPTION, echo, parse_setting, print_json, print_rows, print_table, read_suite
 from harness.support.names import did_you_mean
 
+_BUDGET = "60s"
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 _NUM_CLASSES = 10  # of --size, for models that need labels
 _SEED = 0  # of which images are coded
 _SIGNS = {"pass": "✓", "fail": "✗", "not applicable": "–"}
@@ -40,6 +42,9 @@ def audit(
         None, "--dataset", help="Take the benchmark's size from this dataset.", autocompletion=completion.datasets),
     checks: str = typer.Option(None, "--checks", metavar="A,B", help="Only these checks; --list names them."),
     seed: int = typer.Option(0, min=0, max=2**31 - 1, help="The same seed gives the same report; boards take 0."),
+    budget: str = typer.Option(
+        _BUDGET, "--budget", metavar="TIME",
+        help="How much of an expensive model to look at, 60s or 5m: counted, 1.7e9 operations a second and check."),
     list_checks: bool = typer.Option(False, "--list", help="Say which checks there are."),
     explain: str = typer.Option(None, "--explain", metavar="CHECK", help="Say what a check tests, and cannot see."),
     code: int = typer.Option(
@@ -72,9 +77,10 @@ def audit(
     only = None if checks is None else [name.strip() for name in checks.split(",")]
     with redirect_stdout(sys.stderr):  # what the model's code prints
         subject, words = _asked(options, model, changes, size, dataset)
+    words += ["--budget", budget] * (budget != _BUDGET)
     with lazy.telling("audit") as say:
         report = lazy.audit(
-            subject, seed=seed, only=only,
+            subject, seed=seed, only=only, budget=_seconds(budget),
             on_check=lambda result: say(f"{_SIGNS[result.verdict]} {result.check} ({result.seconds:.1f} s)"),
         )  # fmt: skip
     if not report.spaces:
@@ -138,6 +144,13 @@ def _size(text: str) -> lazy.ImageSpec:
     return lazy.ImageSpec(channels, height, width, levels, num_classes=_NUM_CLASSES)
 
 
+def _seconds(text: str) -> float:
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
+    if not number.replace(".", "", 1).isdecimal() or not float(number):
+        raise ValueError(f"--budget {text!r}: write a time such as {_BUDGET} or 5m")
+    return float(number) * _UNITS[unit]
+
+
 def _print(report: lazy.AuditReport, words: Sequence[str]) -> None:
     capability = f" ({report.capability})" if report.capability else ""
     echo(f"{report.model}{capability}, on {'; '.join(report.spaces) or 'no space'}\n")
@@ -157,6 +170,8 @@ def _print(report: lazy.AuditReport, words: Sequence[str]) -> None:
     failed = f"failed {', '.join(result.check for result in report.failed)}; " if report.failed else ""
     sign, why = "✗" if report.failed else "✓", _WHY.get(report.standing, "")
     echo(f"\n{sign} {report.model}: {failed}{made}{why} ({report.seconds:.1f} s, seed {report.seed})")
+    if left := [result.check for result in report.checks if any(lazy.NOT_REACHED in note for note in result.notes)]:
+        echo(f"  {lazy.NOT_REACHED}: parts of {', '.join(left)}, see notes; --budget 5m looks at more")
 
 
 def _cells(result: lazy.CheckResult) -> list[str]:

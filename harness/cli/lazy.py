@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.auditing.coding import HEADER_BYTES, TOLERANCE, Receipt, code_images
     from harness.auditing.engine import CHECKS, audit, explain
     from harness.auditing.subject import Subject, describe
-    from harness.auditing.trial import NOT_DECIDED
+    from harness.auditing.trial import NOT_DECIDED, NOT_REACHED
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
     from harness.boards.leaderboard import Leaderboard

@@ -191,7 +191,15 @@ class LatentVariable(ImportanceWeighted):
 
     @abstractmethod
     def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
-        """Maps (N, C, H, W) uint8 and (N, D) to (N,) nats."""
+        """Maps (N, C, H, W) uint8 and (N, D) to (N,) nats: log p(image | latents), of the integer image."""
+
+    def draw_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (N, C, H, W) uint8 to draws (N, D) from q(latents | image), and log q of each, (N,) nats.
+
+        Optional, for audits: where ``log_importance_weights`` calls neither of the other two, nothing else shows which
+        latents a weight is made of.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how its latents are drawn")
 
 
 class Invertible(ImportanceWeighted):

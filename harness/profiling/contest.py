@@ -17,10 +17,10 @@ from torch import Tensor
 from harness.interface.model import Autoregressive, Model, Unsupported
 from harness.interface.sampling import Noise, SamplingTrace, raster_sample
 from harness.profiling.certificate import Certificate, certify
-from harness.profiling.flops import count_flops
 from harness.profiling.profile import RASTER, CertificateCounts, GenerationProfile
 from harness.profiling.resources import random_images, state_bytes, working_memory
 from harness.profiling.timing import Clock, default_sampler
+from harness.support.flops import count_flops
 from harness.support.randomness import derive_seed, isolated_rng
 
 FEWEST_PASSES = 2

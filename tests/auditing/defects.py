@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from museum.autoregressive import MADE, NADE
+from museum.common import log_normal
 from museum.conditional import ConditionalMADE
 from museum.flows import NICE, RealNVP
-from museum.latent import IWAE, VAE, BoundOnly
+from museum.latent import IWAE, VAE, BoundOnly, CodedVAE
 from museum.mixtures import Independent, Mixture
+from museum.wrong_flows import Wide
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,12 +86,12 @@ class _ScoreShifted(MADE):
         return super().conditional_log_probs(images, ordering) - self.size
 
 
-@sized("conditionals", "share of the last entry's score that is left out, with more than 200 entries", 0.0, *FINE)
+@sized("conditionals", "share of the last score that is left out, beyond 200 entries", 0.0, 1e-7, 1e-6, 1e-5, 1e-4)
 class _LastEntry(NADE):
     def conditional_log_probs(self, images: Tensor, ordering: int = 0) -> Tensor:
         scores = super().conditional_log_probs(images, ordering)
-        lost = self.size * (self.generation_steps(ordering) == max(200, self.spec.num_dimensions - 1))
-        return scores * (1 - lost.to(scores))
+        last = self.generation_steps(ordering) == max(200, self.spec.num_dimensions - 1)
+        return scores * (1 - self.size * last.to(scores))
 
 
 class _Warm(NADE):
@@ -134,6 +136,30 @@ class _WarmFull(_Warm):
     pass
 
 
+@sized("full-size", "share of entries that have the noise of the one before", 0.0, 0.03, 0.1, 0.2, 0.3, 0.5)
+class _NoiseOfNeighbour(NADE):
+    def draw_noise(self, num_samples: int) -> Noise:
+        noise = super().draw_noise(num_samples)
+        repeated = torch.rand(num_samples, 1, *self.spec.shape) < self.size
+        return Noise(torch.where(repeated, noise.gumbel.roll(1, -1), noise.gumbel), noise.ordering)
+
+
+@sized("every-entry", "share of the entries that a score leaves out", 0.0, 0.001, 0.003, 0.01, 0.1)
+class _LeftOut(Mixture):
+    def log_joint(self, images: Tensor) -> Tensor:
+        table = self.logits.log_softmax(1).flatten(2)  # (K, levels, D)
+        left_out = math.ceil(self.size * self.spec.num_dimensions)
+        table = F.pad(table[..., left_out:], (left_out, 0))
+        values = images.flatten(1).long()[:, None, None].expand(-1, len(table), 1, -1)
+        return self.shares.log_softmax(0) + table.expand(len(images), *table.shape).gather(2, values).sum((2, 3))
+
+
+@sized("float32", "relative error of a score in float32", 0.0, 1e-5, 1e-4, 2e-4, 3e-4, 1e-3, 1e-2)
+class _Single(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        return super().log_prob(images) * (1 + self.size * (self.dtype == torch.float32))
+
+
 @sized("dependence", "weight of an entry's own value in its logits", 0.0, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-8)
 class _Leak(MADE):
     def network(self, inputs: Tensor, ordering: int) -> Tensor:
@@ -154,7 +180,7 @@ class _BoundShifted(BoundOnly):
         return super().elbo(images) + self.size
 
 
-@sized("importance-samples", "share of the weights that repeat others", 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
+@sized("importance-samples", "share of the weights that repeat others", 0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2)
 class _Repeated(VAE):
     def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
         weights = super().log_importance_weights(images, num_samples)
@@ -162,11 +188,59 @@ class _Repeated(VAE):
         return weights[torch.arange(num_samples) % distinct]
 
 
+@sized("importance-samples", "width of the later half of 4,096 draws, minus 1", *COARSE, 0.5)
+class _LaterWider(VAE):
+    def draw_latents(self, mean: Tensor, log_std: Tensor, num_samples: int) -> Tensor:
+        later = (torch.arange(num_samples) >= max(1000, num_samples // 2)).to(mean.dtype).view(-1, 1, 1)
+        noise = torch.randn(num_samples, *mean.shape, dtype=mean.dtype)
+        return mean + log_std.exp() * noise * (1 + self.size * later)
+
+
+@sized("joint", "nats that log_likelihood adds", 0.0, *FINE)
+class _JointShifted(VAE):
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        return super().log_likelihood(images, latents) + self.size
+
+
+@sized("joint", "levels that decode adds", 0.0, *FINE)
+class _DecodeShifted(CodedVAE):
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(latents) + self.size
+
+
+@sized("joint", "deviation of the prior of the joint density, minus 1", *COARSE, 0.5)
+class _JointPrior(VAE):
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        size, self.size = self.size, 0.0  # the weights have their own
+        try:
+            return super().log_importance_weights(images, num_samples)
+        finally:
+            self.size = size
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return log_normal(latents, 0.0, math.log1p(self.size)).sum(-1)
+
+
+@sized("posterior", "deviation that latents are drawn with, minus 1", *COARSE, 0.5)
+class _PosteriorWide(VAE):
+    def draw_latents(self, mean: Tensor, log_std: Tensor, num_samples: int) -> Tensor:
+        return super().draw_latents(mean, log_std + math.log1p(self.size), num_samples)
+
+
 @sized("log-determinant", "relative error of the log-determinant", 0.0, 1e-10, 1e-8, 1e-7, 3e-7, 1e-6, 1e-4)
 class _Determinant(RealNVP):
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
         latents, log_det = super().transform(x)
         return latents, log_det * (1 + self.size)
+
+
+@sized("log-determinant", "log scales left out of 128, at 16x16 alone", 0, 1, 2, 4, 16, 64)
+class _Left(Wide):
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        latents, log_det = super().transform(x)
+        last = self.layers[-1]
+        count = int(self.size) if self.spec.num_dimensions > 64 else 0
+        return latents, log_det - last.log_scale[128 : 128 + count].sum()
 
 
 @sized("inverse", "relative error of the inverse", 0.0, 1e-9, 1e-8, 1e-7, 1e-6, 3e-6, 1e-4)
@@ -179,6 +253,22 @@ class _Inverse(NICE):
 class _PriorScale(NICE):
     def sample_prior(self, num_samples: int) -> Tensor:
         return (1 + self.size) * super().sample_prior(num_samples)
+
+
+@sized("prior", "correlation of two latents, no neighbours", 0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
+class _Pair(NICE):
+    def sample_prior(self, num_samples: int) -> Tensor:
+        latents = super().sample_prior(num_samples)
+        latents[:, 5] += self.size * latents[:, 1]
+        return latents / (1 + self.size**2) ** (torch.arange(latents.shape[1]) == 5).to(latents).div(2)
+
+
+@sized("prior", "temperature of samples at 16x16 alone, minus 1", *COARSE, 0.3)
+class _TemperatureWide(Wide):
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        latents = self.sample_prior(num_samples) * (1 - self.size if self.spec.num_dimensions > 64 else 1.0)
+        return self.inverse(latents).floor().clamp(0, self.spec.levels - 1).to(torch.uint8)
 
 
 @sized("unchanged", "what a call adds to a parameter", 0.0, 1e-300, 1e-20, 1e-16, 1e-12, 1e-6)
@@ -200,6 +290,13 @@ class _BatchPosterior(VAE):
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = super().posterior(images)
         return mean + self.size * mean.mean(0), log_std
+
+
+@sized("neighbours", "weight of the batch's mean in a score, in batches of as many as there are levels", 0.0, *FINE)
+class _MeanOfLevels(Mixture):
+    def log_prob(self, images: Tensor) -> Tensor:
+        scores = super().log_prob(images)
+        return scores + self.size * scores.mean() * (len(images) == self.spec.levels)
 
 
 @sized("reproducible", "share of images drawn by another generator", 0.0, 0.01, 0.03, 0.1, 0.2, 0.3)
@@ -233,6 +330,12 @@ class _LabelsLost(ConditionalMADE):
         return raster_sample(
             lambda images, ordering: self.logits(images, labels), self.made.generation_steps, self.spec, noise
         )
+
+
+@sized("labels", "nats that are added to the scores of the sixth label and later ones", 0.0, *FINE)
+class _LaterLabels(ConditionalMADE):
+    def log_prob_given(self, images: Tensor, labels: Tensor) -> Tensor:
+        return super().log_prob_given(images, labels) + self.size * (labels > 4)
 
 
 @sized("known-entropy", "nats that are added to an exact likelihood", 0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.5)

@@ -9,9 +9,11 @@ from torch import nn
 
 import harness
 from harness import audit
+from harness.auditing.cost import operations
 from harness.auditing.engine import CHECKS, ERROR_RATE, _run, explain
 from harness.auditing.laboratory import Laboratory, randomise
-from harness.auditing.trial import Trial
+from harness.auditing.subject import Specimen
+from harness.auditing.trial import NOT_REACHED, Trial
 
 
 class Table(harness.Autoregressive):
@@ -36,6 +38,40 @@ class Table(harness.Autoregressive):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+class Raster(Table):
+    """Independent entries, drawn one after another, which is declared."""
+
+    def generation_steps(self, ordering=0):
+        return torch.arange(self.spec.num_dimensions).view(self.spec.shape)
+
+    def dependence(self, ordering=0):
+        return torch.zeros(self.spec.num_dimensions, self.spec.num_dimensions, dtype=torch.bool)
+
+
+class Counting(Table):
+    """Counts the steps that it is fitted in."""
+
+    steps = 0
+
+    def fit(self, data, trainer):
+        super().fit(data, trainer)
+        self.steps = trainer.step
+
+
+class Looping(Table):
+    """Takes many small steps to the same end."""
+
+    def __init__(self, turns):
+        super().__init__(harness.ImageSpec(1, 2, 2, 2))
+        self.turns = turns
+
+    def conditional_logits(self, images, ordering=0):
+        scale = torch.ones(())
+        for _ in range(self.turns):
+            scale = scale * 1.0
+        return scale * super().conditional_logits(images)
 
 
 class Doubled(Table):
@@ -144,7 +180,7 @@ def test_an_audit_disturbs_no_random_numbers():
 def test_a_verdict_says_what_where_how_much_and_what_is_likely_wrong():
     [result] = audit(subject(Doubled), only=["normalisation"]).checks
     assert result.verdict == "fail"
-    assert result.where == "2x2, 3 channels, 2 levels, initial weights"
+    assert result.where == "2x2, 3 channels, 2 levels, random weights"
     assert result.statistic > result.threshold
     assert "sum to" in result.meaning
     assert "wrong base of the logarithm" in result.meaning
@@ -322,12 +358,13 @@ class LabelledTable(harness.ExactLikelihood, harness.ClassConditional):
     """A table a label; ``given`` labels, or all of them."""
 
     given = None
-    unconditional = (0, 1, 2)
+    unconditional = range(10)
 
     def __init__(self, spec):
         super().__init__(spec)
         if spec.num_classes is None:
             raise harness.Unsupported("needs labels")
+        self.unconditional = self.unconditional[: spec.num_classes]
         self.logits = nn.Parameter(torch.zeros(spec.num_classes, spec.levels, *spec.shape))
 
     def condition_on(self, labels):
@@ -381,3 +418,26 @@ def test_every_check_says_what_it_claims_how_what_it_fails_wrongly_and_what_it_c
     parts = explain(check)
     assert list(parts) == ["claims", "tests", "fails a right model", "cannot see"]
     assert all(words.endswith(".") for words in parts.values())
+
+
+def test_a_smaller_budget_looks_at_less_and_says_so():
+    subject_, only = subject(Raster), ["dependence"]
+    whole, part = (audit(subject_, only=only, budget=seconds).result("dependence") for seconds in (60, 1e-4))
+    assert part.num_trials < whole.num_trials
+    assert (any(NOT_REACHED in note for note in part.notes), whole.verdict, part.verdict) == (True, "pass", "pass")
+    with pytest.raises(ValueError, match="more than 0 seconds"):
+        audit(subject_, budget=0)
+
+
+def test_a_short_fit_takes_fewer_steps_where_they_are_expensive():
+    def steps(budget):
+        laboratory = Laboratory(subject(Counting), budget=budget)
+        return laboratory.specimen(laboratory.small[0], "fitted").model.steps
+
+    assert (steps(1e11), steps(1e6)) == (100, 25)
+
+
+def test_what_a_loop_costs_is_counted_by_its_kernels():
+    [once, often] = [Looping(1), Looping(50)]
+    costs = [operations(Specimen(it, it.spec, "initial", 0), it.conditional_logits, 10) for it in (once, often)]
+    assert costs[1] > 8 * costs[0]

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from kinds.flows_noise import ExponentialPrior, UniformPrior
 from museum.autoregressive import MADE
 from museum.common import at_most, categorical_draw, centred, log_normal, pick
 from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
-from museum.latent import IWAE, VAE, BoundOnly
+from museum.latent import IWAE, VAE, BoundOnly, LatentBits
 from museum.mixtures import DiscretizedLogistic
 from torch import nn
 from torch.nn import functional as F
@@ -196,6 +197,11 @@ def test_noise_whose_inverse_density_has_no_variance_passes(model, seed):
 
 def test_a_prior_that_no_narrower_gaussian_fits_passes():
     assert failures(TwoPeaks, "prior") == []
+
+
+@pytest.mark.parametrize("model", [UniformPrior, ExponentialPrior])
+def test_a_prior_that_ends_where_its_density_does_not_vanish_passes(model):
+    assert failures(model, "prior") == []
 
 
 @pytest.mark.parametrize("model", [WrongNoise, NarrowNoise])
@@ -476,3 +482,58 @@ def test_a_saved_buffer_that_is_made_late_fails_and_is_told_so():
     [found] = failures(CachesInState, "contract", "unchanged", "checkpoint")
     assert "'table'" in found
     assert "has to be there when a model is constructed" in found
+
+
+# --- latents that are no vectors of Gaussians ---
+
+
+class SquashedLatents(VAE):
+    """Latents in (0, 1): a uniform prior without a look at its range, and a logistic-normal posterior."""
+
+    def draw_latents(self, mean, log_std, num_samples):
+        return super().draw_latents(mean, log_std, num_samples).sigmoid()
+
+    def log_posterior(self, latents, mean, log_std):
+        jacobian = (latents.log() + torch.log1p(-latents)).sum(-1)
+        return super().log_posterior(torch.logit(latents), mean, log_std) - jacobian
+
+    def log_prior(self, latents):
+        return torch.zeros_like(latents).sum(-1)
+
+    def draw_prior(self, num_samples):
+        return torch.rand(num_samples, self.latents, dtype=self.dtype)
+
+
+class MisscoredBits(LatentBits):
+    """Divides by the density of a temperature of two, and draws at one."""
+
+    def log_density(self, log_q):
+        return (log_q / 2).log_softmax(1)
+
+
+@pytest.mark.parametrize("model", [LatentBits, SquashedLatents])
+@EVERY_SEED
+def test_discrete_and_bounded_latents_pass(model, seed):
+    assert failures(model, "joint", "posterior", seed=seed) == []
+
+
+def test_discrete_latents_of_another_density_fail():
+    assert len(failures(MisscoredBits, "joint", "posterior")) == 2
+
+
+class Silent(VAE):
+    """Its weights call other functions than the joint density, and the number of its latents is found by trying."""
+
+    def log_importance_weights(self, images, num_samples):
+        mean, log_std = self.posterior(images)
+        latents = self.draw_latents(mean, log_std, num_samples)
+        table = self.logits(latents.flatten(0, 1)).log_softmax(1)
+        flat = pick(table, images.repeat(num_samples, 1, 1, 1)).flatten(1).sum(1)
+        return flat.view(num_samples, -1) + log_normal(latents).sum(-1) - self.log_posterior(latents, mean, log_std)
+
+
+def test_weights_that_do_not_show_their_latents_are_a_note():
+    report = audit(harness.Subject("silent", only((1, 2, 2, 4))(Silent)), only=["joint", "posterior"])
+    assert report.result("joint").verdict == "pass"
+    assert "draw_posterior" in report.result("joint").notes[0]
+    assert report.result("posterior").verdict == "not applicable"

@@ -10,6 +10,7 @@ from torch import nn
 
 import harness
 from harness import ImageSpec, Subject, audit
+from harness.auditing.checks.dependence import _has_faded
 from harness.support.randomness import isolated_rng
 from harness_pixelcnn.pixelcnn import PixelCNN as FullPixelCNN
 
@@ -97,3 +98,23 @@ def test_a_probe_changes_neither_the_model_nor_random_numbers():
         assert torch.equal(torch.rand(1), expected)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# --- what fades ---
+
+STEPS = torch.arange(64)
+LAGS = (STEPS[:, None] - STEPS).clamp_min(0)
+
+
+@pytest.mark.parametrize(
+    ("strength", "faded"),
+    [
+        (1e11 * 0.4 ** LAGS.double(), 27),  # a filter: seen to a lag of 27, hidden by rounding beyond
+        (1e9 * (LAGS <= 20).double(), 63),  # a window that ends
+        (1e9 * ((LAGS <= 20) & (LAGS != 5)).double(), 63),  # and has a gap
+    ],
+)
+def test_an_influence_fades_where_it_falls_to_rounding_step_by_step(strength, faded):
+    strength = strength.masked_fill(LAGS == 0, 0.0)
+    hidden = _has_faded(strength, STEPS, torch.float64) & (strength <= 1)
+    assert torch.equal(hidden & (LAGS > 0), faded < LAGS)

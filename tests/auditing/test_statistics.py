@@ -1,13 +1,14 @@
 """The tests under the audit: sizes, powers and identities of their own."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from harness.auditing.checks.conditionals import _bernstein
+from harness.auditing.checks.conditionals import _bernstein, _coupling
 from harness.auditing.subject import SMALL, KnownDistribution, all_images, index_of, num_images
 from harness.auditing.trial import (
     POWER,
@@ -62,6 +63,36 @@ def test_two_samples_of_one_distribution_have_uniform_p_values():
 def test_two_samples_of_two_distributions_are_told_apart():
     first, second = draw_counts(skewed(256), 3000, 0), draw_counts(skewed(256, seed=9), 3000, 1)
     assert same_distribution(first, second)[0] < 1e-10
+
+
+@pytest.mark.parametrize("size", [2, 3, 20, 200])
+def test_the_lower_tails_of_both_chi_square_tests_are_conservative(size):
+    probs, total = torch.full((size,), 1 / size, dtype=torch.float64), 10 * size
+    draws = [draw_counts(probs, total, seed) for seed in range(2000)]
+    against = [chi_square(one, probs, both_tails=True)[0] for one in draws]
+    alike = [same_distribution(one, two, both_tails=True)[0] for one, two in pairwise(draws)]
+
+    assert np.mean(np.array(against) < 0.02) < 0.03
+    assert np.mean(np.array(alike) < 0.02) < 0.03
+
+
+def test_counts_that_are_too_regular_are_seen():
+    probs = skewed(60)
+    counts = (20_000 * probs).round()
+
+    assert chi_square(counts, probs, both_tails=True)[0] < 1e-10
+    assert same_distribution(counts, counts, both_tails=True)[0] < 1e-10
+    assert chi_square(counts, probs)[0] > 0.99
+
+
+def test_p_values_of_couplings_hold_and_repeated_noise_is_seen():
+    draws = torch.randint(2, (300, 8, 40), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    residuals = torch.stack([draws, torch.ones_like(draws), torch.ones_like(draws)], 1)
+    p_values = [_coupling("", "", each, jointly=False).statistic for each in residuals]
+    repeated = torch.cat([residuals[0, :, :, :20]] * 2, 2)
+
+    assert np.mean(np.array(p_values) < 0.05) < 0.05
+    assert _coupling("", "", repeated, jointly=False).statistic < 1e-10
 
 
 def test_one_image_is_no_evidence():

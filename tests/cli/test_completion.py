@@ -41,10 +41,14 @@ def lab(tmp_path):
     return tmp_path
 
 
+def environment(**variables):
+    """Without what the user's own shell says of artifacts and suites."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")} | variables
+
+
 def ask(lab, **variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
     return subprocess.run(
-        [sys.executable, "-c", MAIN], cwd=lab, env={**kept, **variables}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", MAIN], cwd=lab, env=environment(**variables), capture_output=True, text=True, check=False
     )
 
 
@@ -65,9 +69,9 @@ print(json.dumps({"answers": answers, "heavy": sorted({"torch", "numpy", "scipy"
 
 def ask_bash(lab, *lines):
     """What bash gets for the last word of each line, and which heavy modules that took."""
-    environment = {**os.environ, "_HARNESS_COMPLETE": "complete_bash"}
     command = [sys.executable, "-c", ASK_ALL, json.dumps(lines)]
-    done = subprocess.run(command, cwd=lab, env=environment, capture_output=True, text=True, check=True)
+    asked = environment(_HARNESS_COMPLETE="complete_bash")
+    done = subprocess.run(command, cwd=lab, env=asked, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return json.loads(done.stdout)
 
@@ -126,7 +130,7 @@ def test_bash_takes_the_script_and_completes_with_it(lab):
     use = 'COMP_WORDS=(harness run my); COMP_CWORD=2; _harness_completion harness; echo "${COMPREPLY[@]}"'
     done = subprocess.run(
         ["bash", "--norc", "-c", f"{script}\n{use}"], cwd=lab, capture_output=True, text=True, check=True,
-        env={**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"},
+        env=environment(PATH=f"{command.parent}:{os.environ['PATH']}"),
     )  # fmt: skip
     assert done.stdout.split() == ["my-suite"]
 

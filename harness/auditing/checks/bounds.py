@@ -6,6 +6,7 @@ samples: K weights that are asked for are K weights, independent of one another 
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from harness.auditing.estimates import (
     MOST_SAMPLES,
+    affordable,
     bound_estimates,
     elbos,
     error_of_sum,
+    flops,
     has_own_elbo,
     log_weights,
     sample_counts,
@@ -29,7 +32,9 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Variati
 
 _IMAGES, _IMAGES_AT_FULL_SIZE = 32, 2
 _WEIGHTS, _CALLS = 64, 200  # of one image, to see whether they are independent
-_REPEATS = {1: 512, 5: 128, 50: 16}
+_MOST_WEIGHTS, _MOST_ELEMENTS = 4096, 2**21  # of a call: as many weights, and weights x entries, as the metric asks for
+_REPEATS = {1: 512, 5: 128, 50: 16}  # of each image, for a bound of so many weights
+_SHARE = 0.2  # of the budget, for the repeats of a specimen
 _IMAGES_IF_SHARED, _REPEATS_IF_SHARED = 4, {1: 128, 5: 32, 50: 24}
 
 
@@ -51,10 +56,13 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     images = images[log_weights(specimen, images, 50, "possible").amax(0) > -math.inf]  # others have no finite bound
     if not len(images):
         return
+    weigh = partial(model.log_importance_weights, num_samples=1)
+    part = affordable(specimen, weigh, _SHARE, 2**13, 2**16) / 2**16
     rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
     shared = weights_share_noise(specimen)  # then every weight costs a call
     images = images[:_IMAGES_IF_SHARED] if shared else images
     for count, repeats in (_REPEATS_IF_SHARED if shared else _REPEATS).items():
+        repeats = repeats if shared else max(8, int(part * repeats))
         weights = log_weights(specimen, images.repeat(repeats, 1, 1, 1), count, "bound", count)
         bound = (weights.logsumexp(0) - math.log(count)).view(repeats, len(images))
         rungs[f"IWAE-{count}"] = float(bound.mean()), _error_of_mean(bound)
@@ -115,6 +123,46 @@ def importance_samples(laboratory: Laboratory) -> Iterator[Evidence]:
     laboratory.require(ImportanceWeighted, "the model has no importance weights")
     for specimen in laboratory.specimens("initial", "random", "fitted", spaces=laboratory.some(1)):
         yield _independence(specimen)
+        yield from _many(laboratory, specimen)
+
+
+def _many(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
+    """Of two calls of many weights, values that occur twice are shared by both as often as not; halves are alike.
+
+    What occurs n times among 2 K exchangeable draws lies in one call with a probability of 2^(1 - n) at most, whether
+    latents are discrete or weights are rounded. Halves are compared by Smirnov's test.
+    """
+    weights, image = specimen.model_as(ImportanceWeighted).log_importance_weights, specimen.images(1, "many weights")
+    count = min(_MOST_WEIGHTS, _MOST_ELEMENTS // specimen.spec.num_dimensions)
+    cost = 2 * count * flops(specimen, lambda image: weights(image, 1))
+    if not laboratory.affords(cost, f"{specimen.where}: {count} weights"):
+        return
+    with specimen.rng("many weights"):
+        calls = torch.stack([weights(image, count)[:, 0].double() for _ in range(2)])  # (2, K)
+    spread = float(calls.quantile(0.84) - calls.quantile(0.16))
+    if not specimen.tolerance(scale=calls) < spread < math.inf:
+        return  # all are equal, or many are of weight zero
+    grain = spread * (1e-9 if specimen.precision == torch.float64 else 1e-5)  # equal but for rounding
+    _, number = torch.unique((calls / grain).round(), return_inverse=True)
+    in_each = torch.stack([torch.bincount(call, minlength=int(number.max()) + 1) for call in number])
+    times, apart = in_each.sum(0), (in_each == 0).any(0)
+    many, shared = int((times > 1).sum()), int(((times > 1) & ~apart).sum())
+    most = int(times[apart].max()) if bool(apart.any()) else 0
+    p = 2 * min(float(stats.binom.cdf(shared, many, 0.5)), many * 2.0 ** (1 - most))
+    yield Trial(
+        specimen.where, f"of {many} weights that occur more than once in two calls of {count}, {shared} are in both",
+        min(1.0, p) if many else 1.0,
+        smallest_defect=lambda t: f"{1 - math.log2(t):.0f} of {2 * count} weights repeated",
+        meaning=f"of {count} weights that are asked for at once, {int((in_each[0] > 0).sum())} are distinct: draws are "
+        "repeated by chunks, or expanded",
+    )  # fmt: skip
+    halves = [[half.numpy() for half in call.chunk(2)] for call in calls]
+    p = 2 * min(float(stats.ks_2samp(first, last, method="asymp").pvalue) for first, last in halves)
+    yield Trial(
+        specimen.where, f"the first half of {count} weights of a call against the second", min(1.0, p),
+        smallest_defect=lambda t: f"a distance of {math.sqrt(2 * math.log(4 / t) / count):.2g} of their distributions",
+        meaning=f"of {count} weights that are asked for at once, the last half has another distribution than the first",
+    )  # fmt: skip
 
 
 def _independence(specimen: Specimen) -> Evidence:

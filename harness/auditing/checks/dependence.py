@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.auditing.estimates import flops
+from harness.auditing.cost import operations
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import WIDE, Specimen, State, apart, largest
-from harness.auditing.trial import Evidence, NotApplicable, Trial
+from harness.auditing.trial import NOT_REACHED, Evidence, NotApplicable, Trial
 from harness.interface.model import Autoregressive
 from harness.interface.spec import ImageSpec
 from harness.support.randomness import derive_seed, generator
@@ -26,9 +26,12 @@ _CONTEXTS = 40  # a unit that is dead in one is alive in another
 _ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
 _SMALL = 64  # dimensions: up to here, nothing may be missing
 _FEW = 0.03  # of the past: on wider images, this much may be, if it is scattered
+_ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-5}  # of log-probabilities, as a part of them
+_IMPOSSIBLE = -700.0  # nats, of what is masked by a large negative logit: it must not coarsen what others are held to
+_FAINT = {torch.float64: 1e5, torch.float32: 100.0}  # of what rounding may do: what falls below it by and by fades away
 _SCATTERED = "a mask hides too much (type A where B is due), units are too few, or the receptive field ends"
-_MOST_FLOPS = 2e10  # a context
-_ALL_FLOPS = 5e10
+_CONTEXT, _SPACE = 0.3, 0.5  # of the budget: what a context may cost, and all of those of a space
+_FEWEST_INPUTS = 16  # of an expensive model that takes nothing smaller
 _KINDS: tuple[State, ...] = ("random", "positive", "strong")
 
 
@@ -78,16 +81,22 @@ def dependence(laboratory: Laboratory) -> Iterator[Evidence]:
     """Nothing sees the future; all of the past is seen, or what is declared."""
     laboratory.require(Autoregressive, "the model is not autoregressive")
     for first, cost in _affordable(laboratory):
-        most = max(_ALL_INPUTS, min(_CONTEXTS, int(_ALL_FLOPS / cost)))
+        contexts = _SPACE * laboratory.budget / cost
+        most = max(_ALL_INPUTS, min(_CONTEXTS, int(contexts)))
+        size = first.spec.num_dimensions
+        count = min(size, max(_FEWEST_INPUTS, int(size * contexts / _ALL_INPUTS)))
+        if count < size:
+            yield f"{first.where}: all but {count} of {size} inputs: {NOT_REACHED}"
+        chosen = torch.randperm(size, generator=generator(first.seed, "inputs"))[:count]
         for ordering in range(min(first.model_as(Autoregressive).num_orderings, _ORDERINGS)):
-            yield from _compare(laboratory, first, ordering, most)
+            yield from _compare(laboratory, first, ordering, most, torch.isin(torch.arange(size), chosen))
 
 
-def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, int]]:
+def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, float]]:
     """Yields the small spaces, the widest of each number of channels, and the full size, as far as they are cheap."""
     others = [laboratory.full] if laboratory.full is not None else []
     channels_done = set[int]()
-    least: tuple[Specimen, int] | None = None
+    least: tuple[Specimen, float] | None = None
     for spec in filter(laboratory.takes, [*laboratory.small, *WIDE, *others]):
         is_small = spec in laboratory.small
         if spec.channels in channels_done and not is_small and spec not in others:
@@ -95,41 +104,52 @@ def _affordable(laboratory: Laboratory) -> Iterator[tuple[Specimen, int]]:
         first = next(laboratory.specimens("random", "fitted", "initial", spaces=[spec]), None)
         if first is None:
             continue
-        cost = flops(first, first.model_as(Autoregressive).conditional_logits) * spec.num_dimensions
-        if cost <= _MOST_FLOPS or is_small:
+        cost = operations(first, first.model_as(Autoregressive).conditional_logits, spec.num_dimensions)
+        if cost <= _CONTEXT * laboratory.budget or is_small:
             yield first, cost
             if not is_small:
                 channels_done.add(spec.channels)
-        elif least is None or cost < least[1]:
+            continue
+        laboratory.notes[f"{first.where}: {NOT_REACHED}"] = None
+        if least is None or cost < least[1]:
             least = first, cost
     if least is not None and not channels_done:
+        del laboratory.notes[f"{least[0].where}: {NOT_REACHED}"]
         yield least  # expensive, but nothing wider than a kernel has been looked at
 
 
-def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int) -> Iterator[Evidence]:
+def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int, chosen: Tensor) -> Iterator[Evidence]:
+    """Changes the ``chosen`` inputs (D,) bool of up to ``most`` contexts."""
     model, spec = first.model_as(Autoregressive), first.spec
     where = first.where + (f", ordering {ordering}" if model.num_orderings > 1 else "")
     steps = model.generation_steps(ordering).flatten()
     past = steps[:, None] > steps[None, :]  # (entry, input)
     declared = model.dependence(ordering)
-    expected = past if declared is None else declared.cpu()
+    expected = (past if declared is None else declared.cpu()) & chosen
     if bool((expected & ~past).any()):
         what = "{} sees {}, which is not drawn before it".format(*_names((expected & ~past).nonzero()[0], spec))
         yield Trial.broken(where, f"dependence() declares that {what}")
         return
-    seen = torch.zeros_like(past)
+    strength = torch.zeros(past.shape, dtype=torch.float64)
     for index in range(most):
-        inputs = (expected & ~seen).any(0) if index >= _ALL_INPUTS else torch.ones(len(past), dtype=torch.bool)
+        seen = strength > 1
+        inputs = (expected & ~seen).any(0) if index >= _ALL_INPUTS else chosen
         if index >= _ALL_INPUTS and not bool(inputs.any()):
             break
         specimen = first  # of a model without weights, always the same
         with suppress(NotApplicable):  # of weights whose numbers are not finite
             if first.state == "random":
                 specimen = laboratory.specimen(spec, _KINDS[index % 3], variant=index // 3)
-        seen |= _what_is_seen(specimen, ordering, index, inputs.nonzero().squeeze(1))
+        strength = strength.maximum(_changes(specimen, ordering, index, inputs.nonzero().squeeze(1)))
+    seen = strength > 1
     leaks = seen & ~past
     yield _count(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))
+    past = past & chosen
     missing, extra = past & expected & ~seen, past & seen & ~expected
+    if spec not in laboratory.small and bool((faded := missing & _has_faded(strength, steps, first.precision)).any()):
+        share = float(faded.sum()) / int(expected.sum())
+        yield f"{where}: {share:.1%} of the past fades, with the steps between, to less than rounding"
+        missing = missing & ~faded
     unseen = float(missing.sum()) / max(1, int(expected.sum()))
     is_faint = spec.num_dimensions > _SMALL and 0 < unseen < _FEW
     if declared is None:
@@ -166,13 +186,33 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
     yield _count(where, "entries of the past that are not seen", missing, meaning)
 
 
-@torch.no_grad()
+def _has_faded(strength: Tensor, steps: Tensor, precision: torch.dtype) -> Tensor:
+    """Returns (D, D) bool: whether no influence over so many steps is more than faint, after one that was just seen.
+
+    A recurrent network or a filter forgets, and its influence falls step by step until rounding hides it; that of a
+    mask, or of a receptive field that ends, is strong up to its end; and beside a blind spot, others see as far.
+    """
+    lags = (steps[:, None] - steps[None, :]).clamp_min(0)
+    most = torch.zeros(int(lags.max()) + 1, dtype=torch.float64)
+    most.scatter_reduce_(0, lags.flatten(), strength.flatten(), "amax")
+    most[0] = torch.inf  # no past
+    farther = most.flip(0).cummax(0).values.flip(0)  # over as many steps or more
+    faintest = torch.where(most > 1, most, torch.inf).cummin(0).values  # that was seen, over as many steps or fewer
+    return ((farther < _FAINT[precision]) & (faintest < _FAINT[precision]))[lags]
+
+
 def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
     """Returns (D, D) bool: whether entry (row) changes with input (column), in one context, of inputs ``which``."""
+    return _changes(specimen, ordering, base, which) > 1
+
+
+@torch.no_grad()
+def _changes(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
+    """Returns (D, D): how far entry (row) changes with input (column), as a multiple of what rounding may do."""
     model, spec = specimen.model_as(Autoregressive), specimen.spec
     image = specimen.images(1, "dependence", base)
     size = spec.num_dimensions
-    seen = torch.zeros(size, size, dtype=torch.bool)
+    changes = torch.zeros(size, size, dtype=torch.float64)
     for inputs in torch.split(which, max(1, 2**22 // (size * spec.levels))):
         changed = image.flatten(1).repeat(len(inputs) + 1, 1)  # the last one stays as it is
         index = torch.arange(len(inputs))
@@ -180,10 +220,11 @@ def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
         found = model.conditional_logits(changed.view(-1, *spec.shape), ordering).log_softmax(1).flatten(2)
         reference = found[-1:]  # (1, levels, D)
-        threshold = (1e-11 if specimen.precision == torch.float64 else 1e-5) * max(1.0, largest(reference))
-        far = apart(found[:-1], reference).abs().amax(1)  # (inputs, D)
-        seen[:, inputs] = torch.logical_not(far.le(threshold)).T  # NaN counts as seen
-    return seen
+        possible = largest(reference.clamp_min(_IMPOSSIBLE))
+        threshold = _ROUNDING[specimen.precision] * reference.abs().clamp_min(max(1.0, possible))
+        far = (apart(found[:-1], reference).abs() / threshold).nan_to_num(nan=torch.inf)  # NaN counts as seen
+        changes[:, inputs] = far.amax(1).T
+    return changes
 
 
 def _count(where: str, quantity: str, wrong: Tensor, meaning: str) -> Trial:

@@ -7,31 +7,33 @@ place of log p makes the expectation larger, never smaller.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from harness.auditing.cost import operations
 from harness.auditing.estimates import (
     bound_estimates,
     each_image_once,
     elbo_shares_noise,
     elbos,
     error_of_sum,
-    flops,
     log_weights,
     mass_outside,
     mean_and_error,
+    sampling_cost,
     trusted_weights,
 )
 from harness.auditing.laboratory import SHRINKS, Laboratory
-from harness.auditing.subject import Specimen, State, index_of
+from harness.auditing.subject import Specimen, State, describe, index_of, num_images
 from harness.auditing.trial import NOT_FINITE, Evidence, NotApplicable, Trial, unlike
 from harness.interface.metric import Evaluation, check_samples
 from harness.interface.model import Autoregressive, ExactLikelihood, ImportanceWeighted, Invertible, VariationalBound
 
 _STATES: tuple[State, ...] = ("random", "fitted", "strong", "initial")
-_FLOPS = 3e10  # of an expensive model, some states on some spaces are left out
+_SHARE = 0.3  # of the budget: of an expensive model, some states on some spaces are left out
 _CAUSES = (
     "an unnormalised output, a wrong base of the logarithm, a mean where a sum is due, "
     "a conditional that sees its own entry, or a term of the density that is missing or counted twice"
@@ -51,12 +53,13 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
     if not laboratory.small:
         yield from _by_own_samples(laboratory)
     elif isinstance(model, ExactLikelihood):
-        spent = 0
         for state in _STATES:
             for specimen in laboratory.specimens(state):
-                if spent < _FLOPS or state == _STATES[0]:
-                    spent += flops(specimen, specimen.model_as(ExactLikelihood).log_prob) * len(specimen.everything)
+                cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, len(specimen.everything))
+                if state == _STATES[0] or laboratory.affords(cost, specimen.where, share=_SHARE):
                     yield _exact(specimen)
+        if not isinstance(model, Autoregressive):  # ``conditionals`` shows as much of those, and costs less
+            yield from _many_levels(laboratory)
     elif isinstance(model, ImportanceWeighted):
         yield from _weighted(laboratory)
     else:
@@ -69,6 +72,14 @@ def normalisation(laboratory: Laboratory) -> Iterator[Evidence]:
                 unit="of mass", meaning=f"exp of the bounds of all images sums to {unlike(total, 1)}, above 1: "
                 "they are no lower bounds of log p",
             )  # fmt: skip
+
+
+def _many_levels(laboratory: Laboratory) -> Iterator[Trial]:
+    for spec in filter(None, [laboratory.many_levels]):
+        for specimen in laboratory.specimens("random", spaces=[spec]):
+            cost = operations(specimen, specimen.model_as(ExactLikelihood).log_prob, num_images(spec))
+            if laboratory.affords(cost, f"{describe(spec)}, the sum"):
+                yield _exact(specimen)
 
 
 def _exact(specimen: Specimen) -> Trial:
@@ -113,7 +124,7 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
         evaluation = Evaluation(model, known.dataset(), seed=laboratory.seed)
         score = model.log_prob if isinstance(model, ExactLikelihood) else specimen.model_as(VariationalBound).elbo
         with each_image_once(specimen):
-            scores = evaluation.per_image(score, purpose="known entropy")[0]
+            scores = evaluation.per_image(partial(_floored, score), purpose="known entropy")[0]
         mean, error = mean_and_error(known.log_probs[index_of(evaluation.split.images, specimen.spec)] - scores)
         if not isinstance(model, ExactLikelihood) and elbo_shares_noise(specimen):  # perhaps all images share it
             error = math.hypot(error, float(elbos(specimen, evaluation.split.images[:64], 64).std(0).mean()))
@@ -123,6 +134,11 @@ def known_entropy(laboratory: Laboratory) -> Iterator[Evidence]:
             f"{known.entropy:.4g} nats allows: the likelihood is not one, or the test images are looked at while they "
             "are scored", rounding=1e-6,
         )  # fmt: skip
+
+
+def _floored(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Returns scores (N,), those of impossible images as low as to be no mistake: the mean is beyond any entropy."""
+    return score(images).clamp_min(-1e9)
 
 
 # --- where nothing can be enumerated ---
@@ -136,6 +152,9 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
             specimen = next(laboratory.specimens("shrunk", spaces=[spec], variant=variant), None)
             if specimen is None:
                 continue
+            what = f"{describe(spec)}, own samples"
+            if variant == 0 and not laboratory.affords(sampling_cost(specimen, 5 * _SEARCH), what):
+                break
             share = _effective_share(_log_ratios(specimen, _SEARCH))
             if share >= _LEAST_EFFECTIVE and not found and _weights_agree(specimen):
                 found = True
@@ -148,7 +167,8 @@ def _by_own_samples(laboratory: Laboratory) -> Iterator[Evidence]:
             if found and looked_at_bounds:
                 return
     if not found:
-        raise NotApplicable("nothing can be enumerated, and whatever the weights, samples are no independent pixels")
+        reason = "and whatever the weights, samples are no independent pixels, or they are too expensive"
+        raise NotApplicable(f"nothing can be enumerated, {reason}")
 
 
 def _mass(specimen: Specimen) -> Trial:
@@ -226,9 +246,9 @@ def _log_probs(specimen: Specimen, images: Tensor) -> Tensor:
 def _affordable(specimen: Specimen) -> int:
     model = specimen.model
     if isinstance(model, Autoregressive):
-        cost = 5 * specimen.spec.num_dimensions * flops(specimen, model.conditional_logits)
+        cost = 5 * specimen.spec.num_dimensions * operations(specimen, model.conditional_logits, calls=0)
     elif isinstance(model, ImportanceWeighted):
-        cost = flops(specimen, lambda images: model.log_importance_weights(images, _WEIGHTS))
+        cost = operations(specimen, lambda images: model.log_importance_weights(images, _WEIGHTS), calls=0)
     else:
         return _MOST
-    return max(_FEWEST, min(_MOST, int(_FLOPS / cost)))
+    return max(_FEWEST, min(_MOST, int(_SHARE * specimen.budget / cost)))

@@ -1,6 +1,5 @@
 """Sampling: every named sampler draws from the distribution that is scored."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -8,25 +7,29 @@ from scipy import stats
 from torch import Tensor
 
 from harness.auditing import estimates
-from harness.auditing.estimates import flops
+from harness.auditing.cost import flops
+from harness.auditing.given_noise import at_size, given_noise, tested
 from harness.auditing.laboratory import Laboratory
-from harness.auditing.subject import Specimen, apart, describe, largest
-from harness.auditing.trial import NOT_FINITE, POWER, Evidence, NotApplicable, Trial
-from harness.interface.metric import check_samples
+from harness.auditing.subject import Specimen, describe, num_images
+from harness.auditing.trial import (
+    NOT_FINITE,
+    POWER,
+    Evidence,
+    NotApplicable,
+    Trial,
+    same_distribution,
+    smallest_total_variation,
+)
 from harness.interface.model import (
     Autoregressive,
     ExactLikelihood,
     ImportanceWeighted,
     Invertible,
-    Unsupported,
     VariationalBound,
 )
-from harness.interface.sampling import Noise
 
-_SHARED, _CLAMPED, _KNOWN, _AT_SIZE = 64, 16, 8, 8  # images of one call
-_CALL = 4  # full passes that a call of a sampler costs, roughly; one for each generation step if it is "raster"
 _FEWEST_INSIDE = 200
-_MOST_ROUNDING = 0.01
+_FEW_LEVELS = 4
 _WELL_BELOW = 6.0  # standard errors that a bound is lowered by before an image's count is held against it
 _CAUSES = (
     "a temperature, another prior, order or activation than in scoring, a mode or mean taken instead of a draw, "
@@ -38,72 +41,124 @@ def sampling(laboratory: Laboratory) -> Iterator[Evidence]:
     """Every sampler draws from the distribution that is scored."""
     reason = "an implicit model has no likelihood to hold its samples against"
     model = laboratory.require(ExactLikelihood | VariationalBound, reason)
-    if isinstance(model, Autoregressive) and _tested(model):
-        yield from _at_size(laboratory)
+    if isinstance(model, Autoregressive) and tested(model):
+        yield from at_size(laboratory)
     if not laboratory.small:
         raise NotApplicable("no space that can be enumerated is taken by the model")
     if isinstance(model, ExactLikelihood):
         for exact in laboratory.specimens("random", "fitted"):
             specimen = laboratory.single(exact)
-            for where, counts in _drawn(specimen):
-                yield from _frequencies(where, counts, specimen.log_probs.exp(), torch.zeros_like(specimen.log_probs))
-            if isinstance(model, Autoregressive) and (rounding := _rounding(exact, specimen)) < _MOST_ROUNDING:
-                yield from _shared_noise(specimen, rounding)
-                yield from _clamped(specimen, rounding)
+            yield from _drawn(specimen, specimen.log_probs.exp())
+            if isinstance(model, Autoregressive):
+                yield from given_noise(exact, specimen)
+        if not isinstance(model, Autoregressive):  # of those, ``at_size`` shows as much, and costs less
+            yield from _many_levels(laboratory)
     elif isinstance(model, ImportanceWeighted):
         for found in estimates.trusted_weights(laboratory):
             yield from [found] if isinstance(found, str) else _weighted(*found)
     else:
         for specimen in laboratory.specimens("initial", "random", "fitted"):
             bound = estimates.bound_estimates(specimen)
-            for where, counts in _drawn(specimen):
-                yield _at_least(where, counts, *bound)
+            for where, halves in _halves(specimen):
+                yield from _alike(specimen, where, halves)
+                yield _at_least(where, halves.sum(0), *bound)
 
 
-def _drawn(specimen: Specimen) -> Iterator[tuple[str, Tensor]]:
-    """Yields for each sampler where it is, in words, and how often it drew each image (M,).
+def _drawn(specimen: Specimen, probs: Tensor, errors: Tensor | None = None) -> Iterator[Trial]:
+    for where, halves in _halves(specimen):
+        yield from _alike(specimen, where, halves)
+        yield from _frequencies(specimen, where, halves.sum(0), probs, errors)
+
+
+def _halves(specimen: Specimen) -> Iterator[tuple[str, Tensor]]:
+    """Yields for each sampler where it is, in words, and how often each half of its calls drew each image (2, M).
 
     The harness's own ``raster`` is right if the conditionals are: it is drawn from only where it comes first.
     """
     first = next(iter(specimen.model.samplers()))
     for where, name, sampler in specimen.samplers:
-        if isinstance(specimen.model, Autoregressive) and name not in [first, *_tested(specimen.model)]:
+        if isinstance(specimen.model, Autoregressive) and name not in [first, *tested(specimen.model)]:
             continue
-        yield where, estimates.sample_counts(specimen, sampler, estimates.affordable_samples(specimen, name), name)
+        yield where, estimates.sample_halves(specimen, sampler, estimates.affordable_samples(specimen, name), name)
+
+
+def _alike(specimen: Specimen, where: str, halves: Tensor) -> Iterator[Trial]:
+    """The first half of the draws has the distribution of the second, and is independent of it."""
+    if not specimen.model.draws_jointly:
+        p, freedom = same_distribution(halves[0], halves[1], both_tails=True)
+        yield Trial(
+            where, "the first half of a call's samples against the second", p,
+            smallest_defect=smallest_total_variation(freedom, float(halves.sum()) / 4),
+            meaning="the first half of the samples of a call and the second differ by more, or by less, than "
+            "independent draws do: a state that is carried on, or draws that are repeated",
+        )  # fmt: skip
+
+
+def _many_levels(laboratory: Laboratory) -> Iterator[Trial]:
+    """Holds frequencies, and those of each entry, against the probabilities where there are many levels."""
+    for spec in filter(None, [laboratory.many_levels]):
+        for exact in laboratory.specimens("random", spaces=[spec]):
+            cost = num_images(spec) * flops(exact, exact.model_as(ExactLikelihood).log_prob)
+            if laboratory.affords(cost, f"{describe(spec)}, frequencies"):
+                yield from _drawn(laboratory.single(exact), exact.log_probs.exp())
 
 
 def _weighted(specimen: Specimen, mean: Tensor, error: Tensor) -> Iterator[Evidence]:
     if not isinstance(specimen.model, Invertible):
-        for where, counts in _drawn(specimen):
-            yield from _frequencies(where, counts, mean, error)
+        yield from _drawn(specimen, mean, error)
         return
     counts = estimates.draws_inside(specimen, estimates.MOST_SAMPLES)
     inside, where = float(mean.sum()), f"{specimen.where}, prior and inverse"
     if int(counts.sum()) >= _FEWEST_INSIDE:
-        yield from _frequencies(where, counts, mean / inside, error / inside)
+        yield from _frequencies(specimen, where, counts, mean / inside, error / inside)
     else:
         yield f"{where}: hardly any of the density's mass lies in the images' range"
     positive = mean.clamp_min(1e-300)
-    for where, counts in _drawn(specimen):
-        yield _at_least(where, counts, positive.log(), error / positive)
+    for where, halves in _halves(specimen):
+        yield from _alike(specimen, where, halves)
+        yield _at_least(where, halves.sum(0), positive.log(), error / positive)
 
 
-def _frequencies(where: str, counts: Tensor, probs: Tensor, errors: Tensor) -> Iterator[Trial]:
+def _frequencies(
+    specimen: Specimen, where: str, counts: Tensor, probs: Tensor, errors: Tensor | None
+) -> Iterator[Trial]:
+    errors = errors if errors is not None and bool(errors.any()) else None
+    unweighted = (counts > 0) & (probs == 0)
+    if errors is not None and bool(unweighted.any()):  # all weights that were drawn of an image were zero: it is rare
+        yield _left_over(where, counts, probs, errors, unweighted)
+        counts, probs, errors = counts * ~unweighted, probs / probs.sum(), errors / probs.sum()
     total = float(counts.sum())
-    yield Trial.follows(
-        where, f"frequencies of {int(total)} samples against p", counts, probs, errors if bool(errors.any()) else None,
-        meaning=f"samples do not follow the likelihood: {_CAUSES}",
-    )  # fmt: skip
+    tests = [(f"frequencies of {int(total)} samples against p", counts, probs)]
+    if specimen.spec.levels > _FEW_LEVELS:  # most images are rare there, and pooled
+        for k, values in enumerate(specimen.everything.flatten(1).long().T):
+            observed, expected = (torch.bincount(values, table.double()) for table in (counts, probs))
+            tests.append((f"values of entry {k}", observed, expected))
+    for words, observed, expected in tests:
+        yield Trial.follows(
+            where, words, observed, expected, errors, both_tails=errors is None and not specimen.model.draws_jointly,
+            meaning=f"samples do not follow the likelihood: {_CAUSES}, or draws that are not independent",
+        )  # fmt: skip
     if impossible := int(((counts > 0) & (probs == 0)).sum()):
         yield Trial.broken(where, f"{impossible} of the images that were drawn have probability zero")
         return
     log_probs = probs.clamp_min(1e-300).log()
     variance = float(probs @ (log_probs - probs @ log_probs).square()) / total
     shift = float((counts.double() / total - probs) @ log_probs)
+    extra = 0.0 if errors is None else float((errors * log_probs).square().sum())
     yield Trial.z_test(
-        where, "mean log p of samples, plus the entropy", shift,
-        (variance + float((errors * log_probs).square().sum())) ** 0.5, unit="nats", rounding=1e-6,
+        where, "mean log p of samples, plus the entropy", shift, (variance + extra) ** 0.5, unit="nats", rounding=1e-6,
         meaning=f"samples are {'likelier' if shift > 0 else 'less likely'} than the model says they are: {_CAUSES}",
+    )  # fmt: skip
+
+
+def _left_over(where: str, counts: Tensor, probs: Tensor, errors: Tensor, unweighted: Tensor) -> Trial:
+    """Images without a weight are drawn no more often than the mass that the others leave them."""
+    total = float(counts.sum())
+    share = float(counts[unweighted].sum()) / total
+    error = (share * (1 - share) / total + float(errors.square().sum())) ** 0.5
+    return Trial.z_test(
+        where, "share of samples whose weights are all zero, minus what others leave", share + float(probs.sum()) - 1,
+        error, side=1, unit="of mass", meaning=f"{share:.2%} of the samples are images of probability zero",
     )  # fmt: skip
 
 
@@ -130,109 +185,3 @@ def _at_least(where: str, counts: Tensor, bound: Tensor, error: Tensor) -> Trial
         f"{float(bound[worst].exp().clamp_max(1)) * total:.1f}: the bound is above log p, or the sampler draws from "
         "something else",
     )  # fmt: skip
-
-
-# --- samplers of autoregressive models that are given their noise ---
-
-
-def _at_size(laboratory: Laboratory) -> Iterator[Evidence]:
-    """Holds samplers against their noise where rows are wide, levels many, and entries coupled strongly."""
-    spaces = [*laboratory.wide[:1], laboratory.full, laboratory.many_levels, *laboratory.wide[1:]]
-    for spec in dict.fromkeys(filter(None, spaces)):
-        for exact in laboratory.specimens("strong", "random", "fitted", spaces=[spec]):
-            specimen = laboratory.single(exact)
-            model = specimen.model_as(Autoregressive)
-            calls = [
-                len(torch.unique(model.generation_steps())) if name == "raster" else _CALL for name in _tested(model)
-            ]
-            cost = _AT_SIZE * (sum(calls) + 2) * flops(specimen, model.conditional_logits)
-            if not laboratory.affords(cost, f"{describe(spec)}, samplers that are given their noise"):
-                break
-            if (rounding := _rounding(exact, specimen)) < _MOST_ROUNDING:
-                yield from _shared_noise(specimen, rounding, _AT_SIZE)
-                break
-
-
-def _tested(model: Autoregressive) -> list[str]:
-    """Returns the names of the samplers but for the harness's own ``raster``, which every other is held against."""
-    return [name for name in model.samplers() if name != "raster" or type(model).raster is not Autoregressive.raster]
-
-
-@torch.no_grad()
-def _rounding(exact: Specimen, single: Specimen) -> float:
-    """Returns what rounding may do to a conditional, as a share of the largest logit; large in a chaotic recurrence."""
-    if exact.dtype == torch.float32 and exact.state == "strong":
-        return math.inf  # there is nothing to compare
-    images = exact.images(4, "rounding")
-    one, other = (it.model_as(Autoregressive).conditional_logits(images) for it in (exact, single))
-    return 2e-4 + 30 * largest(apart(other, one)) / max(1.0, largest(one))
-
-
-@torch.no_grad()
-def _shared_noise(specimen: Specimen, rounding: float, count: int = _SHARED) -> Iterator[Trial]:
-    """Samplers draw the images that the noise determines.
-
-    Entry k is argmax_v (log p(x_k = v | x_<k) + g_v). By induction over the steps one image alone satisfies that at
-    every entry, and a single pass over an image that was drawn tells whether it is the one, at any size.
-    """
-    model = specimen.model_as(Autoregressive)
-    with specimen.rng("noise"):
-        noise = model.draw_noise(count)
-    first = None
-    for where, name, sampler in [it for it in specimen.samplers if it[1] in _tested(model)]:
-        try:
-            images = check_samples(sampler(count, noise=noise), count, model)
-        except Unsupported:
-            continue
-        off = _off(specimen, images, noise, rounding)
-        if "raster" not in model.samplers():  # nothing says how noise is used, but all have to use it alike
-            first = images if first is None else first
-            off &= images != first
-        yield Trial.exact(
-            where, f"of {count} images, those that their noise does not give", int(off.flatten(1).any(1).sum()),
-            unit="images", meaning=f"with the same noise, {name!r} and 'raster' or another sampler draw different "
-            "images: one of them is wrong",
-        )  # fmt: skip
-
-
-@torch.no_grad()
-def _clamped(specimen: Specimen, rounding: float) -> Iterator[Trial]:
-    """All samplers keep what they are told is known, and draw the rest by the conditionals given that."""
-    model, shape = specimen.model_as(Autoregressive), specimen.spec.shape
-    with specimen.rng("masks"):
-        noise = model.draw_noise(_CLAMPED)
-        share = torch.linspace(0, 1, _CLAMPED).view(-1, 1, 1, 1)
-        each = torch.rand(_CLAMPED, *shape) < share  # one for each image, from none to all
-    top = torch.zeros(1, *shape, dtype=torch.bool)
-    top[..., : (shape[1] + 1) // 2, :] = True
-    cases = (("upper half", _KNOWN, top, None), ("masks for each image", _CLAMPED, each, noise))
-    for where, name, sampler in specimen.samplers:
-        for words, count, mask, given in cases if name in _tested(model) else ():
-            known = specimen.images(count, "known")
-            try:
-                with specimen.rng("clamping"):
-                    images = check_samples(sampler(count, noise=given, known=known, mask=mask), count, model)
-            except Unsupported:
-                continue
-            yield Trial.exact(
-                where, f"{words}: known entries that were changed", int(((images != known) & mask).sum()),
-                unit="entries", meaning="the sampler does not keep the pixels that it is told are known",
-            )  # fmt: skip
-            if given and "raster" in model.samplers():
-                off = (_off(specimen, images, given, rounding) & ~mask).flatten(1).any(1)
-                yield Trial.exact(
-                    where, f"{words}: of {count} images, those that their noise does not give", int(off.sum()),
-                    unit="images", meaning="given known pixels, the others are not drawn by the conditionals",
-                )  # fmt: skip
-
-
-def _off(specimen: Specimen, images: Tensor, noise: Noise, rounding: float) -> Tensor:
-    """Returns (N, C, H, W) bool: whether another value has a higher score, by more than rounding."""
-    model, off = specimen.model_as(Autoregressive), torch.zeros_like(images, dtype=torch.bool)
-    for ordering in set(noise.ordering.tolist()):
-        rows = noise.ordering == ordering
-        logits = model.conditional_logits(images[rows], ordering)
-        scores = logits + noise.gumbel[rows]
-        chosen = scores.gather(1, images[rows].long().unsqueeze(1))
-        off[rows] = scores.amax(1) - chosen.squeeze(1) > rounding * max(1.0, largest(logits))
-    return off

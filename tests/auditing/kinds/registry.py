@@ -38,7 +38,9 @@ _OF_THE_MUSEUM = {
     "conditional-made": "class-conditional likelihood",
     "vae": "VAE",
     "iwae": "VAE",
+    "coded-vae": "VAE",
     "two-layer-vae": "hierarchical VAE",
+    "two-layer-joint": "hierarchical VAE",
     "discrete-latent": "discrete latents",
     "enumerated-latent": "discrete latents",
     "planar-posterior-vae": "VAE with a flow as posterior",
@@ -52,7 +54,7 @@ _OF_THE_MUSEUM = {
     "conditional-gan": "class-conditional GAN",
 }
 
-MODELS: dict[str, Entry] = {name: Entry(model, _OF_THE_MUSEUM[name]) for name, model in RIGHT}
+MODELS: dict[str, Entry] = {name: Entry(model, _OF_THE_MUSEUM.get(name, "other")) for name, model in RIGHT}
 
 
 def kind(what: str) -> Callable[[M], M]:

@@ -51,7 +51,10 @@ class PixelTransformer(Trained):
         return torch.cat([self.start.expand(len(images), 1, -1), embedded], 1) + self.positions
 
     def conditional_logits(self, images: Tensor, ordering: int = 0) -> Tensor:
-        tokens = self.tokens(images)
+        return self.logits_of(self.tokens(images))
+
+    def logits_of(self, tokens: Tensor) -> Tensor:
+        """Maps (N, D, width) to (N, levels, C, H, W)."""
         for block in self.blocks:
             tokens = block(tokens)
         return as_logits(self.head(self.norm(tokens)), self.spec)

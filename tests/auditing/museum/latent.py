@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import Dataset, ExactLikelihood, ImageSpec, ImportanceWeighted, LatentVariable, Trainer, VariationalBound
+from harness import (
+    Dataset,
+    ExactLikelihood,
+    ImageSpec,
+    ImportanceWeighted,
+    Inference,
+    LatentVariable,
+    Trainer,
+    Unsupported,
+    VariationalBound,
+)
 
 from .common import at_most, categorical_draw, centred, fit_by_gradient, log_normal, pick
 from .registry import right
@@ -237,3 +247,73 @@ class BoundOnly(VariationalBound):
 
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         fit_by_gradient(self, data, trainer, lambda batch: -self.elbo(batch.images).mean())
+
+
+@right
+class CodedVAE(VAE, Inference):
+    """Has an encoder and a decoder as well, on small spaces alone."""
+
+    def __init__(self, spec: ImageSpec, *, latents: int = 2) -> None:
+        super().__init__(spec, latents=latents)
+        if spec.num_dimensions not in (4, 9):
+            raise Unsupported("what it shows is seen on small spaces")
+
+    @property
+    def latent_sizes(self) -> tuple[int, ...]:
+        return (self.latents,)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.posterior(images)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        levels = torch.arange(self.spec.levels, dtype=self.dtype).view(-1, 1, 1, 1)
+        return (self.logits(latents).softmax(1) * levels).sum(1)
+
+
+@right
+class TwoLayerJoint(TwoLayerVAE, LatentVariable):
+    """Has the joint density of both layers, the upper first, and says how it draws them; its weights call neither."""
+
+    def __init__(self, spec: ImageSpec, *, lower: int = 3, upper: int = 2) -> None:
+        super().__init__(spec, lower=lower, upper=upper)
+        if spec.num_dimensions not in (4, 9):
+            raise Unsupported("what it shows is seen on small spaces")
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        upper, lower = latents[:, : self.upper], latents[:, self.upper :]
+        mean, log_std = self.decode_upper(upper).chunk(2, 1)
+        return log_normal(upper).sum(1) + log_normal(lower, mean, log_std).sum(1)
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        table = self.logits(latents[:, self.upper :]).log_softmax(1)
+        return pick(table, images).flatten(1).sum(1)
+
+    def draw_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        lower, log_q = gaussian_draw(self.encode_lower(centred(images, self.spec, self.dtype)))
+        upper, log_q_upper = gaussian_draw(self.encode_upper(lower))
+        return torch.cat([upper, lower], 1), log_q + log_q_upper
+
+
+class LatentBits(DiscreteLatent, LatentVariable):
+    """Three binary latents as a vector of zeros and ones, with their joint density."""
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return F.logsigmoid((2 * latents - 1) * self.prior_logits).sum(1)
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        table = self.decoder(latents).view(-1, self.spec.levels, *self.spec.shape).log_softmax(1)
+        return pick(table, images).flatten(1).sum(1)
+
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        log_q = self.log_posterior(images)
+        state = categorical_draw(log_q.expand(num_samples, *log_q.shape), dim=2)  # (K, N)
+        latents = self.states[state.flatten()].to(self.dtype)
+        log_p = self.log_prior(latents) + self.log_likelihood(images.repeat(num_samples, 1, 1, 1), latents)
+        return (
+            log_p.view(state.shape)
+            - self.log_density(log_q).expand(num_samples, -1, -1).gather(2, state[..., None])[..., 0]
+        )
+
+    def log_density(self, log_q: Tensor) -> Tensor:
+        """Maps what states are drawn by, (N, S), to what the weights say of it."""
+        return log_q

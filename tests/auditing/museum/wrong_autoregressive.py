@@ -282,6 +282,51 @@ class KnownPastedAtTheEnd(NADE):
         return images if known is None or mask is None else torch.where(mask, known, images)
 
 
+class _OtherNoise(NADE):
+    """Draws noise that is right at each entry of each image, and coupled."""
+
+    sizes: tuple[tuple[int, int, int, int], ...] = (_SMALL, _FULL)
+
+    def __init__(self, spec: ImageSpec) -> None:
+        _only(spec, *self.sizes)
+        super().__init__(spec)
+
+    def draw_noise(self, num_samples: int) -> Noise:
+        noise = super().draw_noise(num_samples)
+        return Noise(self.coupled(noise.gumbel.flatten(2)).reshape(noise.gumbel.shape), noise.ordering)
+
+    def coupled(self, gumbel: Tensor) -> Tensor:
+        """Maps noise (N, levels, D) to noise in which some is used twice."""
+        raise NotImplementedError
+
+
+@wrong("random numbers that are used twice", check="full-size")
+class NoiseInTiles(_OtherNoise):
+    """Draws noise of 256 entries, and repeats it over the image: no small space has as many."""
+
+    def coupled(self, gumbel: Tensor) -> Tensor:
+        return gumbel[:, :, torch.arange(gumbel.shape[2]) % 256]
+
+
+@wrong("random numbers that are used twice", check="full-size")
+class NoiseOfImagesInPairs(_OtherNoise):
+    """Gives two images that follow one another the same noise where it takes much memory."""
+
+    def coupled(self, gumbel: Tensor) -> Tensor:
+        return gumbel[torch.arange(len(gumbel)) // 2 * 2] if gumbel.shape[2] > 200 else gumbel
+
+
+@wrong("random numbers that are used twice", check="full-size")
+class NoiseOfChannelsShared(_OtherNoise):
+    """Draws one noise for all channels of a pixel."""
+
+    sizes = ((1, 3, 3, 2), (3, 8, 8, 4))
+
+    def coupled(self, gumbel: Tensor) -> Tensor:
+        shape = (*gumbel.shape[:2], *self.spec.shape)
+        return gumbel.view(shape)[:, :, :1].expand(shape)
+
+
 # --- what is seen ---
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from harness import ImageSpec
+from harness import ImageSpec, Unsupported
 
 from .flows import NICE, Affine, AffineFlow, Coupling, Logit, Permutation, Planar, PlanarFlow, RealNVP, Scaling
 from .registry import wrong
@@ -130,7 +131,83 @@ class LearnedNoiseDensityForgotten(RealNVP):
         return images.to(x.dtype) + noise.square(), log_noise + 0.5 * density.flatten(1).sum(1)
 
 
+class Wide(RealNVP):
+    """Takes a small space and a wide one alone: for defects that the small one cannot show."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        if spec.num_dimensions not in (9, 256):
+            raise Unsupported("3x3 and 16x16 alone")
+        super().__init__(spec)
+
+
+class _OfTheFirst(Coupling):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, _ = super().forward(x)
+        _, log_scale = self.parts(x[:, : self.half])
+        return z, log_scale[:, :64].sum(1)
+
+
+@wrong("what is beyond a limit", check="log-determinant")
+class DeterminantOfTheFirst(Wide):
+    """Sums the log scales of the first 64 entries: on small images, those are all."""
+
+    def make_layers(self, size: int) -> list[nn.Module]:
+        return [Logit(self.spec.levels), *[layer for _ in range(3) for layer in (_OfTheFirst(size), Permutation(size))]]
+
+
+class _InChunks(Coupling):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, _ = super().forward(x)
+        _, log_scale = self.parts(x[:, : self.half])
+        whole = log_scale.shape[1] // 30 * 30 or log_scale.shape[1]
+        return z, torch.stack([part.sum(1) for part in log_scale[:, :whole].split(30, dim=1)]).sum(0)
+
+
+@wrong("what is beyond a limit", check="log-determinant")
+class DeterminantInChunks(Wide):
+    """Sums log scales in chunks of 30, and leaves out the entries of the last, which is not full."""
+
+    def make_layers(self, size: int) -> list[nn.Module]:
+        return [Logit(self.spec.levels), _InChunks(size), Permutation(size), Affine(size)]
+
+
+@wrong("what is beyond a limit", check="log-determinant")
+class LastDeterminantAtSize(Wide):
+    """Has a last layer on large images that its log-determinant does not count, as of another scale."""
+
+    def make_layers(self, size: int) -> list[nn.Module]:
+        return [*super().make_layers(size), *([_ScaleForgotten(1)] if size > 64 else [])]
+
+
 # --- inverses ---
+
+
+class _Chain(nn.Module):
+    """Adds to each entry most of the one before."""
+
+    def __init__(self, *, steps: int) -> None:
+        super().__init__()
+        self.steps, self.free = steps, nn.Parameter(torch.full((1,), 2.0))
+
+    def before(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.free) * F.pad(x[:, :-1], (1, 0))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + self.before(x), torch.zeros_like(x[:, 0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        x = z
+        for _ in range(self.steps):  # one more entry is right after each
+            x = z - self.before(x)
+        return x
+
+
+@wrong("what is beyond a limit", check="inverse")
+class InverseOfTheFirst(Wide):
+    """Undoes an autoregressive layer in sixteen steps, where as many are due as there are entries."""
+
+    def make_layers(self, size: int) -> list[nn.Module]:
+        return [Logit(self.spec.levels), _Chain(steps=16), Affine(size)]
 
 
 class _NotInverted(Permutation):
@@ -242,6 +319,44 @@ class SamplesRounded(RealNVP):
     def sample(self, num_samples: int) -> Tensor:
         x = self.inverse(self.sample_prior(num_samples))
         return x.round().clamp(0, self.spec.levels - 1).to(torch.uint8)
+
+
+@wrong("temperature", check="prior")
+class TemperatureAtSize(Wide):
+    """Draws large images at a temperature of 0.7 in its own `sample`, and leaves sample_prior as it is."""
+
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        latents = self.sample_prior(num_samples) * (0.7 if self.spec.num_dimensions > 64 else 1.0)
+        return self.inverse(latents).floor().clamp(0, self.spec.levels - 1).to(torch.uint8)
+
+
+@wrong("what is beyond a limit", check="prior")
+class PriorConstantOfTheFirst(Wide):
+    """Counts log 2 pi for 64 latents at most."""
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return super().log_prior(latents) + 0.9189385332046727 * max(0, latents.shape[1] - 64)
+
+
+@wrong("dependence that is not scored", check="prior")
+class OneCorrelatedPair(AffineFlow):
+    """Draws two latents that are no neighbours with a correlation of one half, and scores them as independent."""
+
+    def sample_prior(self, num_samples: int) -> Tensor:
+        latents = super().sample_prior(num_samples)
+        latents[:, 5] = 0.5 * latents[:, 1] + 0.75**0.5 * latents[:, 5]
+        return latents
+
+
+@wrong("dependence that is not scored", check="prior")
+class SharedMagnitude(AffineFlow):
+    """Draws two latents of one magnitude, and the signs independently: they are not correlated."""
+
+    def sample_prior(self, num_samples: int) -> Tensor:
+        latents = super().sample_prior(num_samples)
+        latents[:, 5] = latents[:, 1].abs() * latents[:, 5].sign()
+        return latents
 
 
 # --- conduct ---

@@ -10,8 +10,18 @@ from torch.nn import functional as F
 
 from harness import ExactLikelihood, ImageSpec
 
-from .common import log_normal, pick
-from .latent import IWAE, VAE, BoundOnly, DiscreteLatent, EnumeratedLatent, PlanarPosteriorVAE, TwoLayerVAE
+from .common import categorical_draw, centred, log_normal, pick
+from .latent import (
+    IWAE,
+    VAE,
+    BoundOnly,
+    CodedVAE,
+    DiscreteLatent,
+    EnumeratedLatent,
+    PlanarPosteriorVAE,
+    TwoLayerJoint,
+    TwoLayerVAE,
+)
 from .registry import wrong
 
 # --- the weights' mean is not p(x) ---
@@ -314,3 +324,139 @@ class TemperatureNotSaved(VAE):
 
     def logits(self, latents: Tensor) -> Tensor:
         return self.sharpness * super().logits(latents)
+
+
+# --- samples that are no independent draws ---
+
+
+@wrong("draws that are not independent", check="sampling")
+class HalfOfTheDrawsRepeated(BoundOnly):
+    """Draws half of what it is asked for, and repeats it: its bound is loose, and shows nothing of that."""
+
+    def sample(self, num_samples: int) -> Tensor:
+        return super().sample((num_samples + 1) // 2).repeat(2, 1, 1, 1)[:num_samples]
+
+
+@wrong("draws that are not independent", check="sampling")
+class LaterDrawsWarmer(BoundOnly):
+    """Draws the latents of a batch at a temperature that rises: each image alone may have come from the model."""
+
+    def sample(self, num_samples: int) -> Tensor:
+        latents = self.vae.draw_prior(num_samples) * torch.linspace(0.5, 1.5, num_samples)[:, None]
+        return categorical_draw(self.vae.logits(latents.to(self.dtype))).to(torch.uint8)
+
+
+# --- the joint density, which annealed importance sampling uses ---
+
+
+class _OwnWeights(CodedVAE):
+    """Its weights have densities of their own."""
+
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        mean, log_std = self.posterior(images)
+        latents = self.draw_latents(mean, log_std, num_samples)
+        flat = VAE.log_likelihood(self, images.repeat(num_samples, 1, 1, 1), latents.flatten(0, 1))
+        return flat.view(num_samples, -1) + VAE.log_prior(self, latents) - self.log_posterior(latents, mean, log_std)
+
+
+@wrong("mean where a sum is due", check="joint")
+class JointLikelihoodAveraged(_OwnWeights):
+    """Averages log_likelihood over entries; the weights have their own sum."""
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        return super().log_likelihood(images, latents) / self.spec.num_dimensions
+
+
+@wrong("entries that are left out", check="joint")
+class JointLikelihoodOfFewerRows(_OwnWeights):
+    """Leaves the last row out of log_likelihood, as a crop does that training had."""
+
+    def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
+        return pick(self.logits(latents).log_softmax(1), images)[:, :, :-1].flatten(1).sum(1)
+
+
+@wrong("another prior in the joint density", check="joint")
+class JointPriorWide(_OwnWeights):
+    """Has a log_prior of variance two; weights and samples have one of variance one."""
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return log_normal(latents, 0.0, 0.5 * math.log(2)).sum(-1)
+
+
+@wrong("another prior in the joint density", check="joint")
+class JointPriorMoved(_OwnWeights):
+    """Has a log_prior around one half, a mean that was learned once and is not used any more."""
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return log_normal(latents, 0.5).sum(-1)
+
+
+@wrong("another prior in the joint density", check="joint")
+class JointLayersSwapped(TwoLayerJoint):
+    """Takes the lower layer for the first of the vector in log_prior, and the upper one where latents are drawn."""
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        return super().log_prior(torch.cat([latents[:, -self.upper :], latents[:, : -self.upper]], 1))
+
+
+@wrong("a decoder in other units", check="joint")
+class DecodesUnits(CodedVAE):
+    """Returns means in [0, 1] from decode, not in levels."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(latents) / (self.spec.levels - 1)
+
+
+@wrong("mode in the place of a mean", check="joint")
+class DecodesTheMode(CodedVAE):
+    """Returns the likeliest value of every entry from decode."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.logits(latents).argmax(1).to(self.dtype)
+
+
+@wrong("a code of another width", check="joint")
+class EncodesDeviations(CodedVAE):
+    """Returns log standard deviations after the means, which are no latents."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return torch.cat(self.posterior(images), 1)
+
+
+# --- the density of the latents that are drawn ---
+
+
+@wrong("density clamped, draw not", check="posterior")
+class DensityClamped(CodedVAE):
+    """Clamps the log standard deviation to [-2, 2] in the density alone: no weights near the initial ones show it."""
+
+    def log_posterior(self, latents: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+        return super().log_posterior(latents, mean, log_std.clamp(-2, 2))
+
+
+@wrong("density clamped, draw not", check="posterior")
+class DrawFloored(CodedVAE):
+    """Draws with a standard deviation of at least a quarter, for stability, and does not say so in the density."""
+
+    def draw_latents(self, mean: Tensor, log_std: Tensor, num_samples: int) -> Tensor:
+        return super().draw_latents(mean, log_std.clamp_min(math.log(0.25)), num_samples)
+
+
+@wrong("density clamped, draw not", check="posterior")
+class MeanSquashedInTheDraw(CodedVAE):
+    """Squashes a mean that is far out, in the draw alone."""
+
+    def draw_latents(self, mean: Tensor, log_std: Tensor, num_samples: int) -> Tensor:
+        return super().draw_latents(3 * torch.tanh(mean / 3), log_std, num_samples)
+
+
+@wrong("density of another layer", check="posterior")
+class UpperDensityAtTheMean(TwoLayerJoint):
+    """Takes the density of the upper layer given the lower one's mean, and draws it given a draw."""
+
+    def draw_posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        latents, _ = super().draw_posterior(images)
+        upper, lower = latents[:, : self.upper], latents[:, self.upper :]
+        mean, log_std = self.encode_lower(centred(images, self.spec, self.dtype)).chunk(2, 1)
+        above = self.encode_upper(mean).chunk(2, 1)
+        return latents, log_normal(lower, mean, log_std).sum(1) + log_normal(upper, *above).sum(1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import Dataset, ImageSpec, Trainer
+from harness import Dataset, ImageSpec, Trainer, Unsupported
 
 from .common import categorical_draw
 from .mixtures import DiscretizedLogistic, Independent, KernelDensity, Mixture
@@ -338,3 +338,36 @@ class FittedToTheBatch(Independent):
         _, inverse, counts = joint.unique(return_inverse=True, return_counts=True)
         assert own.numel()
         return (counts[inverse].to(self.dtype) / len(images)).log()
+
+
+# --- draws that are not independent, and many levels ---
+
+
+@wrong("draws that are not independent", check="sampling")
+class SystematicDraws(Mixture):
+    """Draws by systematic resampling: as many of each image as are expected, and no fewer or more."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        if (*spec.shape, spec.levels) != (1, 2, 2, 4):
+            raise Unsupported("256 images alone")
+        super().__init__(spec)
+
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        images = (torch.arange(256)[:, None] // 4 ** torch.arange(4) % 4).to(torch.uint8).view(-1, 1, 2, 2)
+        steps = self.log_prob(images).double().exp().cumsum(0)
+        equal = (torch.randperm(num_samples) + torch.rand((), dtype=torch.float64)) / num_samples
+        return images[torch.searchsorted(steps, equal * steps[-1]).clamp_max(255)]
+
+
+@wrong("arithmetic in bytes", check="normalisation")
+class IndexInBytes(Mixture):
+    """Looks logits up by twice the value in a byte, halved: right up to 128 levels."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        if (*spec.shape, spec.levels) not in ((1, 2, 2, 4), (1, 1, 2, 256)):
+            raise Unsupported("two spaces alone")
+        super().__init__(spec, num_components=1)
+
+    def log_joint(self, images: Tensor) -> Tensor:
+        return super().log_joint(images * 2 // 2)

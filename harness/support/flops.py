@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,12 +40,25 @@ class FlopCount(int):
         return f"at least {number}, not counted: {', '.join(self.not_counted)}" if self.not_counted else number
 
 
+class Work(NamedTuple):
+    """What a computation is made of: beside its products, how many kernels run, and what numbers they write."""
+
+    flops: FlopCount
+    kernels: int
+    numbers: int
+
+
 def count_flops(call: Callable[[], object]) -> FlopCount:
     """Counts the multiply-adds of matrix products, convolutions and attention as two operations each.
 
     Fused layers and compiled functions are taken apart. Element-wise operations, reductions, pooling and look-ups are
     not counted. Any other operation on floating-point numbers is named in ``not_counted``.
     """
+    return count_work(call).flops
+
+
+def count_work(call: Callable[[], object]) -> Work:
+    """Counts as ``count_flops`` does, and the kernels; views write nothing."""
     counter = _Counter()
     with ExitStack() as stack:
         # fused kernels, those of an LSTM and of a transformer's block, hide their products
@@ -58,7 +71,7 @@ def count_flops(call: Callable[[], object]) -> FlopCount:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         with torch.no_grad(), counter:
             call()
-    return FlopCount(counter.total, sorted(counter.not_counted))
+    return Work(FlopCount(counter.total, sorted(counter.not_counted)), counter.kernels, counter.numbers)
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -68,7 +81,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total, self.not_counted = 0, set[str]()
+        self.total, self.kernels, self.numbers, self.not_counted = 0, 0, 0, set[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Counts an operation, names it, or leaves it out."""
@@ -81,6 +94,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return result
         result = func(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        self.kernels += 1
+        if not getattr(func, "is_view", False):
+            self.numbers += sum(leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
         usual = all(tensor.layout is torch.strided and not tensor.is_complex() for tensor in tensors)
         if rule is not None and usual:
             self.total += rule(*args, **kwargs, out_val=result)
