@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from harness.cli import completion, lazy
+from harness.cli.boards import read_leaderboard
 from harness.cli.context import Context, echo, fail, suite_path
 
 
@@ -46,9 +47,5 @@ def _pages(options: Context, path: Path, *, is_alone: bool) -> lazy.SuitePages:
     folder = path.with_suffix("")
     if not (folder / lazy.RECORDS_FILE).exists():
         fail(f"there is no {folder / lazy.RECORDS_FILE}; 'harness export {path}' writes it from the store")
-    suite, file, archive = lazy.Suite.read(path), path.with_name(lazy.PUBLISHED_FILE), lazy.read_archive(folder)
-    published = lazy.load_published(file) if file.exists() else {}
-    boards = lazy.Leaderboard(
-        archive.records, suite, per_image=archive.per_image, published=published, plugins=options.plugins
-    )
-    return lazy.SuitePages(suite.name, boards, folder, is_alone)
+    boards, _ = read_leaderboard(options, path, from_store=False)
+    return lazy.SuitePages(path.stem, boards, folder, is_alone)

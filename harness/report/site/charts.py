@@ -118,11 +118,10 @@ def _axis(by: Column, values: Sequence[float], published: Sequence[float] = ()) 
 def _published(line: Line, by: Column) -> float | None:
     """The published figure, where it is in the column's unit."""
     row = line.row
-    if row is None or row.published is None or "published" not in line.cells or by.unit != "nats":
+    theirs = None if row is None or "published" not in line.cells or by.unit != "nats" else row.published
+    if row is None or theirs is None or theirs.metric in ("fid", "inception-score"):
         return None
-    if row.published.metric in ("fid", "inception-score"):
-        return None
-    return row.published.value * (nats_per_bit_per_dim(row) if row.published.metric == "bits-per-dim" else 1.0)
+    return theirs.value * (nats_per_bit_per_dim(row) if theirs.metric == "bits-per-dim" else 1.0)
 
 
 class Point(NamedTuple):
@@ -146,11 +145,6 @@ class Pareto(NamedTuple):
     y: Axis
     points: list[Point]  # the better cost first
     off: list[str]  # the rows that are off the scale
-
-    @property
-    def frontier(self) -> list[Point]:
-        """The rows that no other row beats in both."""
-        return [point for point in self.points if point.is_frontier]
 
 
 def paretos(leaderboard: Leaderboard, table: Table, dataset: str) -> list[Pareto]:

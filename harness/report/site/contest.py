@@ -88,11 +88,6 @@ class Contest:
         compared = [k for k in (*self.others.proven, *self.others.alike) if not np.isnan(self._found.p_values[0, k])]
         return min(compared, key=lambda k: float(self._found.difference[k, 0]), default=None)
 
-    @property
-    def hides(self) -> bool:
-        """Whether all rows of which too little is known have bounds."""
-        return all("bound" in self.figures[k].kind for k in self.others.hidden)
-
     def pair(self, row: int, other: int) -> Pair | None:
         """Returns how two rows differ; None for a row itself, and where there is no test."""
         p_value = self._found.p_values[row, other]
