@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from kinds.flows_noise import ExponentialPrior, UniformPrior
 from museum.autoregressive import MADE
 from museum.common import at_most, categorical_draw, centred, log_normal, pick
 from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
@@ -197,6 +198,11 @@ def test_noise_whose_inverse_density_has_no_variance_passes(model, seed):
 
 def test_a_prior_that_no_narrower_gaussian_fits_passes():
     assert failures(TwoPeaks, "prior") == []
+
+
+@pytest.mark.parametrize("model", [UniformPrior, ExponentialPrior])
+def test_a_prior_that_ends_where_its_density_does_not_vanish_passes(model):
+    assert failures(model, "prior") == []
 
 
 @pytest.mark.parametrize("model", [WrongNoise, NarrowNoise])

@@ -8,7 +8,7 @@ from museum import RIGHT
 
 from harness import Subject, audit
 
-QUICK = ("complex-born-machine", "two-chains", "beta-binomial")
+QUICK = ("complex-born-machine", "two-chains", "beta-binomial", "cholesky-flow")
 QUICK_CHECKS = ("contract", "normalisation", "conditionals", "neighbours")
 OTHERS = [name for name in MODELS if name not in dict(RIGHT)]  # the museum's own are audited by its test
 

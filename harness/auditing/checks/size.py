@@ -32,7 +32,6 @@ from harness.support.randomness import generator
 _KINDS: tuple[State, ...] = ("random", "positive", "strong")
 _CONTEXTS, _QUIET = 12, 3  # contexts in a row that show nothing new end the search
 _SWEEP, _BLOCKS = 2e9, 8  # operations of a context, beyond those of the blocks
-_AN_ELEMENT = 30  # operations: what no multiplication of matrices counts, of each level of each entry
 _TIES = 0.2  # of the entries: frequencies of a few random images may tie, and then move nothing
 _FEW_MOVE = 0.02  # of the entries: a bound that draws which of them to score moves by few
 _IMAGES, _SAMPLING = 4, 1e9  # operations of own samples
@@ -134,7 +133,7 @@ def _unmoved(laboratory: Laboratory, first: Specimen) -> Iterator[Evidence]:
     """
     spec, where, given = first.spec, first.where, _given(first, 1)
     size, is_random = spec.num_dimensions, given is None and not isinstance(first.model, ExactLikelihood)
-    cost = flops(first, partial(_score, first, given=given)) + _AN_ELEMENT * size * spec.levels
+    cost = flops(first, lambda images: _score(first, images, _repeated(given, len(images))))
     rows, affordable = torch.eye(size, dtype=torch.bool), int(_SWEEP / cost)
     if affordable < size:
         drawn = torch.randperm(size, generator=generator(first.seed, "entries")).tolist()[:affordable]
@@ -170,6 +169,10 @@ def _unmoved(laboratory: Laboratory, first: Specimen) -> Iterator[Evidence]:
     )  # fmt: skip
 
 
+def _repeated(given: Tensor | None, count: int) -> Tensor | None:
+    return None if given is None else given.expand(count, *given.shape[1:])
+
+
 def _moved(specimen: Specimen, rows: Tensor, given: Tensor | None, context: int, *, is_random: bool) -> Tensor:
     """Returns (R,) bool: whether changing the entries of each of (R, D) moves a score. What is unknown counts as moved.
 
@@ -183,8 +186,7 @@ def _moved(specimen: Specimen, rows: Tensor, given: Tensor | None, context: int,
     for part in torch.split(rows, max(1, min(256, 2**21 // (spec.num_dimensions * spec.levels)))):
         changed = ((image.flatten(1).long() + part * shift) % spec.levels).to(torch.uint8).view(-1, *spec.shape)
         batches = [image.expand_as(changed), changed] if is_random else [torch.cat([image, changed])]
-        held = [None if given is None else given.expand(len(batch), *given.shape[1:]) for batch in batches]
-        values = torch.cat([_score(specimen, *pair) for pair in zip(batches, held, strict=True)])
+        values = torch.cat([_score(specimen, batch, _repeated(given, len(batch))) for batch in batches])
         before, after = values[: -len(changed)], values[-len(changed) :]
         threshold = (1e-11 if specimen.precision == torch.float64 else 1e-6) * max(1.0, largest(before))
         moved.append(torch.logical_not((after - before).abs().le(threshold)))  # of -inf twice, NaN: unknown
@@ -214,7 +216,7 @@ def _sampling_flops(laboratory: Laboratory, specimen: Specimen) -> float:
         return math.inf
     grown = specimen.spec.num_dimensions / small.spec.num_dimensions
     of_small, of_large = (flops(one, partial(_score, one, given=None)) for one in (small, specimen))
-    a_sample = flops(small, lambda _: small.model.sample(1)) / of_small * of_large
+    a_sample = flops(small, lambda images: small.model.sample(len(images))) / of_small * of_large
     return a_sample * (grown if isinstance(small.model, Autoregressive | Invertible) else 1.0)
 
 
