@@ -22,9 +22,8 @@ def report(
         False, "--check", help="Write nothing; fail if what lies there is not what the records give."),
 ) -> None:  # fmt: skip
     """Build a static site of suites, to open from disk or to put on a server, from their records alone."""
-    paths = [suite_path(suite) for suite in suites or ()] or sorted(Path("leaderboards").glob("*.toml"))
-    if not suites:
-        paths = [path for path in paths if (path.with_suffix("") / lazy.RECORDS_FILE).exists()]
+    there = sorted(file.parent.with_suffix(".toml") for file in Path("leaderboards").glob(f"*/{lazy.RECORDS_FILE}"))
+    paths = [suite_path(suite) for suite in suites] if suites else [path for path in there if path.exists()]
     if not paths:
         fail("no suite in leaderboards/ has records; 'harness export SUITE' writes them")
     if alone and len(paths) != 1:
@@ -36,9 +35,8 @@ def report(
     else:
         files, folder = lazy.site_files(suites_shown), target
     number, differing = lazy.write_files(files, folder, check=check, whole=not alone)
-    for name in differing if check else ():
-        echo(f"not what the records give: {folder / name}", err=True)
     if check and differing:
+        echo("\n".join(f"not what the records give: {folder / name}" for name in differing), err=True)
         raise typer.Exit(1)
     echo(f"{target}: {number} files, " + ("all as the records give them" if check else f"{len(differing)} of them new"))
 

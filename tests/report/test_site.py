@@ -394,12 +394,13 @@ def test_a_metric_that_no_code_here_knows_has_its_board(tmp_path):
     assert "Ink spilt, drops ↓" in text
 
 
-def test_a_board_that_fails_is_said_and_takes_no_other_with_it(tmp_path, install_plugin):
-    code = """
+@pytest.mark.parametrize("where", ["columns(self, rows)", "notes(self, table)", "lead(self, rows)"])
+def test_a_board_that_fails_is_said_and_takes_no_other_with_it(where, tmp_path, install_plugin):
+    code = f"""
     import harness
 
     class Broken(harness.Board):
-        def columns(self, rows):
+        def {where}:
             raise RuntimeError("a <b>bad</b> day")
 
     @harness.hookimpl
@@ -414,7 +415,7 @@ def test_a_board_that_fails_is_said_and_takes_no_other_with_it(tmp_path, install
     assert "a <b>bad</b> day" in text
     assert "Good has the lowest NLL" in text
     assert "demo/likelihood.csv" in site
-    assert "demo/drawing.csv" not in site
+    assert ("demo/drawing.csv" in site) == (not where.startswith("columns"))
 
 
 def test_the_command_writes_a_site_and_its_check_fails_when_a_page_was_touched(

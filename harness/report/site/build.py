@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,21 +23,19 @@ from harness.support.names import printable, slug
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATIC = ("style.css", "site.js")
 _MARK = b'<meta name="generator" content="genharness report">'
-_HEAD = 1000  # bytes of a page, within which that stands
 
 
 def site_files(suites: Iterable[SuitePages]) -> Iterator[tuple[str, bytes]]:
     """Yields path and content of every file of a site, suite by suite; the same records give the same bytes."""
     yield from ((name, _static(name).encode()) for name in _STATIC)
-    made, taken = list[SuitePages](), Counter[str]()
+    made = list[SuitePages]()
     for suite in suites:
-        taken[suite.id.lower()] += 1
-        if taken[suite.id.lower()] > 1:
+        if suite.id.lower() in [other.id.lower() for other in made]:
             raise ValueError(f"two suites would have the folder {suite.id!r}: build a site of each")
         yield f"{suite.id}/index.html", _rendered("suite.html", "../", suite=suite)
         for row in suite.leaderboard.rows:
             yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", suite=suite, row=row)
-        yield from ((f"{suite.id}/{file.name}", file.content) for file in suite.downloads)
+        yield from ((f"{suite.id}/{name}", content) for name, content in suite.downloads.items())
         yield f"{suite.id}/cited.bib", _rendered("cited.bib", "", suite=suite)
         yield from ((f"{suite.id}/{path}", content) for path, content in sorted(suite.pictures.items()))
         made.append(suite)
@@ -53,8 +50,7 @@ def one_file(suite: SuitePages) -> bytes:
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, *, check: bool, whole: bool) -> tuple[int, list[str]]:
     """Writes what differs, or with ``check`` nothing; returns how many files there are, and the names of what differs.
 
-    In a ``whole`` site pages of what is not there differ too, and are removed. Nothing is written by way of temporary
-    files: what is cut off is written again by the next call.
+    In a ``whole`` site pages of what is not there differ too, and are removed. What is cut off is written again.
     """
     names, differing = set[str](), list[str]()
     for name, content in files:
@@ -66,7 +62,7 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, *, check: bool
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
     for path in sorted(folder.rglob("*.html")) if whole else ():
-        if (name := path.relative_to(folder).as_posix()) not in names and _MARK in path.read_bytes()[:_HEAD]:
+        if (name := path.relative_to(folder).as_posix()) not in names and _MARK in path.read_bytes():
             differing.append(name)
             if not check:
                 path.unlink()
@@ -86,10 +82,8 @@ def _static(name: str) -> str:
 
 def _policy(*, is_alone: bool) -> str:
     """What a page may do: show images, and use its own style and script, those of one file by their digests."""
-    style, script = "'self'", "'self'"
-    if is_alone:
-        digests = [base64.b64encode(hashlib.sha256(_static(name).encode()).digest()).decode() for name in _STATIC]
-        style, script = (f"'sha256-{digest}'" for digest in digests)
+    digests = [base64.b64encode(hashlib.sha256(_static(name).encode()).digest()).decode() for name in _STATIC]
+    style, script = (f"'sha256-{digest}'" if is_alone else "'self'" for digest in digests)
     own = f"style-src {style}; script-src {script}; img-src 'self' data:"
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
@@ -101,8 +95,13 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {name: getattr(numbers, name) for name in ("count", "seconds", "short", "significant")}
-    made.filters |= {"number": _number, "anchor": slug, "latex": escape}
-    made.globals |= {name: getattr(pages, name) for name in ("data_of", "reading_of", "sizes_of", "words_of")}
+    made.filters |= {
+        "number": _number,
+        "anchor": slug,
+        "latex": escape,
+        "sha256": lambda it: hashlib.sha256(it).hexdigest(),
+    }
+    made.globals |= {name: getattr(pages, name) for name in ("data_of", "sizes_of")}
     made.globals |= {"forest_of": forest, "paretos": paretos, "grid_of": grid_of, "in_words": in_words}
     made.globals["inline"] = lambda name: Markup(_static(name))
     return made

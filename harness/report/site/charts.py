@@ -1,7 +1,6 @@
-"""What charts are drawn from: axes, and which rows. Templates draw them as SVG in shares of a box.
+"""What charts are drawn from: axes, and which rows. Templates draw them as SVG, in shares of a box.
 
-So they follow a page's width, letters and colours; and no drawing library has a part in them: the same records give the
-same bytes on every machine.
+Without a drawing library the same records give the same bytes on every machine, and charts follow the page's width.
 """
 
 import math

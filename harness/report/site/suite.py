@@ -1,11 +1,12 @@
 """What the pages of a suite show: its boards, who is best on each dataset, pictures, rows, and files to take along."""
 
 import base64
-import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -14,12 +15,11 @@ from harness.boards.figures import Figure
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
 from harness.boards.row import BoardRow
 from harness.boards.table import Line, Table
-from harness.interface.board import Board
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE
 from harness.records.record import RunRecord
 from harness.report.files import render_board
 from harness.report.grid import grid_of
-from harness.report.pages import FIGURES, FOLDER, REAL, figures_of, picture_names, sampled_record
+from harness.report.pages import FIGURES, FOLDER, REAL, figures_of, picture_names, reading_of, sampled_record, words_of
 from harness.report.site.contest import Contest
 from harness.support.names import slug
 
@@ -35,29 +35,29 @@ class Picture(NamedTuple):
     row: BoardRow | None = None
 
 
-class DatasetPart(NamedTuple):
-    """What is of one dataset: boards with their tables, or what is wrong with them; the first ranked table."""
+class BoardPart(NamedTuple):
+    """A board on a dataset: each table with its notes and what is folded below it; or what is wrong with the board."""
 
     name: str
-    boards: list[tuple[Board, list[Table], str]]
+    title: str
+    problem: str = ""
+    nothing: str = ""  # what is said of rows that its metrics do not apply to
+    lead: str = ""
+    reading: Sequence[str] = ()
+    tables: Sequence[tuple[Table, Sequence[str], Mapping[str, Sequence[str]]]] = ()
+    appendix: Sequence[tuple[str, str, Table]] = ()
+
+
+class DatasetPart(NamedTuple):
+    """What is of one dataset; ``main`` is the first ranked table."""
+
+    name: str
+    boards: list[BoardPart]
     main: Table | None
     contest: Contest | None
     samples: list[Picture]
     samples_by: str  # the header of the column that they are in the order of
     figures: dict[str, list[Picture]]
-
-
-class Download(NamedTuple):
-    """A file beside a suite's page."""
-
-    name: str
-    what: str
-    content: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256, in hexadecimal."""
-        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,19 @@ class SuitePages:
         return [self._dataset(name) for name in self.leaderboard.datasets]
 
     def _dataset(self, dataset: str) -> DatasetPart:
-        boards, main, order, by = (
-            list[tuple[Board, list[Table], str]](),
-            None,
-            list(self.leaderboard.rows.on(dataset)),
-            "",
-        )
-        for name in self.leaderboard.boards:
+        all_boards, rows, main, by = self.leaderboard, self.leaderboard.rows.on(dataset), None, ""
+        order, boards = list(rows), list[BoardPart]()
+        for name in all_boards.boards:
             try:
-                with self.leaderboard.blaming(name):
-                    board, tables = self.leaderboard.board(name), self.leaderboard.tables(name, dataset)
+                with all_boards.blaming(name):
+                    board, tables = all_boards.board(name), all_boards.tables(name, dataset)
+                    below = board.appendix(rows, all_boards.published)
+                    words = [(table, *words_of(board, table)) for table in tables]
+                    said = board.title or name, "", board.nothing, board.lead(rows), reading_of(all_boards, board)
+                    boards.append(BoardPart(name, *said, words, below))
             except BrokenBoard as error:
-                boards.append((Board(), [], str(error)))
+                boards.append(BoardPart(name, name, str(error)))
                 continue
-            boards.append((board, tables, ""))
             ranked = next((table for table in tables if table.ranks.intervals), None)
             main = main or ranked
             if ranked is not None and ranked.by is not None and (board.has_pictures or not by):
@@ -158,17 +157,12 @@ class SuitePages:
                 yield grid.headers[0], grid.rows[0][0], figure, group.words
 
     @cached_property
-    def downloads(self) -> list[Download]:
-        """What a reader takes along; what a plugin's board cannot be written as is left out."""
-        words = {RECORDS_FILE: "records, one in each line", PER_IMAGE_FILE: "scores of single test images"}
-        files = [Download(name, what, (self.folder / name).read_bytes()) for name, what in words.items()]
+    def downloads(self) -> dict[str, bytes]:
+        """What a reader takes along, by the files' names; what a plugin's board cannot be written as is left out."""
+        files = {name: (self.folder / name).read_bytes() for name in (RECORDS_FILE, PER_IMAGE_FILE)}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
-            files.append(Download("suite.toml", "the suite", self.leaderboard.suite.file.read_bytes()))
-        for board in self.leaderboard.boards:
-            for form, ending in (("csv", ".csv"), ("latex", ".tex")):
-                try:
-                    text = render_board(self.leaderboard, board, form)
-                except BrokenBoard:  # which the page says
-                    continue
-                files.append(Download(f"{board}{ending}", f"the board {board}, {form}", text.encode()))
+            files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
+        for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
+            with suppress(BrokenBoard):  # which the page says
+                files[f"{board}{ending}"] = render_board(self.leaderboard, board, form).encode()
         return files
