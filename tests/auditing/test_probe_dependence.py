@@ -116,5 +116,5 @@ LAGS = (STEPS[:, None] - STEPS).clamp_min(0)
 )
 def test_an_influence_fades_where_it_falls_to_rounding_step_by_step(strength, faded):
     strength = strength.masked_fill(LAGS == 0, 0.0)
-    hidden = _has_faded(strength, STEPS) & (strength <= 1)
+    hidden = _has_faded(strength, STEPS, torch.float64) & (strength <= 1)
     assert torch.equal(hidden & (LAGS > 0), faded < LAGS)

@@ -26,7 +26,9 @@ _CONTEXTS = 40  # a unit that is dead in one is alive in another
 _ALL_INPUTS = 3  # contexts in which all inputs are changed; later ones look for what is missing
 _SMALL = 64  # dimensions: up to here, nothing may be missing
 _FEW = 0.03  # of the past: on wider images, this much may be, if it is scattered
-_FAINT = 1e4  # of what rounding may do: an influence that falls below it by and by ends there by nature
+_ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-5}  # of log-probabilities, as a part of them
+_IMPOSSIBLE = -700.0  # nats, of what is masked by a large negative logit: it must not coarsen what others are held to
+_FAINT = {torch.float64: 1e5, torch.float32: 100.0}  # of what rounding may do: what falls below it by and by fades away
 _SCATTERED = "a mask hides too much (type A where B is due), units are too few, or the receptive field ends"
 _CONTEXT, _SPACE = 0.3, 0.5  # of the budget: what a context may cost, and all of those of a space
 _FEWEST_INPUTS = 16  # of an expensive model that takes nothing smaller
@@ -144,7 +146,7 @@ def _compare(laboratory: Laboratory, first: Specimen, ordering: int, most: int, 
     yield _count(where, "entries seen that are not in the past", leaks, _leak(leaks, steps, spec))
     past = past & chosen
     missing, extra = past & expected & ~seen, past & seen & ~expected
-    if spec not in laboratory.small and bool((faded := missing & _has_faded(strength, steps)).any()):
+    if spec not in laboratory.small and bool((faded := missing & _has_faded(strength, steps, first.precision)).any()):
         share = float(faded.sum()) / int(expected.sum())
         yield f"{where}: {share:.1%} of the past fades, with the steps between, to less than rounding"
         missing = missing & ~faded
@@ -184,7 +186,7 @@ def _undeclared(where: str, missing: Tensor, share: float, spec: ImageSpec, *, i
     yield _count(where, "entries of the past that are not seen", missing, meaning)
 
 
-def _has_faded(strength: Tensor, steps: Tensor) -> Tensor:
+def _has_faded(strength: Tensor, steps: Tensor, precision: torch.dtype) -> Tensor:
     """Returns (D, D) bool: whether no influence over so many steps is more than faint, after one that was just seen.
 
     A recurrent network or a filter forgets, and its influence falls step by step until rounding hides it; that of a
@@ -196,7 +198,7 @@ def _has_faded(strength: Tensor, steps: Tensor) -> Tensor:
     most[0] = torch.inf  # no past
     farther = most.flip(0).cummax(0).values.flip(0)  # over as many steps or more
     faintest = torch.where(most > 1, most, torch.inf).cummin(0).values  # that was seen, over as many steps or fewer
-    return ((farther < _FAINT) & (faintest < _FAINT))[lags]
+    return ((farther < _FAINT[precision]) & (faintest < _FAINT[precision]))[lags]
 
 
 def _what_is_seen(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Tensor:
@@ -218,9 +220,10 @@ def _changes(specimen: Specimen, ordering: int, base: int, which: Tensor) -> Ten
         changed[index, inputs] = ((changed[index, inputs].long() + shift) % spec.levels).to(torch.uint8)
         found = model.conditional_logits(changed.view(-1, *spec.shape), ordering).log_softmax(1).flatten(2)
         reference = found[-1:]  # (1, levels, D)
-        threshold = (1e-11 if specimen.precision == torch.float64 else 1e-5) * max(1.0, largest(reference))
-        far = apart(found[:-1], reference).abs().amax(1)  # (inputs, D)
-        changes[:, inputs] = (far / threshold).nan_to_num(nan=torch.inf).T  # NaN counts as seen
+        possible = largest(reference.clamp_min(_IMPOSSIBLE))
+        threshold = _ROUNDING[specimen.precision] * reference.abs().clamp_min(max(1.0, possible))
+        far = (apart(found[:-1], reference).abs() / threshold).nan_to_num(nan=torch.inf)  # NaN counts as seen
+        changes[:, inputs] = far.amax(1).T
     return changes
 
 
