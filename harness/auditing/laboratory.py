@@ -56,7 +56,7 @@ _FITTED_SPACES = 2  # of the small ones: the first two that the model takes
 _RANDOM_IMAGES = 256  # to fit to, where a space cannot be enumerated
 _SHRINK = 0.3  # of small random weights: samples are then not far from independent pixels
 _SCALES = (1.0, 0.3, 0.1)  # of random weights, until a model computes anything with them
-_WORST_CONDITION = 1e-3  # of random weights: what rounding does beyond says nothing of a model
+_WORST_CONDITION = 1e-2  # of random weights: what rounding does beyond says nothing of a model
 _CHEAP_TO_SAMPLE = 16  # dimensions of a space whose samples cost little, whatever the model
 
 

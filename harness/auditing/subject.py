@@ -123,28 +123,27 @@ class Specimen:
         """
         weights = [value for value in self.model.parameters() if value.is_floating_point()]
         kept, images = [value.detach().clone() for value in weights], self.images(2, "condition")
-        last_digits = 8 * torch.finfo(self.precision).eps
 
-        def score() -> Tensor:
+        def score(step: float, draw: int = 0) -> Tensor:
+            random = generator(self.seed, "condition", draw)
+            for value, old in zip(weights, kept, strict=True):
+                up = torch.randint(2, old.shape, generator=random, dtype=torch.float64)
+                value.copy_(old.double() * (1 + step * (2 * up - 1)))
             with self.rng("condition"):
                 if isinstance(self.model, ExactLikelihood):
                     return self.model.log_prob(images).double()
-                return self.model.elbo(images).double() if isinstance(self.model, VariationalBound) else torch.zeros(1)
+                return self.model_as(VariationalBound).elbo(images).double()
 
-        changes = [0.0]
+        step = 8 * torch.finfo(self.precision).eps
         with torch.no_grad(), suppress(Exception):  # what a check would meet as well
-            scores = score()
-            for draw in range(2):
-                random = generator(self.seed, "condition", draw)
-                for value, old in zip(weights, kept, strict=True):
-                    sign = 2.0 * torch.randint(2, old.shape, generator=random) - 1
-                    value.copy_(old.double() * (1 + last_digits * sign))
-                changes.append(largest(apart(score(), scores) / scores.abs().clamp_min(1)))
+            try:
+                scores, *moved, again = score(0), score(step, 1), score(step, 2), score(0)
+                changes = [largest(apart(each, scores) / scores.abs().clamp_min(1)) for each in moved]
+                return 10 * max(changes) if torch.equal(scores, again) else 0.0
+            finally:
                 for value, old in zip(weights, kept, strict=True):
                     value.copy_(old)
-            if max(changes) > 1e-11 and not torch.equal(score(), scores):
-                return 0.0
-        return 10 * max(changes)
+        return 0.0
 
     def tolerance(self, *, scale: float | Tensor = 1.0) -> float:
         """Returns what rounding may do to sums of about ``scale`` at most: 1e-9 of it in float64, 2e-4 in float32.

@@ -9,12 +9,13 @@ from museum.autoregressive import MADE
 from museum.common import at_most, categorical_draw, centred, log_normal, pick
 from museum.flows import Affine, Coupling, Logit, Permutation, RealNVP
 from museum.latent import IWAE, VAE, BoundOnly, LatentBits
-from museum.mixtures import DiscretizedLogistic
+from museum.mixtures import DiscretizedLogistic, Mixture
 from torch import nn
 from torch.nn import functional as F
 
 import harness
-from harness import audit
+from harness import ImageSpec, audit
+from harness.auditing.laboratory import Laboratory
 
 
 def only(*sizes):
@@ -296,6 +297,43 @@ class NanAfterFit(NanWhenDrawn):
 @EVERY_SEED
 def test_weights_that_no_training_reaches_fail_no_right_model(model, seed):
     assert failures(model, seed=seed) == []
+
+
+def test_weights_under_which_nothing_can_be_computed_are_drawn_again_on_a_smaller_scale():
+    laboratory = Laboratory(harness.Subject("unbounded", UnboundedFlow))
+    for state in ("random", "strong"):
+        assert laboratory.specimen(ImageSpec(1, 2, 2, 4), state).condition < 1e-2
+
+
+class LastLayerForgotten(UnboundedFlow):
+    """Its last scales are not counted, which its own weights, all zero, do not show."""
+
+    def transform(self, x):
+        latents, log_det = super().transform(x)
+        return latents, log_det - self.layers[-1].log_scale.sum()
+
+
+def test_a_defect_behind_unbounded_scales_is_seen():
+    assert "Jacobian" in str(failures(LastLayerForgotten, "log-determinant"))
+
+
+class SineOfLarge(Mixture):
+    """Adds a large number's sine."""
+
+    def log_prob(self, images):
+        return super().log_prob(images) + (1e9 * self.shares.sum()).sin()
+
+
+def test_what_rounding_of_the_weights_does_is_measured_and_leaves_them_as_they_were():
+    spec = ImageSpec(1, 2, 2, 4)
+    found = {}
+    for model in (Mixture, SineOfLarge):
+        specimen = Laboratory(harness.Subject("mine", model)).specimen(spec, "random")
+        before = [value.clone() for value in specimen.model.parameters()]
+        found[model] = specimen.condition
+        assert all(map(torch.equal, before, specimen.model.parameters()))
+    assert found[Mixture] < 1e-12
+    assert 1e-8 < found[SineOfLarge] < 1e-3
 
 
 def test_a_model_projects_drawn_weights_into_the_range_that_its_fit_keeps():

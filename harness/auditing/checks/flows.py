@@ -40,9 +40,8 @@ def _with_jacobians(laboratory: Laboratory, each: int) -> Iterator[tuple[Specime
     """Yields flows and numbers of images, first small, then at size where ``each`` Jacobians of one are affordable."""
     yield from flows_of(laboratory, *_STATES)
     for specimen, model in flows_at_size(laboratory):
-        size = specimen.spec.num_dimensions
-        once = flops(specimen, partial(_transformed, model))
-        if laboratory.affords(each * (3 * size * once + 10 * size**3), f"{specimen.where}: a Jacobian"):
+        size, cost = specimen.spec.num_dimensions, flops(specimen, partial(_transformed, model))
+        if laboratory.affords(each * (3 * size * cost + 10 * size**3), f"{specimen.where}: a Jacobian"):
             yield specimen, model, 1
 
 
@@ -50,17 +49,24 @@ def _transformed(model: Invertible, images: Tensor) -> Tensor:
     return model.transform(images.to(model.dtype) + 0.5)[0]
 
 
-def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
-    """The returned log-determinant is that of the Jacobian of the whole map."""
-    for specimen, model, count in _with_jacobians(laboratory, 1):
+def _points(specimen: Specimen, model: Invertible, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns images, x, and the Jacobians there, which both checks look at."""
+    if "jacobians" not in specimen.kept:
         images = specimen.images(count, "jacobian")
         with torch.no_grad(), specimen.rng("jacobian"):
             x, _ = model.dequantize(images)
+        specimen.kept["jacobians"] = images, x, _jacobians(model, x)
+    return specimen.kept["jacobians"]  # type: ignore[no-any-return]
+
+
+def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
+    """The returned log-determinant is that of the Jacobian of the whole map."""
+    for specimen, model, count in _with_jacobians(laboratory, 1):
+        images, x, jacobians = _points(specimen, model, count)
+        with torch.no_grad():
             _, returned = model.transform(x)
-        jacobians = _jacobians(specimen, x, keep=True)
         found = torch.linalg.slogdet(jacobians).logabsdet
-        rounding = _rounding(specimen, jacobians)
-        explained = len(jacobians[0]) * rounding
+        explained = len(jacobians[0]) * _rounding(specimen, jacobians)
         if bool((explained > 0.1 * found.abs().clamp_min(1)).all()):
             yield f"{specimen.where}: {NOT_DECIDED}: the map amplifies rounding too much"
         excess = (found - returned.double()).abs() - explained
@@ -74,11 +80,9 @@ def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
         yield from _noise(specimen, images, x)
 
 
-def _jacobians(specimen: Specimen, x: Tensor, *, keep: bool = False) -> Tensor:
+def _jacobians(model: Invertible, x: Tensor) -> Tensor:
     """Returns (N, D, D) float64: the Jacobian of ``transform`` at each of the images x (N, C, H, W)."""
-    model, rows = specimen.model_as(Invertible), torch.eye(x[0].numel(), dtype=x.dtype)
-    if "jacobians" in specimen.kept and keep:
-        return specimen.kept["jacobians"]  # type: ignore[no-any-return]
+    rows = torch.eye(x[0].numel(), dtype=x.dtype)
     found = torch.zeros(len(x), *rows.shape, dtype=torch.float64)
     for point, jacobian in zip(x, found, strict=True):
         for part, filled in zip(torch.split(rows, _ROWS), torch.split(jacobian, _ROWS), strict=True):
@@ -88,8 +92,6 @@ def _jacobians(specimen: Specimen, x: Tensor, *, keep: bool = False) -> Tensor:
                 if latents.requires_grad:
                     (rowwise,) = torch.autograd.grad(latents, copies, part.to(latents.dtype), allow_unused=True)
                     filled.copy_(filled if rowwise is None else rowwise.flatten(1))
-    if keep:
-        specimen.kept["jacobians"] = found
     return found
 
 
@@ -154,17 +156,16 @@ def _without_tails(specimen: Specimen, noise: Tensor, log_q: Tensor) -> tuple[Te
 def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
     """Inverse undoes transform."""
     for specimen, model, count in _with_jacobians(laboratory, 2):
-        images = specimen.images(count, "jacobian")
-        with torch.no_grad(), specimen.rng("jacobian"):
-            x, _ = model.dequantize(images)
+        _, x, jacobians = _points(specimen, model, count)
+        with torch.no_grad(), specimen.rng("inverse"):
             there = _distance(model.inverse(model.transform(x)[0]), x)
             drawn = model.sample_prior(count)
             image = model.inverse(drawn)
             back = _distance(model.transform(image)[0], drawn)
-        there -= _rounding(specimen, _jacobians(specimen, x, keep=True))
+        there -= _rounding(specimen, jacobians)
         round_trips = [("from images", "inverse(transform(x)) from x", there)]
         if specimen.state != "strong":  # large weights map latents beyond all numbers
-            excess = back - _rounding(specimen, _jacobians(specimen, image))
+            excess = back - _rounding(specimen, _jacobians(model, image))
             # the logit of a number that was rounded to one is not finite
             round_trips.append(("from latents", "transform(inverse(z)) from z", excess[torch.isfinite(back)]))
         for start, which, excess in round_trips:

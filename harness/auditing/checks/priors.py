@@ -1,7 +1,7 @@
 """Invertible models: the prior that is sampled and scored, and the samples that are made of it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from harness.auditing.trial import POWER, Evidence, Trial, same_distribution, sm
 from harness.interface.model import Invertible
 from harness.support.randomness import generator
 
-_PRIOR_DRAWS = 20_000
+_PRIOR_DRAWS = 40_000
 _FEWEST_DRAWS, _MOST_DRAWS = 250, 4000  # of each of two samples at size
 _NOT_THROUGH_THE_INVERSE = "sample() does not draw from the prior through the inverse"
 
@@ -38,19 +38,19 @@ def prior(laboratory: Laboratory) -> Iterator[Evidence]:
                 smallest_defect=smallest_total_variation(freedom, MOST_SAMPLES / 2), meaning=_NOT_THROUGH_THE_INVERSE,
             )  # fmt: skip
     for specimen, model in flows_at_size(laboratory):
-        with torch.no_grad(), specimen.rng("prior"):
-            one = model.sample_prior(1)
-        scoring = 3 * flops(specimen, partial(_given, model.log_prior, one)) + 10 * one.numel() ** 2
-        if laboratory.affords(_MOST_DRAWS * scoring, f"{specimen.where}: the prior"):
-            yield from _latents(specimen, model, _MOST_DRAWS)
-        drawing = 2 * flops(specimen, partial(_given, model.inverse, one))
-        count = max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(0.1 * laboratory.budget / drawing)))
-        if laboratory.affords(count * drawing, f"{specimen.where}: samples against the prior's draws"):
-            yield from _images_of_the_prior(laboratory.single(specimen), count)
+        yield from _at_size(laboratory, specimen, model)
 
 
-def _given(function: Callable[[Tensor], Tensor], latents: Tensor, _: Tensor) -> Tensor:
-    return function(latents)
+def _at_size(laboratory: Laboratory, specimen: Specimen, model: Invertible) -> Iterator[Evidence]:
+    with torch.no_grad(), specimen.rng("prior"):
+        one = model.sample_prior(1)
+    scoring = 3 * flops(specimen, lambda _: model.log_prior(one)) + 10 * one.numel() ** 2
+    if laboratory.affords(_MOST_DRAWS * scoring, f"{specimen.where}: the prior"):
+        yield from _latents(specimen, model, _MOST_DRAWS)
+    drawing = 2 * flops(specimen, lambda _: model.inverse(one))
+    count = max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(0.1 * laboratory.budget / drawing)))
+    if laboratory.affords(count * drawing, f"{specimen.where}: samples against the prior's draws"):
+        yield from _images_of_the_prior(laboratory.single(specimen), count)
 
 
 @torch.no_grad()
@@ -66,16 +66,15 @@ def _images_of_the_prior(specimen: Specimen, count: int) -> Iterator[Trial]:
     with specimen.rng("mapped"):
         mapped = model.inverse(model.sample_prior(count)).floor().clamp(0, spec.levels - 1).to(torch.uint8)
     x = torch.cat([drawn, mapped.view_as(drawn)]).double()
-    x = x - x.mean(0)  # of both: what labels do not change, a test of labels may use
+    x = x - x.mean(0)
     flat, random = x.flatten(1), generator(specimen.seed, "directions")
-    size = flat.shape[1]
-    sums = flat @ torch.randn(size, 64, dtype=torch.float64, generator=random)
-    pairs = flat * flat[:, torch.randperm(size, generator=random)]
-    products = [(x[..., :, 1:] * x[..., :, :-1]).flatten(1), (x[..., 1:, :] * x[..., :-1, :]).flatten(1), pairs]
+    sums = (flat @ torch.randn(flat.shape[1], 64, dtype=torch.float64, generator=random)).round(decimals=6)
+    others = flat[:, torch.randperm(flat.shape[1], generator=random)]
+    right, below = (x[..., 1:] * x[..., :-1]).flatten(1), (x[..., 1:, :] * x[..., :-1, :]).flatten(1)
     numbers = {
         "entries": flat,
         "their distances from the mean": flat.abs(),
-        "products of two": torch.cat(products, 1),
+        "products of two": torch.cat([right, below, flat * others], 1),
         "sums in random directions, and their sizes": torch.cat([sums, sums.abs()], 1),
     }
     for name, values in numbers.items():
