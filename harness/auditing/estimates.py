@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -126,6 +125,11 @@ def log_weights(specimen: Specimen, images: Tensor, num_samples: int, *purpose: 
     return found
 
 
+def weigher(model: ImportanceWeighted, num_samples: int = 1) -> Callable[[Tensor], Tensor]:
+    """Returns the function of images that weighs them; a model's argument may have another name: it goes by place."""
+    return lambda images: model.log_importance_weights(images, num_samples)
+
+
 def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Tensor, Tensor]]:
     """Yields specimens, the mean weight of every image (M,) and its standard error (M,); a note where it is unknown."""
     found = False
@@ -134,17 +138,19 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
             yield f"{specimen.where}: left out, as images share their noise, so that each needs a call of its own"
             continue
         if "weights" not in specimen.kept:
-            weigh = partial(specimen.model_as(ImportanceWeighted).log_importance_weights, num_samples=1)
-            rows = affordable(specimen, weigh, _WEIGHTS, _WEIGHT_ROWS // 8, _WEIGHT_ROWS)
+            one_weight = weigher(specimen.model_as(ImportanceWeighted))
+            rows = affordable(specimen, one_weight, _WEIGHTS, _WEIGHT_ROWS // 8, _WEIGHT_ROWS)
             count = max(8, rows // len(specimen.everything))
             weights = log_weights(specimen, specimen.everything, count, "estimates").exp()
             mean, error = weights.mean(0), weights.std(0, correction=1) / count**0.5
             effective = weights.sum(0).square() / weights.square().sum(0).clamp_min(1e-300) / count
             share = (mean / mean.sum().clamp_min(1e-300)) @ effective  # an image counts by its mass
             reliable = bool(share > max(_LEAST_EFFECTIVE, 50 / count if count < 500 else 0.0))
-            specimen.kept["weights"] = mean, error, reliable
+            reliable = reliable or specimen.state == "gentle"
+            relative = (weights / mean)[:, mean > 0]
+            specimen.kept["weights"] = mean, error, reliable and has_variance(relative.flatten())
         mean, error, reliable = specimen.kept["weights"]
-        if reliable or specimen.state == "gentle":
+        if reliable:
             found = True
             yield specimen, mean, error
         else:

@@ -6,7 +6,6 @@ samples: K weights that are asked for are K weights, independent of one another 
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -23,6 +22,7 @@ from harness.auditing.estimates import (
     has_own_elbo,
     log_weights,
     sample_counts,
+    weigher,
     weights_share_noise,
 )
 from harness.auditing.laboratory import Laboratory
@@ -56,8 +56,7 @@ def _ladder(specimen: Specimen) -> Iterator[Trial]:
     images = images[log_weights(specimen, images, 50, "possible").amax(0) > -math.inf]  # others have no finite bound
     if not len(images):
         return
-    weigh = partial(model.log_importance_weights, num_samples=1)
-    part = affordable(specimen, weigh, _SHARE, 2**13, 2**16) / 2**16
+    part = affordable(specimen, weigher(model), _SHARE, 2**13, 2**16) / 2**16
     rungs = dict[str, tuple[float, float]]()  # the mean over images of the bound, and its error
     shared = weights_share_noise(specimen)  # then every weight costs a call
     images = images[:_IMAGES_IF_SHARED] if shared else images

@@ -111,7 +111,10 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
                 batch = f"in a batch of {size}" + (f", {sizes[size]}" if sizes[size] else "")
                 batches[batch] = draw(images[torch.arange(size) % 5])[:, :5]
         for quantity, values in batches.items():
-            some = five[: values.shape[1]]
+            finite = values.isfinite().all(0) & alone.isfinite().all(0)[: values.shape[1]]  # the others have no mean
+            some, values = five[: values.shape[1]][finite], values[:, finite]
+            if not len(some):
+                continue
             errors = (alone[:, some].var(0) / len(alone) + values.var(0) / len(values)).sqrt()
             yield Trial.z_test(
                 specimen.where, f"mean of {name}, alone minus {quantity}",
