@@ -23,6 +23,7 @@ from urllib.parse import quote
 import pytest
 
 from harness import cli
+from harness.auditing.subject import OPERATIONS
 from harness.discovery import distributions
 from harness.discovery import manager as plugins
 from harness.interface.spec import ImageSpec, RunSpec
@@ -157,7 +158,7 @@ QUICK_SPACES = (
 
 @pytest.fixture
 def quick_audits(request, monkeypatch):
-    """Audits draw a tenth of the samples, and colours on 64 images, not 4,096; of a thorough test they are whole.
+    """Audits have a tenth of samples and budget, colours on 64 images, not 4,096; of a thorough test they are whole.
 
     What a right model passes does not depend on either: only how small a defect is seen does.
     """
@@ -168,6 +169,7 @@ def quick_audits(request, monkeypatch):
             ("checks.labels", "_SAMPLES"),
         ):
             monkeypatch.setattr(importlib.import_module(f"harness.auditing.{module}"), name, 2000)
+        monkeypatch.setattr("harness.auditing.engine.OPERATIONS", OPERATIONS / 10)
         monkeypatch.setattr("harness.auditing.laboratory.SMALL", QUICK_SPACES)
 
 
