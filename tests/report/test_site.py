@@ -277,12 +277,20 @@ def test_a_page_asks_the_network_for_nothing_and_runs_its_own_script_alone(lab):
         assert not any(attribute.startswith("on") or attribute == "style" for _, it in page.tags for attribute in it)
 
 
+def add_samples(lab):
+    (lab.folder / "samples").mkdir()
+    Image.new("L", (4, 4)).save(lab.folder / "samples" / "Good-digits.png")
+
+
 def test_every_link_leads_to_a_file_or_a_place_that_is_there(lab):
+    add_samples(lab)
     site = lab.site()
     for name, page in every_page(lab).items():
         ids = [it["id"] for _, it in page.tags if "id" in it]
         assert len(ids) == len(set(ids))
-        for target in (it["href"] for it in page.all("a", "link") if not it["href"].startswith("data:")):
+        targets = [it.get("href", it.get("src")) for it in page.all("a", "link", "img", "script")]
+        assert "Good" not in name or page.all("img")[0]["alt"] == "Samples of Good, seed 0"
+        for target in (target for target in targets if not target.startswith("data:")):
             if target.startswith("#"):
                 assert target[1:] in ids
                 continue
@@ -308,9 +316,7 @@ def test_headings_are_in_order_tables_have_captions_and_pictures_have_words(tmp_
     lab = Lab(tmp_path, THREE, seeds=(0, 1), metrics=("nll", "fit-seconds"))
     for (_, seed), record in lab.records.items():
         record.scores["fit-seconds"] = score("fit-seconds", 5.0 + seed, stage="cost", unit="s")
-    lab.write()
-    (lab.folder / "samples").mkdir()
-    Image.new("L", (4, 4)).save(lab.folder / "samples" / "Good-digits.png")
+    add_samples(lab.write())
     pages = every_page(lab)
     assert pages["demo/index.html"].all("img")
     for page in pages.values():
