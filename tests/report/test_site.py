@@ -195,6 +195,38 @@ def test_the_lead_is_rounded_down(lab):
     assert contest.pair(1, 0).proven == ""  # a bound above an exact value is not proven worse
 
 
+def test_where_more_is_better_the_best_is_the_highest(tmp_path):
+    lab = Lab(tmp_path, (("Low", "exact", 1.0), ("High", "exact", 3.0)), metrics=("nll",))
+    for record in lab.records.values():
+        record.scores["nll"] = record.scores["nll"].model_copy(update={"higher_is_better": True, "board": "gain"})
+        record.scores["nll"] = record.scores["nll"].model_copy(update={"metric": "gain", "header": "Gain"})
+    lab.suite = lab.suite.model_copy(update={"metrics": ("gain",)})
+    text = Page(lab.page()).text
+    assert "High has the highest Gain, 3.00" in text
+    assert "Higher is better." in text
+    contest = Contest.of(lab.pages().leaderboard.tables("gain", "digits")[0])
+    assert (contest.labels, contest.pair(0, 1).proven, contest.pair(0, 1).difference[0]) == (
+        ("High", "Low"),
+        "better",
+        "+",
+    )
+
+
+@pytest.mark.parametrize(
+    "rows", [[("a", "exact", None)], [("a", "exact", 1.0)], [("a", "upper bound", 1.0), ("b", "exact", 0.0)]]
+)
+def test_a_suite_of_few_rows_has_a_page(rows, tmp_path):
+    lab = Lab(tmp_path, rows)
+    for (label, _), record in lab.records.items():
+        if "nll" not in record.scores:
+            lab.records[label, 0] = record.model_copy(
+                update={"status": "skipped", "reason": "no <likelihood>", "fit": None}
+            )
+    text = Page(lab.page()).text
+    assert ("skipped (seeds 0): no <likelihood>" in text) == (rows[0][2] is None)
+    assert ("the only row that is ranked" in text) == (len(rows) == 1 and rows[0][2] is not None)
+
+
 # --- charts ---
 
 

@@ -12,7 +12,7 @@ from harness.boards.pair_tests import ALPHA, PairDifferences, decides, differenc
 from harness.boards.table import Line, Table
 from harness.interface.board import Column
 from harness.report.grid import grid_of
-from harness.support.numbers import fixed, significant
+from harness.support.numbers import fixed, significant, ten_digits
 
 _MOST_ROWS = 150  # of which all pairs are compared
 
@@ -77,10 +77,8 @@ class Contest:
         least = min(-self._found.difference[0, k] - self._found.half_width[0, k] for k in self.others.proven)
         if (size := least * self.by.scale) <= 0:
             return ""
-        step = 10.0 ** (math.floor(math.log10(size)) - 2)
-        return significant(
-            math.floor(size / step) * step
-        )  # rounded down, so that "at least" is true of what is printed
+        step = 10.0 ** (math.floor(math.log10(size)) - 2)  # rounded down: "at least" is true of what is printed
+        return significant(math.floor(ten_digits(size / step)) * step)
 
     @property
     def nearest(self) -> int | None:
