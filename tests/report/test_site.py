@@ -234,6 +234,7 @@ def test_an_axis_has_its_ends_inside_of_the_box_and_round_ticks():
     axis = Axis.around([80.1, 98.4])
     assert (axis.at(80.1), axis.at(98.4), axis.at(500.0)) == (3.0, 97.0, 97.0)
     assert [text for _, text in axis.ticks(10)] == ["82", "84", "86", "88", "90", "92", "94", "96", "98"]
+    assert [text for _, text in Axis.around([32.72, 32.91]).ticks(5)] == ["32.75", "32.80", "32.85", "32.90"]
     log = Axis.around([10.0, 1000.0], is_log=True)
     assert log.at(100.0) == 50.0
     assert [text for _, text in log.ticks(5)] == ["10", "20", "50", "100", "200", "500", "1 k"]
@@ -246,6 +247,14 @@ def test_a_row_that_is_far_worse_is_off_the_scale(tmp_path):
     chart = forest(table)
     assert [chart.axis.holds(bar.value) for bar in chart.bars] == [True] * 5 + [False]
     assert lab.page().count("off the scale →") == 1
+
+
+def test_a_stroke_stands_for_each_training_where_there_are_several(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        page = Lab(folder, THREE, seeds=range(number)).page()
+        assert page.count('class="seed"') == (0 if number == 1 else 3 * 2 + 1)  # and the key
 
 
 def test_the_frontier_is_of_the_rows_that_no_other_beats_in_both(tmp_path):
