@@ -288,12 +288,14 @@ def test_a_site_is_written_checked_and_names_what_was_touched(lab, tmp_path):
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, [])
     (folder / "demo" / "records.jsonl").write_bytes(b"")
     (folder / "demo" / "rows" / "gone.html").write_bytes((folder / "index.html").read_bytes())
-    (folder / "mine.html").write_text("<p>somebody else's</p>")
+    (folder / "one.html").write_bytes(one_file(lab.pages(is_alone=True)))
+    (folder / "demo" / "mine.html").write_text("<p>somebody else's</p>")
     touched = ["demo/records.jsonl", "demo/rows/gone.html"]
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, touched)
     assert write_files(site_files([lab.pages()]), folder, check=False, whole=True) == (number, touched)
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, [])
-    assert (folder / "mine.html").exists()
+    assert (folder / "demo" / "mine.html").exists()
+    assert (folder / "one.html").exists()
 
 
 def test_two_suites_of_one_name_are_refused(lab):

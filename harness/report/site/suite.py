@@ -159,7 +159,8 @@ class SuitePages:
     @cached_property
     def downloads(self) -> dict[str, bytes]:
         """What a reader takes along, by the files' names; what a plugin's board cannot be written as is left out."""
-        files = {name: (self.folder / name).read_bytes() for name in (RECORDS_FILE, PER_IMAGE_FILE)}
+        there = [path for name in (RECORDS_FILE, PER_IMAGE_FILE) if (path := self.folder / name).is_file()]
+        files = {path.name: path.read_bytes() for path in there}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
             files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
         for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
