@@ -139,7 +139,7 @@ class Pareto(NamedTuple):
 
     by: Column
     cost: Column
-    machine: str  # of speeds
+    machine: str  # of speeds: the one that measured most rows
     x: Axis
     y: Axis
     points: list[Point]  # the better cost first
@@ -156,7 +156,6 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -
     by, board, column = table.by, leaderboard.rows.board_of(metric), leaderboard.rows.column(metric)
     if by is None or board not in leaderboard.boards:
         return None
-    # Speeds are of one machine: the one that measured most rows.
     measured = [(of.title, _costs(of, column)) for of in leaderboard.tables(board, dataset)]
     machine, costs = max(measured, key=lambda item: len(item[1]))
     known = [

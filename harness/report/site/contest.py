@@ -11,7 +11,6 @@ from harness.boards.figures import Measured
 from harness.boards.pair_tests import ALPHA, PairDifferences, decides, differences
 from harness.boards.table import Line, Table
 from harness.interface.board import Column
-from harness.report.grid import grid_of
 from harness.support.numbers import fixed, significant, ten_digits
 
 _MOST_ROWS = 150  # of which all pairs are compared
@@ -96,12 +95,6 @@ class Contest:
         proven = "better" if self._proven(row, other) else "worse" if self._proven(other, row) else ""
         sign = "+" if value > 0 else "−" if value < 0 else ""
         return Pair(sign + size, width, "< 0.001" if p_value < 0.001 else fixed(p_value, 3), proven)
-
-    @property
-    def value(self) -> str:
-        """The best row's figure as the table prints it, without the standard error."""
-        grid = grid_of(self.table, self.lines[:1])
-        return grid.rows[0][grid.keys.index(self.by.key)].partition(" (")[0]
 
     @property
     def interval(self) -> str:
