@@ -480,3 +480,12 @@ def test_the_command_writes_a_site_and_its_check_fails_when_a_page_was_touched(
     assert command_line("report", "demo.toml", "--one-file").out == "demo.html: 1 files, 1 of them new\n"
     assert command_line("report", "demo.toml", "--one-file", "--check").code == 0
     assert "no suite in leaderboards/ has records" in command_line("report").complaint
+
+
+def test_a_row_s_page_prints_a_figure_as_its_board_does(tmp_path):
+    lab = Lab(tmp_path, THREE[:1], metrics=("nll", "kid-pixels-n100"))
+    lab.records["Good", 0].scores["kid-pixels-n100"] = score("kid-pixels-n100", 0.00415, unit="", kind="estimate")
+    site = lab.write().site()
+    for page in (site["demo/index.html"], site["demo/rows/Good-digits.html"]):
+        assert "KID × 1,000" in (text := Page(page.decode()).text)
+        assert "4.15" in text
