@@ -195,6 +195,38 @@ def test_the_lead_is_rounded_down(lab):
     assert contest.pair(1, 0).proven == ""  # a bound above an exact value is not proven worse
 
 
+def test_where_more_is_better_the_best_is_the_highest(tmp_path):
+    lab = Lab(tmp_path, (("Low", "exact", 1.0), ("High", "exact", 3.0)), metrics=("nll",))
+    for record in lab.records.values():
+        record.scores["nll"] = record.scores["nll"].model_copy(update={"higher_is_better": True, "board": "gain"})
+        record.scores["nll"] = record.scores["nll"].model_copy(update={"metric": "gain", "header": "Gain"})
+    lab.suite = lab.suite.model_copy(update={"metrics": ("gain",)})
+    text = Page(lab.page()).text
+    assert "High has the highest Gain, 3.00" in text
+    assert "Higher is better." in text
+    contest = Contest.of(lab.pages().leaderboard.tables("gain", "digits")[0])
+    assert (contest.labels, contest.pair(0, 1).proven, contest.pair(0, 1).difference[0]) == (
+        ("High", "Low"),
+        "better",
+        "+",
+    )
+
+
+@pytest.mark.parametrize(
+    "rows", [[("a", "exact", None)], [("a", "exact", 1.0)], [("a", "upper bound", 1.0), ("b", "exact", 0.0)]]
+)
+def test_a_suite_of_few_rows_has_a_page(rows, tmp_path):
+    lab = Lab(tmp_path, rows)
+    for (label, _), record in lab.records.items():
+        if "nll" not in record.scores:
+            lab.records[label, 0] = record.model_copy(
+                update={"status": "skipped", "reason": "no <likelihood>", "fit": None}
+            )
+    text = Page(lab.page()).text
+    assert ("skipped (seeds 0): no <likelihood>" in text) == (rows[0][2] is None)
+    assert ("the only row that is ranked" in text) == (len(rows) == 1 and rows[0][2] is not None)
+
+
 # --- charts ---
 
 
@@ -202,6 +234,7 @@ def test_an_axis_has_its_ends_inside_of_the_box_and_round_ticks():
     axis = Axis.around([80.1, 98.4])
     assert (axis.at(80.1), axis.at(98.4), axis.at(500.0)) == (3.0, 97.0, 97.0)
     assert [text for _, text in axis.ticks(10)] == ["82", "84", "86", "88", "90", "92", "94", "96", "98"]
+    assert [text for _, text in Axis.around([32.72, 32.91]).ticks(5)] == ["32.75", "32.80", "32.85", "32.90"]
     log = Axis.around([10.0, 1000.0], is_log=True)
     assert log.at(100.0) == 50.0
     assert [text for _, text in log.ticks(5)] == ["10", "20", "50", "100", "200", "500", "1 k"]
@@ -214,6 +247,14 @@ def test_a_row_that_is_far_worse_is_off_the_scale(tmp_path):
     chart = forest(table)
     assert [chart.axis.holds(bar.value) for bar in chart.bars] == [True] * 5 + [False]
     assert lab.page().count("off the scale →") == 1
+
+
+def test_a_stroke_stands_for_each_training_where_there_are_several(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        page = Lab(folder, THREE, seeds=range(number)).page()
+        assert page.count('class="seed"') == (0 if number == 1 else 3 * 2 + 1)  # and the key
 
 
 def test_the_frontier_is_of_the_rows_that_no_other_beats_in_both(tmp_path):
@@ -247,12 +288,14 @@ def test_a_site_is_written_checked_and_names_what_was_touched(lab, tmp_path):
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, [])
     (folder / "demo" / "records.jsonl").write_bytes(b"")
     (folder / "demo" / "rows" / "gone.html").write_bytes((folder / "index.html").read_bytes())
-    (folder / "mine.html").write_text("<p>somebody else's</p>")
+    (folder / "one.html").write_bytes(one_file(lab.pages(is_alone=True)))
+    (folder / "demo" / "mine.html").write_text("<p>somebody else's</p>")
     touched = ["demo/records.jsonl", "demo/rows/gone.html"]
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, touched)
     assert write_files(site_files([lab.pages()]), folder, check=False, whole=True) == (number, touched)
     assert write_files(site_files([lab.pages()]), folder, check=True, whole=True) == (number, [])
-    assert (folder / "mine.html").exists()
+    assert (folder / "demo" / "mine.html").exists()
+    assert (folder / "one.html").exists()
 
 
 def test_two_suites_of_one_name_are_refused(lab):
@@ -277,12 +320,20 @@ def test_a_page_asks_the_network_for_nothing_and_runs_its_own_script_alone(lab):
         assert not any(attribute.startswith("on") or attribute == "style" for _, it in page.tags for attribute in it)
 
 
+def add_samples(lab):
+    (lab.folder / "samples").mkdir()
+    Image.new("L", (4, 4)).save(lab.folder / "samples" / "Good-digits.png")
+
+
 def test_every_link_leads_to_a_file_or_a_place_that_is_there(lab):
+    add_samples(lab)
     site = lab.site()
     for name, page in every_page(lab).items():
         ids = [it["id"] for _, it in page.tags if "id" in it]
         assert len(ids) == len(set(ids))
-        for target in (it["href"] for it in page.all("a", "link") if not it["href"].startswith("data:")):
+        targets = [it.get("href", it.get("src")) for it in page.all("a", "link", "img", "script")]
+        assert "Good" not in name or page.all("img")[0]["alt"] == "Samples of Good, seed 0"
+        for target in (target for target in targets if not target.startswith("data:")):
             if target.startswith("#"):
                 assert target[1:] in ids
                 continue
@@ -308,9 +359,7 @@ def test_headings_are_in_order_tables_have_captions_and_pictures_have_words(tmp_
     lab = Lab(tmp_path, THREE, seeds=(0, 1), metrics=("nll", "fit-seconds"))
     for (_, seed), record in lab.records.items():
         record.scores["fit-seconds"] = score("fit-seconds", 5.0 + seed, stage="cost", unit="s")
-    lab.write()
-    (lab.folder / "samples").mkdir()
-    Image.new("L", (4, 4)).save(lab.folder / "samples" / "Good-digits.png")
+    add_samples(lab.write())
     pages = every_page(lab)
     assert pages["demo/index.html"].all("img")
     for page in pages.values():
@@ -431,3 +480,12 @@ def test_the_command_writes_a_site_and_its_check_fails_when_a_page_was_touched(
     assert command_line("report", "demo.toml", "--one-file").out == "demo.html: 1 files, 1 of them new\n"
     assert command_line("report", "demo.toml", "--one-file", "--check").code == 0
     assert "no suite in leaderboards/ has records" in command_line("report").complaint
+
+
+def test_a_row_s_page_prints_a_figure_as_its_board_does(tmp_path):
+    lab = Lab(tmp_path, THREE[:1], metrics=("nll", "kid-pixels-n100"))
+    lab.records["Good", 0].scores["kid-pixels-n100"] = score("kid-pixels-n100", 0.00415, unit="", kind="estimate")
+    site = lab.write().site()
+    for page in (site["demo/index.html"], site["demo/rows/Good-digits.html"]):
+        assert "KID × 1,000" in (text := Page(page.decode()).text)
+        assert "4.15" in text

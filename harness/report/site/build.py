@@ -61,7 +61,7 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, *, check: bool
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-    for path in sorted(folder.rglob("*.html")) if whole else ():
+    for path in sorted([*folder.glob("*/index.html"), *folder.glob("*/rows/*.html")]) if whole else ():
         if (name := path.relative_to(folder).as_posix()) not in names and _MARK in path.read_bytes():
             differing.append(name)
             if not check:

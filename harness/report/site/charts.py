@@ -14,7 +14,7 @@ from harness.boards.row import BoardRow, nats_per_bit_per_dim
 from harness.boards.table import Line, Table
 from harness.interface.board import Column
 from harness.report.grid import grid_of
-from harness.support.numbers import scaled, short
+from harness.support.numbers import fixed, scaled
 
 _MARGIN = 3.0  # percent of the box, on both sides
 _SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
@@ -60,7 +60,7 @@ class Axis(NamedTuple):
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * (1 - 1e-9))
         found = [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
-        return [(self.at(value), short(round(value, 10))) for value in found]
+        return [(self.at(value), fixed(value, max(0, -math.floor(math.log10(step) + 1e-9)))) for value in found]
 
 
 class Bar(NamedTuple):
@@ -94,10 +94,10 @@ def forest(table: Table) -> Forest | None:
         bars.append(Bar(line, value, texts[grid.keys.index(by.key)], figure, _published(line, by)))
     published = [bar.published for bar in bars if bar.published is not None]
     axis = _axis(by, [value for _, value in shown], published)
-    seeds = [
-        value * by.scale for it in bars if it.figure and axis.holds(it.value) for value in it.figure.values.tolist()
-    ]
-    return Forest(by, Axis.around([axis.low, axis.high, *seeds]), bars, len(known) - len(shown))
+    there = [bar for bar in bars if axis.holds(bar.value)]
+    ends = [it.value + side * 1.96 * (it.line.cells[by.key].se or 0.0) * by.scale for it in there for side in (-1, 1)]
+    ends += [value * by.scale for it in there if it.figure for value in it.figure.values.tolist()]
+    return Forest(by, Axis.around([axis.low, axis.high, *ends]), bars, len(known) - len(shown))
 
 
 def _value(table: Table, line: Line) -> float | None:
@@ -139,7 +139,7 @@ class Pareto(NamedTuple):
 
     by: Column
     cost: Column
-    machine: str  # of speeds
+    machine: str  # of speeds: the one that measured most rows
     x: Axis
     y: Axis
     points: list[Point]  # the better cost first
@@ -156,7 +156,6 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -
     by, board, column = table.by, leaderboard.rows.board_of(metric), leaderboard.rows.column(metric)
     if by is None or board not in leaderboard.boards:
         return None
-    # Speeds are of one machine: the one that measured most rows.
     measured = [(of.title, _costs(of, column)) for of in leaderboard.tables(board, dataset)]
     machine, costs = max(measured, key=lambda item: len(item[1]))
     known = [

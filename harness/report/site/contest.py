@@ -11,8 +11,7 @@ from harness.boards.figures import Measured
 from harness.boards.pair_tests import ALPHA, PairDifferences, decides, differences
 from harness.boards.table import Line, Table
 from harness.interface.board import Column
-from harness.report.grid import grid_of
-from harness.support.numbers import fixed, significant
+from harness.support.numbers import fixed, significant, ten_digits
 
 _MOST_ROWS = 150  # of which all pairs are compared
 
@@ -77,10 +76,8 @@ class Contest:
         least = min(-self._found.difference[0, k] - self._found.half_width[0, k] for k in self.others.proven)
         if (size := least * self.by.scale) <= 0:
             return ""
-        step = 10.0 ** (math.floor(math.log10(size)) - 2)
-        return significant(
-            math.floor(size / step) * step
-        )  # rounded down, so that "at least" is true of what is printed
+        step = 10.0 ** (math.floor(math.log10(size)) - 2)  # rounded down: "at least" is true of what is printed
+        return significant(math.floor(ten_digits(size / step)) * step)
 
     @property
     def nearest(self) -> int | None:
@@ -98,12 +95,6 @@ class Contest:
         proven = "better" if self._proven(row, other) else "worse" if self._proven(other, row) else ""
         sign = "+" if value > 0 else "−" if value < 0 else ""
         return Pair(sign + size, width, "< 0.001" if p_value < 0.001 else fixed(p_value, 3), proven)
-
-    @property
-    def value(self) -> str:
-        """The best row's figure as the table prints it, without the standard error."""
-        grid = grid_of(self.table, self.lines[:1])
-        return grid.rows[0][grid.keys.index(self.by.key)].partition(" (")[0]
 
     @property
     def interval(self) -> str:

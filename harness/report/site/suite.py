@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from harness.boards.figures import Figure
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
 from harness.boards.row import BoardRow
 from harness.boards.table import Line, Table
+from harness.interface.board import Column
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE
 from harness.records.record import RunRecord
 from harness.report.files import render_board
@@ -112,13 +112,13 @@ class SuitePages:
         found = [Picture(REAL, f"{FOLDER}/{names[None, dataset]}")]
         for row in rows:
             if (record := sampled_record(row)) is not None:
-                caption = f"{row.label}, seed {record.spec.seed}"
-                found.append(Picture(caption, f"{FOLDER}/{names[row.label, dataset]}", row))
+                path = f"{FOLDER}/{names[row.label, dataset]}"
+                found.append(Picture(f"{row.label}, seed {record.spec.seed}", path, row))
         return [picture for picture in found if (self.folder / picture.path).is_file()]
 
     def _figures(self, dataset: str) -> dict[str, list[Picture]]:
-        drawn = [path for path in self.folder.glob(f"{FIGURES}/*/*") if path.suffix in _TYPES]
-        files = sorted(f"{path.parent.name}/{path.name}" for path in drawn)
+        drawn = sorted(path for path in self.folder.glob(f"{FIGURES}/*/*") if path.suffix in _TYPES)
+        files = [f"{path.parent.name}/{path.name}" for path in drawn]
         found = figures_of(self.leaderboard.rows, dataset, files)
         return {name: [Picture(*picture) for picture in pictures] for name, pictures in found.items()}
 
@@ -127,8 +127,7 @@ class SuitePages:
         names, taken = dict[tuple[str, str], str](), Counter[str]()
         for row in self.leaderboard.rows:
             name = f"{slug(row.label)[:_LONGEST]}-{slug(row.dataset)[:_LONGEST]}"
-            taken[name.lower()] += 1
-            copies = taken[name.lower()]
+            copies = taken[name.lower()] = taken[name.lower()] + 1
             names[row.label, row.dataset] = name if copies == 1 else f"{name}@{copies}"
         return names
 
@@ -146,20 +145,29 @@ class SuitePages:
             return quote(picture.path)
         return f"data:{_TYPES[file.suffix]};base64,{base64.b64encode(content).decode()}"
 
-    def figures_of(self, row: BoardRow) -> Iterator[tuple[str, str, Figure, str]]:
-        """Yields of each metric and protocol the head, the figure as boards print it, the figure, and the protocol."""
+    def figures_of(self, row: BoardRow) -> Iterator[tuple[str, str, Sequence[float], str, str]]:
+        """Yields of each metric and protocol the head, the figure as boards print it, its seeds', kind and protocol."""
         scored = (score.metric for record in row.records for score in record.scores.values())
         for metric in dict.fromkeys([*row.metrics, *scored]):
             for group, figure in row.by_protocol(metric).items():
-                column = self.leaderboard.rows.column(metric, figure=partial(BoardRow.figure, metric=group))
+                bare = self.leaderboard.rows.column(metric)
+                column = next((it for it in self._columns if it.figure and it.figure(row) is figure), bare)
                 line = Line({column.key: column.cell_of(figure)}, row)
                 grid = grid_of(Table((column,), (line,)), [line])
-                yield grid.headers[0], grid.rows[0][0], figure, group.words
+                seeds = (figure.values * column.scale).tolist()
+                yield grid.headers[0], grid.rows[0][0], seeds, figure.kind, group.words
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        """Those of all boards, by which a row's page prints its figures."""
+        tables = [table for part in self.datasets for board in part.boards for table, *_ in board.tables]
+        return list({column.key: column for table in tables for column in table.columns if column.header}.values())
 
     @cached_property
     def downloads(self) -> dict[str, bytes]:
         """What a reader takes along, by the files' names; what a plugin's board cannot be written as is left out."""
-        files = {name: (self.folder / name).read_bytes() for name in (RECORDS_FILE, PER_IMAGE_FILE)}
+        there = [path for name in (RECORDS_FILE, PER_IMAGE_FILE) if (path := self.folder / name).is_file()]
+        files = {path.name: path.read_bytes() for path in there}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
             files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
         for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
