@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Verdict = Literal["pass", "fail", "not applicable"]
 Standing = Literal["passed", "failed", "not enumerated", "no likelihood"]
 
-AUDIT_VERSION = "1"
+AUDIT_VERSION = "2"
 """Part of every key: it changes whenever a verdict could."""
 
 
