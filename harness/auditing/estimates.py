@@ -244,9 +244,10 @@ def sample_halves(specimen: Specimen, sampler: BoundSampler, num_samples: int, *
 
 
 @torch.no_grad()
-def mass_outside(specimen: Specimen, num_samples: int = 100_000) -> tuple[float, float]:
+def mass_outside(specimen: Specimen) -> tuple[float, float]:
     """Returns the share of a flow's own samples that lie beyond the images' range, and its standard error."""
-    x = _draws(specimen, num_samples, "outside")
+    x = _draws(specimen, 100_000, "outside")
+    num_samples = len(x)
     share = float((~((x >= 0) & (x < specimen.spec.levels))).any(1).double().mean())
     return share, ((share * (1 - share) + 1 / num_samples) / num_samples) ** 0.5  # never quite certain
 
@@ -258,7 +259,10 @@ def draws_inside(specimen: Specimen, num_samples: int) -> Tensor:
     return specimen.counts(x[((x >= 0) & (x < specimen.spec.levels)).all(1)])
 
 
-def _draws(specimen: Specimen, num_samples: int, purpose: str) -> Tensor:
+def _draws(specimen: Specimen, most: int, purpose: str) -> Tensor:
+    """Draws from a flow's prior, mapped back: fewer where the inverse is found entry by entry, or by iteration."""
     model = specimen.model_as(Invertible)
     with specimen.rng(purpose):
-        return model.inverse(model.sample_prior(num_samples)).flatten(1)
+        one = model.sample_prior(1)
+        count = affordable(specimen, lambda images: model.inverse(one.repeat(len(images), 1)), 0.05, 4000, most)
+        return model.inverse(model.sample_prior(count)).flatten(1)

@@ -42,7 +42,7 @@ from harness.interface.model import (
     VariationalBound,
 )
 from harness.interface.spec import Budget, ImageSpec
-from harness.interface.training import Trainer
+from harness.interface.training import Diverged, Trainer
 from harness.support.checkpoint import put_weights
 from harness.support.observers import TouchedStorages
 from harness.support.randomness import derive_seed, generator, isolated_rng
@@ -272,6 +272,9 @@ class Laboratory:
                 model.fit(data, trainer)
         except Unsupported as reason:
             raise NotApplicable(str(reason)) from reason
+        except Diverged as reason:  # a step that is too long says nothing of the likelihood
+            self.notes[f"{describe(spec)}: {NOT_DECIDED} after a fit: {reason}"] = None
+            raise NotApplicable(str(reason)) from reason
         except Exception as error:
             message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
             self.crashed.setdefault(spec, message)
@@ -363,7 +366,10 @@ def _make_gentle(model: ImportanceWeighted, *, seed: int) -> None:
         for value, old in zip(model.parameters(), start, strict=True):
             value.copy_(old)
         randomise(model, gain=1.0, seed=derive_seed(seed, "gentle"), shrink=shrink)
-        weights = model.log_importance_weights(images, 100).double()
+        try:
+            weights = model.log_importance_weights(images, 100).double()
+        except ValueError:  # of torch's distributions, where large weights make what is not finite
+            continue
         log_ess = 2 * weights.logsumexp(0) - (2 * weights).logsumexp(0) - math.log(len(weights))
         if bool((log_ess.exp() > 0.3).all()):
             return

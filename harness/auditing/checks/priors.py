@@ -44,10 +44,10 @@ def prior(laboratory: Laboratory) -> Iterator[Evidence]:
 def _at_size(laboratory: Laboratory, specimen: Specimen, model: Invertible) -> Iterator[Evidence]:
     with torch.no_grad(), specimen.rng("prior"):
         one = model.sample_prior(1)
-    scoring = 3 * flops(specimen, lambda _: model.log_prior(one)) + 10 * one.numel() ** 2
+    scoring = 3 * flops(specimen, lambda images: model.log_prior(one.repeat(len(images), 1))) + 10 * one.numel() ** 2
     if laboratory.affords(_MOST_DRAWS * scoring, f"{specimen.where}: the prior"):
         yield from _latents(specimen, model, _MOST_DRAWS)
-    drawing = 2 * flops(specimen, lambda _: model.inverse(one))
+    drawing = 2 * flops(specimen, lambda images: model.inverse(one.repeat(len(images), 1)))
     count = max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(0.1 * laboratory.budget / drawing)))
     if laboratory.affords(count * drawing, f"{specimen.where}: samples against the prior's draws"):
         yield from _images_of_the_prior(laboratory.single(specimen), count)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -30,6 +31,7 @@ from harness.interface.model import (
 
 _FEWEST_INSIDE = 200
 _FEW_LEVELS = 4
+_LITTLE = 0.25  # of the variance of counts: that of the probabilities that they are held against
 _WELL_BELOW = 6.0  # standard errors that a bound is lowered by before an image's count is held against it
 _CAUSES = (
     "a temperature, another prior, order or activation than in scoring, a mode or mean taken instead of a draw, "
@@ -127,6 +129,10 @@ def _frequencies(
     if errors is not None and bool(unweighted.any()):  # all weights that were drawn of an image were zero: it is rare
         yield _left_over(where, counts, probs, errors, unweighted)
         counts, probs, errors = counts * ~unweighted, probs / probs.sum(), errors / probs.sum()
+    rounding = 1e-6
+    if errors is not None:
+        counts = _fewer(counts, int(_LITTLE / float(errors.square().sum())))
+        rounding += 2 * float((errors.square() / probs.clamp_min(1e-300)).sum())  # E[log mean] lies below log E
     total = float(counts.sum())
     tests = [(f"frequencies of {int(total)} samples against p", counts, probs)]
     if specimen.spec.levels > _FEW_LEVELS:  # most images are rare there, and pooled
@@ -146,9 +152,21 @@ def _frequencies(
     shift = float((counts.double() / total - probs) @ log_probs)
     extra = 0.0 if errors is None else float((errors * log_probs).square().sum())
     yield Trial.z_test(
-        where, "mean log p of samples, plus the entropy", shift, (variance + extra) ** 0.5, unit="nats", rounding=1e-6,
+        where, "mean log p of samples, plus the entropy", shift, (variance + extra) ** 0.5, unit="nats",
+        rounding=rounding,
         meaning=f"samples are {'likelier' if shift > 0 else 'less likely'} than the model says they are: {_CAUSES}",
     )  # fmt: skip
+
+
+def _fewer(counts: Tensor, most: int) -> Tensor:
+    """Returns what counts (M,) of fewer samples are, drawn from them.
+
+    The error of a probability is itself estimated, from a few skewed weights: it must be small beside the counts'.
+    """
+    if int(counts.sum()) <= most:
+        return counts
+    random = np.random.default_rng(int(torch.randint(2**31, ()))).multivariate_hypergeometric
+    return torch.from_numpy(random(counts.numpy(), most, method="marginals"))
 
 
 def _left_over(where: str, counts: Tensor, probs: Tensor, errors: Tensor, unweighted: Tensor) -> Trial:
