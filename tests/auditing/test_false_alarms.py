@@ -295,7 +295,7 @@ class NanAfterFit(NanWhenDrawn):
 
 @pytest.mark.parametrize("model", [UnboundedFlow, ClippedScale])
 @EVERY_SEED
-def test_weights_that_no_training_reaches_fail_no_right_model(model, seed):
+def test_weights_that_no_training_reaches_fail_no_right_model(model, seed, quick_audits):
     assert failures(model, seed=seed) == []
 
 
