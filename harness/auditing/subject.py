@@ -122,7 +122,8 @@ class Specimen:
         weights and torch's seed alone.
         """
         weights = [value for value in self.model.parameters() if value.is_floating_point()]
-        kept, images = [value.detach().clone() for value in weights], self.images(2, "condition")
+        count = 32 if self.spec.num_dimensions <= 64 else 2  # it is the rarest that are far from their digits
+        kept, images = [value.detach().clone() for value in weights], self.images(count, "condition")
 
         def score(step: float, draw: int = 0) -> Tensor:
             random = generator(self.seed, "condition", draw)
