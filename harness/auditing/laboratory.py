@@ -66,6 +66,7 @@ class Laboratory:
     def __init__(self, subject: Subject, *, seed: int = 0, budget: float = SECONDS * OPERATIONS) -> None:
         self.subject, self.seed = subject, seed
         self.crashed: dict[ImageSpec, str] = {}
+        self.shortened: set[ImageSpec] = set()  # where a short fit was of few steps, as each is expensive
         self.notes: dict[str, None] = {}  # on what the check asked for and could not have
         self.budget = self.left = budget  # operations: of a whole check, and what the check has left
         self._bases: dict[ImageSpec, Model | str] = {}  # as made for a space, or why it cannot be had
@@ -279,6 +280,7 @@ class Laboratory:
             message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
             self.crashed.setdefault(spec, message)
             raise NotApplicable(message) from error
+        self.shortened |= {spec} if trainer.budget.amount < FIT_STEPS else set()
         cast(model, dtype)
 
 
