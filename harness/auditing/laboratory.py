@@ -170,7 +170,7 @@ class Laboratory:
                 self._made[key] = str(reason)
         made = self._made[key]
         if isinstance(made, str):
-            self.notes |= {made: None} if made.endswith(NOT_FINITE) else {}
+            self.notes |= {made: None} if NOT_DECIDED in made else {}
             raise NotApplicable(made)
         return made
 
@@ -274,8 +274,7 @@ class Laboratory:
         except Unsupported as reason:
             raise NotApplicable(str(reason)) from reason
         except Diverged as reason:  # a step that is too long says nothing of the likelihood
-            self.notes[f"{describe(spec)}: {NOT_DECIDED} after a fit: {reason}"] = None
-            raise NotApplicable(str(reason)) from reason
+            raise NotApplicable(f"{describe(spec)}: {NOT_DECIDED} after a fit: {reason}") from reason
         except Exception as error:
             message = f"fit raises {type(error).__name__}: {error}".splitlines()[0]
             self.crashed.setdefault(spec, message)

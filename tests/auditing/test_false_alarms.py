@@ -575,3 +575,32 @@ def test_weights_that_do_not_show_their_latents_are_a_note():
     assert report.result("joint").verdict == "pass"
     assert "draw_posterior" in report.result("joint").notes[0]
     assert report.result("posterior").verdict == "not applicable"
+
+
+# --- what is the model's own business ---
+
+
+class Unstable(DiscretizedLogistic):
+    """Its training diverges on a toy."""
+
+    def fit(self, data, trainer):
+        raise harness.Diverged("the loss is inf near step 1")
+
+
+class OtherName(IWAE):
+    """Its argument has a name of its own."""
+
+    def log_importance_weights(self, images, k):
+        return super().log_importance_weights(images, k)
+
+
+def test_a_training_that_diverges_is_a_note_of_every_check_that_needs_it():
+    construct = only((1, 2, 2, 4))(Unstable)
+    report = audit(harness.Subject("unstable", construct), only=["contract", "known-entropy", "sampling"])
+    assert report.failed == ()
+    for check in ("contract", "known-entropy", "sampling"):
+        assert any("not decided after a fit: the loss is inf" in note for note in report.result(check).notes)
+
+
+def test_an_argument_may_have_another_name(quick_audits):
+    assert failures(OtherName) == []

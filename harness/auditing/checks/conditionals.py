@@ -38,16 +38,24 @@ def conditionals(laboratory: Laboratory) -> Iterator[Evidence]:
                 yield from _product(specimen, count)
 
 
+def of_logits(model: Autoregressive, images: Tensor) -> Tensor:
+    """Returns (orderings, N, C, H, W) nats: the log-softmax of ``conditional_logits`` at what images (N, ...) show."""
+    values, orderings = images.long().unsqueeze(1), range(model.num_orderings)
+    tables = (model.conditional_logits(images, ordering).log_softmax(1) for ordering in orderings)
+    return torch.stack([table.gather(1, values).squeeze(1) for table in tables])
+
+
+def product(conditionals: Tensor) -> Tensor:
+    """Returns (N,) nats: the equal mixture over orderings of the product of conditionals (orderings, N, C, H, W)."""
+    return conditionals.flatten(2).sum(2).logsumexp(0) - math.log(len(conditionals))
+
+
 @torch.no_grad()
 def _product(specimen: Specimen, count: int) -> Iterator[Trial]:
     model, images = specimen.model_as(Autoregressive), specimen.images(count, "conditionals")
-    members, far = [], 0.0
-    for ordering in range(model.num_orderings):
-        table = model.conditional_logits(images, ordering).log_softmax(1)
-        expected = table.gather(1, images.long().unsqueeze(1)).squeeze(1)
-        far = max(far, float(apart(model.conditional_log_probs(images, ordering), expected).abs().max()))
-        members.append(expected.flatten(1).sum(1))
-    mixture = torch.stack(members).logsumexp(0) - math.log(model.num_orderings)
+    expected = of_logits(model, images)
+    found = torch.stack([model.conditional_log_probs(images, ordering) for ordering in range(model.num_orderings)])
+    far, mixture = float(apart(found, expected).abs().max()), product(expected)
     tolerance = specimen.tolerance(scale=mixture)
     yield Trial.exact(
         specimen.where, "conditional_log_probs against the log-softmax of conditional_logits", far, unit="nats",

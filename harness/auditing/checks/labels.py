@@ -9,11 +9,19 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
+from harness.auditing.checks.conditionals import of_logits, product
 from harness.auditing.estimates import mean_and_error, worst_of
+from harness.auditing.given_noise import tested
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, apart, index_of
 from harness.auditing.trial import Evidence, Trial, same_distribution, smallest_total_variation
-from harness.interface.model import ClassConditional, ExactLikelihood, ImportanceWeighted, VariationalBound
+from harness.interface.model import (
+    Autoregressive,
+    ClassConditional,
+    ExactLikelihood,
+    ImportanceWeighted,
+    VariationalBound,
+)
 from harness.interface.spec import ImageSpec
 
 _TEN = ImageSpec(1, 2, 2, 2, num_classes=10)  # as benchmarks have
@@ -80,11 +88,18 @@ def _exact(laboratory: Laboratory, specimen: Specimen) -> Iterator[Trial]:
             float(apart(_given(specimen, given).log_prob(chosen), expected).abs().max()), unit="nats",
             tolerance=specimen.tolerance(scale=expected), meaning=_MISPAIRED,
         )  # fmt: skip
+        if isinstance(specimen.model, Autoregressive):
+            yield Trial.exact(
+                where, f"log p(x | y) of {which} labels against the sum of the conditionals",
+                float(apart(product(of_logits(_given(specimen, given), chosen)), expected).abs().max()), unit="nats",
+                tolerance=specimen.tolerance(scale=expected), meaning="conditional_logits, which 'raster' draws by, "
+                "are not those of the labels that are scored",
+            )  # fmt: skip
     yield _is_mixture(specimen, table)
     single = laboratory.single(specimen)
     for number, (place, name, _) in enumerate(single.samplers):
-        if number and name == "raster":
-            continue  # the harness's own, of the conditionals that were added up above
+        if number and isinstance(single.model, Autoregressive) and name not in tested(single.model):
+            continue  # the harness's own raster, of the conditionals that were added up above
         counts = _counts_by_label(single, name, len(table), _SAMPLES if number == 0 else _SAMPLES // 4)
         for label, (found, log_probs) in enumerate(zip(counts, table, strict=True)):
             yield Trial.follows(
