@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from museum.autoregressive import MADE
 from torch import nn
 
 import harness
@@ -441,3 +442,63 @@ def test_what_a_loop_costs_is_counted_by_its_kernels():
     [once, often] = [Looping(1), Looping(50)]
     costs = [operations(Specimen(it, it.spec, "initial", 0), it.conditional_logits, 10) for it in (once, often)]
     assert costs[1] > 8 * costs[0]
+
+
+class ForgetfulConditionals(MADE, harness.ClassConditional):
+    """A mixture over labels by orderings; the conditionals of a view, by which the raster draws, forget its labels."""
+
+    given = None
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        if spec.num_classes is None:
+            raise harness.Unsupported("needs labels")
+        self.table = nn.Parameter(torch.randn(spec.num_classes, spec.levels, *spec.shape))
+        self.forgets = True
+
+    @property
+    def num_orderings(self):
+        return self.spec.num_classes if self.given is None else 1
+
+    def condition_on(self, labels):
+        view = type(self).__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.given = labels
+        return view
+
+    def conditional_logits(self, images, ordering=0):
+        labels = torch.full((len(images),), ordering) if self.given is None or self.forgets else self.given
+        return super().conditional_logits(images) + self.table[labels]
+
+    def log_prob(self, images):
+        if self.given is None:
+            return super().log_prob(images)
+        logits = super().conditional_logits(images) + self.table[self.given]
+        return logits.log_softmax(1).gather(1, images.long().unsqueeze(1)).flatten(1).sum(1)
+
+    def samplers(self):
+        return {"own": self.own, "raster": self.raster}
+
+    def own(self, num_samples, *, noise=None, known=None, mask=None, trace=None):
+        forgets, self.forgets = self.forgets, False
+        try:
+            return self.raster(num_samples, noise=noise, known=known, mask=mask, trace=trace)
+        finally:
+            self.forgets = forgets
+
+
+class RememberingConditionals(ForgetfulConditionals):
+    """The same without the defect."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.forgets = False
+
+
+def test_conditionals_of_a_view_that_forget_its_labels_are_seen_without_drawing_by_them(quick_audits):
+    right, wrong = (
+        audit(subject(model), only=["labels"]).checks[0] for model in (RememberingConditionals, ForgetfulConditionals)
+    )
+    assert (right.verdict, right.failures) == ("pass", ())
+    assert wrong.verdict == "fail"
+    assert "conditional_logits, which 'raster' draws by" in wrong.meaning
