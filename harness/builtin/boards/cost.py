@@ -26,8 +26,9 @@ class Cost(Board):
     shows = frozenset({"seeds"})
     reading = """
     Parameters: those that drawing an image uses, and those in the checkpoint. FLOPs are of one image at batch 1, a
-    multiply-add is two. They do not depend on the machine; seconds of training do, and are means over seeds. Rows are
-    sorted by the first column, the cheapest first, and not ranked.
+    multiply-add is two; those of training are of all its steps, forwards and backwards. They do not depend on the
+    machine; seconds of training do, and are means over seeds. Rows are sorted by the first column, the cheapest first,
+    and not ranked.
     """
 
     def columns(self, rows: Rows) -> Sequence[Column]:
@@ -106,7 +107,12 @@ def _speed_column(rows: Rows, metric: str) -> Column:
 
 def _not_counted(table: Table) -> list[str]:
     """A note of the operations that have no rule, by row."""
-    scores = [(row.label, score) for row in table.rows for metric in _FLOPS for _, score in row.scores(metric)]
+    scores = [
+        (row.label, score)
+        for row in table.rows
+        for metric in (*_FLOPS, "flops-training")
+        for _, score in row.scores(metric)
+    ]
     found = {label: score.protocol["not counted"] for label, score in scores if "not counted" in score.protocol}
     rows = "; ".join(f"{label} ({operations})" for label, operations in found.items())
     return [f"FLOPs are at least so many, for want of a rule for an operation: {rows}."] if found else []
