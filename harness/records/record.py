@@ -1,8 +1,10 @@
 """RunRecord: everything that is known of one run, as a value that goes to JSON and back."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
@@ -27,6 +29,7 @@ RECORD_VERSION = 1
 VALID_PREFIX = "valid--"  # of a figure on the validation split
 OTHER = "other"  # the board of a metric that says none
 MOST = 20_000  # characters of a text
+MOST_POINTS = 100  # of a curve
 _LONGEST = {"message": 2_000, "reason": 2_000}
 
 # Board and header of the metrics that records name which were written before metrics said theirs. No header: the name.
@@ -40,7 +43,7 @@ _METRICS = (
     ("fid(-.+)?", "sample-quality", "FID"),
     ("kid(-.+)?", "sample-quality", "KID"),
     ("parameters-training", "cost", "Parameters trained"),
-    ("flops-(scoring|sampling)", "cost", r"FLOPs \1"),
+    ("flops-(scoring|sampling|training)", "cost", r"FLOPs \1"),
     ("fit-seconds", "cost", "Training time"),
     (r"parameters-\w+|flops-\w+", "cost", ""),
     ("(training|scoring|sampling)-throughput|sampling-(latency)", "throughput", r"\1\2"),
@@ -98,8 +101,35 @@ class Failure(_Value):
         return ended or self.type == "Changed"
 
 
+class Curve(_Value):
+    """How a training went, point by point: at each validation, or of a model that does not validate, at its losses.
+
+    The columns are equally long: the ``step``, ascending; passes over the training split; ``seconds`` of the training
+    so far, validation and resumptions included; the mean training ``loss`` since the point before, None where none was
+    logged; the ``valid`` score, lower is better, None without validation. Both are in the units of the model's ``fit``.
+    """
+
+    step: tuple[Count, ...] = Field(min_length=1, max_length=MOST_POINTS)
+    epoch: tuple[Number, ...]
+    seconds: tuple[Number, ...]
+    loss: tuple[Number | None, ...]
+    valid: tuple[Number | None, ...]
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> Self:
+        lengths = {name: len(column) for name, column in self}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"a curve's columns have different lengths: {lengths}")
+        if any(later <= step for step, later in pairwise(self.step)):
+            raise ValueError("a curve's steps do not ascend")
+        return self
+
+
 class FitRecord(_Value):
-    """What came out of a training; see ``harness.interface.training.FitSummary``."""
+    """What came out of a training; see ``harness.interface.training.FitSummary``.
+
+    The ``curve`` is None of what no ``Trainer`` trained, and of trainings before there were curves.
+    """
 
     steps: Count
     epochs: Number
@@ -109,6 +139,22 @@ class FitRecord(_Value):
     valid_step: Count | None = None
     calibrated_steps: Count | None = None
     weights_sha256: str
+    curve: Curve | None = None
+
+    @model_validator(mode="after")
+    def _curve_is_of_this_training(self) -> Self:
+        if self.curve is None:
+            return self
+        if self.curve.step[-1] > self.steps:
+            raise ValueError(f"the curve goes to step {self.curve.step[-1]}, the training had {self.steps}")
+        scores = dict(zip(self.curve.step, self.curve.valid, strict=True))
+        best = min((score for score in scores.values() if score is not None), default=None)
+        said = None if self.valid_step is None else scores.get(self.valid_step)
+        same = (best is None) == (self.valid_score is None) and best == said
+        if not same or (best is not None and not math.isclose(best, self.valid_score or 0.0, rel_tol=1e-5)):
+            best_said = f"{self.valid_score} at step {self.valid_step}"
+            raise ValueError(f"the curve's best validation score is {best}, the training's {best_said}")
+        return self
 
 
 class ScoreRecord(_Value):
@@ -208,7 +254,8 @@ _NOT_NOTED = set[str]()
 def read_record(text: str | bytes) -> RunRecord:
     """Reads a record from JSON, without pydantic's notes of which fields were given: two thirds of its memory."""
     record = RunRecord.model_validate_json(text)
-    for part in filter(None, (record, record.spec, record.fit, *record.scores.values())):
+    curve = None if record.fit is None else record.fit.curve
+    for part in filter(None, (record, record.spec, record.fit, curve, *record.scores.values())):
         object.__setattr__(part, "__pydantic_fields_set__", _NOT_NOTED)
     return record
 

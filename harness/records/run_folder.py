@@ -29,7 +29,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from harness.interface.entries import STORED
 from harness.interface.executor import LOG_FILE
 from harness.interface.spec import RunSpec, place_of
-from harness.records.record import RECORD_VERSION, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
+from harness.records.curve import curve_of
+from harness.records.record import RECORD_VERSION, Curve, Failure, FitRecord, RunRecord, ScoreRecord, status_of_scores
 from harness.support.files import safetensors_problem, write_atomically
 from harness.support.names import slug, what_is_wrong
 
@@ -120,6 +121,11 @@ class RunFolder:
     def _trained(self) -> dict[str, Any]:
         found = self._read("fit.json", _Finished) if safetensors_problem(self.weights) is None else None
         return dict(found or {"fit": None, "environment": {}})
+
+    def curve(self) -> Curve | None:
+        """Returns how the training that has just ended went, None if its trainer noted nothing."""
+        file = self.path / "curves.jsonl"
+        return curve_of(file.read_text().splitlines()) if file.exists() else None
 
     def write_fit(self, fit: FitRecord, environment: Mapping[str, Any]) -> None:
         """Marks the training as complete; the weights are there already."""

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -253,7 +253,8 @@ def _fit(run: _Run, should_stop: Callable[[], bool]) -> None:
     check_shapes(weights_before, check_weights(model), _CHANGED)
     save_weights(folder.weights, model)
     weights = _digest_of_file(folder.weights)
-    folder.write_fit(FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights), environment)
+    fit = FitRecord(**asdict(summary), calibrated_steps=calibrated, weights_sha256=weights, curve=folder.curve())
+    folder.write_fit(fit, environment)
     folder.state.unlink(missing_ok=True)
 
 
@@ -271,7 +272,13 @@ def _calibrate(run: _Run, budget: Budget) -> int:
 
 
 class _CheckingTrainer(Trainer):
-    """Tries to save what is tracked when it is named: a training is not lost to what its last save finds."""
+    """Tries to save what is tracked when it is named: a training is not lost to what its last save finds.
+
+    Its curves say when: after how many epochs and seconds.
+    """
+
+    def _write_curve(self, scalars: dict[str, float]) -> None:
+        super()._write_curve({"epoch": round(self.epochs, 6), "seconds": round(self.seconds, 3), **scalars})
 
     def track(self, **stateful: Stateful) -> None:
         """Names them, if their state can be saved; else a CheckpointError."""
@@ -326,7 +333,7 @@ def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:
         run.model,
         run.data,
         split=split,
-        fit=FitSummary(**fit.model_dump(exclude={"weights_sha256", "calibrated_steps"})),
+        fit=FitSummary(**{item.name: getattr(fit, item.name) for item in fields(FitSummary)}),
         seed=spec.seed,
         feature_folder=artifacts / "features",
         load_dataset=partial(_other_dataset, run),
