@@ -21,6 +21,7 @@ from harness.report.files import render_board
 from harness.report.grid import grid_of
 from harness.report.pages import FIGURES, FOLDER, REAL, figures_of, picture_names, reading_of, sampled_record, words_of
 from harness.report.site.contest import Contest
+from harness.report.site.curves import points_csv
 from harness.support.names import slug
 
 _LONGEST = 80  # letters of a file's name that are a label's
@@ -170,6 +171,8 @@ class SuitePages:
         files = {path.name: path.read_bytes() for path in there}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
             files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
+        if points := points_csv(self.leaderboard.rows):
+            files["curves.csv"] = points.encode()
         for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
             with suppress(BrokenBoard):  # which the page says
                 files[f"{board}{ending}"] = render_board(self.leaderboard, board, form).encode()

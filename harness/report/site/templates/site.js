@@ -77,6 +77,31 @@ for (const table of document.querySelectorAll("table.board")) {
   filterable(table);
 }
 
+// The rows of a chart are switched here; its axes are by the style sheet.
+for (const chart of document.querySelectorAll(".curves")) {
+  const items = [...chart.querySelectorAll("[data-row]")];
+  if (items.length < 2) continue;
+  const boxes = items.map((item) => {
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.setAttribute("aria-label", `Draw ${item.textContent.trim()}`);
+    box.addEventListener("change", () => {
+      for (const part of chart.querySelectorAll(`.r${item.dataset.row}`)) part.classList.toggle("off", !box.checked);
+    });
+    item.prepend(box);
+    return box;
+  });
+  const all = document.createElement("button");
+  all.type = "button";
+  all.textContent = "All or none";
+  all.addEventListener("click", () => {
+    const on = boxes.some((box) => !box.checked);
+    for (const box of boxes) if (box.checked !== on) box.click();
+  });
+  chart.querySelector(".rows").before(all);
+}
+
 // A link into what is folded opens it.
 function unfold() {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
