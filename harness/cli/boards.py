@@ -96,7 +96,8 @@ def export(
     suite: str = SUITE_ARGUMENT,
     output: str = typer.Option(None, "-o", "--output", help="Write here; beside the suite by default."),
     samples: bool = typer.Option(
-        None, help="Write PNG grids of samples as well; by default for suites with a metric of sample quality."),
+        None, help="Draw samples as well, in grids and above their nearest training images; by default for suites "
+        "with a metric of sample quality."),
     replace: bool = typer.Option(
         False, "--replace", help="Drop what differs from the store's records, and runs that the suite does not list."),
 ) -> None:  # fmt: skip
@@ -117,8 +118,9 @@ def export(
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and lazy.QUALITY in scored):
         boards = lazy.Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
-        drawn = _maker_of(context.obj, boards, folder, path.parent).draw(lazy.FOLDER, replace=replace)
-        _say(drawn, lazy.FOLDER, folder)
+        maker = _maker_of(context.obj, boards, folder, path.parent)
+        for name in (lazy.FOLDER, lazy.STRIPS):
+            _say(maker.draw(name, replace=replace), name, folder)
 
 
 def _into_archive(stored: lazy.Archive, suite: lazy.Suite, folder: Path, *, replace: bool) -> lazy.Archive:

@@ -1,8 +1,7 @@
 """The files of a profile, a page for people among them: made of its measurements alone, written, and checked."""
 
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -11,14 +10,17 @@ from typing import Any
 import pandas as pd
 
 from harness.boards.table import Table
+from harness.profiling import comparison
+from harness.profiling.comparison import bits_of, number, or_nothing, paragraphs, times
+from harness.profiling.overtaking import overtakings
 from harness.profiling.plot import draw_plot
 from harness.profiling.profile import Measurement
-from harness.profiling.tables import Advantage, MachineTables, Scaling
+from harness.profiling.tables import LEAST_SIZES, WIDEST, MachineTables, Scaling
 from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, vega_lite
 from harness.report.files import differing_files, to_csv
 from harness.report.markdown import Section, to_markdown
 from harness.support.files import write_atomically
-from harness.support.numbers import KIND_SIGNS, NOTHING, load_words, memory, seconds, significant, ten_digits
+from harness.support.numbers import NOTHING, load_words, memory, seconds, significant, ten_digits
 
 _INTRODUCTION = "How long it takes to draw images, and what that costs. Figures compare within one machine alone."
 COLUMNS = (
@@ -39,8 +41,8 @@ of the GEMM peak: operations of that one pass over seconds, as a part of the fas
   machine was measured to make with as many threads.
 depth: network evaluations that had to wait for one another; evaluations: all of them, of whatever part of the
   network.
-growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; two sizes give
-  no interval.
+growth: the exponent of seconds in the number of pixels, sizes of 16 and more, with its 95 % interval; left out where
+  it stands on fewer than three sizes, or its interval is wider than 1, which says nothing.
 certificate: with the same noise, one forward pass confirms that every entry of every image that was timed is the one
   that naive sampling would have drawn; entries whose two best values are within 0.00001 nats of each other may differ
   by rounding and are counted. A sampler that fails is not shown. The naive raster is the definition.
@@ -48,13 +50,12 @@ extrapolated: a naive raster that exceeds the time allowed is timed for its firs
 weights: as initialised, unless a run is named. The time of a fixed-point iteration depends on them, that of the other
   samplers does not.
 """
-READING = tuple(" ".join(part.split()) for part in re.split(r"\n(?=\S)", _READING.strip()))
+READING = paragraphs(_READING)
 _LAW = "seconds ~ pixels^b, b"
-_ADVANTAGE_NOTES = (
-    "The advantage over cached is the one to quote: neither computes anything twice.",
-    "The advantage over naive also holds what caching alone gives.",
-    "Speed is not all that differs: bits a dimension, where both are trained, are what each model pays.",
-)
+_GROWTH_NOTE = f"""
+Left out (–): an exponent whose 95 % interval is not narrower than {WIDEST:g}, which says nothing, and every law on
+  fewer than {LEAST_SIZES} sizes.
+"""
 
 
 def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def values_of(tables: MachineTables, item: Measurement) -> dict[str, Any]:
             "gemm_fraction": fraction, "extrapolated_from_passes": item.extrapolated_from,
             "full_passes": item.full_passes,
         }  # fmt: skip
-        if (scaling := tables.scaling_of(item)) is not None:
+        if (scaling := tables.scaling_of(item)) is not None and scaling.seconds is not None:
             law, sizes = scaling.seconds, " ".join(map(str, scaling.sizes))
             values |= {"scaling_exponent": law.exponent, "scaling_sizes": sizes}
             values |= {"scaling_low": law.exponent_low, "scaling_high": law.exponent_high}
@@ -96,7 +97,8 @@ def render_profile(title: str, machines: Sequence[MachineTables], *, stem: str, 
             "fingerprint": tables.fingerprint, "hardware": tables.hardware, "baseline": tables.baseline,
             "rows": [values_of(tables, item) for item in tables.measurements],
             "growth": [_growth_values(scaling) for scaling in tables.scalings],
-            "advantages": [_advantage_values(advantage) for advantage in tables.advantages],
+            "advantages": [*map(comparison.advantage_values, tables.advantages)],
+            "overtakings": [*map(comparison.overtaking_values, overtakings(tables))],
         }
         for tables in machines
     ]  # fmt: skip
@@ -126,28 +128,26 @@ def check_profile(files: dict[str, bytes], folder: Path) -> list[str]:
 
 def _growth_values(scaling: Scaling) -> dict[str, Any]:
     values = {name: value for name, value in asdict(scaling).items() if value is not None}
-    law = {f"seconds_{name}": value for name, value in values.pop("seconds").items() if name != "power_error"}
+    law = {f"seconds_{name}": value for name, value in values.pop("seconds", {}).items() if name != "power_error"}
     return values | law
-
-
-def _advantage_values(found: Advantage) -> dict[str, Any]:
-    item, cached, beside = found.measurement, found.cached, found.cached or found.naive
-    names = ("label", "sampler", "height", "width", "batch_size", "bits_per_dim", "likelihood_kind")
-    return {name: getattr(item, name) for name in names} | {
-        "seconds_an_image": ten_digits(item.median_seconds / item.batch_size),
-        "over_cached": found.over_cached, "over_naive": found.over_naive,
-        "baseline": beside and beside.label, "baseline_sampler": cached and cached.sampler,
-        "baseline_bits_per_dim": beside and beside.bits_per_dim,
-        "baseline_likelihood_kind": beside and beside.likelihood_kind,
-    }  # fmt: skip
 
 
 def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Section:
     """Returns the tables of one machine: the advantage over the baseline, each size and batch size, and the growth."""
     parts, groups = [], dict[tuple[int, ...], list[Measurement]]()
     if tables.advantages:
-        over = _table(map(_advantage_cells, tables.advantages), "model", "sampler", "size")
-        parts.append(Section("Advantage over the baseline", headline(tables), over, notes=_ADVANTAGE_NOTES))
+        over = _table(map(comparison.advantage_cells, tables.advantages), "model", "sampler", "size", "the fastest")
+        overtaken = _table(map(comparison.overtaking_cells, overtakings(tables)), *comparison.OVERTAKING_TEXTS)
+        parts += [
+            Section(
+                "Against the fastest certified sampler", comparison.headline(tables), over,
+                notes=comparison.ADVANTAGE_NOTES,
+            ),
+            Section(
+                "Where a model overtakes", comparison.who_overtakes(tables), overtaken,
+                notes=comparison.OVERTAKING_NOTES,
+            ),
+        ]  # fmt: skip
     for item in tables.measurements:
         groups.setdefault(item.setting, []).append(item)
     for (channels, height, width, levels, batch_size), items in groups.items():
@@ -159,12 +159,13 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
         growths = [
             {
                 "model": found.label, "sampler": found.sampler, "batch": str(found.batch_size),
-                "sizes": " ".join(map(str, found.sizes)), _LAW: str(found.seconds), "depth": _cell(found.depth, str),
+                "sizes": " ".join(map(str, found.sizes)), _LAW: or_nothing(found.seconds, str),
+                "depth": or_nothing(found.depth, str),
             }
             for found in tables.scalings
         ]  # fmt: skip
         growth = _table(growths, "model", "sampler", "sizes", _LAW, "depth")
-        parts.append(Section("Growth with the number of pixels", "", growth))
+        parts.append(Section("Growth with the number of pixels", "", growth, notes=paragraphs(_GROWTH_NOTE)))
     lead = f"{tables.hardware} (fingerprint {tables.fingerprint})."
     shown_pictures = [("seconds of a call against pixels", name) for name in pictures]
     return Section(tables.hardware, lead, None, (), parts, shown_pictures)
@@ -180,43 +181,12 @@ def outcome_line(item: Measurement) -> str:
     return f"{what}: {seconds(item.median_seconds)}{how}{loaded}; {_certificate(item)}"
 
 
-def headline(tables: MachineTables) -> str:
-    """Returns the advantage over the cached baseline at the largest setting, of trained models if any are."""
-
-    def weight(found: Advantage) -> tuple[Any, ...]:
-        item = found.measurement
-        return (item.weights == "trained", item.pixels, item.batch_size, item.default, found.over_cached)
-
-    found = max((found for found in tables.advantages if found.cached is not None), key=weight, default=None)
-    if found is None or found.cached is None or found.over_cached is None:
-        return ""
-    item, cached = found.measurement, found.cached
-    ours, theirs = f"{item.label} ({item.sampler})", f"{cached.label} ({cached.sampler})"
-    text = f"At {item.size}, batch {item.batch_size}, {ours} draws {_times(found.over_cached)} as fast as {theirs}"
-    if found.over_naive is not None:
-        text += f", and {_times(found.over_naive)} as fast as its naive raster"
-    if item.bits_per_dim is not None and cached.bits_per_dim is not None:
-        text += f"; it needs {_bits(item)} bits a dimension, {cached.label} {_bits(cached)}"
-    return text + "."
-
-
 def _table(rows: Iterable[dict[str, str]], *texts: str) -> Table | None:
     """Cells by the headers of their columns, which are aligned right but for those of ``texts``; None without a row."""
     lines = list(rows)
     headers = list(lines[0]) if lines else []
     numeric = [header for header in headers if header not in texts]
     return Table.of_texts(headers, [list(line.values()) for line in lines], numeric=numeric) if lines else None
-
-
-def _advantage_cells(found: Advantage) -> dict[str, str]:
-    item = found.measurement
-    return {
-        "model": item.label, "sampler": item.sampler, "size": item.size, "batch": str(item.batch_size),
-        "seconds an image": seconds(item.median_seconds / item.batch_size),
-        "over cached": _cell(found.over_cached, _times), "over naive": _cell(found.over_naive, _times),
-        "depth": _cell(item.sequential_depth, number), "bits/dim": _bits(item),
-        "baseline's bits/dim": _bits(found.cached or found.naive),
-    }  # fmt: skip
 
 
 def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
@@ -232,34 +202,16 @@ def speed_cells(tables: MachineTables, item: Measurement) -> dict[str, str]:
         taken += f", {words}"
     return {
         "model": item.label, "sampler": item.sampler, "seconds (quartiles)": taken,
-        "images/s": significant(values["images_per_second"]), "latency": _cell(values.get("latency_seconds"), seconds),
-        "of a forward pass": _cell(values.get("forward_ratio"), _times), "depth": _cell(item.sequential_depth, number),
-        "evaluations": _cell(item.network_evaluations, number),
-        "peak memory": ("≥ " if item.memory_cut_off else "") + _cell(item.peak_memory_bytes, memory),
-        "of the GEMM peak": _cell(values.get("gemm_fraction"), lambda part: f"{100 * part:.2g} %"),
-        "growth": _cell(scaling and scaling.seconds, str), "bits/dim": _bits(item),
+        "images/s": significant(values["images_per_second"]),
+        "latency": or_nothing(values.get("latency_seconds"), seconds),
+        "of a forward pass": or_nothing(values.get("forward_ratio"), times),
+        "depth": or_nothing(item.sequential_depth, number),
+        "evaluations": or_nothing(item.network_evaluations, number),
+        "peak memory": ("≥ " if item.memory_cut_off else "") + or_nothing(item.peak_memory_bytes, memory),
+        "of the GEMM peak": or_nothing(values.get("gemm_fraction"), lambda part: f"{100 * part:.2g} %"),
+        "growth": or_nothing(scaling and scaling.seconds, str), "bits/dim": bits_of(item),
         "certificate": _certificate(item),
     }  # fmt: skip
-
-
-def number(value: float) -> str:
-    """A count, or a mean of counts."""
-    return f"{int(value):,}" if value == int(value) else f"{value:,.1f}"
-
-
-def _cell(value: Any, printed: Callable[[Any], str]) -> str:
-    return NOTHING if value is None else printed(value)
-
-
-def _times(ratio: float) -> str:
-    return f"{significant(ratio)}x"
-
-
-def _bits(item: Measurement | None) -> str:
-    """Bits a dimension of a trained model, with the sign of its kind."""
-    if item is None or item.bits_per_dim is None:
-        return NOTHING
-    return f"{KIND_SIGNS.get(item.likelihood_kind or '', '')}{item.bits_per_dim:.4f}"
 
 
 def _certificate(item: Measurement) -> str:

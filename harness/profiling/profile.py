@@ -202,6 +202,11 @@ class Measurement(BaseModel):
         return self.status == "done" and bool(self.seconds) and certified
 
     @property
+    def is_exact(self) -> bool:
+        """Whether its images are confirmed, or it is the naive raster, which defines them."""
+        return self.shown and self.certificate is not None and self.certificate.status != "does not apply"
+
+    @property
     def pixels(self) -> int:
         """Height times width; channels are not counted."""
         return self.height * self.width

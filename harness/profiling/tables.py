@@ -1,14 +1,15 @@
 """From measurements to tables: one set for each machine, with laws of growth and the comparison with a baseline.
 
 A power law cost = c pixels^b is a line in the logarithms, fitted by least squares; its exponent's interval is that of
-the slope of a regression line, b +/- t(0.975, n - 2) s / sqrt(sum (x - mean x)^2) (Student's t).
+the slope of a regression line, b +/- t(0.975, n - 2) s / sqrt(sum (x - mean x)^2) (Student's t). One that says nothing
+is left out: see ``LEAST_SIZES`` and ``WIDEST``.
 """
 
 import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +20,27 @@ from harness.support.numbers import fixed, short, ten_digits
 
 CACHED = "cached"
 SMALLEST_SIZE = 16
+LEAST_SIZES, WIDEST = 3, 1.0  # a law stands on so many sizes, and its exponent's interval is narrower than that
 _DECIMALS = 9  # of what is fitted: an exponent of 1 has ten digits then, and what is zero but for rounding is zero
 _Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """cost = c pixels^exponent, its 95 % interval if sizes suffice, and the root mean square of log cost - log fit."""
+    """cost = c pixels^exponent, its 95 % interval, and the root mean square of log cost - log fit."""
 
     exponent: float
-    exponent_low: float | None
-    exponent_high: float | None
+    exponent_low: float
+    exponent_high: float
     power_error: float
 
     def __str__(self) -> str:
-        if self.exponent_low is None or self.exponent_high is None:
-            return f"{fixed(self.exponent, 2)} (two sizes)"
         return f"{fixed(self.exponent, 2)} [{fixed(self.exponent_low, 2)}, {fixed(self.exponent_high, 2)}]"
 
 
 @dataclass(frozen=True)
 class Growth(PowerLaw):
-    """Beside it, cost = intercept + slope log2(pixels); which is nearer, None where there are too few sizes to tell."""
+    """Beside it, cost = intercept + slope log2(pixels); and which is nearer, None where both are."""
 
     intercept: float
     slope_per_doubling: float
@@ -58,29 +58,49 @@ class Growth(PowerLaw):
 
 @dataclass(frozen=True)
 class Scaling:
-    """How one sampler of a row grows with the pixels, at one batch size: its seconds, and its sequential depth."""
+    """How one sampler of a row grows with the pixels, at one batch size: seconds, if that is known, and depth."""
 
     label: str
     sampler: str
     batch_size: int
     sizes: tuple[int, ...]
-    seconds: PowerLaw
+    seconds: PowerLaw | None
     depth: Growth | None
 
 
 @dataclass(frozen=True)
-class Advantage:
-    """A measurement of another model, and its speed over the baseline's at the same size and batch size.
+class Ratio:
+    """How many times as fast, round by round: the median and the quartiles over rounds, which are interleaved."""
 
-    ``cached`` computes each activation once, or is the baseline's default where it has none of that name; that is the
-    headline. ``naive`` makes a full pass for each step: over it also counts what caching alone gives.
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, item: Measurement, other: Measurement) -> Self:
+        """Returns the speed of one over that of another."""
+        rounds = [theirs / ours for ours, theirs in zip(item.seconds, other.seconds, strict=False)]
+        low, median, high = (ten_digits(value) for value in np.quantile(rounds, [0.25, 0.5, 0.75]))
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """A measurement of another model than the baseline, and what it stands beside at its size and batch size.
+
+    ``fastest`` is the fastest certified sampler of all other models, of those that are as trained if there are any: the
+    headline. ``cached`` is the baseline's, which computes each activation once, or its default where it has none of
+    that name; ``naive`` makes a full pass for each step: over it also counts what caching alone gives.
     """
 
     measurement: Measurement
+    fastest: Measurement | None
     cached: Measurement | None
     naive: Measurement | None
-    over_cached: float | None
-    over_naive: float | None
+
+    def over(self, other: Measurement | None) -> Ratio | None:
+        """Returns how many times as fast it is."""
+        return None if other is None else Ratio.of(self.measurement, other)
 
 
 @dataclass(frozen=True)
@@ -136,10 +156,12 @@ def _scalings(measurements: Sequence[Measurement]) -> Iterator[Scaling]:
             series.setdefault(key, []).append(item)
     for (label, sampler, batch_size, *_), points in series.items():
         pixels = [float(item.pixels) for item in points]
-        if (law := fit_power_law(pixels, [item.median_seconds for item in points])) is not None:
-            depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
-            depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
-            yield Scaling(label, sampler, batch_size, tuple(item.height for item in points), law, depth)
+        law = fit_power_law(pixels, [item.median_seconds for item in points])
+        known = law if law is not None and law.exponent_high - law.exponent_low < WIDEST else None
+        depths = [item.sequential_depth for item in points if item.sequential_depth is not None]
+        depth = fit_growth(pixels, depths) if len(depths) == len(points) else None
+        if known is not None or depth is not None:
+            yield Scaling(label, sampler, batch_size, tuple(item.height for item in points), known, depth)
 
 
 def _advantages(shown: Sequence[Measurement], baseline: str) -> Iterator[Advantage]:
@@ -153,32 +175,32 @@ def _advantages(shown: Sequence[Measurement], baseline: str) -> Iterator[Advanta
         if beside:
             own = {row.sampler: row for row in reversed(beside) if row.label == beside[0].label}
             default = next((row for row in own.values() if row.default and row.sampler != RASTER), None)
-            cached, naive = own.get(CACHED, default), own.get(RASTER)
-            yield Advantage(item, cached, naive, _over(cached, item), _over(naive, item))
+            yield Advantage(item, fastest_other(item, shown), own.get(CACHED, default), own.get(RASTER))
 
 
-def _over(other: Measurement | None, item: Measurement) -> float | None:
-    return None if other is None else ten_digits(other.median_seconds / item.median_seconds)
+def fastest_other(item: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
+    """Returns the fastest certified sampler of another model, at the same size and batch size."""
+    others = [it for it in measurements if it.is_exact and it.setting == item.setting and it.model != item.model]
+    alike = [it for it in others if it.weights == item.weights] or others
+    return min(alike, key=lambda other: other.median_seconds, default=None)
 
 
 def fit_power_law(pixels: Sequence[float], costs: Sequence[float]) -> PowerLaw | None:
-    """Fits a power law; None below two different numbers of pixels; ValueError for what is not positive."""
+    """Fits a power law; None below ``LEAST_SIZES`` numbers of pixels; ValueError for what is not positive."""
     if min(*pixels, *costs) <= 0:
         raise ValueError("a law of growth is fitted to positive numbers alone")
     x, y = np.log(pixels), np.log(costs)
-    if len(set(x.tolist())) < 2:
+    if len(set(x.tolist())) < LEAST_SIZES:
         return None
     slope, intercept = np.polyfit(x, y, 1).tolist()
-    residuals, low, high, freedom = y - intercept - slope * x, None, None, len(x) - 2
-    if freedom > 0:
-        deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
-        reach = float(stats.t.ppf(0.975, freedom)) * deviation
-        low, high = _rounded(slope - reach), _rounded(slope + reach)
-    return PowerLaw(_rounded(slope), low, high, _root_mean_square(residuals))
+    residuals, freedom = y - intercept - slope * x, len(x) - 2
+    deviation = math.sqrt(float(residuals @ residuals) / freedom / float(np.square(x - x.mean()).sum()))
+    reach = float(stats.t.ppf(0.975, freedom)) * deviation
+    return PowerLaw(_rounded(slope), _rounded(slope - reach), _rounded(slope + reach), _root_mean_square(residuals))
 
 
 def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None:
-    """Fits a power law and a logarithm; None below two different numbers of pixels."""
+    """Fits a power law and a logarithm; None below ``LEAST_SIZES`` numbers of pixels."""
     power = fit_power_law(pixels, costs)
     if power is None:
         return None
@@ -188,7 +210,7 @@ def fit_growth(pixels: Sequence[float], costs: Sequence[float]) -> Growth | None
     error = _root_mean_square(np.log(y) - np.log(fitted)) if (fitted > 0).all() else math.inf
     nearer: Literal["power", "logarithmic"] | None = "logarithmic" if error < power.power_error else "power"
     logarithm = {"intercept": _rounded(intercept), "slope_per_doubling": _rounded(slope), "logarithmic_error": error}
-    return Growth(**asdict(power), **logarithm, nearer=None if len(x) <= 2 or error == power.power_error else nearer)
+    return Growth(**asdict(power), **logarithm, nearer=None if error == power.power_error else nearer)
 
 
 def _rounded(value: float) -> float:
