@@ -63,7 +63,7 @@ def leaderboard(
 
 def _count_only_stored(options: Context, path: Path, archive: lazy.Archive) -> int:
     """Returns how many of a suite's runs the store has that an archive lacks, or has with other or fewer figures."""
-    if options.store_url is None and not lazy.store_file(options.artifacts_root).exists():
+    if not options.has_store:
         return 0
     try:
         stored = options.artifacts.store.records(identities=lazy.identities_of(lazy.Suite.read(path)))
@@ -85,10 +85,14 @@ def read_leaderboard(
     archive, archived = results_of(options, chosen, path, from_store=from_store, plan=planned)
     if not archive.records:
         fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
+    return boards_of(options, chosen, path, archive), archive if archived else None
+
+
+def boards_of(options: Context, suite: lazy.Suite, path: Path, archive: lazy.Archive) -> lazy.Leaderboard:
+    """Returns the boards of a suite's records, with the published figures that lie beside it."""
     file = path.with_name(lazy.PUBLISHED_FILE)
     published, plugins, arrays = lazy.load_published(file) if file.exists() else {}, options.plugins, archive.per_image
-    boards = lazy.Leaderboard(archive.records, chosen, per_image=arrays, published=published, plugins=plugins)
-    return boards, archive if archived else None
+    return lazy.Leaderboard(archive.records, suite, per_image=arrays, published=published, plugins=plugins)
 
 
 def export(

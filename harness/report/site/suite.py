@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,6 +84,7 @@ class SuitePages:
     folder: Path
     is_alone: bool = False  # in one file with all that it needs
     pictures: dict[str, bytes] = field(default_factory=dict)  # which the pages show as files beside them
+    progress: Callable[[], Iterable[str]] = list  # how far its runs are, in lines
 
     @property
     def id(self) -> str:
