@@ -90,7 +90,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.support.flops import count_flops as count_flops
     from harness.profiling.resources import WorkingMemory as WorkingMemory
     from harness.profiling.resources import has_statistics as has_statistics, state_bytes as state_bytes
-    from harness.profiling.resources import working_memory as working_memory
+    from harness.profiling.resources import step_flops as step_flops, working_memory as working_memory
     from harness.profiling.timing import Sweep as Sweep, Timing as Timing, default_sampler as default_sampler
     from harness.profiling.timing import scorer as scorer, speed_protocol as speed_protocol
     from harness.profiling.timing import step_seconds as step_seconds, sweep_batch_sizes as sweep_batch_sizes

@@ -63,7 +63,7 @@ def leaderboard(
 
 def _count_only_stored(options: Context, path: Path, archive: lazy.Archive) -> int:
     """Returns how many of a suite's runs the store has that an archive lacks, or has with other or fewer figures."""
-    if options.store_url is None and not lazy.store_file(options.artifacts_root).exists():
+    if not options.has_store:
         return 0
     try:
         stored = options.artifacts.store.records(identities=lazy.identities_of(lazy.Suite.read(path)))
@@ -85,10 +85,14 @@ def read_leaderboard(
     archive, archived = results_of(options, chosen, path, from_store=from_store, plan=planned)
     if not archive.records:
         fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
+    return boards_of(options, chosen, path, archive), archive if archived else None
+
+
+def boards_of(options: Context, suite: lazy.Suite, path: Path, archive: lazy.Archive) -> lazy.Leaderboard:
+    """Returns the boards of a suite's records, with the published figures that lie beside it."""
     file = path.with_name(lazy.PUBLISHED_FILE)
     published, plugins, arrays = lazy.load_published(file) if file.exists() else {}, options.plugins, archive.per_image
-    boards = lazy.Leaderboard(archive.records, chosen, per_image=arrays, published=published, plugins=plugins)
-    return boards, archive if archived else None
+    return lazy.Leaderboard(archive.records, suite, per_image=arrays, published=published, plugins=plugins)
 
 
 def export(
@@ -96,7 +100,8 @@ def export(
     suite: str = SUITE_ARGUMENT,
     output: str = typer.Option(None, "-o", "--output", help="Write here; beside the suite by default."),
     samples: bool = typer.Option(
-        None, help="Write PNG grids of samples as well; by default for suites with a metric of sample quality."),
+        None, help="Draw samples as well, in grids and above their nearest training images; by default for suites "
+        "with a metric of sample quality."),
     replace: bool = typer.Option(
         False, "--replace", help="Drop what differs from the store's records, and runs that the suite does not list."),
 ) -> None:  # fmt: skip
@@ -117,8 +122,9 @@ def export(
     scored = {score.board for record in archive.records for score in record.scores.values()}
     if samples or (samples is None and lazy.QUALITY in scored):
         boards = lazy.Leaderboard(archive.records, chosen, plugins=context.obj.plugins)
-        drawn = _maker_of(context.obj, boards, folder, path.parent).draw(lazy.FOLDER, replace=replace)
-        _say(drawn, lazy.FOLDER, folder)
+        maker = _maker_of(context.obj, boards, folder, path.parent)
+        for name in (lazy.FOLDER, lazy.STRIPS):
+            _say(maker.draw(name, replace=replace), name, folder)
 
 
 def _into_archive(stored: lazy.Archive, suite: lazy.Suite, folder: Path, *, replace: bool) -> lazy.Archive:

@@ -66,10 +66,14 @@ class Context:
         """Returns settings for the coordinator."""
         return lazy.Settings(self.artifacts, self.data, blocked=self.blocked, **changes)
 
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store, which to ask for it would make."""
+        return self.store_url is not None or lazy.store_file(self.artifacts_root).exists()
+
     def run_names(self) -> list[str]:
         """Returns the names of all runs; where there is no store, none is made."""
-        stored = self.store_url is not None or self.artifacts_root.exists()
-        return self.artifacts.store.run_names() if stored else []
+        return self.artifacts.store.run_names() if self.has_store else []
 
     def find_run(self, prefix: str) -> lazy.RunRecord:
         """Returns the record of the one run whose name begins with ``prefix``."""

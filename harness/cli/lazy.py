@@ -48,8 +48,9 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.report.charts import FORMATS
     from harness.report.files import check_boards, render_board, write_boards
     from harness.report.grid import best_rows, grid_of
-    from harness.report.pages import FOLDER, QUALITY
+    from harness.report.pages import FOLDER, QUALITY, STRIPS
     from harness.report.site.build import one_file, site_files, write_files
+    from harness.report.site.serving import SiteServer
     from harness.report.site.suite import SuitePages
     from harness.running.coordinator import Outcome, plan_suite, run_plan
     from harness.running.estimates import Estimates

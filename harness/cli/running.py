@@ -205,7 +205,7 @@ def status(
         return
     rows = []
     for record in options.artifacts.store.each():
-        status, _, stage = _live_status(options, record).partition(" (")
+        status, _, stage = live_status(options, record).partition(" (")
         what = f"({stage}" if stage else lazy.summarise(record)
         spec = record.spec.model_dump(include={"model", "dataset", "seed"})
         rows.append({"run": record.run, "status": status, **spec, "what": what})
@@ -215,7 +215,8 @@ def status(
         echo(f"the store in {options.artifacts_root} is empty")
 
 
-def _live_status(options: Context, record: lazy.RunRecord) -> str:
+def live_status(options: Context, record: lazy.RunRecord) -> str:
+    """Returns what became of a run; of one that is worked on, how far it is."""
     folder = options.artifacts.folder(record.run)
     if record.status != "running":
         return lazy.outcome_of(record)
@@ -241,7 +242,7 @@ def show(
         return
     spec, fit, failure = record.spec, record.fit, record.failure
     threads = f"{spec.threads} thread{'s' * (spec.threads > 1)}"
-    echo(f"{record.run}: {_live_status(options, record)}")
+    echo(f"{record.run}: {live_status(options, record)}")
     echo(f"  {spec.model} ({record.provider}) on {spec.dataset}, seed {spec.seed}, {spec.precision}, {threads}")
     echo("  hyperparameters: " + ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items()))
     if fit is not None:

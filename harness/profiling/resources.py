@@ -1,5 +1,6 @@
-"""What a computation takes: memory, the machine's peak; and a trace of it, for Chrome's viewer."""
+"""What a computation takes: memory, operations of training steps, the machine's peak; and a trace of it."""
 
+import copy
 import gzip
 import math
 import operator
@@ -16,10 +17,12 @@ from torch.utils.benchmark import timer
 
 from harness.interface.dataset import Dataset, Split
 from harness.interface.model import Model
-from harness.profiling.timing import default_sampler, scorer, step_seconds
+from harness.interface.spec import Budget
+from harness.profiling.timing import WithoutValidation, default_sampler, scorer, step_seconds
 from harness.support.files import write_atomically
+from harness.support.flops import FlopCount, count_flops
 from harness.support.observers import AllocationTally, TimeIsUp, unique_tensors
-from harness.support.randomness import generator, isolated_rng
+from harness.support.randomness import derive_seed, generator, isolated_rng
 
 _CPU_SIZES = (256, 512, 1024)
 _ACCELERATOR_SIZES = (1024, 2048, 4096, 8192)
@@ -35,6 +38,29 @@ class WorkingMemory:
 
     num_bytes: int
     finished: bool
+
+
+def step_flops(model: Model, data: Dataset, *, steps: int = 10, seed: int = 0) -> tuple[FlopCount, int]:
+    """Counts the operations of steps of a model's own ``fit`` to ``data``, forwards and backwards, on copies of it.
+
+    A training of one step more is counted, less one of a single step, so that neither its set-up nor its end is in it;
+    it does not validate. ``seed`` is that of batch order and the model's own. Returns the operations, and how many images
+    the steps saw. The global random numbers are left as they were.
+    """
+
+    def counted(number: int) -> tuple[FlopCount, int]:
+        copied = copy.deepcopy(model)
+        trainer = WithoutValidation(copied, data, budget=Budget(number, "steps"), seed=seed)
+
+        def fit() -> None:
+            with torch.enable_grad():
+                copied.fit(data, trainer)
+
+        with isolated_rng(derive_seed(seed, "step_flops"), model.device):
+            return count_flops(fit), trainer.images
+
+    (before, seen_before), (flops, seen) = counted(1), counted(1 + steps)
+    return FlopCount(flops - before, flops.not_counted), seen - seen_before
 
 
 def gemm_peak(device: torch.device) -> float:

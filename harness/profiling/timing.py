@@ -8,7 +8,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import timer
 
-from harness.interface.dataset import Dataset
+from harness.interface.dataset import Dataset, Split
 from harness.interface.model import ExactLikelihood, Model, Unsupported, VariationalBound
 from harness.interface.spec import Budget, Precision
 from harness.interface.training import Interrupted, Trainer
@@ -166,7 +166,17 @@ def speed_protocol(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     return {"device": device.type, "device name": device_name(device), "threads": threads, "precision": precision}
 
 
-class _WithoutValidation(Trainer):
+class WithoutValidation(Trainer):
+    """A trainer of steps alone, which counts its ``images``."""
+
+    images = 0
+
+    def batches(self, split: Split, *, batch_size: int, until: float = 1.0) -> Iterator[Split]:
+        """Yields the same batches."""
+        for batch in super().batches(split, batch_size=batch_size, until=until):
+            self.images += len(batch)
+            yield batch
+
     def validate(self, score: object, *, every: str = "1 epoch") -> None:
         """Leaves validation out: it is no part of a training step."""
 
@@ -194,7 +204,7 @@ def step_seconds(
         times.append((clock(), trainer.step, trainer.epochs))
         return len(times) > 1 and (trainer.step > max_steps or times[-1][0] - times[0][0] >= max_seconds)
 
-    trainer = _WithoutValidation(copied, data, budget=_ENDLESS, seed=seed, precision=precision, should_stop=should_stop)
+    trainer = WithoutValidation(copied, data, budget=_ENDLESS, seed=seed, precision=precision, should_stop=should_stop)
     with isolated_rng(derive_seed(seed, "step_seconds"), model.device), contextlib.suppress(Interrupted):
         copied.fit(data, trainer)
     if trainer.step == 0:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from harness.records.archive import Archive, LoadedArrays, PerImage, identities_of
-from harness.records.record import UNFINISHED, RunRecord, ScoreRecord, status_of_scores
+from harness.records.record import UNFINISHED, Curve, RunRecord, ScoreRecord, status_of_scores
 from harness.records.untrusted import MERGED_FROM
 from harness.suites.suite import Suite
 
@@ -178,8 +178,8 @@ def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
         source = max(ours, theirs, key=lambda run: (not run.origins, run.training.created, run.training.run))
         origins = _together(ours.origins, theirs.origins)
     else:
-        source = min(ours, theirs, key=lambda run: (_outcome(run.training) in _UNFINISHED, bool(run.origins),
-                                                    _training_content(run.training)))  # fmt: skip
+        source = min(ours, theirs, key=lambda run: (_outcome(run.training) in _UNFINISHED, _curve(run) is None,
+                                                    bool(run.origins), _training_content(run.training)))  # fmt: skip
         origins = source.origins
     other_weights = a.fit is not None and b.fit is not None and a.fit.weights_sha256 != b.fit.weights_sha256
     figures, problems = dict[str, _Figure](), list[str]()
@@ -197,6 +197,10 @@ def _join(ours: _Run, theirs: _Run) -> tuple[_Run, list[str]]:
         else:  # a duration belongs to its training
             figures[name] = source.figures.get(name, kept) if _is_duration(kept.score) else kept
     return _Run(source.training, origins, figures), problems
+
+
+def _curve(run: _Run) -> Curve | None:
+    return None if run.training.fit is None else run.training.fit.curve
 
 
 def _together(*origins: Origins) -> Origins:

@@ -94,6 +94,10 @@ class Store:
 
         self.transact(write)
 
+    def stamp(self) -> str:
+        """Returns what is another as soon as a record is."""
+        return digest_of([[row.run, row.record] for row in sorted(self._read(_RECORDS))])
+
     def run_names(self) -> list[str]:
         """Returns the names of all runs, in order; no record is read."""
         return sorted(row.run for row in self._read(sa.select(runs.c.run)))

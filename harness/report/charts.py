@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SPEC_ENDING = ".vl.json"
 FORMATS = ("svg", "png", "html")  # what a chart can be drawn as
 _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
-_KEY = "genharness"
+_KEY, _WORDS = "genharness", "Description"  # of text chunks; the latter is PNG's own
 _PNG_SCALE = 2
 _GREY = "#6b6b6b"
 # Okabe & Ito 2008: told apart by everybody
@@ -87,7 +87,10 @@ def check_drawings(spec_file: Path, spec: bytes, formats: Sequence[str] = ("svg"
 
 
 def write_picture(picture: Picture, stem: Path, mark: str, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and ``formats``, with a ``stated_mark``."""
+    """Writes an image as ``stem.png``, or a chart as ``stem.vl.json`` and ``formats``, with a ``stated_mark``.
+
+    What an image says of itself in ``info["Description"]`` goes with it: it is read by ``description_of``.
+    """
     file, content = _main_file(picture, stem, mark)
     remove_picture(stem)  # it may have had other formats
     write_atomically(file, content)
@@ -133,6 +136,15 @@ def mark_of(picture: bytes) -> str | None:
     return said if isinstance(said, str) else None
 
 
+def description_of(file: Path) -> str:
+    """What a PNG says of itself, in words for its caption; empty where it says nothing or cannot be read."""
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            return str(image.info.get(_WORDS, ""))
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return ""
+
+
 def _main_file(picture: Picture, stem: Path, mark: str) -> tuple[Path, bytes]:
     import altair
 
@@ -147,6 +159,8 @@ def _png_bytes(image: Image.Image, mark: str) -> bytes:
     """The same image gives the same bytes, with one version of Pillow; ``mark`` goes into a text chunk."""
     text, out = PngImagePlugin.PngInfo(), io.BytesIO()
     text.add_text(_KEY, mark)
+    if _WORDS in image.info:
+        text.add_text(_WORDS, image.info[_WORDS])
     image.save(out, format="PNG", pnginfo=text, optimize=True)
     return out.getvalue()
 

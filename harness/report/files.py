@@ -1,12 +1,13 @@
 """The boards' files: rendered, written, and checked against what is on disk. Pictures beside a board are linked."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.boards.leaderboard import BrokenBoard, Leaderboard
+from harness.report.charts import description_of
 from harness.report.latex import to_latex
 from harness.report.markdown import GENERATED
 from harness.report.pages import FIGURES, FOLDER, board_page, figures_page
@@ -43,14 +44,16 @@ def differing_files(files: Mapping[str, bytes], folder: Path) -> list[str]:
     return [name for name, content in files.items() if there.get(name) != content]
 
 
-def render_board(leaderboard: Leaderboard, board: str, format_name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board as ``markdown``, ``csv`` or ``latex``; ``pictures`` are files in ``samples`` beside it."""
+def render_board(
+    leaderboard: Leaderboard, board: str, format_name: str, pictures: Mapping[str, str] | None = None
+) -> str:
+    """Returns a board as ``markdown``, ``csv`` or ``latex``; ``pictures`` are as in ``board_page``."""
     with leaderboard.blaming(board):
         if format_name == "csv":
             return to_csv(leaderboard.table(board, dataset) for dataset in leaderboard.datasets)
         if format_name == "latex":
             return to_latex(leaderboard, board)
-        return board_page(leaderboard, board, pictures)
+        return board_page(leaderboard, board, pictures or {})
 
 
 def render_boards(
@@ -61,7 +64,7 @@ def render_boards(
     ``broken`` takes what is wrong with the boards of broken plugins; without it, the first one raises.
     """
     files: dict[str, bytes] = {}
-    pictures = {path.name for path in folder.glob(f"{FOLDER}/*.png")} if folder else set()
+    pictures = {path.name: description_of(path) for path in folder.glob(f"{FOLDER}/*.png")} if folder else {}
     drawn = folder.glob(f"{FIGURES}/*/*") if folder else ()
     for board in leaderboard.boards:
         try:

@@ -1,7 +1,7 @@
 """The pages of a suite: its boards, a section for each dataset, and its figures, with the pictures beside them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.boards.audits import audit_failures, audit_notes
@@ -16,7 +16,7 @@ from harness.report.markdown import Section, to_markdown
 from harness.support.names import slug
 from harness.support.numbers import NOTHING
 
-FOLDER = "samples"
+FOLDER, STRIPS = "samples", "nearest"
 FIGURES = "figures"
 REAL = "real test images"
 QUALITY = "sample-quality"
@@ -46,8 +46,8 @@ was counted. Training: mean over seeds, and which weights were scored.
 _TAGS = f"Tags of published figures: {'; '.join(f'{tag}: {words}' for tag, words in TAGS.items())}."
 
 
-def board_page(leaderboard: Leaderboard, name: str, pictures: Collection[str] = ()) -> str:
-    """Returns a board as Markdown; ``pictures`` are the names of the sample grids beside it."""
+def board_page(leaderboard: Leaderboard, name: str, pictures: Mapping[str, str]) -> str:
+    """Returns a board as Markdown; ``pictures`` are the sample grids beside it, and what each says of itself."""
     board = leaderboard.board(name)
     sections = [_section(leaderboard, board, dataset, pictures) for dataset in leaderboard.datasets]
     introduction = leaderboard.suite.description if leaderboard.suite else ""
@@ -68,7 +68,7 @@ def reading_of(leaderboard: Leaderboard, board: Board) -> list[str]:
     return list(filter(None, reading))
 
 
-def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Collection[str]) -> Section:
+def _section(leaderboard: Leaderboard, board: Board, dataset: str, pictures: Mapping[str, str]) -> Section:
     rows = leaderboard.rows.on(dataset)
     tables = leaderboard.tables(board.name, dataset)
     parts = [_table_section(board, table) for table in tables if table.rows]
@@ -177,14 +177,15 @@ def sampled_record(row: BoardRow) -> RunRecord | None:
     return next((it for it, found in zip(trained, figures, strict=True) if "done" in found), next(iter(trained), None))
 
 
-def _pictures_of(rows: Sequence[BoardRow], dataset: str, files: Collection[str]) -> list[tuple[str, str]]:
+def _pictures_of(rows: Sequence[BoardRow], dataset: str, files: Mapping[str, str]) -> list[tuple[str, str]]:
     """The grids of a dataset's rows that there are files of, the real images' first."""
     names = picture_names(rows)
     captions = [(REAL, names[None, dataset])]
     for row in rows:
         if row.dataset == dataset and (record := sampled_record(row)) is not None:
             captions.append((f"{row.label}, seed {record.spec.seed}", names[row.label, dataset]))
-    return [(caption, f"{FOLDER}/{name}") for caption, name in captions if name in files]
+    there = [(caption, name, files[name]) for caption, name in captions if name in files]
+    return [(f"{caption}, {said}" if said else caption, f"{FOLDER}/{name}") for caption, name, said in there]
 
 
 def figures_page(title: str, rows: Sequence[BoardRow], files: Collection[str]) -> str:

@@ -28,7 +28,8 @@ from harness import (
     image_grid,
 )
 from harness.boards.published import load_published
-from harness.builtin.figures.models import NUM_SAMPLES, paint, receptive_field
+from harness.builtin.figures.receptive_field import paint, receptive_field
+from harness.builtin.figures.samples import NUM_SAMPLES
 from harness.cli import main
 from harness.discovery.loading import build_model, load_dataset
 from harness.discovery.manager import plugin_manager
@@ -129,13 +130,13 @@ def test_a_grid_shows_the_first_samples_of_those_that_are_scored(lab: Lab) -> No
     assert np.array_equal(pixels(lab.folder / "samples" / "real-test-images-digits.png"), np.asarray(real))
 
 
-def test_the_same_weights_give_the_same_bytes(lab: Lab) -> None:
-    lab.draw()
-    before = lab.grid.read_bytes()
-    lab.grid.unlink()
+@pytest.mark.parametrize("name", ["samples", "nearest"])
+def test_the_same_weights_give_the_same_bytes(lab: Lab, name: str) -> None:
+    files = lab.draw(name).written
+    before = [file.read_bytes() for file in files]
     torch.rand(7)  # the caller's generator has no part in it
-    lab.draw()
-    assert lab.grid.read_bytes() == before
+    assert lab.draw(name, again=True).written == files
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_what_is_up_to_date_is_not_drawn_again_and_another_training_is(lab: Lab) -> None:

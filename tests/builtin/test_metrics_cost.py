@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from harness import Dataset, Evaluation, ExactLikelihood, ImageSpec, Model, Split, Unsupported, VariationalBound
-from harness.builtin.metrics.cost import FitSeconds, FlopsSampling, FlopsScoring, ParametersSampling, ParametersTraining
+from harness.builtin.metrics.cost import (
+    FitSeconds,
+    FlopsSampling,
+    FlopsScoring,
+    FlopsTraining,
+    ParametersSampling,
+    ParametersTraining,
+)
 from harness.interface.training import FitSummary
 
 SPEC = ImageSpec(1, 2, 3, levels=256)
@@ -30,9 +37,13 @@ class Autoencoder(VariationalBound):
         return self.decoder(torch.randn(num_samples, 5)).sigmoid().mul(255).to(torch.uint8).view(-1, 1, 2, 3)
 
 
+def dataset_of(number, spec=SPEC):
+    images = Split(torch.zeros(number, *spec.shape, dtype=torch.uint8))
+    return Dataset("toy", spec, images, images, images)
+
+
 def evaluate(metric, model, **options):
-    images = Split(torch.zeros(3, *model.spec.shape, dtype=torch.uint8))
-    return metric().evaluate(Evaluation(model, Dataset("toy", model.spec, images, images, images), **options))
+    return metric().evaluate(Evaluation(model, dataset_of(3, model.spec), **options))
 
 
 def test_training_parameters_are_all_floating_point_entries_of_the_state():
@@ -134,6 +145,39 @@ def test_an_operation_without_a_rule_makes_the_figure_a_lower_bound_whose_protoc
     assert (score.value, score.kind) == (2 * 6 * 5, "lower bound")
     assert score.protocol["not counted"] == "aten._linalg_solve_ex"
     assert "not counted" not in evaluate(FlopsScoring, Autoencoder(SPEC)).protocol
+
+
+class Regression(nn.Linear):
+    """A linear layer that is trained by steps; what comes before and after them is not part of a step."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        super().__init__(6, 4)
+
+    def fit(self, data, trainer):
+        self(data.train.draw(0).images.flatten(1).float())
+        trainer.validate(lambda split: self(split.images.flatten(1).float()).sum().item())
+        for batch in trainer.batches(data.train, batch_size=4):
+            loss = self(batch.images.flatten(1).float()).square().mean()
+            loss.backward()
+            trainer.log(loss=loss)
+        self(data.train.draw(0).images.flatten(1).float())
+
+
+def test_training_costs_each_images_products_forwards_and_backwards_times_the_images_that_were_seen():
+    data = dataset_of(10)  # batches of 4, 4 and 2
+    fit = FitSummary(steps=9, epochs=3.0, seconds=1.0, checkpoint="last", valid_score=None, valid_step=None)
+    score = FlopsTraining().evaluate(Evaluation(Regression(), data, fit=fit))
+    an_image = 2 * (6 * 4) * 2  # the product, and the gradient of the weights; the images need none
+    assert score.details["an_image"] == an_image
+    assert (score.value, score.kind, score.protocol) == (an_image * 30, "estimate", {"steps counted": "10"})
+
+
+@pytest.mark.parametrize("fit", [None, FitSummary(0, 0.0, 1.0, "last", None, None)], ids=["given", "closed-form"])
+def test_a_training_without_steps_has_no_operations_of_training(fit):
+    with pytest.raises(Unsupported, match="no step was trained"):
+        FlopsTraining().evaluate(Evaluation(Regression(), dataset_of(10), fit=fit))
 
 
 class Implicit(Model):

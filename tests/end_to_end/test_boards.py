@@ -8,7 +8,9 @@ REFERENCE = 'name = "uniform"\nrole = "reference"'
 def test_export_draws_grids_that_the_board_links_and_the_check_counts_on(lab):
     suite = lab.suite(["independent-pixels", REFERENCE], metrics='["fid-pixels-n100"]')
     lab.done("run", suite)
-    assert "samples: 3 files written, 0 pictures up to date, 0 left out" in lab.done("export", suite).out
+    drawn = lab.done("export", suite).out
+    for figure in ("samples", "nearest"):
+        assert f"{figure}: 3 files written, 0 pictures up to date, 0 left out" in drawn
     assert "samples: 0 files written, 3 pictures up to date, 0 left out" in lab.done("export", suite).out
     lab.done("leaderboard", suite)
     folder = suite.with_suffix("")
@@ -41,7 +43,9 @@ def test_grids_can_be_left_out_and_asked_for(lab):
     lab.done("run", suite)
     assert "samples" not in lab.done("export", suite).out
     assert "samples: 2 files written" in lab.done("export", suite, "--samples").out
-    assert "samples" not in lab.done("export", suite, "--no-samples").out
+    drawn = lab.done("export", suite, "--no-samples").out
+    assert "samples" not in drawn
+    assert "nearest" not in drawn
 
 
 def test_a_suite_without_a_result_has_no_boards_yet(lab):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sqlite3
+from contextlib import suppress
+from urllib.request import urlopen
 
 import pytest
 from filelock import FileLock
@@ -10,6 +14,8 @@ from filelock import FileLock
 from harness.interface.data_folder import DataUnavailable
 from harness.records.record import RunRecord
 from harness.records.store import Artifacts
+from harness.running.coordinator import Settings, plan_suite
+from harness.suites.suite import Suite
 
 WRONG = {
     "pairs": "crooked-pairs: per_image must return (360,) float32 or float64, not (360, 2) float32",
@@ -121,3 +127,31 @@ def test_one_record_of_a_later_version_stops_no_command_for_the_others(lab, make
     refused = lab.harness("show", "nade-digits")
     assert refused.code == 2
     assert "error: the store" in refused.err
+
+
+def test_the_site_that_is_served_shows_what_runs_and_how_far_it_is(lab):
+    suite = lab.suite(["uniform", "tilted"])
+    assert "neither the store nor" in lab.harness("report", suite, "--serve", "--port", "0").complaint
+    plan = plan_suite(Suite.read(suite), Settings(Artifacts(lab.artifacts)))
+    [run] = [run.record for run in plan.runs() if run.record.spec.model == "tilted"]
+    folder, store = Artifacts(lab.artifacts).folder(run.run), Artifacts(lab.artifacts).store
+    store.put(run.model_copy(update={"status": "running"}))
+    folder.write_progress(stage="fit", step=7, total_steps=40)
+    pages = []
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"--port {port}: " in lab.harness("report", suite, "--serve", "--port", port).complaint
+
+    def shown():
+        with suppress(OSError):
+            pages.extend(urlopen(f"http://127.0.0.1:{port}/suite/{query}").read().decode() for query in ("", "?live"))
+        return len(pages) == 2
+
+    with FileLock(str(folder.lock)), lab.interrupting(shown):
+        assert lab.harness("report", suite, "--serve", "--port", port).code == 130
+    assert "running (seeds 0): the training is not complete" in pages[0]
+    assert json.loads(pages[1])["lines"] == [
+        "suite: 1 of 2 runs: 1 running",
+        "tilted on digits-binary, seed 0: running (fit, step 7 of 40)",
+    ]

@@ -17,7 +17,7 @@ from harness.boards.leaderboard import Leaderboard
 from harness.cli import app
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, ArchiveError, read_archive, write_archive
 from harness.records.merging import MergeConflicts, merge
-from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.record import Curve, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.untrusted import read_untrusted
 from harness.report.files import render_board, render_boards
 from harness.suites.suite import Suite
@@ -156,6 +156,14 @@ def test_speeds_of_one_run_on_two_machines_are_joined_and_all_else_stays(suite):
     assert after.fit == before.fit
     assert after.environment["merged_from"][other.digest]["what"] == ["sampling-latency@b2"]
     assert (len(merged.joined), merged.identical) == (2, 2)
+
+
+def test_of_two_equal_trainings_the_one_with_a_curve_is_kept(suite):
+    ours, other = Machine(suite, "a1").archive(), Machine(suite, "b2", speed=9.0).foreign()
+    curve = Curve(step=(1,), epoch=(1,), seconds=(9,), loss=(2,), valid=(None,))
+    records = [it.model_copy(update={"fit": it.fit.model_copy(update={"curve": curve})}) for it in other.records]
+    after = by_run(merge(suite, ours, [replace(other, records=tuple(records))]).archive)["made", 0]
+    assert (after.fit.curve, after.fit.seconds, after.scores["fit-seconds"].value) == (curve, 9.0, 9.0)
 
 
 def test_both_machines_stand_on_the_throughput_board(suite):

@@ -20,6 +20,7 @@ from harness.boards.pair_tests import compare, compare_pairs, differences
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive
 from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.report.charts import write_picture
 from harness.report.site.build import one_file, site_files, write_files
 from harness.report.site.charts import Axis, forest, paretos
 from harness.report.site.contest import Contest
@@ -391,6 +392,24 @@ def test_headings_are_in_order_tables_have_captions_and_pictures_have_words(tmp_
         assert all(it.get("scope") in ("col", "row", "rowgroup") for it in page.all("th"))
         assert all(it["alt"] for it in page.all("img"))
         assert all({"tabindex", "aria-label"} <= it.keys() for it in page.all("div") if it.get("class") == "scroll")
+
+
+def test_a_row_with_a_strip_has_its_grid_folded_and_the_strip_says_of_itself_what_it_shows(lab):
+    add_samples(lab)
+    Image.new("L", (4, 4)).save(lab.folder / "samples" / "Fair-digits.png")
+    strip = Image.new("L", (4, 4))
+    strip.info["Description"] = f"Größe {HOSTILE}"
+    write_picture(strip, lab.folder / "figures" / "nearest" / "Good-digits", "mark")
+    site = lab.site()
+    text = site["demo/index.html"].decode()
+    pictures = [it["src"] for it in Page(text).all("img")]
+    assert pictures == ["figures/nearest/Good-digits.png", "samples/Fair-digits.png", "samples/Good-digits.png"]
+    assert text.index(pictures[1]) < text.index("More samples, in grids") < text.index(pictures[2])
+    told = f"Good, seed 0: Größe {' '.join(SHOWN.split())}"
+    assert Page(text).text.count(told) == 1
+    row = Page(site["demo/rows/Good-digits.html"].decode())
+    assert told.removeprefix("Good, seed 0: ") in row.text
+    assert row.all("img")[0]["alt"] == "Samples of Good, seed 0, above their nearest training images"
 
 
 def test_a_picture_that_may_hold_a_script_is_no_file_of_its_own(lab):

@@ -28,8 +28,9 @@ class Cost(Board):
     shows = frozenset({"seeds"})
     reading = """
     Parameters: those that drawing an image uses, and those in the checkpoint. FLOPs are of one image at batch 1, a
-    multiply-add is two. They do not depend on the machine; seconds of training do, and are means over seeds. Rows are
-    sorted by the first column, the cheapest first, and not ranked.
+    multiply-add is two; those of training are of all its steps, forwards and backwards. They do not depend on the
+    machine; seconds of training do, and are means over seeds. Rows are sorted by the first column, the cheapest first,
+    and not ranked.
     """
 
     def columns(self, rows: Rows) -> Sequence[Column]:
@@ -41,7 +42,7 @@ class Cost(Board):
         scores = [score for row in table.rows for _, score in row.scores("fit-seconds")]
         machines = sorted({score.hardware for score in scores if score.hardware})
         seconds = [f"Seconds of training are those of: {'; '.join(machines)}."] if machines else []
-        return [*seconds, *_not_counted(table)]
+        return [*seconds, *_not_counted(table, *_FLOPS, "flops-training")]
 
 
 class Throughput(Board):
@@ -76,7 +77,7 @@ class Throughput(Board):
         found = [(row.label, score) for row in table.rows for name in _NAMES for _, score in row.scores(name)]
         loaded = {f"{label} ({score.protocol['load']})": None for label, score in found if "load" in score.protocol}
         words = f"Loaded: not alone, other programs ran while these were measured: {'; '.join(loaded)}."
-        return [*([words] if loaded else []), *_not_counted(table)]
+        return [*([words] if loaded else []), *_not_counted(table, *_FLOPS)]
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """What rows are sorted by: the speed of sampling."""
@@ -145,9 +146,9 @@ def _three_digits(value: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
-def _not_counted(table: Table) -> list[str]:
+def _not_counted(table: Table, *metrics: str) -> list[str]:
     """A note of the operations that have no rule, by row."""
-    scores = [(row.label, score) for row in table.rows for metric in _FLOPS for _, score in row.scores(metric)]
+    scores = [(row.label, score) for row in table.rows for metric in metrics for _, score in row.scores(metric)]
     found = {label: score.protocol["not counted"] for label, score in scores if "not counted" in score.protocol}
     rows = "; ".join(f"{label} ({operations})" for label, operations in found.items())
     return [f"FLOPs are at least so many, for want of a rule for an operation: {rows}."] if found else []

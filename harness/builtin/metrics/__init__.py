@@ -31,6 +31,7 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("parameters-training", "cost:ParametersTraining", "learned numbers in the checkpoint"),
     ("flops-scoring", "cost:FlopsScoring", "floating-point operations to score one image"),
     ("flops-sampling", "cost:FlopsSampling", "floating-point operations to draw one image"),
+    ("flops-training", "cost:FlopsTraining", "floating-point operations of the whole training"),
     ("fit-seconds", "cost:FitSeconds", "seconds spent in training"),
     ("training-throughput", "cost:TrainingThroughput", "images a second through the training loop"),
     ("scoring-throughput", "cost:ScoringThroughput", "images scored a second"),

@@ -18,6 +18,7 @@ import harness
 
 MEMORY_BATCH_SIZE = 64
 _MEMORY_SECONDS = 2.0
+_STEPS = 10
 
 
 class _Cost(harness.Metric):
@@ -114,6 +115,31 @@ class FlopsSampling(_Flops):
 
     def _call(self, evaluation: harness.Evaluation) -> tuple[dict[str, str], Callable[[], object]]:
         return {"sampler": harness.default_sampler(evaluation.model)}, lambda: evaluation.model.sample(1)
+
+
+class FlopsTraining(_Cost):
+    """The floating-point operations of the whole training, forwards and backwards, without its validation.
+
+    Ten steps of the model's own ``fit`` are counted after a first one; all images of the training count as theirs do,
+    which makes it an estimate where steps differ. A training without steps is ``Unsupported``.
+    """
+
+    name = "flops-training"
+    header = "FLOPs training"
+    unit = "FLOPs"
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Counts the steps on copies of the model; the details hold the operations of one image."""
+        fit, data, seed = evaluation.fit, evaluation.data, harness.derive_seed(evaluation.seed, self.name)
+        if fit is None or fit.steps == 0:
+            raise harness.Unsupported("no step was trained: a closed form, or weights from a checkpoint")
+        flops, images = harness.step_flops(evaluation.model, data, steps=_STEPS, seed=seed)
+        protocol = {"steps counted": str(_STEPS)}
+        if flops.not_counted:
+            protocol["not counted"] = ", ".join(flops.not_counted)
+        kind: harness.ScoreKind = "lower bound" if flops.not_counted else "estimate"
+        value = flops / images * fit.epochs * len(data.train)
+        return harness.Score(value, None, kind, protocol=protocol, details={"an_image": flops / images})
 
 
 class FitSeconds(_Cost):

@@ -25,21 +25,24 @@ _STATIC = ("style.css", "site.js")
 _MARK = b'<meta name="generator" content="genharness report">'
 
 
-def site_files(suites: Iterable[SuitePages]) -> Iterator[tuple[str, bytes]]:
-    """Yields path and content of every file of a site, suite by suite; the same records give the same bytes."""
+def site_files(suites: Iterable[SuitePages], *, live: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yields path and content of every file of a site, suite by suite; the same records give the same bytes.
+
+    Pages that are served have the stamp ``live``, by which they find out that they are no longer up to date.
+    """
     yield from ((name, _static(name).encode()) for name in _STATIC)
     made = list[SuitePages]()
     for suite in suites:
         if suite.id.lower() in [other.id.lower() for other in made]:
             raise ValueError(f"two suites would have the folder {suite.id!r}: build a site of each")
-        yield f"{suite.id}/index.html", _rendered("suite.html", "../", suite=suite)
+        yield f"{suite.id}/index.html", _rendered("suite.html", "../", live, suite=suite)
         for row in suite.leaderboard.rows:
-            yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", suite=suite, row=row)
+            yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", live, suite=suite, row=row)
         yield from ((f"{suite.id}/{name}", content) for name, content in suite.downloads.items())
         yield f"{suite.id}/cited.bib", _rendered("cited.bib", "", suite=suite)
         yield from ((f"{suite.id}/{path}", content) for path, content in sorted(suite.pictures.items()))
         made.append(suite)
-    yield "index.html", _rendered("index.html", "", suites=made)
+    yield "index.html", _rendered("index.html", "", live, suites=made)
 
 
 def one_file(suite: SuitePages) -> bytes:
@@ -69,10 +72,11 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, *, check: bool
     return len(names), differing
 
 
-def _rendered(template: str, root: str, **values: Any) -> bytes:
+def _rendered(template: str, root: str, live: str = "", **values: Any) -> bytes:
     is_alone = "suite" in values and values["suite"].is_alone
     page = _environment().get_template(template)
-    return page.render(root=root, is_alone=is_alone, policy=_policy(is_alone=is_alone), **values).encode()
+    allowed = policy(is_alone=is_alone, is_live=live != "")
+    return page.render(root=root, is_alone=is_alone, live=live, policy=allowed, **values).encode()
 
 
 @cache
@@ -80,11 +84,14 @@ def _static(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _policy(*, is_alone: bool) -> str:
-    """What a page may do: show images, and use its own style and script, those of one file by their digests."""
+def policy(*, is_alone: bool, is_live: bool) -> str:
+    """Returns what a page may do: show images, and use its own style and script, those of one file by their digests.
+
+    A page that is served may ask where it comes from whether it is up to date.
+    """
     digests = [base64.b64encode(hashlib.sha256(_static(name).encode()).digest()).decode() for name in _STATIC]
     style, script = (f"'sha256-{digest}'" if is_alone else "'self'" for digest in digests)
-    own = f"style-src {style}; script-src {script}; img-src 'self' data:"
+    own = f"style-src {style}; script-src {script}; img-src 'self' data:" + "; connect-src 'self'" * is_live
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 

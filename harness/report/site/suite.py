@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +17,21 @@ from harness.boards.table import Line, Table
 from harness.interface.board import Column
 from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE
 from harness.records.record import RunRecord
+from harness.report.charts import description_of
 from harness.report.files import render_board
 from harness.report.grid import grid_of
-from harness.report.pages import FIGURES, FOLDER, REAL, figures_of, picture_names, reading_of, sampled_record, words_of
+from harness.report.pages import (
+    FIGURES,
+    FOLDER,
+    REAL,
+    STRIPS,
+    figures_of,
+    folder_of,
+    picture_names,
+    reading_of,
+    sampled_record,
+    words_of,
+)
 from harness.report.site.contest import Contest
 from harness.support.names import slug
 
@@ -28,11 +40,12 @@ _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 class Picture(NamedTuple):
-    """A picture and its caption; ``path`` is beside the boards."""
+    """A picture and its caption; ``path`` is beside the boards, ``said`` what it says of itself."""
 
     caption: str
     path: str
     row: BoardRow | None = None
+    said: str = ""
 
 
 class BoardPart(NamedTuple):
@@ -55,7 +68,8 @@ class DatasetPart(NamedTuple):
     boards: list[BoardPart]
     main: Table | None
     contest: Contest | None
-    samples: list[Picture]
+    samples: list[Picture]  # grids; and ``strips``, each sample above its nearest training image
+    strips: list[Picture]
     samples_by: str  # the header of the column that they are in the order of
     figures: dict[str, list[Picture]]
 
@@ -69,6 +83,7 @@ class SuitePages:
     folder: Path
     is_alone: bool = False  # in one file with all that it needs
     pictures: dict[str, bytes] = field(default_factory=dict)  # which the pages show as files beside them
+    progress: Callable[[], Iterable[str]] = list  # how far its runs are, in lines
 
     @property
     def id(self) -> str:
@@ -104,23 +119,26 @@ class SuitePages:
             if ranked is not None and ranked.by is not None and (board.has_pictures or not by):
                 order, by = [line.row for table in tables for line in table.lines if line.row], ranked.by.header
         contest = None if main is None else Contest.of(main)
-        return DatasetPart(dataset, boards, main, contest, self._samples(dataset, order), by, self._figures(dataset))
+        samples, strips = (self._samples(dataset, order, name) for name in (FOLDER, STRIPS))
+        return DatasetPart(dataset, boards, main, contest, samples, strips, by, self._figures(dataset))
 
-    def _samples(self, dataset: str, rows: list[BoardRow]) -> list[Picture]:
-        """The sample grids that there are, the real images' first."""
-        names = picture_names(self.leaderboard.rows)
-        found = [Picture(REAL, f"{FOLDER}/{names[None, dataset]}")]
+    def _samples(self, dataset: str, rows: list[BoardRow], figure: str) -> list[Picture]:
+        """The grids or strips of samples that there are, the real images' first."""
+        names, folder = picture_names(self.leaderboard.rows), folder_of(figure)
+        found = [Picture(REAL, f"{folder}/{names[None, dataset]}")]
         for row in rows:
             if (record := sampled_record(row)) is not None:
-                path = f"{FOLDER}/{names[row.label, dataset]}"
+                path = f"{folder}/{names[row.label, dataset]}"
                 found.append(Picture(f"{row.label}, seed {record.spec.seed}", path, row))
-        return [picture for picture in found if (self.folder / picture.path).is_file()]
+        there = [(picture, file) for picture in found if (file := self.folder / picture.path).is_file()]
+        return [picture._replace(said=description_of(file)) for picture, file in there]
 
     def _figures(self, dataset: str) -> dict[str, list[Picture]]:
         drawn = sorted(path for path in self.folder.glob(f"{FIGURES}/*/*") if path.suffix in _TYPES)
-        files = [f"{path.parent.name}/{path.name}" for path in drawn]
+        files = [f"{path.parent.name}/{path.name}" for path in drawn if path.parent.name != STRIPS]
         found = figures_of(self.leaderboard.rows, dataset, files)
-        return {name: [Picture(*picture) for picture in pictures] for name, pictures in found.items()}
+        said = {path: description_of(self.folder / path) for pictures in found.values() for _, path in pictures}
+        return {name: [Picture(*it, said=said[it[1]]) for it in pictures] for name, pictures in found.items()}
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:

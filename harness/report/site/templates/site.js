@@ -72,10 +72,13 @@ function filterable(table) {
   });
 }
 
-for (const table of document.querySelectorAll("table.board")) {
-  sortable(table);
-  filterable(table);
+function prepare() {
+  for (const table of document.querySelectorAll("table.board")) {
+    sortable(table);
+    filterable(table);
+  }
 }
+prepare();
 
 // A link into what is folded opens it.
 function unfold() {
@@ -85,3 +88,55 @@ function unfold() {
 }
 addEventListener("hashchange", unfold);
 unfold();
+
+// A page that is served while suites run says how far they are, and shows what is new. What a reader has set stays: the
+// parts of a page are known by where they stand and what they say.
+function parts() {
+  const found = new Map();
+  for (const part of document.querySelectorAll("#main :is(a, button, details, h2, h3, h4, h5, input, summary, thead th, .scroll)")) {
+    const near = (outer, inner) => part.closest(outer)?.querySelector(inner)?.textContent;
+    const own = part.ariaLabel ?? (part.matches("details") ? part.firstElementChild : part).textContent;
+    let name = [part.tagName, part.closest("[id]").id, near("table", "caption"), near("tr", "th > a"), own].join("\n");
+    while (found.has(name)) name += "\n";
+    found.set(name, part);
+  }
+  return found;
+}
+
+function replace(main) {
+  const old = new Map([...parts()].map(([name, part]) => [name, {
+    open: part.open, value: part.value, sorted: part.ariaSort, left: part.scrollLeft,
+    top: part.getBoundingClientRect().top, isFocused: part === document.activeElement,
+  }]));
+  document.getElementById("main").replaceWith(main);
+  prepare();
+  let moved = 0; // how far the last heading above has moved
+  for (const [name, part] of [...parts()].filter(([name]) => old.has(name))) {
+    const was = old.get(name);
+    if (part.matches("details")) part.open = was.open;
+    if (was.value) part.value = was.value;
+    if (was.value) part.dispatchEvent(new Event("input"));
+    for (let n = 0; n < 2 && part.ariaSort !== was.sorted; n++) part.firstElementChild.click();
+    part.scrollLeft = was.left;
+    if (was.isFocused) part.focus({ preventScroll: true });
+    if (part.matches("h2, h3, h4, h5") && was.top <= 0) moved = part.getBoundingClientRect().top - was.top;
+  }
+  scrollBy(0, moved);
+}
+
+async function follow(live) {
+  let lines = ["The command that shows this page has ended: it stays as it was."];
+  try {
+    const found = await (await fetch("?live")).json();
+    lines = found.lines;
+    if (found.stamp !== live.dataset.stamp) {
+      const page = new DOMParser().parseFromString(await (await fetch("")).text(), "text/html");
+      if (page.getElementById("main")) replace(page.getElementById("main"));
+      live.dataset.stamp = found.stamp;
+    }
+  } catch {} // nobody answers
+  live.hidden = !lines.length;
+  live.textContent = lines.join("\n");
+  setTimeout(follow, 3000, live);
+}
+if (document.getElementById("live")) follow(document.getElementById("live"));

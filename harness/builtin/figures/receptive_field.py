@@ -1,7 +1,7 @@
-"""Pictures of a model: its first samples, none of them chosen; and what a conditional in the centre sees of its past.
+"""The receptive field: what a conditional in the centre sees of its past.
 
-In a receptive field, white is the pixel; the brighter another one, the more the conditional changes with its value;
-dark blue is the past that is not seen at all, with blind spots in sight; black is the future.
+White is the pixel; the brighter another one, the more the conditional changes with its value; dark blue is the past
+that is not seen at all, with blind spots in sight; black is the future.
 """
 
 import copy
@@ -12,34 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness import Autoregressive, ClassConditional, Dataset, Evaluation, ShownModel, image_grid
+from harness import Autoregressive, ShownModel
 
-NUM_SAMPLES, COLUMNS = 64, 8
-_GRID_SIDE = 56
 _NUM_IMAGES = 2
 _BATCH = 256
 _SIDE = 224
 _DECADES = 5
 _ROUNDING = 1e-12
 _PIXEL, _FUTURE, _UNSEEN, _SEEN = (255, 255, 255), (0, 0, 0), (35, 55, 120), (255, 166, 0)
-
-
-def draw_samples(shown: ShownModel | Dataset) -> Image.Image:
-    """Draws 8 x 8 samples, or real test images of a dataset; small images are magnified.
-
-    A class-conditional model's grid has a row of 8 samples for each class instead. Samples that are all the same are
-    ``DegenerateSamples``.
-    """
-    data = shown if isinstance(shown, Dataset) else shown.data
-    if isinstance(shown, Dataset):
-        images = data.test.draw(0).images[:NUM_SAMPLES]
-    elif isinstance(shown.model, ClassConditional) and data.spec.num_classes:
-        labels = torch.arange(data.spec.num_classes).repeat_interleave(COLUMNS)
-        images = shown.model.condition_on(labels).sample(len(labels))
-    else:
-        images = Evaluation(shown.model, data, seed=shown.seed).samples(NUM_SAMPLES)
-    scale = max(1, _GRID_SIDE // max(data.spec.height, data.spec.width))
-    return image_grid(images, data.spec, columns=COLUMNS, gap=2, scale=scale)
 
 
 def draw_receptive_field(shown: ShownModel) -> Image.Image:
