@@ -20,8 +20,9 @@ _MARGIN = 3.0  # percent of the box, on both sides
 _SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
 _MOST_BARS = 60
 _COSTS = (  # what stands on one axis: a row's figure of the first that it has
-    ("fastest-sampling", "sampling-throughput"), ("parameters-sampling",), ("fit-seconds",), ("flops-sampling",),
-)  # fmt: skip
+    ("fastest-sampling", "sampling-throughput"),
+    *((metric,) for metric in ("parameters-sampling", "fit-seconds", "flops-sampling", "flops-training")),
+)
 _DRAWN = {
     "fastest-sampling": "Each by the fastest sampler whose images are confirmed.",
     "sampling-throughput": "Each by its default sampler.",
@@ -61,7 +62,8 @@ class Axis(NamedTuple):
             steps = (1,) if last - first > 2 else (1, 2, 5)
             powers = range(first, last + 1, max(1, math.ceil((last - first) / most)))
             found = [step * 10.0**power for power in powers for step in steps]
-            return [(self.at(it), re.sub(r"\.0+(?= |$)", "", scaled(it))) for it in found if self.holds(it)]
+            zeros = re.compile(r"(\.0+|(?<=\.\d)0+)(?= |$)")
+            return [(self.at(it), zeros.sub("", scaled(it))) for it in found if self.holds(it)]
         rough = (self.high - self.low) / most
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * (1 - 1e-9))
@@ -99,7 +101,7 @@ def forest(table: Table) -> Forest | None:
         figure = None if line.row is None else by.figure(line.row)
         bars.append(Bar(line, value, texts[grid.keys.index(by.key)], figure, _published(line, by)))
     published = [bar.published for bar in bars if bar.published is not None]
-    axis = _axis(by, [value for _, value in shown], published)
+    axis = axis_of([value for _, value in shown], published, higher_is_better=by.higher_is_better)
     there = [bar for bar in bars if axis.holds(bar.value)]
     ends = [it.value + side * 1.96 * (it.line.cells[by.key].se or 0.0) * by.scale for it in there for side in (-1, 1)]
     ends += [value * by.scale for it in there if it.figure for value in it.figure.values.tolist()]
@@ -111,9 +113,9 @@ def _value(table: Table, line: Line) -> float | None:
     return cell.value * table.by.scale if table.by and cell and isinstance(cell.value, int | float) else None
 
 
-def _axis(by: Column, values: Sequence[float], published: Sequence[float] = ()) -> Axis:
-    """The axis for the better rows: a few that are far worse would leave no room between the others."""
-    sign = -1 if by.higher_is_better else 1
+def axis_of(values: Sequence[float], published: Sequence[float] = (), *, higher_is_better: bool | None) -> Axis:
+    """Returns the axis for the better values: a few that are far worse would leave no room between the others."""
+    sign = -1 if higher_is_better else 1
     ours, theirs = sorted(sign * value for value in values), [sign * value for value in published]
     best, median = min([*ours, *theirs]), ours[(len(ours) - 1) // 2]
     shown = [value for value in ours if value <= best + _SPREAD * (median - best) or len(ours) < 4]
@@ -179,7 +181,8 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metrics: Seque
     ]
     if len(known) < 2:
         return None
-    y, points, best = _axis(by, [item[2] for item in known]), list[Point](), math.inf
+    y = axis_of([item[2] for item in known], higher_is_better=by.higher_is_better)
+    points, best = list[Point](), math.inf
     up, right = (-1 if by.higher_is_better else 1), (-1 if column.higher_is_better else 1)
     for number, row, value, cost, said, place in sorted(known, key=lambda item: (right * item[3], up * item[2])):
         if y.holds(value):
