@@ -26,23 +26,21 @@ class TrainingCurve(NamedTuple):
 
 def curves_of(records: Iterable[RunRecord]) -> list[TrainingCurve]:
     """Returns the curves of the trainings that have one. FLOPs at a step are its share of ``flops-training``."""
-    return [_curve(record) for record in records if record.fit is not None and record.fit.curve is not None]
-
-
-def _curve(record: RunRecord) -> TrainingCurve:
-    fit, score = record.fit, record.scores.get("flops-training")
-    assert fit is not None
-    assert fit.curve is not None
-    curve, images = fit.curve, record.num_images.get("train")
-    whole = score.value if score is not None and score.status == "done" else None
-    columns: dict[str, tuple[float | None, ...]] = {
-        "step": curve.step,
-        "epoch": curve.epoch,
-        "images": tuple(None if images is None else float(round(epoch * images)) for epoch in curve.epoch),
-        "seconds": curve.seconds,
-        "flops": tuple(None if whole is None or not fit.steps else whole * step / fit.steps for step in curve.step),
-        "loss": curve.loss,
-        "valid": curve.valid,
-    }
-    stated = [form.format(record.environment[name]) for form, name in _MACHINE if record.environment.get(name)]
-    return TrainingCurve(record, ", ".join(stated) or "unknown machine", columns)
+    found = []
+    for record in records:
+        if (fit := record.fit) is None or (curve := fit.curve) is None:
+            continue
+        images, score = record.num_images.get("train"), record.scores.get("flops-training")
+        each = score.value / fit.steps if score is not None and score.value and fit.steps else None
+        columns: dict[str, tuple[float | None, ...]] = {
+            "step": curve.step,
+            "epoch": curve.epoch,
+            "images": tuple(None if images is None else float(round(epoch * images)) for epoch in curve.epoch),
+            "seconds": curve.seconds,
+            "flops": tuple(None if each is None else step * each for step in curve.step),
+            "loss": curve.loss,
+            "valid": curve.valid,
+        }
+        stated = [form.format(record.environment[name]) for form, name in _MACHINE if record.environment.get(name)]
+        found.append(TrainingCurve(record, ", ".join(stated) or "unknown machine", columns))
+    return found

@@ -101,8 +101,9 @@ class BoardRow:
 
     @property
     def likelihood_kind(self) -> str:
-        """What is known of its likelihood: a kind of score, or ``no likelihood``."""
-        return "no likelihood" if self.likelihood is None else self.likelihood.kind
+        """What is known of its likelihood, in words."""
+        kind = "no likelihood" if self.likelihood is None else self.likelihood.kind
+        return {"exact": "exact likelihood", "upper bound": "bounds"}.get(kind, kind)
 
     @property
     def bits_per_dim(self) -> Figure | None:

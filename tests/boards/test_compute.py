@@ -72,6 +72,8 @@ def test_flops_at_a_step_are_its_share_of_those_that_were_counted():
     assert title == "exact likelihood: 100 % = 4.00e12 FLOPs"
     assert [row.label for row in table.rows] == ["counted"]
     assert table.models[0].cells["within_30"].value == 90.0
+    none, *_ = tables(training("none counted", [1.0], [70.0], flops=0.0))
+    assert none.endswith(" s on a laptop, 2 cores")
 
 
 def test_nothing_is_ranked_and_every_format_takes_the_board():

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
-from harness import Board, BoardRow, Cell, Column, Rows, RunRecord, ScoreRecord
+from harness import Board, BoardRow, Cell, Column, Rows, RunRecord, ScoreRecord, Table
 
 _SHARES = (1, 3, 10, 30, 100)  # percent of the budget
 _METRIC = "valid within {} %"
 _PARTS = {"": "float64", "_sd": "float64", "_seeds": "Int64", "_ended": "float64"}
-_UNITS = {"flops": "FLOPs", "seconds": "s"}
-_KINDS = {"exact": "exact likelihood", "upper bound": "bounds", "no likelihood": "no likelihood, rows do not compare"}
+_COSTS = ("flops", "seconds")
 
 
 class EqualCompute(Board):
@@ -25,7 +25,8 @@ class EqualCompute(Board):
     The best score on the validation split that a training had reached within a share of a budget; lower is better. It
     is what the model's own training validates by: of a bound it is what the model trains on, not the tightest that is
     known of it. It was used to choose the weights, so it is no test of anything; the likelihood board has the test
-    images. Rows of different kinds, and of no likelihood, are in tables of their own.
+    images. Rows of different kinds, and of no likelihood, are in tables of their own; without a likelihood the scores
+    of two models do not compare.
 
     The budget, 100 %, is the most that a training of the table had spent when it validated last. Ended: all trainings
     of the row were over before, and the last best score stands. An empty cell: no training had validated yet.
@@ -43,7 +44,12 @@ class EqualCompute(Board):
 
     def columns(self, rows: Rows) -> Sequence[Column]:
         """One for each share."""
-        return list(map(_column, _SHARES))
+        made = [
+            Column(f"within_{share}", f"within {share} %", higher_is_better=False, decimals=(2, 3), parts=_PARTS,
+                   figure=partial(BoardRow.figure, metric=_METRIC.format(share)))
+            for share in _SHARES
+        ]  # fmt: skip
+        return [replace(column, cell=partial(_cell, column)) for column in made]
 
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """What rows are sorted by: what they reach within the whole budget."""
@@ -51,53 +57,45 @@ class EqualCompute(Board):
 
     def parts(self, rows: Rows) -> Sequence[tuple[str, Mapping[str, str], Rows]]:
         """A table for each budget, of FLOPs and of each machine's seconds, and kind of likelihood."""
-        found: dict[tuple[str, str, str], dict[str, list[RunRecord]]] = {}
-        spent: dict[tuple[str, str, str], float] = {}
-        curves = [(row, curve) for row in rows for curve in row.curves if curve.has_validation]
-        groups = [
-            ((cost, row.likelihood_kind, curve.machine if cost == "seconds" else ""), row, curve, last)
-            for cost in _UNITS
-            for row, curve in curves
-            if (last := curve.columns[cost][-1])
-        ]
-        for group, _, _, last in groups:
-            spent[group] = max(last, spent.get(group, 0.0))
-        for group, row, curve, _ in groups:
-            points = list(zip(curve.columns[group[0]], curve.columns["valid"], strict=True))
-            scores = curve.record.scores | _scores(points, spent[group])
-            scored = curve.record.model_copy(update={"scores": scores})
-            found.setdefault(group, {}).setdefault(row.label, []).append(scored)
+        found: dict[tuple[str, str, str], list[tuple[str, RunRecord, list[tuple[float, float | None]]]]] = {}
+        for cost, row in product(_COSTS, rows):
+            for curve in (curve for curve in row.curves if curve.has_validation):
+                pairs = zip(curve.columns[cost], curve.columns["valid"], strict=True)
+                if points := [(spent, valid) for spent, valid in pairs if spent is not None]:
+                    group = cost, row.likelihood_kind, curve.machine if cost == "seconds" else ""
+                    found.setdefault(group, []).append((row.label, curve.record, points))
         parts = []
-        for group in sorted(found, key=lambda it: (list(_UNITS).index(it[0]), it)):
-            (cost, kind, machine), records = group, found[group]
-            size = f"{spent[group]:.2e}".replace("e+", "e") if cost == "flops" else f"{spent[group]:,.4g}"
-            budget = f"{size} {_UNITS[cost]}" + f" on {machine}" * bool(machine)
-            items = [replace(row, records=tuple(records[row.label])) for row in rows if row.label in records]
+        for cost, kind, machine in sorted(found, key=lambda it: (it[0], it[1] != "exact likelihood", it)):
+            trainings, records = found[cost, kind, machine], dict[str, list[RunRecord]]()
+            most = max(points[-1][0] for *_, points in trainings)
+            for label, record, points in trainings:
+                scores = record.scores | _scores(points, most)
+                records.setdefault(label, []).append(record.model_copy(update={"scores": scores}))
+            flops = f"{most:.2e} FLOPs".replace("e+", "e")
+            budget = flops if cost == "flops" else f"{most:,.4g} s on {machine}"
+            items = tuple(replace(row, records=tuple(records[row.label])) for row in rows if row.label in records)
             keys = {"common_budget": budget, "kind": kind}
-            parts.append((f"{_KINDS.get(kind, kind)}: 100 % = {budget}", keys, replace(rows, items=tuple(items))))
+            parts.append((f"{kind}: 100 % = {budget}", keys, replace(rows, items=items)))
         return parts
 
+    def notes(self, table: Table) -> Sequence[str]:
+        """Whose FLOPs were not all counted."""
+        figures = {row.label: row.figure("flops-training") for row in table.rows if "FLOPs" in table.title}
+        rows = [label for label, figure in figures.items() if figure and figure.kind == "lower bound"]
+        return [f"FLOPs are at least so many, for want of a rule for an operation: {'; '.join(rows)}."] if rows else []
 
-def _scores(points: Sequence[tuple[float | None, float | None]], budget: float) -> dict[str, ScoreRecord]:
+
+def _scores(points: Sequence[tuple[float, float | None]], budget: float) -> dict[str, ScoreRecord]:
     """The best of a training's (spent, validation score) within each share, as scores of metrics of their own."""
-    known = [(spent, valid) for spent, valid in points if spent is not None and valid is not None]
-    last, found = points[-1][0] or 0.0, dict[str, ScoreRecord]()
-    for share in _SHARES:
-        name, limit = _METRIC.format(share), budget * share / 100
-        if within := [valid for spent, valid in known if spent <= limit]:
-            found[name] = ScoreRecord(metric=name, key="", value=min(within), details={"ended": float(last < limit)})
+    found = {}
+    for name, limit in ((_METRIC.format(share), budget * share / 100) for share in _SHARES):
+        if within := [valid for spent, valid in points if valid is not None and spent <= limit]:
+            ended = {"ended": float(points[-1][0] < limit)}
+            found[name] = ScoreRecord(metric=name, key="", value=min(within), details=ended)
     return found
 
 
-def _column(share: int) -> Column:
-    figure = partial(BoardRow.figure, metric=_METRIC.format(share))
-    made = Column(
-        f"within_{share}", f"within {share} %", higher_is_better=False, decimals=(2, 3), parts=_PARTS, figure=figure
-    )
-
-    def cell(row: BoardRow) -> Cell | None:
-        if (of := figure(row)) is None:
-            return None
-        return made.cell_of(of, " ended" if of.detail("ended") == 1 else "")
-
-    return replace(made, cell=cell)
+def _cell(column: Column, row: BoardRow) -> Cell | None:
+    if column.figure is None or (figure := column.figure(row)) is None:
+        return None
+    return column.cell_of(figure, " ended" if figure.detail("ended") == 1 else "")

@@ -113,12 +113,14 @@ def _value(table: Table, line: Line) -> float | None:
     return cell.value * table.by.scale if table.by and cell and isinstance(cell.value, int | float) else None
 
 
-def axis_of(values: Sequence[float], published: Sequence[float] = (), *, higher_is_better: bool | None) -> Axis:
+def axis_of(
+    values: Sequence[float], published: Sequence[float] = (), *, higher_is_better: bool | None, spread: float = _SPREAD
+) -> Axis:
     """Returns the axis for the better values: a few that are far worse would leave no room between the others."""
     sign = -1 if higher_is_better else 1
     ours, theirs = sorted(sign * value for value in values), [sign * value for value in published]
     best, median = min([*ours, *theirs]), ours[(len(ours) - 1) // 2]
-    shown = [value for value in ours if value <= best + _SPREAD * (median - best) or len(ours) < 4]
+    shown = [value for value in ours if value <= best + spread * (median - best) or len(ours) < 4]
     return Axis.around([sign * value for value in (*shown, *theirs)])
 
 

@@ -1,6 +1,7 @@
 """Learning curves as they are drawn: a chart for each kind of likelihood, with a panel for each pair of axes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -11,10 +12,10 @@ from harness.boards.row import BoardRow
 from harness.boards.table import Table
 from harness.report.files import to_csv
 from harness.report.site.charts import Axis, axis_of
-from harness.support.numbers import scaled, seconds, short, significant
+from harness.support.numbers import NOTHING, scaled, seconds, short, significant
 
-_TITLES = {"exact": "Exact likelihood", "upper bound": "Bounds", "no likelihood": "No likelihood"}
 _UP, _ACROSS = ("valid", "loss"), ("epoch", "seconds", "flops")
+_SPREAD = 3.0  # of the points of several rows, as of rows
 _MOST_ROWS = 60
 _RANGE = 10.0  # an axis is logarithmic if the longest line is so many times the shortest
 _APART = (3.0, 3.8)  # percent of the box that the numbers of two lines are apart, in one direction or the other
@@ -62,7 +63,7 @@ def learning_curves(rows: Iterable[BoardRow]) -> list[Chart]:
     kinds: dict[str, list[BoardRow]] = {}
     for row in sorted((row for row in rows if row.curves), key=_best):
         kinds.setdefault(row.likelihood_kind, []).append(row)
-    return [_chart(_TITLES.get(kind, kind), kinds[kind]) for kind in sorted(kinds, key=[*_TITLES, *kinds].index)]
+    return [_chart(kind, kinds[kind]) for kind in sorted(kinds, key=lambda kind: (kind != "exact likelihood", kind))]
 
 
 def share_chart(table: Table) -> Chart | None:
@@ -89,7 +90,7 @@ def _best(row: BoardRow) -> float:
     return sum(found) / len(found) if found else float("inf")
 
 
-def _chart(title: str, rows: list[BoardRow]) -> Chart:
+def _chart(kind: str, rows: list[BoardRow]) -> Chart:
     shown = rows[:_MOST_ROWS]
     made = [
         _panel(up, across, shown, [[_points(curve, across, up) for curve in row.curves] for row in shown])
@@ -97,7 +98,7 @@ def _chart(title: str, rows: list[BoardRow]) -> Chart:
     ]
     machines = sorted({curve.machine for row in shown for curve in row.curves})
     table = Table.of_texts(_HEADERS, [_summary(row, curve) for row in shown for curve in row.curves], numeric=_NUMERIC)
-    return Chart(title, shown, [panel for panel in made if panel], machines, table, len(rows) - len(shown))
+    return Chart(kind.capitalize(), shown, [panel for panel in made if panel], machines, table, len(rows) - len(shown))
 
 
 def _points(curve: TrainingCurve, across: str, up: str) -> Line:
@@ -107,6 +108,8 @@ def _points(curve: TrainingCurve, across: str, up: str) -> Line:
 
 _NUMERIC = ("Seed", "Best validation score", "Last loss", "Epochs", "Time", "FLOPs")
 _HEADERS = ("Row", *_NUMERIC)
+_FIVE_DIGITS = partial(significant, digits=5)
+_FORMS: tuple[Callable[[float], str], ...] = (_FIVE_DIGITS, _FIVE_DIGITS, short, seconds, scaled)
 
 
 def _summary(row: BoardRow, curve: TrainingCurve) -> list[str]:
@@ -114,9 +117,8 @@ def _summary(row: BoardRow, curve: TrainingCurve) -> list[str]:
     of = curve.columns
     scores = [(score, place) for place, score in enumerate(of["valid"]) if score is not None]
     best, place = min(scores) if scores else (None, -1)
-    shown = ((best, significant), (of["loss"][-1], significant), (of["epoch"][place], short))
-    spent = ((of["seconds"][place], seconds), (of["flops"][place], scaled))
-    texts = ["–" if value is None else write(value) for value, write in (*shown, *spent)]
+    found = [best, of["loss"][-1], *(of[name][place] for name in ("epoch", "seconds", "flops"))]
+    texts = [NOTHING if value is None else form(value) for value, form in zip(found, _FORMS, strict=True)]
     return [row.label, str(curve.record.spec.seed), *texts]
 
 
@@ -128,7 +130,7 @@ def _panel(up: str, across: str, rows: Sequence[BoardRow], lines: Sequence[Seque
     is_log = across in ("flops", "share") or max(ends) > _RANGE * min(ends)
     points, first = [point for line in known for point in line], [1.0, 100.0] if across == "share" else [0.0]
     x = Axis.around([*(first if across == "share" or not is_log else []), *(it[0] for it in points)], is_log=is_log)
-    y = axis_of([it[1] for it in points], higher_is_better=False)
+    y = axis_of([it[1] for it in points], higher_is_better=False, spread=_SPREAD if len(rows) > 1 else 3 * _SPREAD)
     bars = [it[1] + side * it[2] for it in points if y.holds(it[1]) for side in (-1, 1)]
     y = Axis.around([y.low, y.high, *bars])
     ended = [(number, [it for line in of_row for it in line if y.holds(it[1])]) for number, of_row in enumerate(lines)]
