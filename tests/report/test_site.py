@@ -273,6 +273,26 @@ def test_the_frontier_is_of_the_rows_that_no_other_beats_in_both(tmp_path):
     assert [point.said for point in chart.points if point.is_frontier] == ["10.0 s", "100 s"]
 
 
+def test_images_a_second_are_those_of_the_fastest_sampler_where_it_was_measured_and_the_caption_says_which(tmp_path):
+    lab = Lab(tmp_path, THREE, metrics=("nll", "fastest-sampling", "sampling-throughput"))
+    shared = {"stage": "speed", "unit": "images/s", "board": "throughput", "fingerprint": "f", "hardware": "h"}
+    for number, (label, *_) in enumerate(THREE, 1):
+        speeds = {"sampling-throughput": (number, "cached"), "fastest-sampling": (10 * number, "compiled")}
+        for metric, (value, sampler) in speeds.items():
+            if number > 1 or metric == "sampling-throughput":
+                lab.records[label, 0].scores[f"{metric}@f"] = score(
+                    metric, float(value), kind="estimate", protocol={"sampler": sampler}, **shared
+                )
+    board = lab.pages().leaderboard
+    [chart] = paretos(board, board.tables("likelihood", "digits")[0], "digits")
+    labels = [label for label, *_ in THREE]
+    assert {point.row.label: point.said for point in chart.points} == {
+        labels[0]: "1.00, cached", labels[1]: "20.0, compiled", labels[2]: "30.0, compiled"
+    }  # fmt: skip
+    assert "Each by the fastest sampler whose images are confirmed." in chart.drawn
+    assert chart.drawn.endswith(f"By the default one, for want of that figure: {labels[0]}.")
+
+
 # --- curves ---
 
 

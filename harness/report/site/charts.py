@@ -19,7 +19,14 @@ from harness.support.numbers import fixed, scaled
 _MARGIN = 3.0  # percent of the box, on both sides
 _SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
 _MOST_BARS = 60
-_COSTS = ("sampling-throughput", "parameters-sampling", "fit-seconds", "flops-sampling", "flops-training")
+_COSTS = (  # what stands on one axis: a row's figure of the first that it has
+    ("fastest-sampling", "sampling-throughput"),
+    *((metric,) for metric in ("parameters-sampling", "fit-seconds", "flops-sampling", "flops-training")),
+)
+_DRAWN = {
+    "fastest-sampling": "Each by the fastest sampler whose images are confirmed.",
+    "sampling-throughput": "Each by its default sampler.",
+}
 
 
 class Axis(NamedTuple):
@@ -143,6 +150,7 @@ class Pareto(NamedTuple):
     by: Column
     cost: Column
     machine: str  # of speeds: the one that measured most rows
+    drawn: str  # of speeds: by which samplers
     x: Axis
     y: Axis
     points: list[Point]  # the better cost first
@@ -151,16 +159,23 @@ class Pareto(NamedTuple):
 
 def paretos(leaderboard: Leaderboard, table: Table, dataset: str) -> list[Pareto]:
     """Returns the charts of a ranked table against each cost that was measured."""
-    found = [_pareto(leaderboard, table, dataset, metric) for metric in _COSTS if metric in leaderboard.rows.metrics]
+    rows = leaderboard.rows
+    measured = [[metric for metric in metrics if metric in rows.metrics and metric in rows.facts] for metrics in _COSTS]
+    found = [_pareto(leaderboard, table, dataset, metrics) for metrics in measured if metrics]
     return [chart for chart in found if chart is not None]
 
 
-def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -> Pareto | None:
-    by, board, column = table.by, leaderboard.rows.board_of(metric), leaderboard.rows.column(metric)
+def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metrics: Sequence[str]) -> Pareto | None:
+    by, board = table.by, leaderboard.rows.board_of(metrics[0])
     if by is None or board not in leaderboard.boards:
         return None
-    measured = [(of.title, _costs(of, column)) for of in leaderboard.tables(board, dataset)]
-    machine, costs = max(measured, key=lambda item: len(item[1]))
+    column, *_ = columns = [leaderboard.rows.column(metric) for metric in metrics]
+    measured = [(of.title, [_costs(of, column) for column in columns]) for of in leaderboard.tables(board, dataset)]
+    machine, found = max(measured, key=lambda item: len(set().union(*item[1])))
+    costs = {label: cost for those in reversed(found) for label, cost in those.items()}
+    drawn = _DRAWN.get(metrics[0], "")
+    if others := [label for label in costs if label not in found[0]]:
+        drawn += f" By the default one, for want of that figure: {'; '.join(others)}."
     known = [
         (number, line.row, value, *costs[line.row.label], line.place)
         for number, line in enumerate(table.models, 1)
@@ -177,15 +192,17 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -
             best = up * value if is_frontier else best
             points.append(Point(number, row, value, cost, said, is_frontier))
     x, off = Axis.around([it.cost for it in points], is_log=True), [it[1].label for it in known if not y.holds(it[2])]
-    return Pareto(by, column, machine, x, y, points, off)
+    return Pareto(by, column, machine, drawn, x, y, points, off)
 
 
 def _costs(table: Table, column: Column) -> dict[str, tuple[float, str]]:
     """What each row costs, and how that is printed; of a cost that has a logarithm."""
     found = {}
     for row in (line.row for line in table.lines if line.row is not None):
-        cell = column.of(row)
-        if cell is not None and isinstance(cell.value, float) and cell.value > 0:
-            line = Line({column.key: cell}, row)
-            found[row.label] = cell.value, grid_of(Table((column,), (line,)), [line]).rows[0][0]
+        figure = None if column.figure is None else column.figure(row)
+        if figure is not None and figure.mean > 0:
+            line, [score, *_] = Line({column.key: column.cell_of(figure)}, row), figure.scores
+            printed = grid_of(Table((column,), (line,)), [line]).rows[0][0]
+            by = score.protocol.get("sampler", "default") if score.stage == "speed" else "default"
+            found[row.label] = figure.mean, printed if by == "default" else f"{printed}, {by}"
     return found
