@@ -5,6 +5,7 @@ A *seed* belongs to one model; a test *image* is shared by all models, and is re
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Self
@@ -15,7 +16,7 @@ import pandas as pd
 
 from harness.interface.spec import ScoreKind
 from harness.records.record import RunRecord, ScoreRecord
-from harness.support.numbers import ten_digits
+from harness.support.numbers import count, ten_digits
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -72,7 +73,7 @@ class Group:
     @classmethod
     def of(cls, score: ScoreRecord) -> Self:
         """Returns the group that a score belongs to."""
-        stated = {key: words for key, words in score.protocol.items() if key != "device"}
+        stated = {key: words for key, words in stated_in(score).items() if key != "device"}
         if score.stage == "speed":
             stated["machine"] = f"{score.hardware} ({score.fingerprint})"
         return cls(score.metric, tuple(sorted(stated.items())))
@@ -162,7 +163,7 @@ class Figure:
     def protocol(self) -> str:
         """The protocol as ``key=value`` pairs; where seeds differ, each value once."""
         found: dict[str, list[str]] = {}
-        for key, value in sorted({item for score in self.scores for item in score.protocol.items()}):
+        for key, value in sorted({item for score in self.scores for item in stated_in(score).items()}):
             found.setdefault(key, []).append(value)
         return ", ".join(f"{key}={'/'.join(values)}" for key, values in found.items())
 
@@ -218,6 +219,14 @@ def _order(images: bytes) -> tuple[Integers, Integers]:
     digests = np.frombuffer(images, dtype=np.int64)
     order = np.argsort(digests, kind="stable")
     return order, digests[order]
+
+
+def stated_in(score: ScoreRecord) -> dict[str, str]:
+    """Returns a score's protocol, in which a batch size, which may be a mean, is a number that a person reads."""
+    size = score.protocol.get("batch size", "")
+    with suppress(ValueError, OverflowError):
+        return {**score.protocol, "batch size": count(float(size))}
+    return score.protocol
 
 
 def deviation(values: Floats) -> float:

@@ -79,18 +79,20 @@ class Leaderboard:
 
     @cached_property
     def boards(self) -> tuple[str, ...]:
-        """The boards that the metrics have something to say on, in the order in which the metrics name them."""
+        """The boards that have something to say, in the order in which the suite's metrics name them."""
         order = self.rows.metrics
         found = dict.fromkeys(name for metric in order if (name := self.rows.board_of(metric)))
         places = {}
         for name in dict.fromkeys([*(entry.name for entry in self._plugins.entries("board")), *found]):
             try:
                 with self.blaming(name):
-                    metrics = self.board(name).metrics(self.rows)
+                    board = self.board(name)
+                    metrics, stands = board.metrics(self.rows), board.stands(self.rows)
             except BrokenBoard:  # said when the board is made; one that no metric names is not missed
                 metrics = [metric for metric in order if self.rows.board_of(metric) == name]
-            if metrics:
-                places[name] = min(map(order.index, metrics))
+                stands = bool(metrics)
+            if stands:
+                places[name] = min(map(order.index, metrics), default=len(order))
         return tuple(sorted(places, key=lambda name: (places[name], name not in found, name)))
 
     def board(self, name: str) -> Board:

@@ -225,13 +225,19 @@ def differences(figures: Sequence[Measured]) -> PairDifferences:
         difference[there], difference.T[there] = tested.difference, -tested.difference
     p_values[np.diag_indices(len(figures))] = np.nan
     first, second = np.nonzero(np.triu(~np.isnan(p_values)))
-    order, number = np.argsort(p_values[first, second], kind="stable"), len(first)
-    first, second = first[order], second[order]
-    adjusted = np.minimum(np.maximum.accumulate(p_values[first, second] * (number - np.arange(number))), 1.0)
+    adjusted = holm(p_values[first, second])
     p_values[first, second], p_values[second, first] = adjusted, adjusted
-    level = 1 - ALPHA / 2 / max(number, 1)
+    level = 1 - ALPHA / 2 / max(len(first), 1)
     quantile = np.where(np.isinf(freedom), special.ndtri(level), special.stdtrit(freedom, level))
     return PairDifferences(difference, quantile * np.sqrt(variance), p_values)
+
+
+def holm(p_values: Floats) -> Floats:
+    """Returns (P,) p-values adjusted by Holm's method: at most alpha where it rejects at alpha."""
+    order, number = np.argsort(p_values, kind="stable"), len(p_values)
+    adjusted = np.empty(number)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * (number - np.arange(number))), 1.0)
+    return adjusted
 
 
 class _Rows(NamedTuple):

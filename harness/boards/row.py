@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 from harness.boards.audits import RowAudit, audit_of
+from harness.boards.curves import TrainingCurve, curves_of
 from harness.boards.figures import Figure, Group, PerImage, mean_of
 from harness.boards.published import MeasuredFigure, PublishedFigure, Verdict, verdict
 from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord
@@ -99,6 +100,12 @@ class BoardRow:
         return min(in_nats, key=lambda figure: figure.mean, default=None)
 
     @property
+    def likelihood_kind(self) -> str:
+        """What is known of its likelihood, in words."""
+        kind = "no likelihood" if self.likelihood is None else self.likelihood.kind
+        return {"exact": "exact likelihood", "upper bound": "bounds"}.get(kind, kind)
+
+    @property
     def bits_per_dim(self) -> Figure | None:
         """The likelihood in bits a dimension."""
         figure = None if self.likelihood is None else self.figure(self.likelihood.metric)
@@ -143,6 +150,11 @@ class BoardRow:
     def audit(self) -> RowAudit:
         """What the audits of its runs say."""
         return audit_of(self.records)
+
+    @cached_property
+    def curves(self) -> list[TrainingCurve]:
+        """How its trainings went, of those that have a curve."""
+        return curves_of(self.records)
 
     def first(self, metric: str) -> float | None:
         """Returns a figure that does not depend on the seed, such as a number of parameters."""

@@ -9,8 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli import audit, boards, comparing, inspect, lazy, profiling, report, running
-from harness.cli.context import Context, fail
+from harness.cli import audit, bisecting, boards, comparing, history, inspect, lazy, profiling, report, running
+from harness.cli.context import Context, VariadicCommand, fail
 from harness.support.guard import Escaped, no_exit, shown
 from harness.support.names import what_is_wrong
 
@@ -68,6 +68,8 @@ _RUNS = (running.run, running.status, running.show, running.sample, running.scor
 _BOARDS = (boards.leaderboard, boards.export, boards.figure, report.report, comparing.compare, comparing.merge)
 for _command in (*_RUNS, *_BOARDS, audit.audit, inspect.new_plugin, inspect.schema):
     app.command()(_command)  # by the function's name
+app.command(cls=VariadicCommand)(history.history)
+app.command()(bisecting.bisect)
 app.add_typer(profiling.profile, name="profile")
 
 

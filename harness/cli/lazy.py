@@ -17,7 +17,10 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.auditing.trial import NOT_DECIDED, NOT_REACHED
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
+    from harness.boards.figures import Figure
+    from harness.boards.history import History, Name, Step, follow, measured
     from harness.boards.leaderboard import Leaderboard
+    from harness.boards.pair_tests import ALPHA, Comparison, compare
     from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
     from harness.boards.rows import rows_of
     from harness.cli.context import Context
@@ -38,16 +41,17 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.profiling.profile import append_measurement, merge_measurements, read_measurements, write_measurements
     from harness.profiling.resources import random_data, record_trace
     from harness.profiling.tables import MachineTables, tables_of
-    from harness.records.archive import RECORDS_FILE, Archive, collect, collect_all, identities_of, own_archive
-    from harness.records.archive import read_archive, write_archive
+    from harness.records.archive import PER_IMAGE_FILE, RECORDS_FILE, Archive, collect, collect_all, identities_of
+    from harness.records.archive import own_archive, read_archive, write_archive
     from harness.records.merging import MergeConflicts, is_news, merge
-    from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord
+    from harness.records.record import FAILURES, VALID_PREFIX, RunRecord, ScoreRecord, read_record
     from harness.records.store import Artifacts, StoreError, store_file
     from harness.records.untrusted import read_untrusted
     from harness.records.verdict import AuditReport, CheckResult
-    from harness.report.charts import FORMATS
+    from harness.report.charts import FORMATS, write_picture
     from harness.report.files import check_boards, render_board, write_boards
     from harness.report.grid import best_rows, grid_of
+    from harness.report.history import chart_of
     from harness.report.pages import FOLDER, QUALITY, STRIPS
     from harness.report.site.build import one_file, site_files, write_files
     from harness.report.site.serving import SiteServer
@@ -63,6 +67,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.support.checkpoint import load_weights
     from harness.support.environment import choose_device, describe_environment, fingerprint, on_threads
     from harness.support.files import alone_in, write_atomically
+    from harness.support.git import Commit, Repository
     from harness.support.limits import Limits
     from harness.support.names import digest_of, slug, type_in_words
     from harness.support.numbers import KIND_SIGNS, fixed

@@ -124,6 +124,10 @@ class Board:
         """Returns the metrics whose figures, or failures, belong here, in the suite's order."""
         return [metric for metric in rows.metrics if rows.board_of(metric) in (self.name, *self.also)]
 
+    def stands(self, rows: Rows) -> bool:
+        """Tells whether a suite of these rows has the board: by default, if a metric belongs here."""
+        return bool(self.metrics(rows))
+
     def columns(self, rows: Rows) -> Sequence[Column]:
         """Returns the columns for the rows of all datasets: one for each metric and protocol, as they are found."""
         return rows.columns_by_protocol(self.metrics(rows))

@@ -44,8 +44,8 @@ def step_flops(model: Model, data: Dataset, *, steps: int = 10, seed: int = 0) -
     """Counts the operations of steps of a model's own ``fit`` to ``data``, forwards and backwards, on copies of it.
 
     A training of one step more is counted, less one of a single step, so that neither its set-up nor its end is in it;
-    it does not validate. ``seed`` is that of batch order and the model's own. Returns the operations, and how many images
-    the steps saw. The global random numbers are left as they were.
+    it does not validate. ``seed`` is that of batch order and the model's own. Returns the operations, and how many
+    images the steps saw. The global random numbers are left as they were.
     """
 
     def counted(number: int) -> tuple[FlopCount, int]:

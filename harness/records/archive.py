@@ -133,10 +133,10 @@ def _called(record: RunRecord, asked: RunSpec) -> RunRecord:
     return record.model_copy(update={"spec": spec, "identity": identity_of(spec)})
 
 
-def collect_all(artifacts: Artifacts) -> Archive:
-    """Returns all that an artifact folder's store has, old and new; lost scores per image are left out."""
-    records = artifacts.store.records()
-    return Archive(tuple(records), ReadableArrays(_references(records), lambda name: _of_run(artifacts, name)))
+def collect_all(artifacts: Artifacts, records: Iterable[RunRecord] | None = None) -> Archive:
+    """Returns all that an artifact folder's store has, old and new, or these; lost scores per image are left out."""
+    records = tuple(artifacts.store.records() if records is None else records)
+    return Archive(records, ReadableArrays(_references(records), lambda name: _of_run(artifacts, name)))
 
 
 def _references(records: Iterable[RunRecord]) -> list[str]:

@@ -47,6 +47,7 @@ _METRICS = (
     ("fit-seconds", "cost", "Training time"),
     (r"parameters-\w+|flops-\w+", "cost", ""),
     ("(training|scoring|sampling)-throughput|sampling-(latency)", "throughput", r"\1\2"),
+    ("fastest-sampling", "throughput", "Fastest sampler"),
     (r"\w+-throughput|peak-memory", "throughput", ""),
     ("audit", "", ""),
 )

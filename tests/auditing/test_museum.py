@@ -16,11 +16,14 @@ FEWEST_MUTANTS, FEWEST_MECHANISMS, FEWEST_RIGHT = 40, 20, 12
 MOST_TRIALS = 200  # of one check: the audit shares a check's error rate among them
 FIRST_OF_A_CHECK = {mutant.check: mutant for mutant in reversed(MUTANTS)}
 
+# Of each check the whole report of one mutant is looked at
+OTHERS = [mutant for mutant in MUTANTS if mutant is not FIRST_OF_A_CHECK[mutant.check]]
+
 MUSEUM = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 EVERY_CHECK = pytest.mark.parametrize("check", CHECKS)
 
 
-@MUSEUM
+@pytest.mark.parametrize("mutant", OTHERS, ids=lambda mutant: mutant.name)
 def test_the_named_check_catches_the_mutant_and_says_why(mutant: Mutant) -> None:
     """What fails at an even smaller error rate than the audit's fails the audit: the first such trial is enough."""
     laboratory = Laboratory(Subject(mutant.name, mutant.model))

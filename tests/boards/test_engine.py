@@ -189,6 +189,36 @@ def test_a_speed_that_was_measured_beside_other_programs_is_marked_and_the_note_
     assert not any(words in alone for words in ("9.00 loaded", "Loaded: "))
 
 
+def test_every_sampler_stands_below_the_throughput_board_and_one_that_is_not_confirmed_has_no_speed():
+    speed = {"key": "k", "unit": "images/s", "kind": "estimate", "stage": "speed", "fingerprint": "f", "hardware": "h"}
+    protocol = {"sampler": "compiled", "sampler cached": "holds: 64 entries", "sampler compiled": "holds: 9 entries"}
+    protocol |= {"sampler wrong": "not confirmed: 7 of 9 entries", "batch size": "4"}
+    details = {"cached images/s": 48.35, "cached batch size": 256.0, "compiled images/s": 4500.1}
+    details |= {"compiled batch size": 4.0, "batch_4_q25": 4400.0, "batch_4_q75": 4600.0}
+    facts = {"board": "throughput", "header": "Fastest sampler", **speed}
+    fastest = ScoreRecord(metric="fastest-sampling", value=4500.1, protocol=protocol, details=details, **facts)
+    text = render_board(Leaderboard([record("a", fastest)]), "throughput", "markdown")
+    assert "| 4,500 (4,400–4,600) compiled |" in " ".join(text.split())
+    _, below = text.split("# Every sampler, h (f)")
+    cells = [[cell.strip() for cell in line.split("|")[2:7]] for line in below.splitlines() if line.startswith("| a ")]
+    assert cells == [
+        ["compiled", "4,500", "4", "holds: 9 entries", "1x"],
+        ["cached", "48.4", "256", "holds: 64 entries", "0.0107x"],
+        ["wrong", "–", "–", "not confirmed: 7 of 9 entries", "–"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "shown"), [("48.35", "48.4"), ("5e+04", "50,000"), ("256", "256"), ("all", "all"), ("inf", "inf")]
+)
+def test_a_batch_size_is_printed_as_a_person_reads_it(batch_size, shown):
+    speed = {"key": "k", "unit": "images/s", "kind": "estimate", "stage": "speed", "fingerprint": "f", "hardware": "h"}
+    speeds = ScoreRecord(metric="training-throughput", value=9.0, protocol={"batch size": batch_size}, **speed)
+    board = Leaderboard([record("a", speeds)])
+    assert f"batch size={shown}." in render_board(board, "throughput", "markdown")
+    assert f"batch size={shown}" in render_board(board, "throughput", "csv")
+
+
 def test_what_a_plugin_measures_in_nats_on_the_likelihood_board_is_a_column_of_its_own_and_never_the_likelihood():
     nll = {"board": "likelihood", "header": "NLL", "unit": "nats", "kind": "exact"}
     own = {**nll, "header": "Worst image"}

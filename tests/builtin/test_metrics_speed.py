@@ -7,9 +7,11 @@ import torch
 
 import harness
 from harness import Autoregressive, Dataset, Evaluation, ExactLikelihood, ImageSpec, Split, Unsupported
-from harness.builtin.metrics import cost
+from harness.builtin.metrics import cost, fastest
+from harness.builtin.metrics.fastest import FastestSampling
 from harness.profiling.certificate import CertificateFailed
 from harness.profiling.timing import Sweep, Timing
+from harness_pixelcnn.gated_pixelcnn import GatedPixelCNN
 
 SPEC = ImageSpec(1, 2, 2, levels=2)
 
@@ -159,6 +161,76 @@ def test_the_speed_of_a_fast_sampler_comes_with_its_certificate(metric):
 def test_a_sampler_that_is_not_confirmed_has_no_speed(metric):
     with pytest.raises(CertificateFailed, match="Certified's sampler 'fast' are not confirmed by a forward pass"):
         metric().evaluate(evaluation(Certified(SPEC, lies=True)))
+
+
+class Choice(Certified):
+    """Its default is slow, and right even where ``fast`` lies."""
+
+    def samplers(self):
+        return {"slow": self._slow, **super().samplers()}
+
+    def _slow(self, num_samples, **options):
+        images = self._fast(num_samples, **options)
+        return 1 - images if self.lies else images
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Samplers take the seconds of their names for 4 images, whatever the machine does."""
+    takes = {"_fast": 0.01, "_slow": 0.1}
+
+    def sweep(draw, **_):
+        seconds = takes.get(getattr(draw, "__name__", ""), 1.0)
+        return Sweep({4: Timing(seconds, seconds, seconds, 3)}, {})
+
+    monkeypatch.setattr(harness, "sweep_batch_sizes", sweep, raising=False)
+
+
+def test_the_fastest_sampler_that_is_confirmed_counts_and_every_other_has_its_figure(quick):
+    score = FastestSampling().evaluate(evaluation(Choice(SPEC)))
+    assert (score.protocol["sampler"], score.protocol["certificate"]) == ("fast", "holds")
+    assert score.protocol["sampler raster"] == "is the definition"
+    assert score.value == score.details["fast images/s"] == 400.0
+    assert (score.details["slow images/s"], score.details["slow batch size"]) == (40.0, 4.0)
+
+
+def test_a_faster_sampler_that_is_wrong_is_named_and_never_counts(quick):
+    score = FastestSampling().evaluate(evaluation(Choice(SPEC, lies=True)))
+    assert (score.protocol["sampler"], score.value) == ("slow", 40.0)
+    assert score.protocol["sampler fast"].startswith("not confirmed: ")
+    assert "fast images/s" not in score.details
+
+
+def test_a_naive_raster_that_would_take_long_is_left_out_unless_no_other_counts(quick, monkeypatch):
+    monkeypatch.setattr(fastest, "_SECONDS", 0.0)
+    score = FastestSampling().evaluate(evaluation(Choice(SPEC)))
+    assert score.protocol["sampler raster"].startswith("left out: an image would take about ")
+    score = FastestSampling().evaluate(evaluation(Certified(SPEC, lies=True)))
+    assert (score.protocol["sampler"], "certificate" in score.protocol) == ("raster", False)
+
+
+def test_a_model_without_alternatives_is_drawn_by_its_default_sampler(quick):
+    score = FastestSampling().evaluate(evaluation(Sleeper(SPEC)))
+    assert score.protocol["sampler"] == "default"
+    assert score.value == score.details["default images/s"]
+
+
+def test_a_strangers_sampler_counts_and_the_model_does_not_keep_it(quick, install_plugin):
+    text = """
+        from harness import SamplerEntry, hookimpl
+
+        def swift(model, num_samples, /, **options):
+            return model.samplers()["raster"](num_samples, **options)
+
+        @hookimpl
+        def register_samplers():
+            return [SamplerEntry("swift", model="gated-pixelcnn", target="harness_swift:swift")]
+    """
+    install_plugin("swift", {"harness_swift.py": text}, entry_points={"swift": "harness_swift"})
+    model = GatedPixelCNN(SPEC, channels=2, layers=0)
+    score = FastestSampling().evaluate(evaluation(model))
+    assert score.protocol["sampler swift"].startswith("holds: ")
+    assert list(model.samplers()) == ["raster"]
 
 
 def test_the_naive_raster_is_the_definition_and_needs_no_certificate():

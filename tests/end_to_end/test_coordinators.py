@@ -17,7 +17,7 @@ from harness.builtin.executors.local import family, kill_all
 from harness.records.store import Artifacts
 
 COMMAND = "import sys; from harness.cli import main; sys.argv[0] = 'harness'; main()"
-RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "6"))
+RUNS = int(os.environ.get("HARNESS_TEST_RUNS", "4"))
 
 
 class Pair:

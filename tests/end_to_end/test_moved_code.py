@@ -13,12 +13,6 @@ import pytest
 
 import harness
 
-EDITS = [
-    ("hit", "import torch\n", "import torch  # a comment\n"),
-    ("stale", "import torch\n", "import torch\n\nCHANGED = True\n"),
-]
-NAMES = ["moved, and a comment", "moved, and a changed line"]
-
 
 @pytest.fixture(scope="module")
 def trained(make_lab):
@@ -62,17 +56,29 @@ def states(lab, *path):
     return {item["state"] for item in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize(("state", "old", "new"), EDITS, ids=NAMES)
-def test_a_plugins_module(trained, site, tmp_path, state, old, new):
-    copy = tmp_path / "site"
-    shutil.copytree(site, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    move(copy / "harness_tinker", "harness_tinker.tilted", "harness_tinker.slanted", (old, new))
-    assert states(trained, copy) == {state}
-
-
-@pytest.mark.parametrize(("state", "old", "new"), EDITS, ids=NAMES)
-def test_the_training_loops_module(trained, site, tmp_path, state, old, new):
+@pytest.fixture
+def packages(site, tmp_path):
+    """Copies of the plugin and of the core, to be edited, each under its name; what is imported first comes first."""
     core = tmp_path / "core" / "harness"
-    shutil.copytree(Path(harness.__file__).parent, core, ignore=shutil.ignore_patterns("__pycache__"))
-    move(core, harness.Trainer.__module__, "harness.loop", (old, new))
-    assert states(trained, core.parent, site) == {state}
+    plugin = tmp_path / "site" / "harness_tinker"
+    for source, target in ((Path(harness.__file__).parent, core), (site, plugin.parent)):
+        shutil.copytree(source, target)
+    return {"the plugin's module": plugin, "the training loop's": core}
+
+
+MOVES = {
+    "the plugin's module": ("harness_tinker.tilted", "harness_tinker.slanted"),
+    "the training loop's": (harness.Trainer.__module__, "harness.loop"),
+}
+
+
+def test_modules_that_are_moved_and_commented_are_the_same_code(trained, packages):
+    for name, (old, new) in MOVES.items():
+        move(packages[name], old, new, ("import torch\n", "import torch  # a comment\n"))
+    assert states(trained, *(package.parent for package in packages.values())) == {"hit"}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_a_line_that_is_changed_in_what_is_moved_makes_runs_stale(trained, packages, name):
+    move(packages[name], *MOVES[name], ("import torch\n", "import torch\n\nCHANGED = True\n"))
+    assert states(trained, *(package.parent for package in packages.values())) == {"stale"}

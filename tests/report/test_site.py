@@ -19,11 +19,12 @@ from harness.boards.leaderboard import Leaderboard
 from harness.boards.pair_tests import PairTests, compare, compare_pairs, differences, holm
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive
-from harness.records.record import Failure, FitRecord, RunRecord, ScoreRecord, identity_of
+from harness.records.record import Curve, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.report.charts import write_picture
 from harness.report.site.build import one_file, site_files, write_files
 from harness.report.site.charts import Axis, forest, paretos
 from harness.report.site.contest import Contest
+from harness.report.site.curves import learning_curves, share_chart
 from harness.report.site.suite import SuitePages
 from harness.suites.suite import Suite
 from harness.support.names import slug
@@ -272,6 +273,96 @@ def test_the_frontier_is_of_the_rows_that_no_other_beats_in_both(tmp_path):
     assert [point.said for point in chart.points if point.is_frontier] == ["10.0 s", "100 s"]
 
 
+def test_images_a_second_are_those_of_the_fastest_sampler_where_it_was_measured_and_the_caption_says_which(tmp_path):
+    lab = Lab(tmp_path, THREE, metrics=("nll", "fastest-sampling", "sampling-throughput"))
+    shared = {"stage": "speed", "unit": "images/s", "board": "throughput", "fingerprint": "f", "hardware": "h"}
+    for number, (label, *_) in enumerate(THREE, 1):
+        speeds = {"sampling-throughput": (number, "cached"), "fastest-sampling": (10 * number, "compiled")}
+        for metric, (value, sampler) in speeds.items():
+            if number > 1 or metric == "sampling-throughput":
+                lab.records[label, 0].scores[f"{metric}@f"] = score(
+                    metric, float(value), kind="estimate", protocol={"sampler": sampler}, **shared
+                )
+    board = lab.pages().leaderboard
+    [chart] = paretos(board, board.tables("likelihood", "digits")[0], "digits")
+    labels = [label for label, *_ in THREE]
+    assert {point.row.label: point.said for point in chart.points} == {
+        labels[0]: "1.00, cached", labels[1]: "20.0, compiled", labels[2]: "30.0, compiled"
+    }  # fmt: skip
+    assert "Each by the fastest sampler whose images are confirmed." in chart.drawn
+    assert chart.drawn.endswith(f"By the default one, for want of that figure: {labels[0]}.")
+
+
+# --- curves ---
+
+
+def add_curves(lab, *, valid=(90.0, 81.0, 80.0), flops=None):
+    curve = Curve(
+        step=[10, 50, 100], epoch=[0.2, 1, 2], seconds=[1, 5, 10], loss=[95, 85, None], valid=valid or [None] * 3
+    )
+    best = {"valid_score": valid[-1], "valid_step": 100} if valid else {}
+    for key, record in lab.records.items():
+        fit = record.fit.model_copy(update={"curve": curve, **best})
+        scores = {} if flops is None else {"flops-training": score("flops-training", flops, stage="cost", unit="FLOPs")}
+        lab.records[key] = record.model_copy(update={"fit": fit, "scores": record.scores | scores})
+    return lab
+
+
+def test_kinds_of_likelihood_have_charts_of_their_own_and_every_pair_of_axes_a_panel(lab):
+    charts = learning_curves(add_curves(lab, flops=1e6).pages().leaderboard.rows)
+    assert {chart.title: [row.label for row in chart.rows] for chart in charts} == {
+        "Exact likelihood": ["Good", "Fair"],
+        "Bounds": ["Bound"],
+    }
+    pairs = [(up, across) for up in ("valid", "loss") for across in ("epoch", "seconds", "flops")]
+    assert [(panel.up, panel.across) for panel in charts[0].panels] == pairs
+    assert charts[1].panels[0].marks[0].path == "M124 30 500 876 970 970h0"
+    assert charts[1].panels[2].x.ticks(2)[-1][1] == "1 M"
+    lab.records.clear()
+    assert learning_curves(lab.pages().leaderboard.rows) == []
+
+
+def test_without_flops_or_validation_there_is_no_such_axis(lab):
+    [chart, _] = learning_curves(add_curves(lab, valid=None).pages().leaderboard.rows)
+    assert [(panel.up, panel.across) for panel in chart.panels] == [("loss", "epoch"), ("loss", "seconds")]
+
+
+def test_numbers_of_lines_that_end_together_stand_apart(tmp_path):
+    lab = add_curves(Lab(tmp_path, [(f"row {k}", "exact", 80.0) for k in range(9)]))
+    [chart] = learning_curves(lab.pages().leaderboard.rows)
+    heights = sorted(mark.y for mark in chart.panels[0].marks)
+    assert min(after - before for before, after in itertools.pairwise(heights)) >= 3.8
+
+
+def test_a_page_shows_curves_by_switches_that_need_no_script_and_gives_their_points(lab):
+    add_curves(lab, flops=1e6).records["Bound", 0] = make_record(lab.records["Bound", 0].spec)
+    site = lab.write().site()
+    for name, number in (("demo/index.html", 6 + 1), ("demo/rows/Good-digits.html", 6)):
+        page = Page(site[name].decode())
+        assert len([it for it in page.all("svg") if it.get("class", "").startswith("panel")]) == number + (number > 6)
+        radios = page.all("input")
+        assert [it["class"] for it in radios if "checked" in it] == ["pick-valid", "pick-epoch"]
+        assert len({it["name"] for it in radios}) == 2
+    assert "or by other means than the harness's trainer: Bound." in Page(site["demo/index.html"].decode()).text
+    lines = site["demo/curves.csv"].decode().splitlines()
+    assert lines[:2] == [
+        "label,dataset,seed,step,epoch,images,seconds,flops,loss,valid",
+        "Good,digits,0,10,0.2,2.0,1.0,100000.0,95.0,90.0",
+    ]
+    assert len(lines) == 1 + 2 * 3
+
+
+def test_shares_of_the_budget_are_drawn_with_the_spread_over_seeds(tmp_path):
+    lab = add_curves(Lab(tmp_path, THREE[:1], seeds=(0, 1)))
+    record = lab.records["Good", 1]
+    curve = record.fit.curve.model_copy(update={"valid": (91.0, 81.0, 80.0)})
+    lab.records["Good", 1] = record.model_copy(update={"fit": record.fit.model_copy(update={"curve": curve})})
+    [table] = lab.pages().leaderboard.tables("equal-compute", "digits")
+    [mark] = share_chart(table).panels[0].marks
+    assert mark.path.count("V") == 2
+    assert len(Page(lab.page()).all("input")) == 4
+
+
 # --- the same bytes, and whether a folder holds them ---
 
 
@@ -410,7 +501,7 @@ def hostile_lab(folder):
     failure = Failure(stage=HOSTILE, type=HOSTILE, message=HOSTILE, traceback=HOSTILE, log=HOSTILE)
     changes = {"status": "failed", "fit": None, "failure": failure, "provider": HOSTILE, "split_protocol": HOSTILE,
                "hyperparameters": {HOSTILE: HOSTILE}, "environment": {"device_name": HOSTILE}}  # fmt: skip
-    lab.records["b", 0] = lab.records["b", 0].model_copy(update=changes)
+    add_curves(lab).records["b", 0] = lab.records["b", 0].model_copy(update=changes)
     return lab.write()
 
 

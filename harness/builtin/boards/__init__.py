@@ -10,10 +10,11 @@ _ENTRIES = (  # name, target, summary
     ("sample-quality", "sample_quality:SampleQuality", "FID, KID: a column for each protocol"),
     ("throughput", "cost:Throughput", "speeds, a table for each machine"),
     ("cost", "cost:Cost", "parameters, FLOPs and seconds of training"),
+    ("equal-compute", "compute:EqualCompute", "validation scores within shares of a common budget"),
 )
 
 
 @hookimpl
 def register_boards() -> Sequence[BoardEntry]:
-    """Registers the boards of the core: likelihood, bounds, sample quality, throughput, cost."""
+    """Registers the boards of the core: likelihood, bounds, sample quality, throughput, cost, equal compute."""
     return [BoardEntry(name, f"harness.builtin.boards.{target}", summary) for name, target, summary in _ENTRIES]

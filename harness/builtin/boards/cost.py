@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from harness import Board, BoardRow, Cell, Column, Rows, Table
+from harness import Board, BoardRow, Cell, Column, Group, Rows, Table
 
 _NAMES = {
     "training-throughput": "training_images_per_second",
     "scoring-throughput": "scoring_images_per_second",
     "sampling-throughput": "sampling_images_per_second",
+    "fastest-sampling": "fastest_images_per_second",
     "sampling-latency": "sampling_latency_seconds",
     "peak-memory": "peak_memory_bytes",
 }
 _EXACT = {"": "Int64"}
 _FLOPS = ("flops-scoring", "flops-sampling")
-_SAID = ("device", "device name", "threads")  # by the title of a machine's table
+_SAMPLERS = ("Model", "Sampler", "Images/s", "Batch size", "Certificate", "Of the fastest")
+_SAID = ("device", "device name", "threads", "machine")  # by the title of a machine's table
 
 
 class Cost(Board):
@@ -54,6 +56,9 @@ class Throughput(Board):
     where other programs ran meanwhile, they are marked as loaded. Shown are the median over blocks of calls and, in
     brackets, the quartiles. Rows are sorted by sampling speed, and not ranked.
 
+    Sampling is by the model's default sampler. The fastest sampler is the fastest of all that there are for the model,
+    other plugins' among them, whose images a forward pass confirms; below, each stands with its best batch size.
+
     FLOPs and parameters do not depend on the machine. FLOPs are of one image at batch 1; a multiply-add is two.
     """
 
@@ -91,6 +96,17 @@ class Throughput(Board):
             for hardware, fingerprint in sorted((hardware, fingerprint) for fingerprint, hardware in found.items())
         ]
 
+    def appendix(self, rows: Rows, published: Mapping[str, object]) -> Sequence[tuple[str, str, Table]]:
+        """Every sampler of every row, on each machine; the fastest of a row first."""
+        words = "A sampler whose images are not confirmed has no speed, and counts nowhere."
+        made = [(title, [line for row in part for line in _samplers(row)]) for title, _, part in self.parts(rows)]
+        numeric = ("Images/s", "Batch size", "Of the fastest")
+        return [
+            (f"Every sampler, {title}", words, Table.of_texts(_SAMPLERS, lines, numeric=numeric))
+            for title, lines in made
+            if lines
+        ]
+
 
 def _speed_column(rows: Rows, metric: str) -> Column:
     made = rows.column(metric)
@@ -98,11 +114,36 @@ def _speed_column(rows: Rows, metric: str) -> Column:
     def cell(row: BoardRow) -> Cell | None:
         if (figure := row.figure(metric)) is None:
             return None
-        return made.cell_of(figure, " loaded" if "load" in figure.scores[0].protocol else "")
+        stated = figure.scores[0].protocol
+        by = f" {stated['sampler']}" if metric == "fastest-sampling" and "sampler" in stated else ""
+        return made.cell_of(figure, f"{by}{' loaded' if 'load' in stated else ''}")
 
     return replace(
         made, cell=cell, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts
     )
+
+
+def _samplers(row: BoardRow) -> list[tuple[str, ...]]:
+    """Its samplers, the fastest first, as they are printed."""
+    if (figure := row.figure("fastest-sampling")) is None:
+        return []
+    [score, *_], fastest = figure.scores, figure.mean
+    names = [key.removeprefix("sampler ") for key in score.protocol if key.startswith("sampler ")]
+    speeds = {name: score.details.get(f"{name} images/s", 0.0) for name in names}
+    lines = list[tuple[str, ...]]()
+    for name in sorted(names, key=lambda name: (-speeds[name], name)):
+        speed, size, share = speeds[name], "–", "–"
+        if speed > 0 and fastest > 0:
+            size = f"{score.details.get(f'{name} batch size', 0.0):,.0f}"
+            share = f"{_three_digits(speed / fastest)}x"
+        shown = _three_digits(speed) if speed > 0 else "–"
+        lines.append((row.label, name, shown, size, score.protocol[f"sampler {name}"], share))
+    return lines
+
+
+def _three_digits(value: float) -> str:
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def _not_counted(table: Table, *metrics: str) -> list[str]:
@@ -123,7 +164,7 @@ def _protocols(metrics: Sequence[str], row: BoardRow) -> Cell:
     found = []
     for metric in metrics:
         if (figure := row.figure(metric)) is not None:
-            stated = sorted(figure.scores[0].protocol.items())
+            stated = Group.of(figure.scores[0]).protocol
             words = ", ".join(f"{key}={value}" for key, value in stated if key not in _SAID)
             found.append(f"{metric}: {words}")
     return Cell("; ".join(found) or None)

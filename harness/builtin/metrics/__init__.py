@@ -36,6 +36,7 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("training-throughput", "cost:TrainingThroughput", "images a second through the training loop"),
     ("scoring-throughput", "cost:ScoringThroughput", "images scored a second"),
     ("sampling-throughput", "cost:SamplingThroughput", "images drawn a second"),
+    ("fastest-sampling", "fastest:FastestSampling", "images drawn a second by the fastest sampler that is confirmed"),
     ("sampling-latency", "cost:SamplingLatency", "seconds until one image is drawn"),
     ("peak-memory", "cost:PeakMemory", "bytes while sampling and scoring a batch of 64"),
 )

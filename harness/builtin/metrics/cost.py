@@ -159,7 +159,9 @@ class FitSeconds(_Cost):
         return harness.Score(fit.seconds, None, "estimate", protocol=protocol, details=details)
 
 
-class _Speed(_Cost):
+class Speed(_Cost):
+    """Measured on one machine, alone among the runs of a store."""
+
     board = "throughput"
     stage = "speed"
 
@@ -180,16 +182,26 @@ class _Speed(_Cost):
         model, name = evaluation.model, harness.default_sampler(evaluation.model)
         if not isinstance(model, harness.Autoregressive) or name == "raster":
             return score
-        with self._isolated(evaluation, "certificate"):
-            noise = model.draw_noise(batch_size)
-            found = harness.certify(model, model.samplers()[name](batch_size, noise=noise), noise)
-        found.require(f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass")
+        what = f"the images of {type(model).__name__}'s sampler {name!r} are not confirmed by a forward pass"
+        found = self._confirmed(evaluation, model.samplers()[name], batch_size, what)
         counts = {"entries": found.entries, "within_rounding": found.within_rounding}
         details = {**score.details, **{f"certificate_{what}": float(count) for what, count in counts.items()}}
         return dataclasses.replace(score, protocol={**score.protocol, "certificate": "holds"}, details=details)
 
+    def _confirmed(
+        self, evaluation: harness.Evaluation, draw: harness.BoundSampler, batch_size: int, what: str
+    ) -> harness.Certificate:
+        """Confirms a batch by one forward pass of an autoregressive model; ``what`` begins the error if it fails."""
+        model = evaluation.model
+        assert isinstance(model, harness.Autoregressive)
+        with self._isolated(evaluation, "certificate"):
+            noise = model.draw_noise(batch_size)
+            found = harness.certify(model, draw(batch_size, noise=noise), noise)
+        found.require(what)
+        return found
 
-class _Throughput(_Speed):
+
+class _Throughput(Speed):
     """Images a second at the best of several batch sizes; the details hold median and quartiles at each."""
 
     unit = "images/s"
@@ -259,7 +271,7 @@ class SamplingThroughput(_Throughput):
         return {"sampler": harness.default_sampler(evaluation.model)}, evaluation.model.sample
 
 
-class SamplingLatency(_Speed):
+class SamplingLatency(Speed):
     """The median of the seconds that it takes the model's default sampler to draw a single image."""
 
     name = "sampling-latency"
@@ -276,7 +288,7 @@ class SamplingLatency(_Speed):
         return self._certified(self._under(load, score), evaluation, 1)
 
 
-class TrainingThroughput(_Speed):
+class TrainingThroughput(Speed):
     """Images a second through the steps of the model's own ``fit``, validation left out, at its own batch size."""
 
     name = "training-throughput"
@@ -299,7 +311,7 @@ class TrainingThroughput(_Speed):
         return self._under(load, self._score(evaluation, value, error, details, protocol))
 
 
-class PeakMemory(_Speed):
+class PeakMemory(Speed):
     """The model's own bytes plus the most that is allocated at one time while a batch of 64 is drawn, or scored.
 
     On an accelerator the allocator's own peak is read. On a CPU the storages that operations return are added up while

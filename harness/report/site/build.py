@@ -16,6 +16,7 @@ from harness.report import pages
 from harness.report.grid import grid_of
 from harness.report.latex import escape
 from harness.report.site.charts import forest, paretos
+from harness.report.site.curves import learning_curves, share_chart
 from harness.report.site.suite import SuitePages
 from harness.support import numbers
 from harness.support.names import printable, slug
@@ -109,6 +110,7 @@ def _environment() -> Environment:
         "sha256": lambda it: hashlib.sha256(it).hexdigest(),
     }
     made.globals |= {name: getattr(pages, name) for name in ("data_of", "sizes_of")}
+    made.globals |= {"curves_of": learning_curves, "shares_of": share_chart}
     made.globals |= {"forest_of": forest, "paretos": paretos, "grid_of": grid_of, "in_words": in_words}
     made.globals["inline"] = lambda name: Markup(_static(name))
     return made

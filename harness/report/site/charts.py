@@ -19,7 +19,14 @@ from harness.support.numbers import fixed, scaled
 _MARGIN = 3.0  # percent of the box, on both sides
 _SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
 _MOST_BARS = 60
-_COSTS = ("sampling-throughput", "parameters-sampling", "fit-seconds", "flops-sampling")
+_COSTS = (  # what stands on one axis: a row's figure of the first that it has
+    ("fastest-sampling", "sampling-throughput"),
+    *((metric,) for metric in ("parameters-sampling", "fit-seconds", "flops-sampling", "flops-training")),
+)
+_DRAWN = {
+    "fastest-sampling": "Each by the fastest sampler whose images are confirmed.",
+    "sampling-throughput": "Each by its default sampler.",
+}
 
 
 class Axis(NamedTuple):
@@ -55,7 +62,8 @@ class Axis(NamedTuple):
             steps = (1,) if last - first > 2 else (1, 2, 5)
             powers = range(first, last + 1, max(1, math.ceil((last - first) / most)))
             found = [step * 10.0**power for power in powers for step in steps]
-            return [(self.at(it), re.sub(r"\.0+(?= |$)", "", scaled(it))) for it in found if self.holds(it)]
+            zeros = re.compile(r"(\.0+|(?<=\.\d)0+)(?= |$)")
+            return [(self.at(it), zeros.sub("", scaled(it))) for it in found if self.holds(it)]
         rough = (self.high - self.low) / most
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * (1 - 1e-9))
@@ -93,7 +101,7 @@ def forest(table: Table) -> Forest | None:
         figure = None if line.row is None else by.figure(line.row)
         bars.append(Bar(line, value, texts[grid.keys.index(by.key)], figure, _published(line, by)))
     published = [bar.published for bar in bars if bar.published is not None]
-    axis = _axis(by, [value for _, value in shown], published)
+    axis = axis_of([value for _, value in shown], published, higher_is_better=by.higher_is_better)
     there = [bar for bar in bars if axis.holds(bar.value)]
     ends = [it.value + side * 1.96 * (it.line.cells[by.key].se or 0.0) * by.scale for it in there for side in (-1, 1)]
     ends += [value * by.scale for it in there if it.figure for value in it.figure.values.tolist()]
@@ -105,12 +113,14 @@ def _value(table: Table, line: Line) -> float | None:
     return cell.value * table.by.scale if table.by and cell and isinstance(cell.value, int | float) else None
 
 
-def _axis(by: Column, values: Sequence[float], published: Sequence[float] = ()) -> Axis:
-    """The axis for the better rows: a few that are far worse would leave no room between the others."""
-    sign = -1 if by.higher_is_better else 1
+def axis_of(
+    values: Sequence[float], published: Sequence[float] = (), *, higher_is_better: bool | None, spread: float = _SPREAD
+) -> Axis:
+    """Returns the axis for the better values: a few that are far worse would leave no room between the others."""
+    sign = -1 if higher_is_better else 1
     ours, theirs = sorted(sign * value for value in values), [sign * value for value in published]
     best, median = min([*ours, *theirs]), ours[(len(ours) - 1) // 2]
-    shown = [value for value in ours if value <= best + _SPREAD * (median - best) or len(ours) < 4]
+    shown = [value for value in ours if value <= best + spread * (median - best) or len(ours) < 4]
     return Axis.around([sign * value for value in (*shown, *theirs)])
 
 
@@ -140,6 +150,7 @@ class Pareto(NamedTuple):
     by: Column
     cost: Column
     machine: str  # of speeds: the one that measured most rows
+    drawn: str  # of speeds: by which samplers
     x: Axis
     y: Axis
     points: list[Point]  # the better cost first
@@ -148,16 +159,23 @@ class Pareto(NamedTuple):
 
 def paretos(leaderboard: Leaderboard, table: Table, dataset: str) -> list[Pareto]:
     """Returns the charts of a ranked table against each cost that was measured."""
-    found = [_pareto(leaderboard, table, dataset, metric) for metric in _COSTS if metric in leaderboard.rows.metrics]
+    rows = leaderboard.rows
+    measured = [[metric for metric in metrics if metric in rows.metrics and metric in rows.facts] for metrics in _COSTS]
+    found = [_pareto(leaderboard, table, dataset, metrics) for metrics in measured if metrics]
     return [chart for chart in found if chart is not None]
 
 
-def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -> Pareto | None:
-    by, board, column = table.by, leaderboard.rows.board_of(metric), leaderboard.rows.column(metric)
+def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metrics: Sequence[str]) -> Pareto | None:
+    by, board = table.by, leaderboard.rows.board_of(metrics[0])
     if by is None or board not in leaderboard.boards:
         return None
-    measured = [(of.title, _costs(of, column)) for of in leaderboard.tables(board, dataset)]
-    machine, costs = max(measured, key=lambda item: len(item[1]))
+    column, *_ = columns = [leaderboard.rows.column(metric) for metric in metrics]
+    measured = [(of.title, [_costs(of, column) for column in columns]) for of in leaderboard.tables(board, dataset)]
+    machine, found = max(measured, key=lambda item: len(set().union(*item[1])))
+    costs = {label: cost for those in reversed(found) for label, cost in those.items()}
+    drawn = _DRAWN.get(metrics[0], "")
+    if others := [label for label in costs if label not in found[0]]:
+        drawn += f" By the default one, for want of that figure: {'; '.join(others)}."
     known = [
         (number, line.row, value, *costs[line.row.label], line.place)
         for number, line in enumerate(table.models, 1)
@@ -165,7 +183,8 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -
     ]
     if len(known) < 2:
         return None
-    y, points, best = _axis(by, [item[2] for item in known]), list[Point](), math.inf
+    y = axis_of([item[2] for item in known], higher_is_better=by.higher_is_better)
+    points, best = list[Point](), math.inf
     up, right = (-1 if by.higher_is_better else 1), (-1 if column.higher_is_better else 1)
     for number, row, value, cost, said, place in sorted(known, key=lambda item: (right * item[3], up * item[2])):
         if y.holds(value):
@@ -173,15 +192,17 @@ def _pareto(leaderboard: Leaderboard, table: Table, dataset: str, metric: str) -
             best = up * value if is_frontier else best
             points.append(Point(number, row, value, cost, said, is_frontier))
     x, off = Axis.around([it.cost for it in points], is_log=True), [it[1].label for it in known if not y.holds(it[2])]
-    return Pareto(by, column, machine, x, y, points, off)
+    return Pareto(by, column, machine, drawn, x, y, points, off)
 
 
 def _costs(table: Table, column: Column) -> dict[str, tuple[float, str]]:
     """What each row costs, and how that is printed; of a cost that has a logarithm."""
     found = {}
     for row in (line.row for line in table.lines if line.row is not None):
-        cell = column.of(row)
-        if cell is not None and isinstance(cell.value, float) and cell.value > 0:
-            line = Line({column.key: cell}, row)
-            found[row.label] = cell.value, grid_of(Table((column,), (line,)), [line]).rows[0][0]
+        figure = None if column.figure is None else column.figure(row)
+        if figure is not None and figure.mean > 0:
+            line, [score, *_] = Line({column.key: column.cell_of(figure)}, row), figure.scores
+            printed = grid_of(Table((column,), (line,)), [line]).rows[0][0]
+            by = score.protocol.get("sampler", "default") if score.stage == "speed" else "default"
+            found[row.label] = figure.mean, printed if by == "default" else f"{printed}, {by}"
     return found

@@ -33,6 +33,7 @@ from harness.report.pages import (
     words_of,
 )
 from harness.report.site.contest import Contest
+from harness.report.site.curves import points_csv
 from harness.support.names import slug
 
 _LONGEST = 80  # letters of a file's name that are a label's
@@ -188,6 +189,8 @@ class SuitePages:
         files = {path.name: path.read_bytes() for path in there}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
             files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
+        if points := points_csv(self.leaderboard.rows):
+            files["curves.csv"] = points.encode()
         for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
             with suppress(BrokenBoard):  # which the page says
                 files[f"{board}{ending}"] = render_board(self.leaderboard, board, form).encode()

@@ -1,5 +1,5 @@
 "use strict";
-// Boards can be sorted and filtered. Without this script they stand as the engine ranked them.
+// Boards can be sorted and filtered, and rows of charts switched. Without this script all is there, as the engine ranked it.
 
 function value(row, column) {
   const cell = row.cells[column];
@@ -72,7 +72,33 @@ function filterable(table) {
   });
 }
 
+// Which axes a chart has is up to the style sheet.
+function switchable(chart) {
+  const items = [...chart.querySelectorAll("[data-row]")];
+  if (items.length < 2) return;
+  const boxes = items.map((item) => {
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.ariaLabel = `Draw ${item.textContent.trim()}`;
+    box.addEventListener("change", () => {
+      for (const part of chart.querySelectorAll(`.r${item.dataset.row}`)) part.classList.toggle("off", !box.checked);
+    });
+    item.prepend(box);
+    return box;
+  });
+  const all = document.createElement("button");
+  all.type = "button";
+  all.textContent = "All or none";
+  all.addEventListener("click", () => {
+    const on = boxes.some((box) => !box.checked);
+    for (const box of boxes) if (box.checked !== on) box.click();
+  });
+  chart.querySelector(".rows").before(all);
+}
+
 function prepare() {
+  document.querySelectorAll(".curves").forEach(switchable);
   for (const table of document.querySelectorAll("table.board")) {
     sortable(table);
     filterable(table);
@@ -105,7 +131,7 @@ function parts() {
 
 function replace(main) {
   const old = new Map([...parts()].map(([name, part]) => [name, {
-    open: part.open, value: part.value, sorted: part.ariaSort, left: part.scrollLeft,
+    open: part.open, value: part.value, checked: part.checked, sorted: part.ariaSort, left: part.scrollLeft,
     top: part.getBoundingClientRect().top, isFocused: part === document.activeElement,
   }]));
   document.getElementById("main").replaceWith(main);
@@ -114,6 +140,7 @@ function replace(main) {
   for (const [name, part] of [...parts()].filter(([name]) => old.has(name))) {
     const was = old.get(name);
     if (part.matches("details")) part.open = was.open;
+    if (part.checked !== was.checked) part.click();
     if (was.value) part.value = was.value;
     if (was.value) part.dispatchEvent(new Event("input"));
     for (let n = 0; n < 2 && part.ariaSort !== was.sorted; n++) part.firstElementChild.click();
