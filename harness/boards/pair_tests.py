@@ -98,7 +98,7 @@ def rank(figures: Sequence[Measured]) -> Ranks:
     kinds, codes = np.unique([figure.kind for figure in figures], return_inverse=True)
     decided, won, lost = decides(kinds[:, None], kinds), np.zeros(number, np.int64), np.zeros(number, np.int64)
     parts = [*compare_pairs(figures, alpha=ALPHA)] if number <= _FEW else None
-    for tests in holm(lambda: parts or compare_pairs(figures, alpha=ALPHA), ALPHA):
+    for tests in rejected(lambda: parts or compare_pairs(figures, alpha=ALPHA), ALPHA):
         proven = decided[codes[tests.lower], codes[tests.higher]]
         won += np.bincount(tests.lower[proven], minlength=number)
         lost += np.bincount(tests.higher[proven], minlength=number)
@@ -143,7 +143,7 @@ class PairTests(NamedTuple):
         return cls(*arrays, sum(numbers), frozenset().union(*bases))
 
 
-def holm(read: Callable[[], Iterable[PairTests]], alpha: float) -> Iterator[PairTests]:
+def rejected(read: Callable[[], Iterable[PairTests]], alpha: float) -> Iterator[PairTests]:
     """Yields what Holm's (1979) method rejects, part by part: any is false with a chance of at most ``alpha``.
 
     The i-th smallest of m p-values is rejected if it and all before it are at most alpha / (m - i + 1). All of them may

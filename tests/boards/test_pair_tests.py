@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness.boards import pair_tests
 from harness.boards.figures import ScoreMatrix, deviation, pair_images
-from harness.boards.pair_tests import PairTests, RankInterval, compare_pairs, decides, holm, rank
+from harness.boards.pair_tests import PairTests, RankInterval, compare_pairs, decides, rank
 
 
 def scored(scores, *, kind="exact"):
@@ -309,7 +309,7 @@ def rejected(p_values, alpha, *, parts=1):
     number = (~np.isnan(p_values)).sum()
     read = [PairTests(some, some, p_values[some], 0, frozenset()) for some in np.array_split(places, parts)]
     read.append(PairTests(places[:0], places[:0], p_values[:0], number, frozenset()))
-    return PairTests.joined(holm(lambda: read, alpha)).lower
+    return PairTests.joined(pair_tests.rejected(lambda: read, alpha)).lower
 
 
 def stepped_down(p_values, alpha):
