@@ -76,7 +76,12 @@ class Group:
         stated = {key: words for key, words in stated_in(score).items() if key != "device"}
         if score.stage == "speed":
             stated["machine"] = f"{score.hardware} ({score.fingerprint})"
-        return cls(score.metric, tuple(sorted(stated.items())))
+        return cls._shared(score.metric, tuple(sorted(stated.items())))
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def _shared(cls, metric: str, protocol: tuple[tuple[str, str], ...]) -> Self:
+        return cls(metric, protocol)  # one for all rows that have it: there may be thousands
 
     @property
     def words(self) -> str:

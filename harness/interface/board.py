@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Style = Literal["figure", "text", "count", "significant", "seconds", "bytes", "scaled", "percent"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are many
 class Cell:
     """What stands in one place of a table: a number or a text, of a ``kind`` of the quantity that the column names.
 

@@ -17,6 +17,7 @@ from collections import UserDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,7 +221,7 @@ def read_archive(folder: Path) -> Archive:
         if gc.isenabled():  # records have no cycles, and to look for them takes twice the time
             gc.disable()
             stack.callback(gc.enable)
-        for number, line in enumerate(content.split(b"\n"), start=1):
+        for number, line in enumerate(BytesIO(content), start=1):
             if not line.strip():
                 continue
             record = _parse(line, where := f"{file}:{number}")
