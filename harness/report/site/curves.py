@@ -15,6 +15,7 @@ from harness.report.site.charts import Axis, axis_of
 from harness.support.numbers import NOTHING, scaled, seconds, short, significant
 
 _UP, _ACROSS = ("valid", "loss"), ("epoch", "seconds", "flops")
+_POINT = ("label", "dataset", "seed", "step", "epoch", "images", "seconds", "flops", "loss", "valid")
 _SPREAD = 3.0  # of the points of several rows, as of rows
 _MOST_ROWS = 60
 _RANGE = 10.0  # an axis is logarithmic if the longest line is so many times the shortest
@@ -79,9 +80,13 @@ def share_chart(table: Table) -> Chart | None:
 
 def points_csv(rows: Iterable[BoardRow]) -> str:
     """Returns the points of all curves as CSV; empty if there are none."""
-    curves = [(row, curve) for row in rows for curve in row.curves]
-    heads = [{"label": row.label, "dataset": row.dataset, "seed": curve.record.spec.seed} for row, curve in curves]
-    return to_csv(pd.DataFrame({**head, **curve.columns}) for head, (_, curve) in zip(heads, curves, strict=True))
+    points = [
+        (row.label, row.dataset, curve.record.spec.seed, *point)
+        for row in rows
+        for curve in row.curves
+        for point in zip(*curve.columns.values(), strict=True)
+    ]
+    return to_csv([pd.DataFrame(points, columns=list(_POINT))] if points else [])
 
 
 def _best(row: BoardRow) -> float:
