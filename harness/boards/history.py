@@ -96,7 +96,7 @@ def follow(sources: Sequence[Source]) -> History:
                 figures[name][version] = figure
                 if np.array_equal(figure.values, before.values):
                     unchanged += earlier != version
-                elif (tested := compare(measured(figure), measured(before))) is not None:
+                elif (tested := compare(_measured(figure), _measured(before))) is not None:
                     steps.append(Step(name, (earlier, version), before, figure, tested))
                 else:
                     not_told.append(f"{name}, {earlier} and {version}: nothing says how it varies; measure more seeds")
@@ -105,7 +105,7 @@ def follow(sources: Sequence[Source]) -> History:
     return History(tested_steps, dict(figures), unchanged, tuple(not_told), tuple(broken))
 
 
-def measured(figure: Figure) -> Measured:
+def _measured(figure: Figure) -> Measured:
     """Returns what the tests take. What is counted has no error; a speed of one run has the spread of its blocks.
 
     For another process differs by more than the standard error within one. Where others were at work, nothing tells it.

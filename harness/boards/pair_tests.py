@@ -19,10 +19,10 @@ wider one with fewer seeds, may still separate in 6 to 9 %: give them equal numb
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,8 @@ Basis = Literal["seeds x images", "seeds", "images", "resampling"]
 
 ALPHA = 0.05
 
-_CHUNK = 64  # rows that are tested against all others at once
+_CHUNK, _FEW = 64, 1000  # rows that are tested against all others at once; of which all tests are in memory at once
+_LEAST, _BIN_BITS = 2.0**-60, 44  # below it, p-values share a bin; others do that differ by less than 0.4 %
 _CANCELLED = 1e-4  # of |a|^2 + |b|^2: above it, the product keeps twelve of sixteen digits
 _REVERSED = "another training might reverse the result"
 _SAYS: dict[Basis, str] = {
@@ -93,15 +94,19 @@ def rank(figures: Sequence[Measured]) -> Ranks:
 
     The chance of any false claim on the board is at most ``ALPHA``. A pair that cannot be tested is not told apart.
     """
-    tests, number = compare_pairs(figures, alpha=ALPHA), len(figures)
-    kinds = np.array([figure.kind for figure in figures], dtype=object)
-    claimed = tests.rejected(ALPHA)
-    lower, higher = tests.lower[claimed], tests.higher[claimed]
-    proven = decides(kinds[lower], kinds[higher])
-    won, lost = (np.bincount(places[proven], minlength=number).tolist() for places in (lower, higher))
-    intervals = tuple(RankInterval(1 + lost[k], number - won[k]) for k in range(number))
-    bases = tuple(basis for basis in get_args(Basis) if basis in tests.bases)
-    return Ranks(intervals, bases, tests.num_tested, number * (number - 1) // 2 - tests.num_tested)
+    number, num_tested, found = len(figures), 0, set[Basis]()
+    kinds, codes = np.unique([figure.kind for figure in figures], return_inverse=True)
+    decided, won, lost = decides(kinds[:, None], kinds), np.zeros(number, np.int64), np.zeros(number, np.int64)
+    parts = [*compare_pairs(figures, alpha=ALPHA)] if number <= _FEW else None
+    for tests in rejected(lambda: parts or compare_pairs(figures, alpha=ALPHA), ALPHA):
+        proven = decided[codes[tests.lower], codes[tests.higher]]
+        won += np.bincount(tests.lower[proven], minlength=number)
+        lost += np.bincount(tests.higher[proven], minlength=number)
+        num_tested, found = num_tested + tests.num_tested, found | tests.bases
+    ends = zip(lost.tolist(), won.tolist(), strict=True)
+    intervals = tuple(RankInterval(1 + worse, number - better) for worse, better in ends)
+    bases = tuple(basis for basis in get_args(Basis) if basis in found)
+    return Ranks(intervals, bases, num_tested, number * (number - 1) // 2 - num_tested)
 
 
 def decides(lower: npt.ArrayLike, higher: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -116,9 +121,8 @@ def decides(lower: npt.ArrayLike, higher: npt.ArrayLike) -> npt.NDArray[np.bool_
     return np.asarray((low == high) | ((low == "upper bound") & (high == "exact")), dtype=bool)
 
 
-@dataclass(frozen=True)
-class PairTests:
-    """The tests of all pairs of K figures, and those P of which the p-value is at most ``alpha``."""
+class PairTests(NamedTuple):
+    """The tests of some pairs of figures, and those P of which the p-value is small enough to be kept."""
 
     lower: Integers  # (P,) which of a pair has the lower mean
     higher: Integers  # (P,)
@@ -126,14 +130,44 @@ class PairTests:
     num_tested: int  # of how many pairs there is a test
     bases: frozenset[Basis]
 
-    def rejected(self, alpha: float) -> Integers:
-        """Returns which p-values Holm's (1979) method rejects: any is false with a chance of at most ``alpha``.
+    def part(self, which: npt.NDArray[Any]) -> Self:
+        """Returns some of what is kept, by a mask or by places."""
+        return self._replace(lower=self.lower[which], higher=self.higher[which], p_values=self.p_values[which])
 
-        The i-th smallest of m is rejected if it and all before it are at most alpha / (m - i + 1).
-        """
-        order = np.argsort(self.p_values, kind="stable")
-        allowed = self.p_values[order] * (self.num_tested - np.arange(len(order))) <= alpha
-        return order[: len(order) if allowed.all() else int(np.argmin(allowed))]
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """Returns the tests of all parts."""
+        nothing = cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), 0, frozenset())
+        lower, higher, p_values, numbers, bases = zip(nothing, *parts, strict=True)
+        arrays = np.concatenate(lower), np.concatenate(higher), np.concatenate(p_values)
+        return cls(*arrays, sum(numbers), frozenset().union(*bases))
+
+
+def rejected(read: Callable[[], Iterable[PairTests]], alpha: float) -> Iterator[PairTests]:
+    """Yields what Holm's (1979) method rejects, part by part: any is false with a chance of at most ``alpha``.
+
+    The i-th smallest of m p-values is rejected if it and all before it are at most alpha / (m - i + 1). All of them may
+    be more than memory holds: ``read`` gives the tests, of p-values up to ``alpha``, twice. First they are counted in
+    narrow bins, which says of all bins but a few that they are rejected, or come after one that is not; then the few
+    are sorted.
+    """
+    first, last = np.array([_LEAST, alpha]).view(np.int64) >> _BIN_BITS
+    edges = (np.arange(first, last + 2) << _BIN_BITS).view(np.float64)
+    counts, number = np.zeros(len(edges) - 1, np.int64), 0
+    for tests in read():
+        bins = np.maximum((tests.p_values.view(np.int64) >> _BIN_BITS) - first, 0)
+        counts, number = counts + np.bincount(bins, minlength=len(counts)), number + tests.num_tested
+    left = number - (np.cumsum(counts) - counts)  # by bin: m - i + 1 of its smallest
+    may_stop, stops = ((ends * left > alpha) & (counts > 0) for ends in (edges[1:], edges[:-1]))
+    sure, end = (int(np.argmax(np.append(found, True))) for found in (may_stop, stops))
+    few = list[PairTests]()
+    for tests in read():
+        yield tests.part(tests.p_values < edges[sure])
+        few.append(tests.part((edges[sure] <= tests.p_values) & (tests.p_values < edges[end])))
+    tests = PairTests.joined(few)._replace(num_tested=0)
+    order = np.argsort(tests.p_values, kind="stable")
+    allowed = tests.p_values[order] * (number - counts[:sure].sum() - np.arange(len(order))) <= alpha
+    yield tests.part(order[: len(order) if allowed.all() else int(np.argmin(allowed))])
 
 
 def compare(a: Measured, b: Measured) -> Comparison | None:
@@ -151,9 +185,8 @@ def compare(a: Measured, b: Measured) -> Comparison | None:
     return Comparison(difference, error, freedom, p_value, interval, tested.bases[0 if tested.crossed[0, 0] else 1])
 
 
-def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:
-    """Tests every pair of K figures; p-values above ``alpha`` are not kept."""
-    kept, num_tested, bases = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))], 0, set[Basis]()
+def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> Iterator[PairTests]:
+    """Tests every pair of K figures, a part of the pairs at a time; p-values above ``alpha`` are not kept."""
     for places_a, places_b, rows_a, rows_b in _blocks(figures):
         is_triangle = rows_a is rows_b
         for start in range(0, len(places_a), _CHUNK):
@@ -161,15 +194,12 @@ def compare_pairs(figures: Sequence[Measured], *, alpha: float) -> PairTests:
             tested = _test(_part(rows_a, some), _part(rows_b, others))
             a, b = np.broadcast_arrays(places_a[some, None], places_b[others])
             is_tested = ~np.isnan(tested.p_values) & ((a < b) | (not is_triangle))
-            num_tested += int(is_tested.sum())
             where = (is_tested & tested.crossed, is_tested & ~tested.crossed)
-            bases |= {basis for basis, found in zip(tested.bases, where, strict=True) if found.any()}
+            bases = frozenset(basis for basis, found in zip(tested.bases, where, strict=True) if found.any())
             claimed = is_tested & (tested.p_values <= alpha) & (tested.difference != 0)
             is_lower, first, second = tested.difference[claimed] < 0, a[claimed], b[claimed]
             pairs = np.where(is_lower, first, second), np.where(is_lower, second, first)
-            kept.append((*pairs, tested.p_values[claimed]))
-    lower, higher, p_values = map(np.concatenate, zip(*kept, strict=True))
-    return PairTests(lower, higher, p_values, num_tested, frozenset(bases))
+            yield PairTests(*pairs, tested.p_values[claimed], int(is_tested.sum()), bases)
 
 
 class PairDifferences(NamedTuple):

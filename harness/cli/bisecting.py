@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -46,34 +46,31 @@ def bisect(
     trial = _Trial(context.obj, repository, path, asked, metric, device)
     alpha = lazy.ALPHA / (1 + 2 * halvings)  # of each test that there may be
 
-    def is_worse(before: lazy.Figure, after: lazy.Figure) -> lazy.Step | None:
-        """The test, if it proves that the later figure is worse; or another, where any change is looked for."""
-        found = lazy.compare(lazy.measured(after), lazy.measured(before))
-        if found is None or found.p_value > alpha or not (found.difference > 0 or (changed and found.difference)):
-            return None
-        return lazy.Step(name, (first.digest[:10], ""), before, after, found, found.p_value)
+    def worse(found: lazy.History) -> lazy.Step | None:
+        """The test that proves the later figure worse; or other, where any change is looked for."""
+        proven = (it for it in found.steps if it.p_value <= alpha and (it.tested.difference > 0 or changed))
+        return next(proven, None)
 
-    name = lazy.Name(rows[0].label, rows[0].dataset, metric)
-    reference, worst = trial.figure(first), trial.figure(last)
-    if (proof := is_worse(reference, worst)) is None:
-        echo(f"{name}: {worst.mean:.6g} after {reference.mean:.6g} is not proven worse", err=True)
+    reference, worst = trial.source(first), trial.source(last)
+    if (proof := worse(lazy.follow([reference, worst]))) is None:
+        echo(f"{metric} of {row} is not proven worse", err=True)
         raise typer.Exit(1)
     low, high, skipped = -1, len(commits) - 1, set[int]()
     while between := [number for number in range(low + 1, high) if number not in skipped]:
         number = between[len(between) // 2]
         try:
-            figure = trial.figure(commits[number])
-            if (found := is_worse(reference, figure)) is not None:
-                high, proof, worst = number, found, figure
-            elif figure.values.tolist() == reference.values.tolist() or is_worse(figure, worst) is not None:
+            against = lazy.follow([reference, source := trial.source(commits[number])])
+            if (found := worse(against)) is not None:
+                high, proof, worst = number, found, source
+            elif not (against.steps or against.not_told) or worse(lazy.follow([source, worst])) is not None:
                 low = number
             else:
-                raise ValueError(f"{figure.mean:.6g} is told apart from neither end")
+                raise ValueError(next(iter(against.not_told), "it is told apart from neither end"))
         except ValueError as error:
             skipped.add(number)
             echo(f"skipped: {commits[number]}: {error}", err=True)
-    difference, least, most = proof.change
-    echo(f"{name}: {reference.mean:.6g}, then {worst.mean:.6g} {worst.unit}: {difference:+.4g}, 95 % "
+    before, after, (difference, least, most) = proof.before.mean, proof.after.mean, proof.change
+    echo(f"{proof.name}: {before:.6g}, then {after:.6g} {proof.after.unit}: {difference:+.4g}, 95 % "
          f"[{least:+.4g}, {most:+.4g}], p = {proof.p_value:.2g}, by {proof.tested.basis}")  # fmt: skip
     said = "the first is" if high - low == 1 else "the first is one of these, of which all but the last were skipped:"
     echo("\n".join([said, *(f"  {commit}" for commit in commits[low + 1 : high + 1])]))
@@ -91,20 +88,22 @@ class _Trial:
     metric: str
     device: str
 
-    def figure(self, commit: lazy.Commit) -> lazy.Figure:
-        """Returns the figure with the code of a commit, a speed of each seed by a run of its own; else a ValueError."""
+    def source(self, commit: lazy.Commit) -> lazy.Source:
+        """Returns the row with the code of a commit, a speed of each seed by a run of its own; else a ValueError."""
         echo(str(commit), err=True)
         with self.repository.checked_out(commit) as folder:
             records = self._run(folder)
             if any(score.stage == "speed" for record in records.values() for score in record.scores.values()):
                 for seed in self.asked.seeds[1:]:
                     records |= self._run(folder, "--seeds", str(seed))
-        archive = lazy.collect_all(self.options.artifacts, records.values())
-        rows = lazy.Source.of(str(commit), archive, self.asked).rows
-        if not rows or (figure := rows[0].figure(self.metric)) is None:
+        found = lazy.collect_all(self.options.artifacts, records.values())
+        # read now: another commit's run may measure the same trainings anew
+        archive = replace(found, per_image={name: found.per_image[name] for name in found.per_image})
+        source = lazy.Source.of(str(commit), archive, self.asked)
+        if not source.rows or (figure := source.rows[0].figure(self.metric)) is None:
             raise ValueError(f"the row has no {self.metric}")
         echo(f"  {self.metric} {figure.mean:.6g} {figure.unit}, {len(figure.values)} seeds", err=True)
-        return figure
+        return source
 
     def _run(self, folder: Path, *more: str) -> dict[str, lazy.RunRecord]:
         # What is asked for is the suite as it stands now; the code is the commit's.
@@ -134,7 +133,11 @@ class _Trial:
             records = [lazy.read_record(json.dumps(record)) for record in json.loads(out)]
         except ValueError:
             raise ValueError((err.strip().splitlines() or [f"exit status {child.returncode}"])[-1]) from None
-        for record in (record for record in records if record.status != "done"):
-            why = record.failure.message if record.failure else record.reason or record.status
-            raise ValueError(f"{record.run}: {why}")
-        return {record.run: record for record in records}
+        found, by = dict[str, lazy.RunRecord](), lazy.VALID_PREFIX  # a grid is chosen by scores on that split
+        for record in records:
+            scores = {it: of for it, of in record.scores.items() if of.metric == self.metric or it.startswith(by)}
+            failures = [it.message for it in (record.failure, *(of.failure for of in scores.values())) if it]
+            if failures or record.is_unfinished or record.reason:
+                raise ValueError(f"{record.run}: {next(iter(failures), record.reason or record.status)}")
+            found[record.run] = record.model_copy(update={"scores": scores})
+        return found

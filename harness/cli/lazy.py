@@ -17,10 +17,9 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.auditing.trial import NOT_DECIDED, NOT_REACHED
     from harness.boards.audits import AUDIT, audit_of_score, in_words
     from harness.boards.comparison import Difference, NotComparable, NotFound, Side, Source, compare_rows, find_pair
-    from harness.boards.figures import Figure
-    from harness.boards.history import History, Name, Step, follow, measured
+    from harness.boards.history import History, Step, follow
     from harness.boards.leaderboard import Leaderboard
-    from harness.boards.pair_tests import ALPHA, Comparison, compare
+    from harness.boards.pair_tests import ALPHA
     from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
     from harness.boards.rows import rows_of
     from harness.cli.context import Context

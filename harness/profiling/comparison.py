@@ -29,7 +29,7 @@ Each model by its fastest certified sampler, against the fastest of all other mo
   that of the pixels; in brackets, by the quartiles of the ratio. Samplers and bits a dimension are those at the larger
   of the two sizes, else at the largest.
 """
-ADVANTAGE_NOTES, OVERTAKING_NOTES = map(paragraphs, (_ADVANTAGE_NOTES, _OVERTAKING_NOTES))
+ADVANTAGE_NOTES, OVERTAKING_NOTES = (paragraphs(text) for text in (_ADVANTAGE_NOTES, _OVERTAKING_NOTES))
 OVERTAKING_TEXTS = ("model", "sizes", "overtakes at", "between", "by", "the fastest other")
 
 
@@ -49,35 +49,34 @@ def headline(tables: MachineTables) -> str:
         f"At {item.size}, batch {item.batch_size}, {named(item)} {stands} the fastest certified sampler of all other "
     )
     text += f"models, {named(found.fastest)}: it draws {_spread(ratio)} as fast{_paid(item, found.fastest)}."
-    beside = [(other, over) for other in (found.cached, found.naive) if other and (over := found.over(other))]
-    others = [f"{times(over.median)} as fast as {named(other)}" for other, over in beside]
+    others = [
+        f"{times(Ratio.of(item, it).median)} as fast as {named(it)}"
+        for it in (found.cached, found.naive)
+        if it is not None
+    ]
     return f"{text} It draws {', and '.join(others)}." if others else text
 
 
 def who_overtakes(tables: MachineTables) -> str:
     """Returns who overtakes the fastest certified sampler of all others, at which sizes, and what each pays."""
-    found = [one for one in overtakings(tables) if one.place is not None]
     said = []
-    for one in found:
+    for one in (one for one in overtakings(tables) if one.place is not None):
         ours, theirs = _at_place(one)
         where = f"at {one.words}, between {one.between}" if one.place else "at every measured size"
-        batch = f"batch {ours.batch_size}"
-        said.append(f"At {batch}, {named(ours)} overtakes {named(theirs)} {where}{_paid(ours, theirs)}.")
+        said.append(
+            f"At batch {ours.batch_size}, {named(ours)} overtakes {named(theirs)} {where}{_paid(ours, theirs)}."
+        )
     return " ".join(said) or "None does, at the sizes and batch sizes measured."
 
 
 def advantage_values(found: Advantage) -> dict[str, Any]:
     """Returns an advantage as plain values; speeds over others are medians over rounds, with their quartiles."""
-    item, cached, beside = found.measurement, found.cached, found.cached or found.naive
-    names = ("label", "sampler", "height", "width", "batch_size", "bits_per_dim", "likelihood_kind")
-    values = {name: getattr(item, name) for name in names} | {
-        "seconds_an_image": ten_digits(item.median_seconds / item.batch_size),
-        "baseline": beside and beside.label, "baseline_sampler": cached and cached.sampler,
-        "baseline_bits_per_dim": beside and beside.bits_per_dim,
-        "baseline_likelihood_kind": beside and beside.likelihood_kind,
-    }  # fmt: skip
-    for name in ("label", "sampler", "bits_per_dim", "likelihood_kind"):
-        values[f"fastest_{name}"] = found.fastest and getattr(found.fastest, name)
+    item = found.measurement
+    names = ("label", "sampler", "bits_per_dim", "likelihood_kind")
+    values = {name: getattr(item, name) for name in ("height", "width", "batch_size", *names)}
+    values["seconds_an_image"] = ten_digits(item.median_seconds / item.batch_size)
+    for what, other in (("fastest", found.fastest), ("baseline", found.cached or found.naive)):
+        values |= {f"{what}_{name}": other and getattr(other, name) for name in names}
     for name in ("fastest", "cached", "naive"):
         ratio = found.over(getattr(found, name))
         values[f"over_{name}"] = ratio and ratio.median

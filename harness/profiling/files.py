@@ -138,16 +138,10 @@ def machine_section(tables: MachineTables, pictures: Sequence[str] = ()) -> Sect
     if tables.advantages:
         over = _table(map(comparison.advantage_cells, tables.advantages), "model", "sampler", "size", "the fastest")
         overtaken = _table(map(comparison.overtaking_cells, overtakings(tables)), *comparison.OVERTAKING_TEXTS)
-        parts += [
-            Section(
-                "Against the fastest certified sampler", comparison.headline(tables), over,
-                notes=comparison.ADVANTAGE_NOTES,
-            ),
-            Section(
-                "Where a model overtakes", comparison.who_overtakes(tables), overtaken,
-                notes=comparison.OVERTAKING_NOTES,
-            ),
-        ]  # fmt: skip
+        said, notes = comparison.headline(tables), comparison.ADVANTAGE_NOTES
+        parts.append(Section("Against the fastest certified sampler", said, over, notes))
+        said, notes = comparison.who_overtakes(tables), comparison.OVERTAKING_NOTES
+        parts.append(Section("Where a model overtakes", said, overtaken, notes))
     for item in tables.measurements:
         groups.setdefault(item.setting, []).append(item)
     for (channels, height, width, levels, batch_size), items in groups.items():

@@ -23,6 +23,7 @@ _DASHES: list[Any] = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [12, 3]]
 _SHAPES: list[Any] = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"]
 _GREY = "#6b6b6b"
 _WIDTH, _HEIGHT, _LINE = 300, 300, 15  # of a panel, and of a name, in pixels
+_WIDER = 50  # what names may take more in a browser that has other letters
 _SECONDS = "datum.value < 1e-3 ? datum.value * 1e6 + ' µs' : datum.value < 1 ? datum.value * 1e3 + ' ms'"
 _SECONDS += " : format(datum.value, ',') + ' s'"
 _READING = (
@@ -56,13 +57,14 @@ def draw_plot(title: str, machines: Sequence[MachineTables]) -> alt.VConcatChart
             left, right = _limits([item.pixels for item in alike])
             limits = (left, right), _limits([item.median_seconds for item in alike])
             for batch_size in sorted({item.batch_size for item in alike}):
-                heading = f"batch {batch_size}, {'trained' if weights == 'trained' else 'weights as initialised'}"
+                said = f"batch {batch_size}, {'trained' if weights == 'trained' else 'weights as initialised'}"
                 items = [item for item in alike if item.batch_size == batch_size]
-                panels.append(_panel(tables, items, heading, limits, looks))
+                panels.append(_panel(tables, items, said, limits, looks))
         if panels:
             machine = alt.TitleParams(tables.hardware, fontSize=13)
             rows.append(alt.vconcat(*panels, spacing=20).properties(title=machine))
-    return alt.vconcat(*rows).properties(title=alt.TitleParams(title, subtitle=list(_READING), offset=12))
+    heading = alt.TitleParams(title, subtitle=list(_READING), offset=12)
+    return alt.vconcat(*rows).properties(title=heading, padding={"left": 5, "top": 5, "right": _WIDER, "bottom": 5})
 
 
 def _panel(

@@ -19,7 +19,7 @@ def chart_of(title: str, history: History, versions: list[str]) -> alt.FacetChar
         for version, it in history.figures[name].items():
             half = math.hypot((it.standard_deviation or 0) / math.sqrt(len(it.values)), it.standard_error or 0) * 1.96
             ends = {"value": it.mean, "low": it.mean - half, "high": it.mean + half}
-            shown = {"figure": f"{name}{it.unit and f', {it.unit}'}", "version": version}
+            shown = {"figure": f"{name.label}, {name.dataset}  {name.metric} {it.unit}", "version": version}
             rows.append(shown | {end: ten_digits(value) for end, value in ends.items()})
     base = alt.Chart().encode(x=alt.X("version:N").title(None).sort(versions).axis(labelAngle=-30, labelLimit=120))
     layers = alt.layer(
@@ -28,7 +28,9 @@ def chart_of(title: str, history: History, versions: list[str]) -> alt.FacetChar
         base.mark_point(filled=True, size=50, opacity=1).encode(y="value:Q"),
         data=alt.InlineData(values=rows),
     ).properties(width=300, height=150)
-    chart: alt.FacetChart = layers.facet(facet=alt.Facet("figure:N").title(None).sort(None), columns=2)
+    header = alt.Header(labelExpr="split(datum.label, '  ')", labelAnchor="start")  # two lines
+    facet = alt.Facet("figure:N").title(None).sort(None).header(header)
+    chart: alt.FacetChart = layers.facet(facet=facet, columns=2)
     said = "The figures that moved." if moved else "No figure moved."
     chart.title = alt.TitleParams(
         title, subtitle=f"{said} Bars are 95 % intervals of each alone; the tests pair images."

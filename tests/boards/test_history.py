@@ -199,7 +199,7 @@ def test_the_chart_has_what_moved_over_all_versions():
     drawn = chart_of("Two", history, ["v0", "v1", "v2"]).to_dict()
     [rows] = drawn["datasets"].values() if "datasets" in drawn else [drawn["data"]["values"]]
     assert [(row["figure"], row["version"]) for row in rows] == [
-        ("nll of made on digits, nats", name) for name in ("v0", "v1", "v2")
+        ("made, digits  nll nats", name) for name in ("v0", "v1", "v2")
     ]
     assert all(row["low"] < row["value"] < row["high"] for row in rows)
 
@@ -232,7 +232,14 @@ def trials(repository, monkeypatch):
         if message := told.pop("broken", None):
             raise ValueError(message) if message != "Ctrl-C" else KeyboardInterrupt
         records = [record for record in version(**told).records if record.spec.model == "made"]
-        scores = [{name: it for name, it in record.scores.items() if it.metric == self.metric} for record in records]
+        scores = [
+            {
+                name: it.model_copy(update={"per_image": None})
+                for name, it in record.scores.items()
+                if it.metric == self.metric
+            }
+            for record in records
+        ]
         return {it.run: it.model_copy(update={"scores": of}) for it, of in zip(records, scores, strict=True)}
 
     monkeypatch.setattr(_Trial, "_run", run)
@@ -280,3 +287,48 @@ def test_bisect_needs_a_way_from_good_to_bad_and_a_metric_of_the_suite(repositor
         "is not before" in repository.harness("bisect", "made", "nll", "--good", commits[1], "--bad", "main").complaint
     )
     assert "did you mean 'nll'" in repository.harness("bisect", "made", "nl", "--good", commits[0]).complaint
+
+
+COINS = """
+import torch
+import harness
+
+class Coins(harness.ExactLikelihood):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.logit = torch.nn.Parameter(torch.zeros(spec.shape))
+
+    def fit(self, data, trainer):
+        chance = data.train.images.float().mean(0) * 0.98 + 0.01
+        with torch.no_grad():
+            self.logit.copy_(SCALE * torch.logit(chance) + 0.02 * torch.randn(()))
+
+    def log_prob(self, images):
+        ones = images.to(self.logit.dtype)
+        return (ones * self.logit - torch.nn.functional.softplus(self.logit)).flatten(1).sum(1)
+
+    def sample(self, num_samples):
+        return torch.bernoulli(torch.sigmoid(self.logit).expand(num_samples, *self.spec.shape)).to(torch.uint8)
+"""
+CODES = ["SCALE = 1.0", "SCALE = 1.0  # the same", "SCALE = 1 / 1", "SCALE = 0.8", "SCALE = 0.80"]
+
+
+@pytest.mark.thorough
+def test_bisect_runs_commits_with_their_own_code_and_the_store_has_what_moved(repository):
+    repository.suite.write_text(
+        'title = "Coins"\ndatasets = ["digits-binary"]\nseeds = [0, 1, 2]\nmetrics = ["nll"]\n'
+        '[[models]]\nname = "coins.py:Coins"\nlabel = "coins"\n'
+    )
+    commits = []
+    for number, code in enumerate(CODES):
+        (repository.suite.parent / "coins.py").write_text(f"{code}\n{COINS}")
+        commits.append(repository.commit(f"number {number}"))
+    done = repository.harness("bisect", "coins", "nll", "--good", commits[0])
+    assert done.code == 0, done
+    assert done.out.endswith(f"the first is\n  {commits[3]}  number 3\n")
+    assert repository.git("worktree", "list").count("\n") == 0
+    runs = list((repository.folder.parent / "store/runs").iterdir())
+    assert len(runs) == 3 * 3  # a comment is no code, and 0.80 is 0.8: three codes, three seeds
+    said = repository.harness("history", "--from-store", "--check")
+    assert said.code == 1
+    assert "worse" in said.out

@@ -302,9 +302,24 @@ def test_the_interval_covers_the_true_difference_in_at_least_95_percent():
 # --- Holm ---
 
 
-def rejected(p_values, alpha):
-    places = np.arange(len(p_values))
-    return PairTests(places, places, np.asarray(p_values, dtype=float), len(p_values), frozenset()).rejected(alpha)
+def rejected(p_values, alpha, *, parts=1):
+    """The places of what is rejected of some p-values, which come in parts."""
+    p_values = np.asarray(p_values, dtype=float)
+    places = np.flatnonzero(p_values <= alpha)
+    number = (~np.isnan(p_values)).sum()
+    read = [PairTests(some, some, p_values[some], 0, frozenset()) for some in np.array_split(places, parts)]
+    read.append(PairTests(places[:0], places[:0], p_values[:0], number, frozenset()))
+    return PairTests.joined(pair_tests.rejected(lambda: read, alpha)).lower
+
+
+def stepped_down(p_values, alpha):
+    """The same one by one, as the method is defined."""
+    expected, order = [], np.argsort(p_values, kind="stable")
+    for step, index in enumerate(order):  # NaN is last
+        if not p_values[index] * ((~np.isnan(p_values)).sum() - step) <= alpha:
+            break
+        expected.append(index)
+    return expected
 
 
 def test_holm_rejects_what_the_step_down_procedure_rejects():
@@ -312,12 +327,26 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
     for _ in range(50):
         p_values = np.round(rng.uniform(size=rng.integers(1, 8)) ** 3, 2)  # rounded: ties occur
         for alpha in (0.013, 0.05, 0.2):
-            expected = []
-            for step, index in enumerate(np.argsort(p_values, kind="stable")):
-                if p_values[index] > alpha / (len(p_values) - step):
-                    break
-                expected.append(index)
-            assert rejected(p_values, alpha).tolist() == expected
+            assert sorted(rejected(p_values, alpha)) == sorted(stepped_down(p_values, alpha))
+
+
+@pytest.mark.parametrize("alpha", [0.013, 0.05, 1.0])
+def test_holm_of_parts_is_holm_of_the_whole_to_the_last_bit(alpha):
+    rng = np.random.default_rng(18)
+    for _ in range(400):
+        number = rng.integers(0, 60)
+        exact = alpha / rng.integers(1, 61, number)  # where the method decides, and just beside it; with ties
+        choices = [
+            exact,
+            np.nextafter(exact, 0),
+            np.nextafter(exact, 1),
+            exact * rng.uniform(1 - 1e-6, 1 + 1e-6, number),
+        ]
+        choices += [rng.uniform(size=number), np.round(rng.uniform(size=number), 2), *np.full((2, number), 5e-324)]
+        choices += [np.zeros(number), np.full(number, math.nan)]
+        p_values = np.minimum(rng.permuted(choices, axis=0)[0], 1.0)
+        found = rejected(p_values, alpha, parts=rng.integers(1, 6))
+        assert sorted(found) == sorted(stepped_down(p_values, alpha))
 
 
 def test_holm_of_a_worked_example():
@@ -434,7 +463,7 @@ def test_every_pair_has_the_p_value_of_the_test_of_that_pair_alone(seed):
     figures = board(seed)
     alone = one_by_one(figures)
     for alpha in (0.05, 1.0):
-        tests = compare_pairs(figures, alpha=alpha)
+        tests = PairTests.joined(compare_pairs(figures, alpha=alpha))
         expected = {
             (pair if item.difference < 0 else pair[::-1]): item.p_value
             for pair, item in alone.items()
@@ -451,7 +480,7 @@ def test_models_that_differ_by_little_beside_their_images_have_the_paired_t_test
     rng = np.random.default_rng(0)
     common = 100 * rng.normal(size=60) + 500
     rows = [common + scale * rng.normal(size=60) for _ in range(4)]
-    tests = compare_pairs([scored(matrix(row)) for row in rows], alpha=1.0)
+    tests = PairTests.joined(compare_pairs([scored(matrix(row)) for row in rows], alpha=1.0))
     for low, high, p_value in zip(tests.lower, tests.higher, tests.p_values, strict=True):
         # scores are rounded to 1e-13 themselves
         assert p_value == pytest.approx(stats.ttest_rel(rows[low], rows[high]).pvalue, rel=max(1e-9, 1e-11 / scale))
@@ -462,7 +491,7 @@ def test_rows_that_are_equal_or_a_constant_apart_are_as_certain_as_one_by_one():
     row = np.random.default_rng(1).normal(loc=500, size=60)
     figures = [scored(matrix([row] * count)) for count in (1, 2, 3)]
     figures += [scored(matrix([row + 0.1] * count)) for count in (1, 2)]
-    tests = compare_pairs(figures, alpha=0.05)
+    tests = PairTests.joined(compare_pairs(figures, alpha=0.05))
     pairs = zip(tests.lower.tolist(), tests.higher.tolist(), tests.p_values.tolist(), strict=True)
     assert set(pairs) == {(low, high, 0.0) for low in (0, 1, 2) for high in (3, 4)}
     assert tests.num_tested == 10

@@ -16,7 +16,7 @@ from scipy import stats
 
 from harness.boards.figures import Measured, ScoreMatrix
 from harness.boards.leaderboard import Leaderboard
-from harness.boards.pair_tests import compare, compare_pairs, differences
+from harness.boards.pair_tests import PairTests, compare, compare_pairs, differences, rejected
 from harness.interface.spec import RunSpec
 from harness.records.archive import Archive, write_archive
 from harness.records.record import Curve, Failure, FitRecord, RunRecord, ScoreRecord, identity_of
@@ -155,9 +155,9 @@ def test_differences_of_all_pairs_are_those_of_single_tests_with_intervals_that_
 
 def test_adjusted_p_values_claim_what_the_ranks_claim():
     figures = [measured(80.0 + 0.2 * k * k, 2 + k % 2) for k in range(6)]
-    found, ranked = differences(figures), compare_pairs(figures, alpha=0.05)
+    found, ranked = differences(figures), PairTests.joined(rejected(lambda: compare_pairs(figures, alpha=0.05), 0.05))
     claimed = {tuple(sorted(pair)) for pair in zip(*np.nonzero(found.p_values <= 0.05), strict=True)}
-    pairs = zip(ranked.lower[ranked.rejected(0.05)], ranked.higher[ranked.rejected(0.05)], strict=True)
+    pairs = zip(ranked.lower, ranked.higher, strict=True)
     assert claimed == {tuple(sorted(pair)) for pair in pairs}
     assert 0 < len(claimed) < 15
     assert np.isnan(np.diag(found.p_values)).all()

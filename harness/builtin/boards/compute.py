@@ -11,6 +11,7 @@ _SHARES = (1, 3, 10, 30, 100)  # percent of the budget
 _METRIC = "valid within {} %"
 _PARTS = {"": "float64", "_sd": "float64", "_seeds": "Int64", "_ended": "float64"}
 _COSTS = ("flops", "seconds")
+_ROUNDING = 1e-9  # of a share of a budget
 
 
 class EqualCompute(Board):
@@ -89,8 +90,8 @@ def _scores(points: Sequence[tuple[float, float | None]], budget: float) -> dict
     """The best of a training's (spent, validation score) within each share, as scores of metrics of their own."""
     found = {}
     for name, limit in ((_METRIC.format(share), budget * share / 100) for share in _SHARES):
-        if within := [valid for spent, valid in points if valid is not None and spent <= limit]:
-            ended = {"ended": float(points[-1][0] < limit)}
+        if within := [valid for spent, valid in points if valid is not None and spent <= limit * (1 + _ROUNDING)]:
+            ended = {"ended": float(points[-1][0] < limit * (1 - _ROUNDING))}
             found[name] = ScoreRecord(metric=name, key="", value=min(within), details=ended)
     return found
 

@@ -115,8 +115,9 @@ def _speed_column(rows: Rows, metric: str) -> Column:
         if (figure := row.figure(metric)) is None:
             return None
         stated = figure.scores[0].protocol
-        by = f" {stated['sampler']}" if metric == "fastest-sampling" and "sampler" in stated else ""
-        return made.cell_of(figure, f"{by}{' loaded' if 'load' in stated else ''}")
+        by = stated.get("sampler", "default") if metric == "fastest-sampling" else "default"
+        words = [by] * (by != "default") + ["loaded"] * ("load" in stated)
+        return made.cell_of(figure, f" {', '.join(words)}" if words else "")
 
     return replace(
         made, cell=cell, key=_NAMES.get(metric, made.key), parts=_EXACT if metric == "peak-memory" else made.parts
@@ -132,11 +133,10 @@ def _samplers(row: BoardRow) -> list[tuple[str, ...]]:
     speeds = {name: score.details.get(f"{name} images/s", 0.0) for name in names}
     lines = list[tuple[str, ...]]()
     for name in sorted(names, key=lambda name: (-speeds[name], name)):
-        speed, size, share = speeds[name], "–", "–"
-        if speed > 0 and fastest > 0:
+        shown, size, share = "–", "–", "–"
+        if speeds[name] > 0 and fastest > 0:
+            shown, share = _three_digits(speeds[name]), f"{_three_digits(speeds[name] / fastest)}x"
             size = f"{score.details.get(f'{name} batch size', 0.0):,.0f}"
-            share = f"{_three_digits(speed / fastest)}x"
-        shown = _three_digits(speed) if speed > 0 else "–"
         lines.append((row.label, name, shown, size, score.protocol[f"sampler {name}"], share))
     return lines
 

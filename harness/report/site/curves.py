@@ -70,12 +70,14 @@ def learning_curves(rows: Iterable[BoardRow]) -> list[Chart]:
 def share_chart(table: Table) -> Chart | None:
     """Returns how rows do with a growing share of a budget, from a table of quality at equal compute."""
     columns = [column for column in table.columns if column.key.startswith("within_")]
-    lines, rows = list[list[Line]](), [line.row for line in table.models if line.row is not None]
-    for cells in (line.cells for line in table.models):
+    all_rows = [line.row for line in table.models if line.row is not None]
+    lines, rows = list[list[Line]](), all_rows[:_MOST_ROWS]
+    for cells in (line.cells for line in table.models[:_MOST_ROWS]):
         found = [(float(it.key.rpartition("_")[2]), cells[it.key]) for it in columns if it.key in cells]
         lines.append([[(share, float(cell.value or 0.0), cell.sd or 0.0) for share, cell in found]])
     panel = _panel("valid", "share", rows, lines)
-    return None if panel is None else Chart("Best validation score by the share of the budget", rows, [panel], [], None)
+    title, more = "Best validation score by the share of the budget", len(all_rows) - len(rows)
+    return None if panel is None else Chart(title, rows, [panel], [], None, more)
 
 
 def points_csv(rows: Iterable[BoardRow]) -> str:
