@@ -24,13 +24,14 @@ PAGES = sorted(
         *ROOT.glob("leaderboards/*/*.md"),
     ]
 )
-CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", flags=re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```.*?^```$", flags=re.DOTALL | re.MULTILINE)
+CODE = re.compile(rf"{BLOCK.pattern}|`[^`\n]+`", flags=BLOCK.flags)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 
 
 def anchors(text):
     """The names that a code host gives to the headings of a page."""
-    headings = re.findall(r"^#+ (.*)$", CODE.sub("", text), flags=re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", text), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
