@@ -531,6 +531,20 @@ def test_files_of_hostile_labels_stay_in_their_folder(tmp_path):
     assert all(re.fullmatch(r"demo/rows/[\w@.-]{1,200}\.html", name) and slug(name[10:]) == name[10:] for name in names)
 
 
+def test_datasets_and_rows_of_one_file_name_have_pages_and_places_of_their_own_and_long_labels_a_file(tmp_path):
+    records = []
+    for dataset, model in itertools.product(("a b", "a-b", "a-b@2", "d}\\input{x}"), ("made", "m" * 300)):
+        record = make_record(RunSpec(dataset=dataset, model=model, seed=0, metrics=("nll",)))
+        records.append(record.model_copy(update={"scores": {"nll": score()}}))
+    (tmp_path / "samples").mkdir()
+    files = list(site_files([SuitePages("demo", Leaderboard(records), tmp_path)]))
+    site = dict(files)
+    assert len(site) == len(files)
+    places = [it["id"] for _, it in Page(site["demo/index.html"].decode()).tags if "id" in it]
+    assert len(places) == len(set(places))
+    assert "input{x}" not in site["demo/likelihood.tex"].decode().replace(r"input\{x\}", "")
+
+
 # --- what stands on the pages ---
 
 
