@@ -242,6 +242,14 @@ def test_an_axis_has_its_ends_inside_of_the_box_and_round_ticks():
     assert [text for _, text in log.ticks(5)] == ["10", "20", "50", "100", "200", "500", "1 k"]
 
 
+@pytest.mark.parametrize("values", [(0.0, 5e-324), (-1e-320, 0.0), (90.0, 90.00000000000001), (-1e100, 1e100)])
+@pytest.mark.parametrize("is_log", [False, True])
+def test_values_that_are_almost_one_have_an_axis(values, is_log):
+    axis = Axis.around([abs(value) or 1e-323 for value in values] if is_log else values, is_log=is_log)
+    assert axis.low < axis.high
+    assert all(0 <= place <= 100 and len(text) < 150 for place, text in axis.ticks(5))
+
+
 def test_a_row_that_is_far_worse_is_off_the_scale(tmp_path):
     rows = [*((f"row {k}", "exact", 80.0 + k) for k in range(5)), ("uniform", "exact", 500.0)]
     lab = Lab(tmp_path, rows)
