@@ -138,7 +138,7 @@ def mark_of(picture: bytes) -> str | None:
 
 
 def description_of(file: Path) -> str:
-    """What a PNG says of itself, in words for its caption, cut where they are many; empty where it says nothing or cannot be read."""
+    """What a PNG says of itself, in words for its caption, not too many; empty where it says nothing or is not read."""
     try:
         with Image.open(file, formats=["PNG"]) as image:
             words = str(image.info.get(_WORDS, ""))
