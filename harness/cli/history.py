@@ -64,7 +64,8 @@ def _archived(
     records = folder / lazy.RECORDS_FILE
     if revisions or not archives:
         repository = lazy.Repository(path)
-        commits = [repository.commit(name) for name in revisions] or repository.log(f"-{last}", "--", str(records))
+        place = f":(literal){repository.place(records)}"
+        commits = [repository.commit(name) for name in revisions] or repository.log(f"-{last}", "--", place)
         for number, commit in enumerate(commits):
             (copy := into / str(number)).mkdir()
             try:

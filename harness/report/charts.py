@@ -27,6 +27,7 @@ SPEC_ENDING = ".vl.json"
 FORMATS = ("svg", "png", "html")  # what a chart can be drawn as
 _SCHEMA, _VERSION = "https://vega.github.io/schema/vega-lite/v6.json", "6.4"
 _KEY, _WORDS = "genharness", "Description"  # of text chunks; the latter is PNG's own
+_LONGEST = 1_000  # letters of a caption
 _PNG_SCALE = 2
 _GREY = "#6b6b6b"
 # Okabe & Ito 2008: told apart by everybody
@@ -131,16 +132,17 @@ def mark_of(picture: bytes) -> str | None:
         else:
             with Image.open(io.BytesIO(picture)) as image:
                 said = image.info.get(_KEY)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
         return None
     return said if isinstance(said, str) else None
 
 
 def description_of(file: Path) -> str:
-    """What a PNG says of itself, in words for its caption; empty where it says nothing or cannot be read."""
+    """What a PNG says of itself, in words for its caption, not too many; empty where it says nothing or is not read."""
     try:
         with Image.open(file, formats=["PNG"]) as image:
-            return str(image.info.get(_WORDS, ""))
+            words = str(image.info.get(_WORDS, ""))
+            return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
     except (OSError, ValueError, Image.DecompressionBombError):
         return ""
 

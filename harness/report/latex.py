@@ -3,7 +3,7 @@
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.table import Table
 from harness.report.grid import grid_of
-from harness.support.names import printable
+from harness.support.names import printable, slug
 
 _LEFT_OUT = frozenset({"audit", "training", "kind", "verdict"})  # what a paper says in its text
 _SPECIAL = str.maketrans({
@@ -39,7 +39,9 @@ def to_latex(leaderboard: Leaderboard, board: str) -> str:
         for number, table in enumerate(leaderboard.tables(board, dataset)):
             if table.rows:
                 title = ", ".join(filter(None, [leaderboard.title, dataset, board, table.title]))
-                parts.append(_table(table, title, f"tab:{board}-{dataset}" + (f"-{number + 1}" if number else "")))
+                parts.append(
+                    _table(table, title, f"tab:{board}-{slug(dataset)}" + (f"-{number + 1}" if number else ""))
+                )
     return "\n\n".join(parts) + "\n"
 
 

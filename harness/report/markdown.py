@@ -13,7 +13,7 @@ ORIGIN = "records by `harness leaderboard`"
 GENERATED = f"<!-- Generated from {ORIGIN}"  # how the page of a board begins
 _PICTURES_A_LINE = 3
 
-_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[\\`*\[\]|~${]|(?<![^\W_])_|_(?![^\W_])")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 

@@ -1,6 +1,5 @@
 """The pages of a suite: its boards, a section for each dataset, and its figures, with the pictures beside them."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,11 +12,12 @@ from harness.boards.table import Table
 from harness.interface.board import Board
 from harness.records.record import RunRecord
 from harness.report.markdown import Section, to_markdown
-from harness.support.names import slug
+from harness.support.names import distinct, slug
 from harness.support.numbers import NOTHING
 
 FOLDER, STRIPS = "samples", "nearest"
 FIGURES = "figures"
+_LONGEST = 100  # letters of a file's name that are a label's, or a dataset's
 REAL = "real test images"
 QUALITY = "sample-quality"
 
@@ -160,14 +160,12 @@ def folder_of(figure: str) -> str:
 
 def picture_names(rows: Iterable[BoardRow]) -> dict[tuple[str | None, str], str]:
     """Returns each row's file by label and dataset, a dataset's under None; names that might be one are numbered."""
-    rows, names, taken = list(rows), dict[tuple[str | None, str], str](), Counter[str]()
+    rows = list(rows)
     real = dict.fromkeys((None, row.dataset) for row in rows)
-    for label, dataset in (*real, *((row.label, row.dataset) for row in rows)):
-        name = f"{slug(REAL if label is None else label)}-{slug(dataset)}"
-        taken[name.lower()] += 1
-        copies = taken[name.lower()]
-        names[label, dataset] = f"{name}.png" if copies == 1 else f"{name}@{copies}.png"
-    return names
+    named = [*real, *((row.label, row.dataset) for row in rows)]
+    slugs = ((slug(REAL if label is None else label)[:_LONGEST], slug(of)[:_LONGEST]) for label, of in named)
+    names = distinct(f"{label}-{dataset}" for label, dataset in slugs)
+    return {key: f"{name}.png" for key, name in zip(named, names, strict=True)}
 
 
 def sampled_record(row: BoardRow) -> RunRecord | None:

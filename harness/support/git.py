@@ -31,14 +31,16 @@ class Repository:
 
     def commit(self, revision: str) -> Commit:
         """Returns what a revision, such as ``main`` or ``HEAD~2``, stands for."""
-        with suppress(ValueError):
-            return self.log("-1", "--end-of-options", f"{revision}^{{commit}}", "--")[0]
+        with suppress(ValueError, IndexError):  # there is none in what a revision such as ^main excludes
+            found = self._git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().split()
+            return self.log("-1", found[-1], "--")[0]
         raise ValueError(f"{self.root}: git knows no revision {revision!r}")
 
     def log(self, *arguments: str) -> list[Commit]:
         """Returns commits as ``git log`` lists them, oldest first."""
-        lines = self._git("log", "--reverse", "--format=%H %s", *arguments).decode(errors="replace").splitlines()
-        return [Commit(*line.split(" ", 1)) for line in lines]
+        listed = self._git("log", "--reverse", "--no-show-signature", "--format=%H %s", *arguments)
+        lines = listed.decode(errors="replace").split("\n")  # a subject may hold what else ends a line
+        return [Commit(*line.split(" ", 1)) for line in lines if line]
 
     def between(self, good: Commit, bad: Commit) -> list[Commit]:
         """Returns the commits after ``good`` up to ``bad`` along first parents; none if ``good`` is not on that way."""

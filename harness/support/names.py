@@ -10,6 +10,7 @@ import json
 import re
 import types
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -39,6 +40,20 @@ def is_plain_name(name: str) -> bool:
 def slug(name: str) -> str:
     """Returns a name as a file name: letters, digits, dot, hyphen, at-sign; nothing that leaves the folder."""
     return re.sub(r"[^A-Za-z0-9@._-]+", "-", name).strip("-.") or "x"
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Returns names of which no two are one, in upper or lower case: those that come again are numbered, ``name@2``."""
+    found, taken, copies = list[str](), set[str](), Counter[str]()
+    for name in names:
+        copies[name.lower()] += 1
+        made = name if copies[name.lower()] == 1 else f"{name}@{copies[name.lower()]}"
+        while made.lower() in taken:
+            copies[name.lower()] += 1
+            made = f"{name}@{copies[name.lower()]}"
+        taken.add(made.lower())
+        found.append(made)
+    return found
 
 
 def heading(name: str) -> str:

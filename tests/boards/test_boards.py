@@ -396,6 +396,13 @@ def test_escaping_leaves_hyperparameter_names_readable() -> None:
     assert escape("made (hidden_size=500)") == "made (hidden_size=500)"
 
 
+@pytest.mark.parametrize("text", ["a {: onclick=alert(1) }", "a { #id onmouseover=alert(1) }"])
+def test_a_text_gives_no_attributes_to_what_it_stands_in(text):
+    page = f"# {escape(text)}\n\n| {escape(text)} | b |\n| --- | --- |\n| {escape(text)} | c |\n"
+    shown = markdown.markdown(page, extensions=["tables", "attr_list", "md_in_html"])
+    assert shown.count(text) == 3
+
+
 @pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\n=1", "a\nb", 'x,"y"'])
 def test_csv_has_no_cell_that_is_a_formula_and_no_line_break_in_one(label: str) -> None:
     lab = Lab(make_suite({"name": "a", "label": label}))

@@ -91,3 +91,9 @@ def test_without_a_curve_there_is_no_such_board():
     bare = record.model_copy(update={"fit": record.fit.model_copy(update={"curve": None})})
     assert BOARD in Leaderboard([record]).boards
     assert BOARD not in Leaderboard([bare]).boards
+
+
+def test_a_budget_is_the_most_that_was_spent_also_where_a_resumed_training_s_clock_went_back():
+    [(title, table), *_] = tables(training("resumed", [1.0, 50.0, 10.0], [90.0, 80.0, 85.0], flops=-1.0)).items()
+    assert title.startswith("exact likelihood: 100 % = 50 s on")
+    assert table.models[0].cells["within_100"].value == 80.0

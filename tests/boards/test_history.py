@@ -214,11 +214,29 @@ def test_history_of_an_archive_is_beside_the_suite_s_own_and_so_is_that_of_one_r
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"), [(["--revisions", "nowhere", "main"], "'nowhere'"), (["-n", "1"], "two versions are needed")]
+    ("arguments", "what"),
+    [
+        (["--revisions", "nowhere", "main"], "'nowhere'"),
+        (["--revisions", "^main", "main"], "no revision '^main'"),
+        (["--revisions", "main..main", "main"], "no revision 'main..main'"),
+        (["--revisions=--output=x"], "no revision '--output=x'"),
+        (["-n", "1"], "two versions are needed"),
+    ],
 )
 def test_a_wrong_revision_and_too_few_versions_are_one_line(repository, arguments, what):
     repository.export("first")
     assert what in repository.harness("history", *arguments).complaint
+
+
+def test_a_subject_is_no_commit_whatever_ends_a_line_in_it_and_the_working_folder_may_be_any(repository, monkeypatch):
+    repository.export("first\x0c--output=x y\u2028HEAD z")
+    repository.export("second", 1.01, anew=1)
+    monkeypatch.chdir(repository.suite.parent)
+    said = repository.command_line("history", repository.suite.name)
+    assert (said.code, said.err) == (0, "")
+    assert [line.partition("  ")[2] for line in said.out.splitlines()[:2]] == [
+        r"first\x0c--output=x y\u2028HEAD z", "second"
+    ]  # fmt: skip
 
 
 @pytest.fixture

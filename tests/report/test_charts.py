@@ -2,14 +2,16 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
+import zlib
 
 import altair as alt
 import pytest
 from PIL import Image
 
-from harness.report.charts import SPEC_ENDING, check_drawings, draw_files, drawn, mark_of, vega_lite
+from harness.report.charts import SPEC_ENDING, check_drawings, description_of, draw_files, drawn, mark_of, vega_lite
 
 MAKE = """
 import altair as alt
@@ -99,3 +101,23 @@ def test_a_picture_of_somebody_elses_has_no_mark():
     Image.new("L", (2, 2)).save(out, format="PNG")
     assert mark_of(out.getvalue()) is None
     assert mark_of(b"<svg/>") is None
+
+
+def png(side, *texts):
+    """A PNG of so many pixels, as it says, with text chunks."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [
+        (b"IHDR", header),
+        *((b"tEXt", b"Description\0" + text) for text in texts),
+        (b"IDAT", b""),
+        (b"IEND", b""),
+    ]
+    parts = [struct.pack(">I", len(it)) + kind + it + struct.pack(">I", zlib.crc32(kind + it)) for kind, it in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_caption_is_cut_and_a_picture_that_says_that_it_is_huge_says_nothing(tmp_path):
+    (file := tmp_path / "x.png").write_bytes(png(4, b"a" * 100_000))
+    assert description_of(file) == "a" * 1000 + " ..."
+    file.write_bytes(png(100_000, b"a"))
+    assert (description_of(file), mark_of(file.read_bytes())) == ("", None)

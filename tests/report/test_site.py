@@ -242,6 +242,14 @@ def test_an_axis_has_its_ends_inside_of_the_box_and_round_ticks():
     assert [text for _, text in log.ticks(5)] == ["10", "20", "50", "100", "200", "500", "1 k"]
 
 
+@pytest.mark.parametrize("values", [(0.0, 5e-324), (-1e-320, 0.0), (90.0, 90.00000000000001), (-1e100, 1e100)])
+@pytest.mark.parametrize("is_log", [False, True])
+def test_values_that_are_almost_one_have_an_axis(values, is_log):
+    axis = Axis.around([abs(value) or 1e-323 for value in values] if is_log else values, is_log=is_log)
+    assert axis.low < axis.high
+    assert all(0 <= place <= 100 and len(text) < 150 for place, text in axis.ticks(5))
+
+
 def test_a_row_that_is_far_worse_is_off_the_scale(tmp_path):
     rows = [*((f"row {k}", "exact", 80.0 + k) for k in range(5)), ("uniform", "exact", 500.0)]
     lab = Lab(tmp_path, rows)
@@ -529,6 +537,20 @@ def test_files_of_hostile_labels_stay_in_their_folder(tmp_path):
     names = [name for name in lab.write().site() if "/rows/" in name]
     assert len({name.lower() for name in names}) == 4
     assert all(re.fullmatch(r"demo/rows/[\w@.-]{1,200}\.html", name) and slug(name[10:]) == name[10:] for name in names)
+
+
+def test_datasets_and_rows_of_one_file_name_have_pages_and_places_of_their_own_and_long_labels_a_file(tmp_path):
+    records = []
+    for dataset, model in itertools.product(("a b", "a-b", "a-b@2", "d}\\input{x}"), ("made", "m" * 300)):
+        record = make_record(RunSpec(dataset=dataset, model=model, seed=0, metrics=("nll",)))
+        records.append(record.model_copy(update={"scores": {"nll": score()}}))
+    (tmp_path / "samples").mkdir()
+    files = list(site_files([SuitePages("demo", Leaderboard(records), tmp_path)]))
+    site = dict(files)
+    assert len(site) == len(files)
+    places = [it["id"] for _, it in Page(site["demo/index.html"].decode()).tags if "id" in it]
+    assert len(places) == len(set(places))
+    assert "input{x}" not in site["demo/likelihood.tex"].decode().replace(r"input\{x\}", "")
 
 
 # --- what stands on the pages ---

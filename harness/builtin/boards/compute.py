@@ -63,13 +63,13 @@ class EqualCompute(Board):
         for cost, row in product(_COSTS, rows):
             for curve in (curve for curve in row.curves if curve.has_validation):
                 pairs = zip(curve.columns[cost], curve.columns["valid"], strict=True)
-                if points := [(spent, valid) for spent, valid in pairs if spent is not None]:
+                if points := [(spent, valid) for spent, valid in pairs if spent is not None and spent >= 0]:
                     group = cost, row.likelihood_kind, curve.machine if cost == "seconds" else ""
                     found.setdefault(group, []).append((row.label, curve.record, points))
         parts = []
         for cost, kind, machine in sorted(found, key=lambda it: (it[0], it[1] != "exact likelihood", it)):
             trainings, records = found[cost, kind, machine], dict[str, list[RunRecord]]()
-            most = max(points[-1][0] for *_, points in trainings)
+            most = max(spent for *_, points in trainings for spent, _ in points)
             for label, record, points in trainings:
                 scores = {name: record.scores[name] for name in _KEPT if name in record.scores} | _scores(points, most)
                 records.setdefault(label, []).append(record.model_copy(update={"scores": scores}))
@@ -92,7 +92,7 @@ def _scores(points: Sequence[tuple[float, float | None]], budget: float) -> dict
     found = {}
     for name, limit in ((_METRIC.format(share), budget * share / 100) for share in _SHARES):
         if within := [valid for spent, valid in points if valid is not None and spent <= limit * (1 + _ROUNDING)]:
-            ended = {"ended": float(points[-1][0] < limit * (1 - _ROUNDING))}
+            ended = {"ended": float(max(spent for spent, _ in points) < limit * (1 - _ROUNDING))}
             found[name] = ScoreRecord(metric=name, key="", value=min(within), details=ended)
     return found
 

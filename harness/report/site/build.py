@@ -19,7 +19,7 @@ from harness.report.site.charts import forest, paretos
 from harness.report.site.curves import learning_curves, share_chart
 from harness.report.site.suite import SuitePages
 from harness.support import numbers
-from harness.support.names import printable, slug
+from harness.support.names import printable
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATIC = ("style.css", "site.js")
@@ -105,7 +105,6 @@ def _environment() -> Environment:
     made.filters |= {name: getattr(numbers, name) for name in ("count", "seconds", "short", "significant")}
     made.filters |= {
         "number": _number,
-        "anchor": slug,
         "latex": escape,
         "sha256": lambda it: hashlib.sha256(it).hexdigest(),
     }

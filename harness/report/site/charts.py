@@ -16,6 +16,7 @@ from harness.interface.board import Column
 from harness.report.grid import grid_of
 from harness.support.numbers import fixed, scaled
 
+_ROUNDING, _TINY = 1e-12, 1e-90  # what is no further apart, in shares or by itself, has no axis of its own
 _MARGIN = 3.0  # percent of the box, on both sides
 _SPREAD = 3.0  # what lies further from the best than so many times the median row does is off the scale
 _MOST_BARS = 60
@@ -40,8 +41,9 @@ class Axis(NamedTuple):
     def around(cls, values: Sequence[float], *, is_log: bool = False) -> Self:
         """Returns the axis that has all values on it; those of a logarithmic one are positive."""
         low, high = min(values), max(values)
-        wider = low * 10 if is_log else low + (abs(low) or 1.0) * 0.01
-        return cls(low, high if high > low else wider, is_log)
+        wider = low * 10 if is_log else low + (abs(low) if abs(low) > _TINY else 1.0) * 0.01
+        is_one = math.isclose(low, high, rel_tol=_ROUNDING, abs_tol=0.0 if is_log else _TINY)
+        return cls(low, wider if is_one else high, is_log)
 
     def at(self, value: float) -> float:
         """Returns where a value lies; what is off the scale lies on the edge."""

@@ -1,7 +1,6 @@
 """What the pages of a suite show: its boards, who is best on each dataset, pictures, rows, and files to take along."""
 
 import base64
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from harness.report.pages import (
 )
 from harness.report.site.contest import Contest
 from harness.report.site.curves import points_csv
-from harness.support.names import slug
+from harness.support.names import distinct, slug
 
 _LONGEST = 80  # letters of a file's name that are a label's
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -73,9 +72,10 @@ class BoardPart(NamedTuple):
 
 
 class DatasetPart(NamedTuple):
-    """What is of one dataset; ``main`` is the first ranked table."""
+    """What is of one dataset, at the place ``id`` on the page; ``main`` is the first ranked table."""
 
     name: str
+    id: str
     boards: list[BoardPart]
     main: Table | None
     contest: Contest | None
@@ -109,9 +109,11 @@ class SuitePages:
     @cached_property
     def datasets(self) -> list[DatasetPart]:
         """Its datasets in order."""
-        return [self._dataset(name) for name in self.leaderboard.datasets]
+        names = self.leaderboard.datasets
+        ids = distinct(f"on-{slug(name)}" for name in names)
+        return [self._dataset(name, place) for name, place in zip(names, ids, strict=True)]
 
-    def _dataset(self, dataset: str) -> DatasetPart:
+    def _dataset(self, dataset: str, place: str) -> DatasetPart:
         all_boards, rows, main, by = self.leaderboard, self.leaderboard.rows.on(dataset), None, ""
         order, boards = list(rows), list[BoardPart]()
         for name in all_boards.boards:
@@ -131,7 +133,7 @@ class SuitePages:
                 order, by = [line.row for table in tables for line in table.lines if line.row], ranked.by.header
         contest = None if main is None else Contest.of(main)
         samples, strips = (self._samples(dataset, order, name) for name in (FOLDER, STRIPS))
-        return DatasetPart(dataset, boards, main, contest, samples, strips, by, self._figures(dataset))
+        return DatasetPart(dataset, place, boards, main, contest, samples, strips, by, self._figures(dataset))
 
     def _samples(self, dataset: str, rows: list[BoardRow], figure: str) -> list[Picture]:
         """The grids or strips of samples that there are, the real images' first."""
@@ -153,12 +155,9 @@ class SuitePages:
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:
-        names, taken = dict[tuple[str, str], str](), Counter[str]()
-        for row in self.leaderboard.rows:
-            name = f"{slug(row.label)[:_LONGEST]}-{slug(row.dataset)[:_LONGEST]}"
-            copies = taken[name.lower()] = taken[name.lower()] + 1
-            names[row.label, row.dataset] = name if copies == 1 else f"{name}@{copies}"
-        return names
+        rows = self.leaderboard.rows
+        names = distinct(f"{slug(row.label)[:_LONGEST]}-{slug(row.dataset)[:_LONGEST]}" for row in rows)
+        return {(row.label, row.dataset): name for row, name in zip(rows, names, strict=True)}
 
     def page_of(self, row: BoardRow) -> str:
         """Returns a row's page, or its part of the one page."""
