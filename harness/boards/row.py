@@ -83,6 +83,9 @@ class BoardRow:
                         found.setdefault(of, []).append((record, score))
         figures: dict[str | Group, Figure] = {}
         for of, seeds in found.items():
+            if isinstance(of, Group) and len(seeds) == len(found[of.metric]):  # one protocol: one and the same
+                figures[of] = figures[of.metric]
+                continue
             (records, scores), metric = zip(*seeds, strict=True), seeds[0][1].metric
             where = f"{self.label!r} on {self.dataset!r}, {metric}"
             figures[of] = Figure(where, records, scores, scores[0].unit, per_image=self.per_image)

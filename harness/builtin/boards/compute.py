@@ -12,6 +12,7 @@ _METRIC = "valid within {} %"
 _PARTS = {"": "float64", "_sd": "float64", "_seeds": "Int64", "_ended": "float64"}
 _COSTS = ("flops", "seconds")
 _ROUNDING = 1e-9  # of a share of a budget
+_KEPT = ("audit", "flops-training", "parameters-sampling", "parameters-training")  # what is shown beside its own
 
 
 class EqualCompute(Board):
@@ -70,7 +71,7 @@ class EqualCompute(Board):
             trainings, records = found[cost, kind, machine], dict[str, list[RunRecord]]()
             most = max(spent for *_, points in trainings for spent, _ in points)
             for label, record, points in trainings:
-                scores = record.scores | _scores(points, most)
+                scores = {name: record.scores[name] for name in _KEPT if name in record.scores} | _scores(points, most)
                 records.setdefault(label, []).append(record.model_copy(update={"scores": scores}))
             flops = f"{most:.2e} FLOPs".replace("e+", "e")
             budget = flops if cost == "flops" else f"{most:,.4g} s on {machine}"

@@ -39,7 +39,7 @@ def site_files(suites: Iterable[SuitePages], *, live: str = "") -> Iterator[tupl
         yield f"{suite.id}/index.html", _rendered("suite.html", "../", live, suite=suite)
         for row in suite.leaderboard.rows:
             yield f"{suite.id}/{suite.page_of(row)}", _rendered("row.html", "../../", live, suite=suite, row=row)
-        yield from ((f"{suite.id}/{name}", content) for name, content in suite.downloads.items())
+        yield from ((f"{suite.id}/{name}", download.read()) for name, download in suite.downloads.items())
         yield f"{suite.id}/cited.bib", _rendered("cited.bib", "", suite=suite)
         yield from ((f"{suite.id}/{path}", content) for path, content in sorted(suite.pictures.items()))
         made.append(suite)

@@ -48,6 +48,16 @@ class Picture(NamedTuple):
     said: str = ""
 
 
+class Download(NamedTuple):
+    """A file to take along; one that is there is read when it is asked for, for it may be large."""
+
+    source: Path | bytes
+
+    def read(self) -> bytes:
+        """Returns what it holds."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+
 class BoardPart(NamedTuple):
     """A board on a dataset: each table with its notes and what is folded below it; or what is wrong with the board."""
 
@@ -169,7 +179,7 @@ class SuitePages:
         for metric in dict.fromkeys([*row.metrics, *scored]):
             for group, figure in row.by_protocol(metric).items():
                 bare = self.leaderboard.rows.column(metric)
-                column = next((it for it in self._columns if it.figure and it.figure(row) is figure), bare)
+                column = next((it for it in reversed(self._columns) if it.figure and it.figure(row) is figure), bare)
                 line = Line({column.key: column.cell_of(figure)}, row)
                 grid = grid_of(Table((column,), (line,)), [line])
                 seeds = (figure.values * column.scale).tolist()
@@ -182,15 +192,15 @@ class SuitePages:
         return list({column.key: column for table in tables for column in table.columns if column.header}.values())
 
     @cached_property
-    def downloads(self) -> dict[str, bytes]:
+    def downloads(self) -> dict[str, Download]:
         """What a reader takes along, by the files' names; what a plugin's board cannot be written as is left out."""
         there = [path for name in (RECORDS_FILE, PER_IMAGE_FILE) if (path := self.folder / name).is_file()]
-        files = {path.name: path.read_bytes() for path in there}
+        files = {path.name: Download(path) for path in there}
         if self.leaderboard.suite is not None and self.leaderboard.suite.file is not None:
-            files["suite.toml"] = self.leaderboard.suite.file.read_bytes()
+            files["suite.toml"] = Download(self.leaderboard.suite.file)
         if points := points_csv(self.leaderboard.rows):
-            files["curves.csv"] = points.encode()
+            files["curves.csv"] = Download(points.encode())
         for board, (form, ending) in product(self.leaderboard.boards, (("csv", ".csv"), ("latex", ".tex"))):
             with suppress(BrokenBoard):  # which the page says
-                files[f"{board}{ending}"] = render_board(self.leaderboard, board, form).encode()
+                files[f"{board}{ending}"] = Download(render_board(self.leaderboard, board, form).encode())
         return files
