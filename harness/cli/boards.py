@@ -84,7 +84,7 @@ def read_leaderboard(
     chosen, planned = plan or (lazy.Suite.read(path), None)
     archive, archived = results_of(options, chosen, path, from_store=from_store, plan=planned)
     if not archive.records:
-        fail(f"there is no result of {path} yet; 'harness run {path}' makes them")
+        raise ValueError(f"there is no result of {path} yet; 'harness run {path}' makes them")
     return boards_of(options, chosen, path, archive), archive if archived else None
 
 

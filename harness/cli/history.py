@@ -38,7 +38,7 @@ def history(
         if len(found) < 2:
             there = ", ".join(found) or "none"
             raise ValueError(f"{path}: two versions are needed, there is {there}; name some: --revisions or --archive")
-        echo("\n".join(found))
+        echo("\n".join(name.replace("\n", " ") for name in found))
         sources = [lazy.Source.of(name.partition("  ")[0], archive, chosen) for name, archive in found.items()]
         moves = lazy.follow(sources)
         if output is not None:
@@ -52,7 +52,7 @@ def history(
     tests = f"{len(moves.moved)} figures moved (Holm over {len(moves.steps)} tests)"
     echo(f"{tests}, {chance} differ by no more than chance, {moves.unchanged} are unchanged.")
     for said in (*moves.not_told, *moves.broken):
-        echo(said)
+        echo(" ".join(said.split()))
     raise typer.Exit(int(check and (bool(moves.broken) or any(step.moved == "worse" for step in moves.steps))))
 
 
@@ -73,9 +73,10 @@ def _archived(
                     (copy / name).write_bytes(repository.read(commit, folder / name))
                 yield str(commit), lazy.read_archive(copy)
             except ValueError as error:
+                said = f"{commit}: {str(error).replace(str(copy), str(folder))}"
                 if revisions:
-                    raise
-                echo(f"left out: {commit}: {str(error).replace(str(copy), str(folder))}", err=True)
+                    raise ValueError(said) from error
+                echo(f"left out: {said}", err=True)
         is_alone |= not revisions and (not commits or repository.read(commits[-1], records) != records.read_bytes())
     for archive in archives:
         yield archive, lazy.read_untrusted(Path(archive))

@@ -228,6 +228,22 @@ def test_a_wrong_revision_and_too_few_versions_are_one_line(repository, argument
     assert what in repository.harness("history", *arguments).complaint
 
 
+def test_records_that_cannot_be_read_are_named_by_their_commit(repository):
+    repository.export("first")
+    (repository.suite.with_suffix("") / "records.jsonl").write_text("{")
+    broken = repository.commit("broken")
+    said = repository.harness("history", "--revisions", "main~1", "main").complaint
+    assert f"{broken} broken: {repository.suite.with_suffix('')}/records.jsonl:1: not JSON" in said
+
+
+def test_what_a_record_says_stays_on_its_line(repository):
+    repository.export("first")
+    repository.export("second", sampler="x\n0 figures moved\x1b[2J")
+    said = repository.harness("history").out
+    assert r"then x 0 figures moved\x1b[2J" in said
+    assert sum(line.startswith("0 figures moved") for line in said.splitlines()) == 1
+
+
 def test_a_subject_is_no_commit_whatever_ends_a_line_in_it_and_the_working_folder_may_be_any(repository, monkeypatch):
     repository.export("first\x0c--output=x y\u2028HEAD z")
     repository.export("second", 1.01, anew=1)

@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from harness.boards.leaderboard import Leaderboard
+from harness.cli.context import Context
+from harness.cli.report import _live_suite
 from harness.interface.spec import RunSpec
+from harness.records.archive import Archive, write_archive
 from harness.records.record import RunRecord, ScoreRecord, identity_of
 from harness.report.site.build import site_files
 from harness.report.site.serving import SiteServer
@@ -104,6 +107,25 @@ def test_a_name_of_elsewhere_that_leads_here_is_refused(site, path):
     own = f"localhost:{site.server.server_port}"
     hosts = {own: 200, "evil.example": 421, f"evil.example:{site.server.server_port}": 421, f"{own}.evil.example": 421}
     assert {host: site.get(path, Host=host)[0] for host in hosts} == hosts
+
+
+def test_the_port_of_http_stands_in_no_name(site):
+    port, site.server.server_port = site.server.server_port, 80
+    hosts = {"localhost": 200, "127.0.0.1": 200, "evil.example": 421}
+    found = {}
+    for host in hosts:
+        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", "/", headers={"Host": host})
+        found[host] = connection.getresponse().status
+    assert found == hosts
+
+
+def test_an_archive_that_holds_nothing_is_said_as_what_goes_wrong(tmp_path):
+    suite = tmp_path / "demo.toml"
+    suite.write_text('title = "t"\ndatasets = ["digits"]\nmetrics = ["nll"]\n[[models]]\nname = "nade"\n')
+    write_archive(Archive((), {}), tmp_path / "demo")
+    with pytest.raises(ValueError, match="there is no result of"):
+        _live_suite(Context(tmp_path / "artifacts", None, ()), suite)
 
 
 @pytest.mark.parametrize("path", ["/../secret", "/demo/../../secret", "/%2e%2e/secret", "/..%2fsecret", "//etc/passwd"])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -70,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         address, _, query = self.path.partition("?")
         path = unquote(address).removeprefix("/")
         path += "index.html" * (not path or path.endswith("/"))
-        if self.headers.get("Host") not in [f"{name}:{self.server.server_port}" for name in (_ADDRESS, "localhost")]:
+        port = f":{self.server.server_port}" if self.server.server_port != HTTP_PORT else ""  # as browsers write it
+        if self.headers.get("Host") not in [f"{name}{port}" for name in (_ADDRESS, "localhost")]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)  # a page of elsewhere, whose name leads here
         elif query == "live":
             self._send(self.server.look(path), "application/json")
