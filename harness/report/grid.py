@@ -49,10 +49,13 @@ def grid_of(table: Table, lines: Sequence[Line], *, without: frozenset[str] = fr
 
 
 def best_rows(boards: Leaderboard) -> list[str]:
-    """Returns a line for each table, or the first of many: its best row by what it is sorted by, and the row's rank."""
+    """Returns a line for each table, or the first of many: its best row by what it is sorted by, and the row's rank.
+
+    Of a board that is not ranked it is the first table on each dataset.
+    """
     lines = []
     for board, dataset in product(boards.boards, boards.datasets):
-        for table in boards.tables(board, dataset):
+        for table in boards.tables(board, dataset)[: None if boards.board(board).is_ranked else 1]:
             models, by = [line for line in table.models if line.place != "audit failed"], table.by
             if by is not None and models and by.key in models[0].cells:
                 grid = grid_of(table, models[:1])
