@@ -63,7 +63,8 @@ def test_the_whole_of_the_named_check_fails_the_mutant(mutant: Mutant) -> None:
 
 # Quick ones, of every capability; the others' whole audits are thorough
 AT_EACH_CHANGE = (
-    "mixture", "kernel-density", "made", "vae", "bound-only", "affine-flow", "gan", "conditional-made", "conditional-gan",
+    "mixture", "kernel-density", "made", "vae", "bound-only", "affine-flow", "gan",
+    "conditional-made", "conditional-gan",
 )  # fmt: skip
 WHOLE = [
     pytest.param(name, model, seed, id=f"{seed}-{name}", marks=() if quick else pytest.mark.thorough)
