@@ -398,6 +398,17 @@ def test_a_site_is_written_checked_and_names_what_was_touched(lab, tmp_path):
     assert (folder / "one.html").exists()
 
 
+@pytest.mark.parametrize("column", ["epoch", "seconds", "loss", "valid"])
+def test_a_site_is_not_that_of_a_curve_of_which_one_point_was_touched(lab, tmp_path, column):
+    write_files(site_files([add_curves(lab).write().pages()]), tmp_path / "site", check=False, whole=True)
+    record = lab.records["Good", 0]
+    values = list(getattr(record.fit.curve, column))
+    curve = record.fit.curve.model_copy(update={column: (values[0], values[1] + 0.5, values[2])})
+    lab.records["Good", 0] = record.model_copy(update={"fit": record.fit.model_copy(update={"curve": curve})})
+    _, touched = write_files(site_files([lab.write().pages()]), tmp_path / "site", check=True, whole=True)
+    assert {"demo/curves.csv", "demo/records.jsonl", "demo/rows/Good-digits.html"} <= set(touched)
+
+
 def test_two_suites_of_one_name_are_refused(lab):
     with pytest.raises(ValueError, match="two suites would have the folder 'demo'"):
         list(site_files([lab.pages(), lab.pages()]))
