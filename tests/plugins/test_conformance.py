@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_audits")
 # Few recurrent units forget: over 28 rows, what is far away changes a conditional by less than the audit can see.
 DIGITS = ImageSpec(channels=1, height=8, width=8, levels=17)
 RECURRENT = {"hyperparameters": {"channels": 16, "layers": 1}, "benchmark": DIGITS}
+DIFFUSION = {"hyperparameters": {"num_steps": 6, "scored_steps": 3, "width": 8}}
 
 SMALL = {
     "made": {"hyperparameters": {"hidden": [20]}},
@@ -36,6 +37,9 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "vdm": DIFFUSION,
+    "ddpm": DIFFUSION,
+    "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
 }  # fmt: skip
 
 WIDER = {
@@ -53,6 +57,7 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "ddpm": "vdm",
 }  # fmt: skip
 
 for entry in plugin_manager().entries("model"):
