@@ -98,7 +98,8 @@ class Flow(Invertible):
 
     def inverse(self, latents: Tensor) -> Tensor:
         """Maps latents (N, D) to x (N, C, H, W): the inverse of ``transform``."""
-        return torch.cat([self.trajectory(part)[-1] for part in torch.split(latents, _CHUNK)]).view(-1, *self.spec.shape)
+        images = [self.trajectory(part)[-1] for part in torch.split(latents, _CHUNK)]
+        return torch.cat(images).view(-1, *self.spec.shape)
 
     def trajectory(self, latents: Tensor) -> list[Tensor]:
         """Maps latents (N, D) to themselves and what the inverse of each step makes of them, (N, D) each.
