@@ -144,6 +144,7 @@ class Invertible1x1(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, H, W), by substitution."""
         lower, upper = self._factors()
-        columns = self.order.T @ z.flatten(2)  # (N, C, H W)
+        columns: Tensor = self.order.T @ z.flatten(2)  # (N, C, H W)
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, columns, upper=True).view_as(z)
+        columns = torch.linalg.solve_triangular(upper, columns, upper=True)
+        return columns.view_as(z)
