@@ -173,6 +173,11 @@ class KnownDataset(Dataset):
         """Of the distribution, in nats an image; None where it is not known exactly."""
         return self.distribution.entropy
 
+    def caveats(self, others: Mapping[str, Split] | None = None) -> dict[str, int]:
+        """Counts the same, but for images that its own splits share: independent draws repeat by chance alone."""
+        own = ("test in train", "test in valid", "valid in train")
+        return {what: count for what, count in super().caveats(others).items() if what not in own}
+
     @classmethod
     def draw(cls, name: str, distribution: KnownDistribution, *, sizes: tuple[int, int, int], seed: int) -> Self:
         """Draws the splits of a dataset; ``sizes`` are the numbers of training, validation and test images."""

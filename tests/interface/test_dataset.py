@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness import BernoulliSplit, Dataset, ImageSpec, Split
+from harness import BernoulliSplit, Dataset, ImageSpec, KnownDataset, Split
 
 
 def draw(num_images, *, seed=0, levels=256):
@@ -33,6 +33,12 @@ def test_nothing_is_said_of_splits_that_share_nothing():
 )
 def test_images_that_two_splits_have_are_counted(parts, found):
     assert dataset(*parts).caveats() == found
+
+
+def test_splits_that_are_drawn_from_a_known_distribution_repeat_by_chance_alone():
+    parts = [Split(images) for images in (TRAIN, TRAIN, TRAIN)]
+    data = KnownDataset("d", ImageSpec(1, 4, 4, 256), *parts, distribution=None)
+    assert data.caveats({"samples": parts[0]}) == {f"samples in {split}": 100 for split in ("train", "valid", "test")}
 
 
 def test_a_twentieth_of_a_split_is_left_unsaid():

@@ -1,4 +1,4 @@
-"""Closed-form and EM baselines: the floors that any learned model of images has to beat."""
+"""Closed-form baselines: the floors that any learned model of images has to beat."""
 
 from __future__ import annotations
 
@@ -25,18 +25,6 @@ def register_models() -> Sequence[ModelEntry]:
             "gaussian",
             "harness_baselines.gaussian:Gaussian",
             summary="a full-covariance Gaussian on dequantized pixels, a bound, in closed form",
-        ),
-        ModelEntry(
-            "mixture-of-gaussians",
-            "harness_baselines.mixture_of_gaussians:MixtureOfGaussians",
-            paper="Dempster, Laird & Rubin 1977",
-            summary="K Gaussians on dequantized pixels, diagonal or full covariances, a bound, by EM",
-        ),
-        ModelEntry(
-            "mixture-of-categoricals",
-            "harness_baselines.mixture_of_categoricals:MixtureOfCategoricals",
-            paper="Dempster, Laird & Rubin 1977",
-            summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
         ),
         ModelEntry(
             "training-images",

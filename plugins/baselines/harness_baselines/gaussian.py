@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import Dataset, ImageSpec, Trainer, Unsupported
-from harness_baselines.dequantized import DequantizedDensity
+from harness_layers.dequantized import DequantizedDensity
 
 _MAX_DIMENSIONS = 16_384
 _CHUNK = 4096

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness import Dataset, ExactLikelihood, ImageSpec, Trainer, mean_over
-from harness_baselines.seeding import log_weights_of, nearest_seed, seeds_among
 from harness_layers.checks import check_positive
+from harness_mixtures.seeding import log_weights_of, nearest_seed, seeds_among
 
 _CHUNK = 1024
 

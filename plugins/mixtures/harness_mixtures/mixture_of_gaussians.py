@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from harness import Dataset, ImageSpec, Trainer, Unsupported, mean_over
-from harness_baselines.dequantized import DequantizedDensity
-from harness_baselines.seeding import log_weights_of, nearest_seed, seeds_among
 from harness_layers.checks import check_choice, check_positive
+from harness_layers.dequantized import DequantizedDensity
+from harness_mixtures.seeding import log_weights_of, nearest_seed, seeds_among
 
 Covariance = Literal["diagonal", "full"]
 

@@ -1,0 +1,26 @@
+"""Mixtures: densities of images as weighted sums of simple ones, by expectation maximisation or by gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness import ModelEntry, hookimpl
+
+
+@hookimpl
+def register_models() -> Sequence[ModelEntry]:
+    """Returns the models of this package."""
+    return [
+        ModelEntry(
+            "mixture-of-gaussians",
+            "harness_mixtures.mixture_of_gaussians:MixtureOfGaussians",
+            paper="Dempster, Laird & Rubin 1977",
+            summary="K Gaussians on dequantized pixels, diagonal or full covariances, a bound, by EM",
+        ),
+        ModelEntry(
+            "mixture-of-categoricals",
+            "harness_mixtures.mixture_of_categoricals:MixtureOfCategoricals",
+            paper="Dempster, Laird & Rubin 1977",
+            summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
+        ),
+    ]
