@@ -36,6 +36,10 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
+    "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
+    "planar-flow": {"hyperparameters": {"layers": 4}, "benchmark": DIGITS},
+    "radial-flow": {"hyperparameters": {"layers": 4}, "benchmark": DIGITS},
 }  # fmt: skip
 
 WIDER = {
@@ -53,6 +57,7 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
 
 for entry in plugin_manager().entries("model"):

@@ -46,7 +46,8 @@ class MaskedAffine(nn.Module):
 
         def entry(d: int, outputs: Tensor) -> Tensor:
             mean, log_std = outputs
-            return entries[d] * _bounded(log_std).exp() + mean
+            value: Tensor = entries[d] * _bounded(log_std).exp() + mean
+            return value
 
         x: Tensor = self.network.one_by_one(entry, len(z))
         return self._ordered(x)
