@@ -8,8 +8,8 @@ from torch import nn
 
 from harness import ImageSpec
 from harness_flows.autoregressive import MaskedAffine
-from harness_flows.batch_norm import BatchNorm
 from harness_flows.flow import Flow
+from harness_flows.permutations import ActNorm
 from harness_flows.preprocessing import preprocessing as prepare
 from harness_layers.checks import check_positive
 from harness_layers.descent import Descent
@@ -17,7 +17,7 @@ from harness_layers.schedules import Schedule
 
 
 class MAF(Flow):
-    """Masked autoregressive steps, whose order is reversed from one to the next, with batch norm before each.
+    """Masked autoregressive steps, whose order is reversed from one to the next, with an actnorm before each.
 
     Reference: Papamakarios, Pavlakou & Murray 2017, arXiv 1705.07057.
 
@@ -39,7 +39,7 @@ class MAF(Flow):
         check_positive(layers=layers)
         size, steps = spec.num_dimensions, list[nn.Module]()
         for layer in range(layers):
-            steps += [BatchNorm(size), self._step(MaskedAffine(size, hidden, reverse=layer % 2 == 1))]
+            steps += [ActNorm([size], [size]), self._step(MaskedAffine(size, hidden, reverse=layer % 2 == 1))]
         descent = Descent(
             learning_rate=learning_rate, batch_size=batch_size, weight_decay=weight_decay, schedule=schedule,
             validate_every=validate_every,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness import ImageSpec
-from harness_flows.batch_norm import BatchNorm
 from harness_flows.flow import Flow
+from harness_flows.permutations import ActNorm
 from harness_flows.preprocessing import preprocessing as prepare
 from harness_layers.checks import check_positive
 from harness_layers.descent import Descent
@@ -82,7 +82,7 @@ def _root(target: Tensor, slope: Tensor) -> Tensor:
 
 
 class PlanarFlow(Flow):
-    """Planar steps after a batch norm, from images to latents: the density in closed form, samples by a root each.
+    """Planar steps, an actnorm before each, from images to latents: the density in closed form, samples by a root each.
 
     Reference: Rezende & Mohamed 2015, arXiv 1505.05770, where they bend a posterior of latents.
 
@@ -104,5 +104,5 @@ class PlanarFlow(Flow):
             learning_rate=learning_rate, batch_size=batch_size, schedule=schedule, validate_every=validate_every
         )
         size = spec.num_dimensions
-        steps = [BatchNorm(size), *(Planar(size) for _ in range(layers))]
+        steps = [step for _ in range(layers) for step in (ActNorm([size], [size]), Planar(size))]
         super().__init__(spec, steps, preprocessing=prepare(preprocessing, spec.levels, alpha=alpha), descent=descent)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness import ImageSpec
-from harness_flows.batch_norm import BatchNorm
 from harness_flows.flow import Flow
+from harness_flows.permutations import ActNorm
 from harness_flows.preprocessing import preprocessing as prepare
 from harness_layers.checks import check_positive
 from harness_layers.descent import Descent
@@ -61,7 +61,7 @@ class Radial(nn.Module):
 
 
 class RadialFlow(Flow):
-    """Radial steps after a batch norm, from images to latents; inverse and density are both in closed form.
+    """Radial steps, an actnorm before each, from images to latents; inverse and density are both in closed form.
 
     Reference: Rezende & Mohamed 2015, arXiv 1505.05770, where they bend a posterior of latents.
 
@@ -83,5 +83,5 @@ class RadialFlow(Flow):
             learning_rate=learning_rate, batch_size=batch_size, schedule=schedule, validate_every=validate_every
         )
         size = spec.num_dimensions
-        steps = [BatchNorm(size), *(Radial(size) for _ in range(layers))]
+        steps = [step for _ in range(layers) for step in (ActNorm([size], [size]), Radial(size))]
         super().__init__(spec, steps, preprocessing=prepare(preprocessing, spec.levels, alpha=alpha), descent=descent)

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from harness_flows.autoregressive import Inverted, MaskedAffine
-from harness_flows.batch_norm import BatchNorm
 from harness_flows.planar import Planar
 from harness_flows.radial import Radial
 
@@ -15,7 +14,6 @@ STEPS = {
     "masked affine": lambda size: MaskedAffine(size, (9, 5), reverse=False),
     "reversed": lambda size: MaskedAffine(size, (9,), reverse=True),
     "inverse autoregressive": lambda size: Inverted(MaskedAffine(size, (9,), reverse=True)),
-    "batch norm": BatchNorm,
     "planar": Planar,
     "radial": Radial,
 }
@@ -86,14 +84,3 @@ def test_a_planar_step_whose_vectors_oppose_is_corrected():
     z = step(x)[0][:, 0]
     assert (z.diff() > 0).all()
     torch.testing.assert_close(step.inverse(step(x)[0]), x, atol=1e-9, rtol=0)
-
-
-def test_batch_norm_is_of_the_batch_in_training_and_fixed_afterwards():
-    step, x = BatchNorm(2).double(), 3 * torch.randn(50, 2, dtype=torch.float64) + 1
-    z, log_det = step(x)
-    torch.testing.assert_close(z.mean(0), torch.zeros(2).double(), atol=1e-9, rtol=0)
-    torch.testing.assert_close(log_det[0], -x.std(0, correction=0).log().sum(), atol=1e-5, rtol=0)
-    step.eval()
-    kept = {name: value.clone() for name, value in step.state_dict().items()}
-    torch.testing.assert_close(step(x[:1])[0], step(x)[0][:1])
-    assert all(torch.equal(value, kept[name]) for name, value in step.state_dict().items())

@@ -21,7 +21,7 @@ def test_a_panel_of_the_figure_is_dark_where_the_samples_are():
     rows, columns = np.indices(first.shape)
     for places in (rows, columns):  # standard Gaussians, in panels from -4 to 4
         assert abs((first * places).sum() / first.sum() - 63.5) < 2
-    assert picture.size == (6 * 132 - 4, 128)  # latents, and after each of two steps, two batch norms and the logit
+    assert picture.size == (6 * 132 - 4, 128)  # latents, and after each of two steps, two actnorms and the logit
     assert picture.info["Description"].startswith("50,000 latents after 0, 1, 2, 3, 4, 5 steps")
 
 
