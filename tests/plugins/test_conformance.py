@@ -36,6 +36,10 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
+    "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
+    "planar-flow": {"hyperparameters": {"layers": 2}, "benchmark": DIGITS},
+    "radial-flow": {"hyperparameters": {"layers": 2}, "benchmark": DIGITS},
 }  # fmt: skip
 
 WIDER = {
@@ -48,11 +52,13 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    **{name: {"benchmark": DIGITS} for name in ("maf", "iaf-flow", "planar-flow", "radial-flow")},
 }
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
 
 for entry in plugin_manager().entries("model"):
