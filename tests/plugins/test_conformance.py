@@ -37,6 +37,7 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
     "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
