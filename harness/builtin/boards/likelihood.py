@@ -17,7 +17,6 @@ _TEXT = {"": "string"}
 _MEAN = {"": "float64", "_sd": "float64"}
 _PUBLISHED = ("slug", "value", "metric", "kind", "tags", "source")
 _LIKELIHOOD, _BITS = attrgetter("likelihood"), attrgetter("bits_per_dim")
-_SIGNS = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
 
 
 class Likelihood(Board):
@@ -168,9 +167,7 @@ def _published(row: BoardRow) -> Cell | None:
 def _value(row: BoardRow) -> str:
     theirs = row.published
     assert theirs is not None
-    decimals = max(2, len(repr(theirs.value).partition(".")[2]))
-    unit = " bits/dim" if theirs.metric == "bits-per-dim" else ""
-    return f"{_SIGNS.get(theirs.kind, '')}{theirs.value:,.{decimals}f}{unit}"
+    return theirs.text + (" bits/dim" if theirs.metric == "bits-per-dim" else "")
 
 
 def _says_of_published(row: BoardRow) -> str:
