@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from harness_layers.checks import check_choice
+
 
 class Logit(nn.Module):
     """y = log t - log(1 - t) with t = alpha + (1 - 2 alpha) x / levels (Dinh et al. 2017, arXiv 1605.08803).
@@ -52,3 +54,18 @@ class Linear(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """Maps (N, D) to x (N, D)."""
         return (z - self.low) / self.scale
+
+
+PREPROCESSINGS = ("logit", "centred", "unit")
+
+
+def preprocessing(name: str, levels: int, *, alpha: float) -> Logit | Linear:
+    """Returns ``logit`` with its alpha, or levels scaled to [-1, 1), ``centred``, or to [0, 1), ``unit``.
+
+    Raises:
+        ValueError: another name, or alpha out of its range.
+    """
+    check_choice(PREPROCESSINGS, preprocessing=name)
+    if name == "logit":
+        return Logit(levels, alpha=alpha)
+    return Linear(levels, low=-1.0 if name == "centred" else 0.0)
