@@ -37,6 +37,9 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "nice": {"hyperparameters": {"hidden": [20]}},
+    "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
+    "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
     "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
@@ -56,12 +59,16 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "nice": {},
+    "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
+    "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
     **{name: {"benchmark": DIGITS} for name in ("maf", "iaf-flow", "planar-flow", "radial-flow")},
 }
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "nice": "realnvp", "glow": "realnvp",
     "ddpm": "vdm",
     "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
