@@ -32,16 +32,21 @@ def register_models() -> list[ModelEntry]:
 
 @hookimpl
 def register_samplers() -> list[SamplerEntry]:
-    """Returns samplers of fewer steps, which draw from other distributions than are scored."""
-    kinds = {"ddim": "no noise is added on the way", "ancestral": "as the model draws, with longer steps"}
+    """Returns samplers of fewer steps, which draw from other distributions than the models' own."""
+    ways = {"ddim": "no noise is added on the way", "ancestral": "as the model draws, with longer steps"}
+    names = [
+        (model, f"{way}-{steps}", how) for model in ("vdm", "ddpm") for way, how in ways.items() for steps in (50, 20)
+    ]
+    names += [
+        ("flow-matching", "euler-20", "one evaluation each"),
+        ("flow-matching", "heun-10", "two evaluations each"),
+    ]
     return [
         SamplerEntry(
-            f"approximate-{kind}-{steps}",
-            f"harness_diffusion.samplers:{kind}_{steps}",
-            f"{steps} steps, {how}: not the distribution that is scored",
+            f"approximate-{name}",
+            f"harness_diffusion.samplers:{name.replace('-', '_')}",
+            f"{name.rpartition('-')[2]} steps, {how}: not what the model draws from",
             model=model,
         )
-        for model in ("vdm", "ddpm")
-        for kind, how in kinds.items()
-        for steps in (50, 20)
+        for model, name, how in names
     ]

@@ -66,6 +66,11 @@ class FlowMatching(Model):
         """The weights that images are drawn by."""
         return self.network if self.average is None else self.average
 
+    @property
+    def sampling_depth(self) -> int:
+        """Two for each step."""
+        return 2 * self.num_steps
+
     def velocity(self, z: Tensor, time: Tensor) -> Tensor:
         """Maps z (N, C, H, W) and times in [0, 1], (N,) or (1,), to dz/dt (N, C, H, W)."""
         return _velocity(self.weights, z, time)

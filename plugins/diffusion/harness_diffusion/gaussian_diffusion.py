@@ -96,6 +96,11 @@ class GaussianDiffusion(VariationalBound):
     def loss(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,): what training minimises, with the weights that are trained."""
 
+    @property
+    def sampling_depth(self) -> int:
+        """T."""
+        return self.num_steps
+
     def with_steps(self, num_steps: int) -> Self:
         """Returns a model of the same weights with another T, its bound with all steps scored, and its sampler."""
         check_positive(num_steps=num_steps)
