@@ -42,6 +42,11 @@ SMALL = {
     "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
+    "deep-diffusion": {
+        "hyperparameters": {
+            "num_steps": 3, "scored_steps": 2, "maps": 4, "layers": 1, "dense": 8, "readout": 4, "bumps": 2,
+        },
+    },
     "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
     "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from harness import Dataset, ImageSpec, Split, Trainer, Unsupported, VariationalBound, mean_over
+from harness_diffusion.averaged import spread_times
 from harness_diffusion.binomial_kernel import BinomialKernel
 from harness_diffusion.deep_kernels import Kernel
 from harness_diffusion.deep_network import ReverseNetwork
 from harness_diffusion.gaussian_kernel import GaussianKernel
+from harness_diffusion.unet import chunks
 from harness_layers.checks import check_at_least, check_choice, check_positive
 from harness_layers.descent import Descent, descend
 from harness_layers.schedules import Schedule
-
-_CHUNK = 100  # images that are worked on at a time, so that their features stay in a processor's caches
 
 
 class DeepDiffusion(VariationalBound):
@@ -78,9 +78,16 @@ class DeepDiffusion(VariationalBound):
             dense=dense, dense_layers=dense_layers, readout=readout, bumps=bumps,
         )  # fmt: skip
 
+    @property
+    def sampling_depth(self) -> int:
+        """An evaluation for each step whose reverse is learned."""
+        return self.kernel.num_steps - self.kernel.first_step + 1
+
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Maximises the bound, by one step t for each image of a batch."""
         self.kernel.fit(data)
+        if self.sampling_depth == 0:
+            return
 
         def loss(images: Tensor) -> Tensor:
             return -self.estimate(images, 1)
@@ -107,29 +114,28 @@ class DeepDiffusion(VariationalBound):
         All images share one draw of where the steps lie, from which theirs are evenly spread.
         """
         x = self.kernel.start(images, self.dtype)
-        total, first = self.kernel.ends(x), self.kernel.first_step
-        count = self.kernel.num_steps - first + 1
+        total, count = self.kernel.ends(x), self.sampling_depth
         if count == 0:
             return total
-        even = torch.arange(len(x), dtype=torch.float64, device=x.device) / len(x)
-        place = (torch.rand((), dtype=torch.float64, device=x.device) + even) % 1
+        place = spread_times(images, torch.float64)
         for part in range(num_parts):
-            steps = first + ((part + place) / num_parts * count).long().clamp(max=count - 1)
+            steps = self.kernel.first_step + ((part + place) / num_parts * count).long().clamp(max=count - 1)
             total = total - count / num_parts * self.divergence(x, steps)
         return total
 
     def elbo(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: an unbiased estimate of the bound."""
-        return torch.cat([self.estimate(part, self.scored_steps) for part in torch.split(images, _CHUNK)])
+        sizes = chunks(len(images), self.spec)
+        return torch.cat([self.estimate(part, self.scored_steps) for part in torch.split(images, sizes)])
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8, by all steps of the chain that ``elbo`` scores."""
-        drawn = torch.empty(num_samples, *self.spec.shape, dtype=torch.uint8, device=self.device)
-        for part in torch.split(drawn, _CHUNK):
-            *_, last = self.ancestral(len(part))
-            part.copy_(self.kernel.finish(last))
-        return drawn
+        drawn = []
+        for size in chunks(num_samples, self.spec):
+            *_, last = self.ancestral(size)
+            drawn.append(self.kernel.finish(last))
+        return torch.cat(drawn)
 
     @torch.no_grad()
     def ancestral(self, num_samples: int) -> Iterator[Tensor]:
