@@ -9,8 +9,8 @@ from typing import Any, Self
 import pandas as pd
 
 from harness.boards.figures import PerImage
-from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
-from harness.boards.rows import Rows, rows_of
+from harness.boards.published import PublishedFigure, published_beside
+from harness.boards.rows import Rows, rows_of, table_of
 from harness.boards.table import Engine, Table
 from harness.discovery.distributions import OWN
 from harness.discovery.manager import NameConflict, PluginManager, plugin_manager
@@ -54,7 +54,7 @@ class Leaderboard:
         self.suite, self.published = suite, published or {}
         items = rows_of(records, suite, per_image=per_image, published=published)
         metrics = suite.metrics if suite is not None else items[0].metrics if items else ()
-        self.rows = Rows.of(items, metrics)
+        self.rows = Rows.of(items, metrics, table_of(suite, published))
         self.title = "Leaderboard" if suite is None else suite.title
         self.datasets = self.rows.datasets  # in the suite's order
         self._plugins = plugin_manager() if plugins is None else plugins
@@ -73,8 +73,8 @@ class Leaderboard:
         archive, beside = read_archive(folder), folder.with_suffix(".toml")
         if suite is None and beside.exists():
             suite = Suite.read(beside)
-        if published is None and (file := folder.with_name(PUBLISHED_FILE)).exists():
-            published = load_published(file)
+        if published is None:
+            published = published_beside(beside)
         return cls(archive.records, suite, per_image=archive.per_image, published=published)
 
     @cached_property

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.interface.spec import ScoreKind
 from harness.suites.toml import read_toml
 from harness.support.names import what_is_wrong
+from harness.support.numbers import KIND_SIGNS
 
 Tag = Literal["P", "C", "2", "L", "?"]
 Judgement = Literal["reproduced", "not reproduced", "under-trained", "not comparable"]
@@ -77,6 +78,10 @@ class PublishedFigure(BaseModel):
     """Which images; left out where the source does not say, or the metric has none."""
     model: str | None = None
     """Our name of the model; left out where the row stands for no model of ours."""
+    table: str | None = Field(default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """The printed table that it is a row of; a suite with ``table`` shows all of its rows."""
+    not_built: str | None = Field(default=None, min_length=1)
+    """Why no model of ours stands beside it; left out where one does."""
     arxiv: str | None = Field(default=None, pattern=r"^[0-9]{4}\.[0-9]{4,5}$")
     """The id of the model's paper."""
     source: str | None = None
@@ -109,6 +114,11 @@ class PublishedFigure(BaseModel):
             raise ValueError(f"value {self.value} is not {self.conversion} of {self.printed}, which is {converted:.6g}")
         return self
 
+    @property
+    def text(self) -> str:
+        """The value with at least two decimals, behind the sign of its kind: ``≤ 4.203``."""
+        return f"{KIND_SIGNS[self.kind]}{self.value:,.{max(2, _num_decimals(repr(self.value)))}f}"
+
     def convert(self, printed: float) -> float:
         """Returns ``conversion`` of a number in the printed unit."""
         return CONVERSIONS[self.conversion](printed, NUM_DIMENSIONS[self.dataset])
@@ -139,6 +149,12 @@ def load_published(path: Path) -> dict[str, PublishedFigure]:
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return figures
+
+
+def published_beside(suite: Path) -> dict[str, PublishedFigure]:
+    """Reads the ``published.toml`` in a suite's folder, or else in the one above; there may be none."""
+    files = (folder / PUBLISHED_FILE for folder in suite.absolute().parents[:2])
+    return next((load_published(file) for file in files if file.is_file()), {})
 
 
 @dataclass(frozen=True)

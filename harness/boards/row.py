@@ -115,17 +115,24 @@ class BoardRow:
         return None if figure is None else figure.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self))
 
     @cached_property
-    def verdict(self) -> Verdict | None:
-        """What became of the published figure; ours is that of its metric, else the best likelihood, else None."""
+    def beside_published(self) -> Figure | None:
+        """Ours beside the published figure, where there is one: that of its metric, else the best likelihood."""
         best, theirs = self.likelihood, self.published
         if theirs is None or best is None:
             return None
         ours = self.figure(theirs.metric) or best
-        name = ours.metric
-        if theirs.metric == "bits-per-dim" and name in _AS_BITS_PER_DIM:
-            ours, name = best.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self)), "bits-per-dim"
-        elif (name, theirs.metric) == ("bits-per-dim", "nll"):
-            name = "nll"
+        is_in_bits = theirs.metric == "bits-per-dim"
+        return best.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self)) if is_in_bits and ours is best else ours
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """What became of the published figure, if there is one beside ours."""
+        best, theirs, ours = self.likelihood, self.published, self.beside_published
+        if theirs is None or best is None or ours is None:
+            return None
+        same = theirs.metric == "bits-per-dim" and ours.metric in _AS_BITS_PER_DIM
+        same |= (ours.metric, theirs.metric) == ("bits-per-dim", "nll")
+        name = theirs.metric if same else ours.metric
         epochs = [record.fit.epochs for record in best.records if record.fit is not None and record.fit.steps > 0]
         measured = MeasuredFigure(
             self.model, self.dataset, name, "test", ours.kind, ours.mean, ours.standard_deviation,

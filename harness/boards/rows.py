@@ -14,6 +14,7 @@ from harness.interface.board import Column, Style
 from harness.interface.spec import known_as, place_of
 from harness.records.record import RunRecord, ScoreRecord, best_configuration, board_and_header, identity_of
 from harness.suites.suite import Suite, SuiteModel
+from harness.support.names import did_you_mean
 
 _STYLES: dict[str, Style] = {
     "parameters": "count", "FLOPs": "scaled", "s": "seconds", "bytes": "bytes", "images/s": "significant",
@@ -25,21 +26,23 @@ _SAY_THEIR_UNIT = ("count", "scaled", "seconds", "bytes")
 class Rows(Sequence[BoardRow]):
     """The rows of a suite, dataset by dataset, or of one of its datasets; and the suite's metrics, in its order.
 
-    ``facts`` has a score of each metric that was scored, which says its board, header, unit and direction.
+    ``facts`` has a score of each metric that was scored, which says its board, header, unit and direction. ``table``
+    are the rows of the printed table that the suite stands beside.
     """
 
     items: tuple[BoardRow, ...]
     metrics: tuple[str, ...]
     facts: Mapping[str, ScoreRecord]
+    table: tuple[PublishedFigure, ...] = ()
 
     @classmethod
-    def of(cls, items: Sequence[BoardRow], metrics: Sequence[str]) -> Self:
+    def of(cls, items: Sequence[BoardRow], metrics: Sequence[str], table: Sequence[PublishedFigure] = ()) -> Self:
         """Makes the rows of a suite; the facts come from their records."""
         facts: dict[str, ScoreRecord] = {}
         for score in (score for row in items for record in row.records for score in record.scores.values()):
             if score.metric not in facts or facts[score.metric].status != "done":
                 facts[score.metric] = score
-        return cls(tuple(items), tuple(metrics), facts)
+        return cls(tuple(items), tuple(metrics), facts, tuple(table))
 
     @overload
     def __getitem__(self, index: int) -> BoardRow: ...
@@ -173,6 +176,17 @@ def published_of(
         hint = "".join(f"; did you mean {near!r}?" for near in get_close_matches(slug, published, n=1))
         raise ValueError(f"{label!r}: published = {slug!r}: {PUBLISHED_FILE} beside the suite has no such figure{hint}")
     return published[slug]
+
+
+def table_of(suite: Suite | None, published: Mapping[str, PublishedFigure] | None) -> list[PublishedFigure]:
+    """Returns the rows of the printed table that a suite names; ValueError where ``published.toml`` has none of it."""
+    if suite is None or suite.table is None or published is None:
+        return []
+    if found := [figure for figure in published.values() if figure.table == suite.table]:
+        return found
+    tables = sorted({figure.table for figure in published.values() if figure.table})
+    hint = did_you_mean(suite.table, tables)
+    raise ValueError(f"table = {suite.table!r}: {PUBLISHED_FILE} beside the suite has no row of it{hint}")
 
 
 def _grid_problem(configurations: Sequence[Sequence[RunRecord | None]]) -> Problem | None:

@@ -151,7 +151,8 @@ class Engine:
         also = {key: Cell(value) for key, value in apart.items()}
         lines = []
         for row in sorted(shown, key=lambda row: _ORDER.index(places[row.label])):
-            cells, why = self._cells(row, by) | also | {"problems": _said(problems[row.label])}, problems[row.label]
+            why = problems.get(row.label, ())  # a board may have rows that no suite asks for
+            cells = self._cells(row, by) | also | {"problems": _said(why)}
             if (interval := intervals.get(row.label)) is not None:
                 cells["rank"] = Cell(text=str(interval), more={"_best": interval.best, "_worst": interval.worst})
                 cells["tests_rest_on"] = Cell("; ".join(ranks.bases) or None)
@@ -203,7 +204,7 @@ def _label(row: BoardRow) -> Cell:
 
 
 def _audit(row: BoardRow) -> Cell | None:
-    if row.role != "model":
+    if row.role != "model" or not row.records:
         return None
     return Cell(row.audit.standing, text=row.audit.cell, more={"_failed": row.audit.names or None})
 

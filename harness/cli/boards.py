@@ -90,9 +90,8 @@ def read_leaderboard(
 
 def boards_of(options: Context, suite: lazy.Suite, path: Path, archive: lazy.Archive) -> lazy.Leaderboard:
     """Returns the boards of a suite's records, with the published figures that lie beside it."""
-    file = path.with_name(lazy.PUBLISHED_FILE)
-    published, plugins, arrays = lazy.load_published(file) if file.exists() else {}, options.plugins, archive.per_image
-    return lazy.Leaderboard(archive.records, suite, per_image=arrays, published=published, plugins=plugins)
+    published, arrays = lazy.published_beside(path), archive.per_image
+    return lazy.Leaderboard(archive.records, suite, per_image=arrays, published=published, plugins=options.plugins)
 
 
 def export(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the one list: type checkers read it, and so does ``__getatt
     from harness.boards.history import History, Step, follow
     from harness.boards.leaderboard import Leaderboard
     from harness.boards.pair_tests import ALPHA
-    from harness.boards.published import PUBLISHED_FILE, PublishedFigure, load_published
+    from harness.boards.published import PublishedFigure, published_beside
     from harness.boards.rows import rows_of
     from harness.cli.context import Context
     from harness.cli.progress import ConsoleReporter, doing, outcome_of, summarise, telling

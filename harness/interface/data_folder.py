@@ -178,6 +178,11 @@ class DataFolder:
         candidates = (root / f"{name}{suffix}" for name in names for root in roots for suffix in ("", ".gz"))
         return next(filter(Path.is_file, candidates), None)
 
+    def locate(self, path: str) -> Path:
+        """Returns where a user's path is: relative to the working folder or, if it is not there, to this one."""
+        named = Path(path).expanduser()
+        return found if not named.exists() and (found := self.path / named).exists() else named
+
     def read(self, remote: RemoteFile) -> bytes:
         """Returns the unpacked content of ``remote``, verified; downloads it if need be.
 

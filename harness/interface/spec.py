@@ -125,7 +125,8 @@ class RunSpec(BaseModel):
 
     ``model`` and ``dataset`` are registered names, or say where their code is: ``my_model.py:KDE``, relative to the
     suite or, without one, to the working folder, as is ``samples:PATH``, images that somebody else made. Data may be
-    named by where they are, ``images:PATH``, relative to the working folder. ``images:PATH as NAME`` gives a name.
+    named by where they are, ``images:PATH``, relative to the working folder or the data folder; ``images:PATH as NAME``
+    gives a name.
     ``hyperparameters`` holds only what differs from the model's defaults; ``budget`` None takes the model's own.
     ``checkpoint`` is the path of a safetensors file: its weights are scored, and nothing is trained. A record has the
     digest of the file in its place.

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.boards.published import PUBLISHED_FILE, load_published
-from harness.boards.rows import published_of
+from harness.boards.published import published_beside
+from harness.boards.rows import published_of, table_of
 from harness.records.record import RunRecord, best_configuration
 from harness.records.run_folder import NewerRecord
 from harness.records.store import Artifacts
@@ -28,8 +28,9 @@ def plan_suite(suite: Suite, settings: Settings) -> Plan:
     """Returns what there is to do for a suite, or raises ValueError for what is wrong with it."""
     settings = replace(settings, limits=settings.limits.or_else(suite.limits))
     folder, rows = Path() if suite.file is None else suite.file.parent, suite.rows()
-    if any(row.published for row in rows):
-        published = load_published(folder / PUBLISHED_FILE) if (folder / PUBLISHED_FILE).is_file() else {}
+    if any(row.published for row in rows) or suite.table:
+        published = {} if suite.file is None else published_beside(suite.file)
+        table_of(suite, published)
         for row in rows:
             published_of(row.label, row.published, published)
     return Plan(rows, settings, folder, suite.file)

@@ -107,7 +107,7 @@ class Suite(BaseModel):
     """What a reader of the boards should know."""
     datasets: tuple[CodeName, ...] = Field(min_length=1, json_schema_extra=_UNIQUE)
     """Registered names, where the code is, relative to the suite: ``my_data.py:stripes``, or where images are, relative
-    to the working folder: ``images:PATH``, or ``images:PATH as NAME``."""
+    to the working folder or the data folder: ``images:PATH``, or ``images:PATH as NAME``."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, json_schema_extra=_UNIQUE)
     """Every model is trained once for each seed."""
     metrics: tuple[str, ...] = Field(default=(), min_length=1, json_schema_extra=_UNIQUE)
@@ -124,6 +124,8 @@ class Suite(BaseModel):
     """What a run may have resident before it is ended; no part of what a run is."""
     audit: bool = Field(default=True, strict=True)
     """Whether models are audited, once for their code and hyperparameters on a sample space; references never are."""
+    table: str | None = None
+    """The printed table of ``published.toml`` to stand beside, row by row, on a board of its own."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     """The rows of the boards."""
     checkpoint: SkipJsonSchema[str | None] = Field(default=None, exclude=True)

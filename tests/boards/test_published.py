@@ -343,4 +343,5 @@ def test_published_figures_import_no_torch():
         "harness.interface.spec",
         "harness.suites.toml",
         "harness.support.names",
+        "harness.support.numbers",
     }

@@ -433,3 +433,15 @@ def test_a_header_that_says_other_than_is_there_is_refused_before_anything_is_al
 def test_what_a_mac_adds_to_an_archive_is_passed_over(tmp_path, load):
     archive(tmp_path / "a.npz", **{"x": [header_of(IMAGES.shape), IMAGES.tobytes()], "__MACOSX/._x": [b"?"]})
     assert len(load(tmp_path / "a.npz").train) == 16
+
+
+def test_what_is_not_in_the_working_folder_is_looked_for_in_the_data_folder(tmp_path, monkeypatch, load, rng):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "work").mkdir()
+    array = rng.integers(0, 256, (20, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "data/mine.npz", images=array)
+    monkeypatch.chdir(tmp_path / "work")
+    assert load("mine.npz crop=2").spec.shape == (1, 2, 2)
+
+    np.savez("mine.npz", images=array[:, :3])
+    assert load("mine.npz").spec.shape == (1, 3, 4)

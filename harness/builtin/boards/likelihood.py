@@ -17,7 +17,6 @@ _TEXT = {"": "string"}
 _MEAN = {"": "float64", "_sd": "float64"}
 _PUBLISHED = ("slug", "value", "metric", "kind", "tags", "source")
 _LIKELIHOOD, _BITS = attrgetter("likelihood"), attrgetter("bits_per_dim")
-_SIGNS = {"upper bound": "≤ ", "lower bound": "≥ ", "estimate": "≈ "}
 
 
 class Likelihood(Board):
@@ -124,7 +123,8 @@ class Bounds(Board):
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """The bound of the most importance samples that the suite has, or the first where there is none."""
         bounds = [column for column in columns if column.figure is not None]
-        weighted = {int(found[1]): column for column in bounds if (found := re.match(r"iwae_(\d+)", column.key))}
+        keys = [(re.match(r"(?:bits_per_dim_)?iwae_(\d+)", column.key), column) for column in bounds]
+        weighted = {int(found[1]): column for found, column in keys if found}
         return weighted[max(weighted)] if weighted else bounds[0] if bounds else None
 
 
@@ -167,9 +167,7 @@ def _published(row: BoardRow) -> Cell | None:
 def _value(row: BoardRow) -> str:
     theirs = row.published
     assert theirs is not None
-    decimals = max(2, len(repr(theirs.value).partition(".")[2]))
-    unit = " bits/dim" if theirs.metric == "bits-per-dim" else ""
-    return f"{_SIGNS.get(theirs.kind, '')}{theirs.value:,.{decimals}f}{unit}"
+    return theirs.text + (" bits/dim" if theirs.metric == "bits-per-dim" else "")
 
 
 def _says_of_published(row: BoardRow) -> str:

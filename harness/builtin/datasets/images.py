@@ -79,11 +79,12 @@ def images(folder: DataFolder, path: str) -> Dataset:
 
     The same images in another place, order or format are the same data: they are known by their content. ``path``, a
     folder (``read_folder``) or an ``.npz`` file (``read_npz``), is relative to the working directory, as on any command
-    line; after it may stand `` crop=square`` or `` crop=N``, then `` resize=N``. What cannot be used is a ValueError.
+    line, or to the data folder if it is not there; after it may stand `` crop=square`` or `` crop=N``, then
+    `` resize=N``. What cannot be used is a ValueError.
     """
-    name, place, shape = path, Path(path).expanduser(), Shape()
+    name, place, shape = path, folder.locate(path), Shape()
     if not place.exists() and (asked := _ARGUMENTS.fullmatch(path)):
-        path, place, shape = asked[1], Path(asked[1]).expanduser(), Shape(asked[2] or "", int(asked[3] or 0))
+        path, place, shape = asked[1], folder.locate(asked[1]), Shape(asked[2] or "", int(asked[3] or 0))
     classes, turned = list[str](), 0
     if place.is_dir():
         splits, levels, classes, turned = read_folder(place, shape)

@@ -12,11 +12,13 @@ def register_figures() -> Sequence[FigureEntry]:
     given = "the first samples of each model, and real images beside them"
     near = "the first samples of each model, each above its nearest training image"
     sees = "which past pixels the centre pixel's conditional sees, and how much they matter to it"
+    plane = "the density and the samples of each model of images of two entries, the true ones first"
     ranks = "negative log-likelihoods and bounds with their standard errors and ranks"
     paper = "van den Oord et al. 2016"
     return [
         FigureEntry("samples", f"{room}.samples:draw_samples", summary=given, requires="Model", data=True),
         FigureEntry("nearest", f"{room}.samples:draw_nearest", summary=near, requires="Model", data=True),
+        FigureEntry("densities", f"{room}.plane:draw_densities", summary=plane, requires="Model", data=True),
         FigureEntry(
             "receptive-field", f"{room}.receptive_field:draw_receptive_field", sees, paper, requires="Autoregressive"
         ),

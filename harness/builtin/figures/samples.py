@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness import ClassConditional, Dataset, Evaluation, ShownModel, image_grid
+from harness import ClassConditional, Dataset, Evaluation, ImageSpec, ShownModel, image_grid
+from harness.builtin.figures.plane import draw_plane
 
 NUM_SAMPLES, COLUMNS, IN_STRIP = 64, 8, 10
 _TEST_IMAGES, _SIDE, _CHUNK = 256, 56, 4096
@@ -14,17 +15,22 @@ def draw_samples(shown: ShownModel | Dataset) -> Image.Image:
     """Draws 8 x 8 samples, or real test images of a dataset; small images are magnified.
 
     A class-conditional model's grid has a row of 8 samples for each class instead. Samples that are all the same are
-    ``DegenerateSamples``.
+    ``DegenerateSamples``. Images of two entries are points of the plane: of them it draws a histogram.
     """
+    if _spec_of(shown).num_dimensions == 2:
+        return draw_plane(shown)
     images, labels = _first_images(shown)
     return _picture(images, shown, COLUMNS, f"sorted by class, {COLUMNS} samples of each" if len(labels) else "")
 
 
-def draw_nearest(shown: ShownModel | Dataset) -> Image.Image:
+def draw_nearest(shown: ShownModel | Dataset) -> Image.Image | None:
     """Draws the first 10 images of ``draw_samples`` above the nearest training image of each, and says how near.
 
     Of a class-conditional model they are sorted by class, equally many of each, or of 10 classes if there are more.
+    None for images of two entries, which nothing is seen of.
     """
+    if _spec_of(shown).num_dimensions == 2:
+        return None
     return draw_strip(shown, *_first_images(shown))
 
 
@@ -78,8 +84,12 @@ def _first_images(shown: ShownModel | Dataset) -> tuple[Tensor, Tensor]:
     return Evaluation(shown.model, shown.data, seed=shown.seed).samples(NUM_SAMPLES), none
 
 
+def _spec_of(shown: ShownModel | Dataset) -> ImageSpec:
+    return (shown if isinstance(shown, Dataset) else shown.data).spec
+
+
 def _picture(images: Tensor, shown: ShownModel | Dataset, columns: int, words: str) -> Image.Image:
-    spec = (shown if isinstance(shown, Dataset) else shown.data).spec
+    spec = _spec_of(shown)
     picture = image_grid(images, spec, columns=columns, gap=2, scale=max(1, _SIDE // max(spec.height, spec.width)))
     picture.info |= {"Description": words} if words else {}
     return picture

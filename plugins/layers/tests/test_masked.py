@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from harness_layers.degrees import draw_degrees
+from harness_layers.masked import MaskedMLP
 
 
 def test_degrees_of_a_wide_layer_cover_every_value_and_of_a_narrow_one_are_spread_evenly():
@@ -12,3 +14,29 @@ def test_degrees_of_a_wide_layer_cover_every_value_and_of_a_narrow_one_are_sprea
     gaps = narrow.sort().values.diff()
     assert gaps.min() >= 9
     assert gaps.max() <= 10
+
+
+@pytest.mark.parametrize(("size", "hidden"), [(1, [4]), (2, [3]), (7, [4, 30]), (9, [20])])
+def test_outputs_depend_on_earlier_entries_alone_and_on_all_of_them_where_layers_are_wide(size, hidden):
+    network = MaskedMLP(size, 2, hidden).double()
+    jacobian = sum(
+        torch.autograd.functional.jacobian(lambda row: network(row[None])[0].sum(1), x).abs()
+        for x in torch.randn(20, size, dtype=torch.float64)
+    )
+    past = torch.ones(size, size).tril(-1) > 0
+    assert not (jacobian[~past] > 0).any()
+    if min(hidden) >= size - 1:
+        assert torch.equal(jacobian > 0, past)
+
+
+@pytest.mark.parametrize(("size", "hidden"), [(1, [4]), (2, [3]), (7, [4, 30]), (9, [20])])
+def test_entry_by_entry_gives_the_outputs_of_one_pass(size, hidden):
+    network = MaskedMLP(size, 2, hidden).double()
+    seen = []
+
+    def entry(index, outputs):
+        seen.append(outputs)
+        return outputs.sum(0).sin() + index
+
+    x = network.one_by_one(entry, 1).expand(3, -1)
+    torch.testing.assert_close(torch.stack(seen)[..., 0], network(x)[1], atol=1e-12, rtol=0)

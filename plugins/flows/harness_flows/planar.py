@@ -1,0 +1,108 @@
+"""Planar flows as densities (Rezende & Mohamed 2015)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness import ImageSpec
+from harness_flows.flow import Flow
+from harness_flows.permutations import ActNorm
+from harness_flows.preprocessing import preprocessing as prepare
+from harness_layers.checks import check_positive
+from harness_layers.descent import Descent
+from harness_layers.schedules import Schedule
+
+_LEAST_SLOPE = 1e-3  # zero in the paper, where float32 would lose the inverse
+_MOST_ITERATIONS = 100
+
+
+class Planar(nn.Module):
+    r"""Bends space along a direction, as a function of the distance from a plane.
+
+    .. math:: z = x + \hat u \tanh(w^T x + b), \quad \hat u = u + (m(w^T u) - w^T u) w / |w|^2
+
+    With m(y) = -1 + log(1 + e^y) the slope along w, 1 + w^T \hat u (1 - tanh^2), stays positive, whatever w, u and b
+    are: so the map is invertible, and the logarithm of its slope is log |det dz/dx|. It starts as the identity.
+
+    Args:
+        size: D.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        w = torch.empty(size).uniform_(-1, 1) * math.sqrt(2 / size)
+        self.w, self.b = nn.Parameter(w), nn.Parameter(torch.empty(()).uniform_(-1, 1))
+        self.u = nn.Parameter(math.log(math.e - 1) * w / w.square().sum())
+
+    def _push(self) -> tuple[Tensor, Tensor]:
+        """Returns u^ (D,), and 1 + w^T u^, the least slope where it is below one."""
+        along = self.w @ self.u
+        slope = F.softplus(along) + _LEAST_SLOPE
+        return self.u + (slope - 1 - along) * self.w / self.w.square().sum(), slope
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (N, D) to (N, D) and the log-determinant (N,) nats."""
+        push, slope = self._push()
+        bent = torch.tanh(x @ self.w + self.b)
+        return x + bent[:, None] * push, _slope_at(bent, slope).log()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Maps (N, D) to (N, D), by the root of v + w^T u^ tanh(v) = w^T z + b, to rounding."""
+        push, slope = self._push()
+        target = z @ self.w + self.b
+        v = _root(target.detach(), slope.detach())
+        bent = torch.tanh(v)
+        v = v - (v + (slope - 1) * bent - target) / _slope_at(bent, slope.detach())  # which has the root's gradient
+        return z - torch.tanh(v)[:, None] * push
+
+
+def _slope_at(bent: Tensor, slope: Tensor) -> Tensor:
+    """Returns 1 + (slope - 1)(1 - bent^2), as a sum of what is not negative: no digit is lost near zero."""
+    return bent.square() + slope * (1 - bent.square())
+
+
+def _root(target: Tensor, slope: Tensor) -> Tensor:
+    """Solves v + (slope - 1) tanh(v) = target (N,) by Newton's steps, and by halves where those leave the bracket."""
+    reach = (slope - 1).abs()
+    low, high, v = target - reach, target + reach, target
+    for _ in range(_MOST_ITERATIONS):
+        bent = torch.tanh(v)
+        excess = v + (slope - 1) * bent - target
+        low, high = torch.where(excess < 0, v, low), torch.where(excess > 0, v, high)
+        step = v - excess / _slope_at(bent, slope)
+        step = torch.where((step >= low) & (step <= high), step, (low + high) / 2)
+        if bool(((step - v).abs() <= torch.finfo(v.dtype).eps * (1 + v.abs())).all()):
+            break
+        v = step
+    return step
+
+
+class PlanarFlow(Flow):
+    """Planar steps, an actnorm before each, from images to latents: the density in closed form, samples by a root each.
+
+    Reference: Rezende & Mohamed 2015, arXiv 1505.05770, where they bend a posterior of latents.
+
+    Args:
+        spec: the sample space.
+        layers: K, the number of steps.
+        preprocessing, alpha: see ``harness_flows.preprocessing``.
+        learning_rate, batch_size, schedule: of Adam, see ``harness_layers.descent.Descent``.
+
+    Raises:
+        ValueError: a hyperparameter out of its range.
+    """
+
+    def __init__(self, spec: ImageSpec, *, layers: int = 32, preprocessing: str = "logit", alpha: float = 0.05,
+                 learning_rate: float = 1e-2, batch_size: int = 200, schedule: Schedule = "cosine",
+                 validate_every: str = "1 epoch") -> None:  # fmt: skip
+        check_positive(layers=layers)
+        descent = Descent(
+            learning_rate=learning_rate, batch_size=batch_size, schedule=schedule, validate_every=validate_every
+        )
+        size = spec.num_dimensions
+        steps = [step for _ in range(layers) for step in (ActNorm([size], [size]), Planar(size))]
+        super().__init__(spec, steps, preprocessing=prepare(preprocessing, spec.levels, alpha=alpha), descent=descent)
