@@ -59,12 +59,13 @@ class AffineMaps(nn.Module):
         columns = (both * scale[:, :, None]).transpose(0, 1).flatten(1)  # (D, K 2 rank)
         along = (x @ columns).view(len(x), *both.shape[::2]) - torch.einsum("kd,kdr->kr", offset, both)
         on_left, on_right = along.chunk(2, dim=2)  # U^T t and V^T t, (M, K, rank)
-        return lengths + (on_right * (2 * on_left + torch.einsum("mkr,krs->mks", on_right, left.mT @ left))).sum(2)
+        mixed = on_right * (2 * on_left + torch.einsum("mkr,krs->mks", on_right, left.mT @ left))
+        return lengths + mixed.sum(2)
 
     def log_joint(self, dtype: torch.dtype) -> Tensor:
         """Returns (K,): log weight + log |det| of each map."""
-        log_det = self.log_scale.to(dtype).sum(1) + torch.linalg.slogdet(self._small(dtype)).logabsdet
-        return self.weight_logits.to(dtype).log_softmax(0) + log_det
+        small: Tensor = torch.linalg.slogdet(self._small(dtype)).logabsdet
+        return self.weight_logits.to(dtype).log_softmax(0) + self.log_scale.to(dtype).sum(1) + small
 
     def inverse(self, latents: Tensor, chosen: Tensor) -> Tensor:
         """Maps (M, D) to (M, D), each by the inverse of the map in ``chosen``, (M,) int64."""
@@ -122,15 +123,21 @@ class DeepGMM(DequantizedDensity):
         *,
         maps: Sequence[int] = (5, 5, 5),
         rank: int = 16,
-        jitter: float = 0.3,
-        learning_rate: float = 1e-2,
+        jitter: float = 0.4,
+        learning_rate: float = 5e-3,
         batch_size: int = 100,
     ) -> None:
         super().__init__(spec)
         check_widths(maps=maps)
         check_positive(rank=rank)
         check_at_least(0, jitter=jitter)
-        self.descent = Descent(learning_rate=learning_rate, batch_size=batch_size, warm_up_steps=100, part_size=_CHUNK)
+        self.descent = Descent(
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            warm_up_steps=100,
+            max_gradient_norm=200,  # an image with ink where there never was any has a gradient of thousands
+            part_size=_CHUNK,
+        )
         self.jitter = jitter
         dimensions = spec.num_dimensions
         self.layers = nn.ModuleList(AffineMaps(number, dimensions, min(rank, dimensions)) for number in maps)
@@ -164,7 +171,7 @@ class DeepGMM(DequantizedDensity):
 
     def log_density(self, points: Tensor) -> Tensor:
         """Maps (M, D) float64, in levels, to (M,) nats."""
-        return torch.cat([self._log_density(chunk) for chunk in points.split(_CHUNK)])
+        return torch.cat([self._log_density(chunk) for chunk in torch.split(points, _CHUNK)])
 
     def _log_density(self, points: Tensor) -> Tensor:
         """Maps (M, D), in levels, to (M,) nats: all paths at once."""

@@ -54,7 +54,7 @@ def em_step(
     total, counts = 0.0, torch.zeros_like(old.log_weights)
     sums, squares, cross = torch.zeros_like(old.mean), torch.zeros_like(old.mean), torch.zeros_like(old.loadings)
     sums_projected = torch.zeros_like(cross[:, 0])
-    for chunk in points.split(_CHUNK):
+    for chunk in torch.split(points, _CHUNK):
         values = chunk.to(old.mean)
         log_joint, projected = old.log_joint(values)
         log_joint = log_joint - penalty
@@ -116,7 +116,7 @@ class MixtureOfFactorAnalysers(DequantizedDensity):
 
     default_budget: ClassVar[str] = "50 epochs"
 
-    def __init__(self, spec: ImageSpec, *, components: int = 30, factors: int = 10, pseudocount: float = 0.01) -> None:
+    def __init__(self, spec: ImageSpec, *, components: int = 30, factors: int = 10, pseudocount: float = 0.03) -> None:
         super().__init__(spec)
         check_positive(components=components, factors=factors, pseudocount=pseudocount)
         self.pseudocount = pseudocount

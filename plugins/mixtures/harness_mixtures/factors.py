@@ -64,7 +64,7 @@ class FactorGaussians:
             component = torch.multinomial(self.log_weights.softmax(0), num_samples, replacement=True)
             for k in sorted(set(component.tolist())):
                 rows = component == k
-                common, own = normal[rows].split([factors, dimensions], dim=1)
+                common, own = normal[rows, :factors], normal[rows, factors:]
                 points[rows] = self.mean[k] + common @ self.loadings[k].T + own * self.scale[k]
         return points
 
