@@ -35,4 +35,10 @@ def register_models() -> Sequence[ModelEntry]:
             paper="van den Oord & Schrauwen 2014",
             summary="all paths through layers of affine maps, on dequantized pixels, a bound, by gradients",
         ),
+        ModelEntry(
+            "ride",
+            "harness_mixtures.ride:RIDE",
+            paper="Theis & Bethge 2015, arXiv 1506.03478",
+            summary="a spatial LSTM and a mixture of Gaussian scale mixtures for every pixel, a bound",
+        ),
     ]
