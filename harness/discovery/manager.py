@@ -251,12 +251,12 @@ class PluginManager:
         return self._names[kind][entry.full_name][0][1]
 
     def samplers(self, model: str) -> tuple[list[SamplerEntry], list[SamplerEntry]]:
-        """Returns the samplers registered for a model: by the model's own plugin, in its order, and by others."""
+        """Returns the samplers registered for a model: by its own plugin, in its order, and all others."""
         entry, _ = self.find("model", model)
         if isinstance(entry, CodeEntry):  # perhaps the code of a registered model
             code = (entry.module, entry.attribute)
             entry = next((item for item in self.entries("model") if (item.module, item.attribute) == code), entry)
-        own = _samplers_of(entry.name, self.provider_of("model", entry).entries)
+        own = [it for it in _samplers_of(entry.name, self.provider_of("model", entry).entries) if not it.is_approximate]
         names = {item.name for item in own}
         return own, [item for item in _samplers_of(entry.name, self.entries("sampler")) if item.name not in names]
 

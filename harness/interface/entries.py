@@ -131,7 +131,11 @@ class MetricEntry(Entry):
 
 @dataclass(frozen=True)
 class SamplerEntry(Entry):
-    """A way to draw from a model, one's own or another's, by its entry's name. The target is a ``harness.Sampler``."""
+    """A way to draw from a model, one's own or another's, by its entry's name. The target is a ``harness.Sampler``.
+
+    One that draws from another distribution than the model scores says so by its name, ``approximate-...``. It is never
+    a default, and no part of the model that is audited.
+    """
 
     model: str = ""
 
@@ -141,6 +145,11 @@ class SamplerEntry(Entry):
             raise self._error(f"model {self.model!r} is not the name of a model")
         if self.pattern is not None:
             raise self._error("a sampler has no pattern")
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether it draws from another distribution than the model scores."""
+        return self.name.startswith("approximate-")
 
     @property
     def full_name(self) -> str:

@@ -59,6 +59,11 @@ class Model(nn.Module, ABC):
         """The floating-point type of the model's parameters."""
         return self._anchor.dtype
 
+    @property
+    def sampling_depth(self) -> int:
+        """How many evaluations of a network ``sample`` makes one after another: one, unless a model says otherwise."""
+        return 1
+
     @abstractmethod
     def fit(self, data: Dataset, trainer: Trainer) -> None:
         """Learns from ``data.train``; hyperparameters may look at ``data.valid``, nothing may look at ``data.test``."""
@@ -103,8 +108,8 @@ class Model(nn.Module, ABC):
         if noise is not None or known is not None or mask is not None:
             raise Unsupported(f"{type(self).__name__} draws its own noise and cannot clamp pixels")
         if trace is not None:
-            trace.network_evaluations += 1
-            trace.sequential_depth += 1
+            trace.network_evaluations += self.sampling_depth
+            trace.sequential_depth += self.sampling_depth
         return self.sample(num_samples)
 
 

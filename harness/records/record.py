@@ -38,7 +38,7 @@ _METRICS = (
     ("entropy-gap", "likelihood", "Gap to the entropy"),
     ("bits-per-dim", "likelihood", ""),
     ("negative-elbo|bits-per-dim-bound", "bounds", "Negative ELBO"),
-    (r"iwae-(\d+)", "bounds", r"IWAE, K = \1"),
+    (r"(?:bits-per-dim-)?iwae-(\d+)", "bounds", r"IWAE, K = \1"),
     ("active-units", "bounds", ""),
     ("fid(-.+)?", "sample-quality", "FID"),
     ("kid(-.+)?", "sample-quality", "KID"),

@@ -267,6 +267,19 @@ def test_bounds_are_ranked_by_the_most_samples_whatever_the_order_of_the_metrics
     assert set(table.ranked_by) == {"iwae_500_nats"}
 
 
+def test_bounds_in_bits_are_ranked_by_the_most_samples_too() -> None:
+    lab = Lab(make_suite("a", "b", metrics=("bits-per-dim-bound", "bits-per-dim-iwae-9", "bits-per-dim-iwae-10")))
+    for model, few, many in (("a", 80.0, 79.0), ("b", 85.0, 70.0)):
+        record = lab.add(model)
+        for kind, mean in (("bound", few + 1), ("iwae-9", few), ("iwae-10", many)):
+            lab.score(record, metric := f"bits-per-dim-{kind}", mean, kind="upper bound")
+            record.scores[metric] = record.scores[metric].model_copy(update={"unit": "bits/dim"})
+    table = lab.board().table("bounds", "mnist-static")
+    assert list(table.label) == ["b", "a"]
+    assert set(table.ranked_by) == {"bits_per_dim_iwae_10"}
+    assert set(lab.board().table("likelihood", "mnist-static").metric) == {"bits-per-dim-iwae-10"}
+
+
 def test_failed_skipped_and_absent_runs_stay_on_every_board(full: Lab) -> None:
     files = render_boards(full.board())
     for board in full.board().boards:

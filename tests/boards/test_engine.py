@@ -115,7 +115,7 @@ def test_a_board_is_no_path(name):
         score(1.0, board=name)
 
 
-EXAMPLES = {"iwae": "iwae-500", "fid": "fid-lenet-n2000", "kid": "kid"}
+EXAMPLES = {"iwae": "iwae-500", "bits-per-dim-iwae": "bits-per-dim-iwae-500", "fid": "fid-lenet-n2000", "kid": "kid"}
 
 
 @pytest.mark.parametrize("entry", plugin_manager().entries("metric"), ids=lambda entry: entry.name)

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from harness import Dataset, Evaluation, ImageSpec, ImportanceWeighted, MetricEntry, NonFiniteScore, Split
 from harness.builtin.metrics import register_metrics
-from harness.builtin.metrics.likelihood import IWAE, BitsPerDimBound, NegativeELBO
+from harness.builtin.metrics.likelihood import IWAE, BitsPerDimBound, BitsPerDimIWAE, NegativeELBO
 
 SPEC = ImageSpec(1, 2, 2, levels=256)
 
@@ -156,6 +156,18 @@ def test_the_bound_in_bits_is_the_negative_elbo_over_d_ln_2():
     nats = NegativeELBO().evaluate(evaluation(model, images))
     bits = BitsPerDimBound().evaluate(evaluation(model, images))
     torch.testing.assert_close(bits.per_image, nats.per_image / (4 * math.log(2)), rtol=1e-14, atol=0)
+
+
+def test_the_importance_weighted_bound_in_bits_is_that_in_nats_over_d_ln_2():
+    weights = torch.randn(20, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3 - 90
+    nats, bits = (
+        metric(num_samples=20).evaluate(evaluation(StoredWeights(SPEC, weights=weights), numbered(9)))
+        for metric in (IWAE, BitsPerDimIWAE)
+    )
+    torch.testing.assert_close(bits.per_image, nats.per_image / (4 * math.log(2)), rtol=1e-14, atol=0)
+    assert (bits.value, bits.standard_error) == pytest.approx(
+        (nats.value / (4 * math.log(2)), nats.standard_error / (4 * math.log(2)))
+    )
 
 
 def test_the_effective_sample_size_is_k_for_equal_weights_and_one_for_a_single_dominant_weight():

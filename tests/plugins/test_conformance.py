@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_audits")
 # Few recurrent units forget: over 28 rows, what is far away changes a conditional by less than the audit can see.
 DIGITS = ImageSpec(channels=1, height=8, width=8, levels=17)
 RECURRENT = {"hyperparameters": {"channels": 16, "layers": 1}, "benchmark": DIGITS}
+DIFFUSION = {"hyperparameters": {"num_steps": 3, "scored_steps": 1, "width": 4}}
 
 SMALL = {
     "made": {"hyperparameters": {"hidden": [20]}},
@@ -36,6 +37,18 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
+    "nice": {"hyperparameters": {"hidden": [20]}},
+    "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
+    "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},
+    "vdm": DIFFUSION,
+    "ddpm": DIFFUSION,
+    "deep-diffusion": {
+        "hyperparameters": {
+            "num_steps": 3, "scored_steps": 2, "maps": 4, "layers": 1, "dense": 8, "readout": 4, "bumps": 2,
+        },
+    },
+    "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
     "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "planar-flow": {"hyperparameters": {"layers": 2}, "benchmark": DIGITS},
@@ -52,12 +65,17 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "nice": {},
+    "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
+    "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
     **{name: {"benchmark": DIGITS} for name in ("maf", "iaf-flow", "planar-flow", "radial-flow")},
 }
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "nice": "realnvp", "glow": "realnvp",
+    "ddpm": "vdm",
     "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
 

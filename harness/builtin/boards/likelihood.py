@@ -123,7 +123,8 @@ class Bounds(Board):
     def ranked_by(self, columns: Sequence[Column], rows: Rows) -> Column | None:
         """The bound of the most importance samples that the suite has, or the first where there is none."""
         bounds = [column for column in columns if column.figure is not None]
-        weighted = {int(found[1]): column for column in bounds if (found := re.match(r"iwae_(\d+)", column.key))}
+        keys = [(re.match(r"(?:bits_per_dim_)?iwae_(\d+)", column.key), column) for column in bounds]
+        weighted = {int(found[1]): column for found, column in keys if found}
         return weighted[max(weighted)] if weighted else bounds[0] if bounds else None
 
 

@@ -18,6 +18,8 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("bits-per-dim-bound", "likelihood:BitsPerDimBound", "the negative ELBO in bits a dimension, upper bound"),
     ("iwae", "likelihood:IWAE", "upper bound on the NLL from K importance weights an image", _BURDA,
      r"iwae-(?P<num_samples>[1-9]\d*)", "iwae-K"),
+    ("bits-per-dim-iwae", "likelihood:BitsPerDimIWAE", "the same in bits a dimension, of K weights an image", _BURDA,
+     r"bits-per-dim-iwae-(?P<num_samples>[1-9]\d*)", "bits-per-dim-iwae-K"),
     ("entropy-gap", "likelihood:EntropyGap",
      "NLL, or its bound, above that of the true distribution; on datasets of known entropy", "Kullback & Leibler 1951"),
     ("audit", "audit:Audit", "checks of the model's likelihood, samplers and conduct that fail; every suite has it"),

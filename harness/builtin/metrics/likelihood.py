@@ -169,6 +169,29 @@ class IWAE(harness.Metric):
         return average(values, evaluation, "upper bound", protocol={"K": str(self.num_samples)}, details=details)
 
 
+class BitsPerDimIWAE(IWAE):
+    """The importance-weighted bound in bits for each dimension: nats / (D ln 2) with D = C H W.
+
+    Of a flow, K draws of the dequantization noise stand under the logarithm (Ho et al. 2019, arXiv 1902.00275).
+    """
+
+    unit = "bits/dim"
+
+    def __init__(self, *, num_samples: int | str, max_elements: int = MAX_ELEMENTS) -> None:
+        super().__init__(num_samples=num_samples, max_elements=max_elements)
+        self.name = f"bits-per-dim-{self.name}"
+
+    def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
+        """Draws K weights for every image of the split and draw; ``per_image`` is (N,) bits a dimension."""
+        score, bit = super().evaluate(evaluation), evaluation.model.spec.num_dimensions * math.log(2)
+        assert isinstance(score.per_image, Tensor)
+        error = None if score.standard_error is None else score.standard_error / bit
+        details = {name: value / bit if name == "draw_sd_of_mean" else value for name, value in score.details.items()}
+        return replace(
+            score, value=score.value / bit, standard_error=error, per_image=score.per_image / bit, details=details
+        )
+
+
 def log_mean_weight(
     model: harness.ImportanceWeighted, images: Tensor, num_samples: int, *, chunk: int
 ) -> tuple[Tensor, Tensor]:

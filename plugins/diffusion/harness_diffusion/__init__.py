@@ -2,10 +2,57 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, hookimpl
+from harness import ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
 def register_models() -> list[ModelEntry]:
     """Returns the models of this package; torch is not imported before one of them is used."""
-    return []
+    return [
+        ModelEntry(
+            "deep-diffusion",
+            "harness_diffusion.deep_diffusion:DeepDiffusion",
+            paper="Sohl-Dickstein et al. 2015, arXiv 1503.03585",
+            summary="a learned reversal of Gaussian or binomial noise, multi-scale convolutions, trained on its bound",
+        ),
+        ModelEntry(
+            "vdm",
+            "harness_diffusion.vdm:VDM",
+            paper="Kingma et al. 2021, arXiv 2107.00630",
+            summary="a diffusion trained on its bound at continuous times, scored and sampled with T steps",
+        ),
+        ModelEntry(
+            "ddpm",
+            "harness_diffusion.ddpm:DDPM",
+            paper="Ho, Jain & Abbeel 2020, arXiv 2006.11239; Nichol & Dhariwal 2021, arXiv 2102.09672",
+            summary="a diffusion trained to tell the noise, with a discretized Gaussian as its last step",
+        ),
+        ModelEntry(
+            "flow-matching",
+            "harness_diffusion.flow_matching:FlowMatching",
+            paper="Lipman et al. 2023, arXiv 2210.02747",
+            summary="a velocity from noise to images along straight paths, without a likelihood",
+        ),
+    ]
+
+
+@hookimpl
+def register_samplers() -> list[SamplerEntry]:
+    """Returns samplers of fewer steps, which draw from other distributions than the models' own."""
+    ways = {"ddim": "no noise is added on the way", "ancestral": "as the model draws, with longer steps"}
+    names = [
+        (model, f"{way}-{steps}", how) for model in ("vdm", "ddpm") for way, how in ways.items() for steps in (50, 20)
+    ]
+    names += [
+        ("flow-matching", "euler-20", "one evaluation each"),
+        ("flow-matching", "heun-10", "two evaluations each"),
+    ]
+    return [
+        SamplerEntry(
+            f"approximate-{name}",
+            f"harness_diffusion.samplers:{name.replace('-', '_')}",
+            f"{name.rpartition('-')[2]} steps, {how}: not what the model draws from",
+            model=model,
+        )
+        for model, name, how in names
+    ]

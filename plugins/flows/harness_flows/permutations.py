@@ -1,4 +1,4 @@
-"""What stands between couplings: other orders of the entries, linear maps of channels, scales that start from data."""
+"""What stands between couplings: squeezes, parts of a row, linear maps of channels, scales that start from data."""
 
 from __future__ import annotations
 
@@ -62,18 +62,6 @@ class Squeeze(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """Maps as many entries back to (N, C, H, W)."""
         return F.pixel_shuffle(z.reshape(-1, *self.squeezed), 2)
-
-
-class Reverse(nn.Module):
-    """Turns the order of the entries around."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, D) to (N, D) and the log-determinant, zeros (N,)."""
-        return x.flip(1), x.new_zeros(len(x))
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Maps (N, D) to (N, D)."""
-        return z.flip(1)
 
 
 class ActNorm(nn.Module):
