@@ -37,6 +37,7 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
     "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},

@@ -17,7 +17,7 @@ from harness_layers.descent import Descent
 from harness_layers.schedules import Schedule
 
 _LEAST_SLOPE = 1e-3  # zero in the paper, where float32 would lose the inverse
-_MOST_ITERATIONS = 100
+_MOST_ITERATIONS = 50  # some ten are enough
 
 
 class Planar(nn.Module):
@@ -66,19 +66,21 @@ def _slope_at(bent: Tensor, slope: Tensor) -> Tensor:
 
 
 def _root(target: Tensor, slope: Tensor) -> Tensor:
-    """Solves v + (slope - 1) tanh(v) = target (N,) by Newton's steps, and by halves where those leave the bracket."""
-    reach = (slope - 1).abs()
-    low, high, v = target - reach, target + reach, target
+    """Solves f(v) = v + (slope - 1) tanh(v) = target (N,) by Newton's method.
+
+    f is odd, and for v > 0 concave or convex: from a start below the root, or above, the steps run up to it one way.
+    """
+    size, bend = target.abs(), slope - 1
+    far, near = size - bend, size / slope  # what f is like for large v, and for small
+    v = torch.where(bend > 0, torch.maximum(far, near), torch.minimum(far, near))
+    rounding = 4 * torch.finfo(target.dtype).eps * (size + bend.abs())
     for _ in range(_MOST_ITERATIONS):
         bent = torch.tanh(v)
-        excess = v + (slope - 1) * bent - target
-        low, high = torch.where(excess < 0, v, low), torch.where(excess > 0, v, high)
-        step = v - excess / _slope_at(bent, slope)
-        step = torch.where((step >= low) & (step <= high), step, (low + high) / 2)
-        if bool(((step - v).abs() <= torch.finfo(v.dtype).eps * (1 + v.abs())).all()):
+        excess = v + bend * bent - size
+        if bool((excess.abs() <= rounding).all()):
             break
-        v = step
-    return step
+        v = v - excess / _slope_at(bent, slope)
+    return v * target.sign()
 
 
 class PlanarFlow(Flow):

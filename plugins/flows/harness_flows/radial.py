@@ -32,8 +32,9 @@ class Radial(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.centre, self.a = nn.Parameter(torch.randn(size)), nn.Parameter(torch.zeros(()))
-        self.b = nn.Parameter(torch.zeros(()))
+        width = torch.empty(()).uniform_(-3, 0)
+        self.centre = nn.Parameter(torch.randn(size))
+        self.a, self.b = nn.Parameter(width), nn.Parameter(width.clone())
 
     def _reach(self) -> tuple[Tensor, Tensor]:
         """Returns alpha, and alpha + beta."""
@@ -75,8 +76,8 @@ class RadialFlow(Flow):
         ValueError: a hyperparameter out of its range.
     """
 
-    def __init__(self, spec: ImageSpec, *, layers: int = 32, preprocessing: str = "logit", alpha: float = 0.05,
-                 learning_rate: float = 1e-2, batch_size: int = 200, schedule: Schedule = "cosine",
+    def __init__(self, spec: ImageSpec, *, layers: int = 64, preprocessing: str = "logit", alpha: float = 0.05,
+                 learning_rate: float = 2e-2, batch_size: int = 200, schedule: Schedule = "cosine",
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
         check_positive(layers=layers)
         descent = Descent(

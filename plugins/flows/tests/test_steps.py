@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness_flows.autoregressive import Inverted, MaskedAffine
-from harness_flows.planar import Planar
+from harness_flows.planar import Planar, _root
 from harness_flows.radial import Radial
 
 STEPS = {
@@ -72,6 +72,16 @@ def test_it_stays_invertible_through_steps_that_are_far_too_long(step):
     found = torch.linalg.slogdet(jacobians(lambda row: step(row)[0], x[:20]))
     assert (found.sign > 0).all()
     torch.testing.assert_close(step.inverse(step(x)[0]), x, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("slope", [1e-3, 0.5, 1.0, 10.0, 1e3])
+def test_the_root_of_a_planar_step_is_found_wherever_it_is(slope):
+    slope = torch.tensor(slope, dtype=torch.float64)
+    target = torch.cat([torch.zeros(1), torch.logspace(-8, 4, 1000)]).double()
+    target = torch.cat([target, -target])
+    v = _root(target, slope)
+    scale = target.abs() + (slope - 1).abs()
+    assert ((v + (slope - 1) * torch.tanh(v) - target).abs() <= 1e-15 * scale).all()
 
 
 def test_a_planar_step_whose_vectors_oppose_is_corrected():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from harness_layers.checks import check_widths
 from harness_layers.degrees import draw_degrees
 
-_PARTS = 4  # of the units of a layer: what none of a part sees is not multiplied
+_PARTS, _LARGE = 4, 2**16  # of the units of a layer with so many weights: what none of a part sees is not multiplied
 
 
 class MaskedLinear(nn.Module):
@@ -27,7 +27,7 @@ class MaskedLinear(nn.Module):
 
     def __init__(self, below: Tensor, above: Tensor) -> None:
         super().__init__()
-        rows = [part for part in above.chunk(_PARTS) if len(part)]
+        rows = above.chunk(_PARTS if len(above) * len(below) >= _LARGE else 1)
         self.num_inputs = len(below)
         parts = []
         for index, row in enumerate(rows):
