@@ -44,6 +44,11 @@ SMALL = {
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
     "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 4}, "benchmark": DIGITS},
+    "deep-diffusion": {
+        "hyperparameters": {
+            "num_steps": 3, "scored_steps": 2, "maps": 4, "layers": 1, "dense": 8, "readout": 4, "bumps": 2,
+        },
+    },
     "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "planar-flow": {"hyperparameters": {"layers": 2}, "benchmark": DIGITS},
