@@ -37,11 +37,17 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
     "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
+    "deep-diffusion": {
+        "hyperparameters": {
+            "num_steps": 3, "scored_steps": 2, "maps": 4, "layers": 1, "dense": 8, "readout": 4, "bumps": 2,
+        },
+    },
     "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
     "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},

@@ -10,6 +10,12 @@ def register_models() -> list[ModelEntry]:
     """Returns the models of this package; torch is not imported before one of them is used."""
     return [
         ModelEntry(
+            "deep-diffusion",
+            "harness_diffusion.deep_diffusion:DeepDiffusion",
+            paper="Sohl-Dickstein et al. 2015, arXiv 1503.03585",
+            summary="a learned reversal of Gaussian or binomial noise, multi-scale convolutions, trained on its bound",
+        ),
+        ModelEntry(
             "vdm",
             "harness_diffusion.vdm:VDM",
             paper="Kingma et al. 2021, arXiv 2107.00630",

@@ -23,4 +23,10 @@ def register_models() -> Sequence[ModelEntry]:
             paper="Dempster, Laird & Rubin 1977",
             summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
         ),
+        ModelEntry(
+            "ride",
+            "harness_mixtures.ride:RIDE",
+            paper="Theis & Bethge 2015, arXiv 1506.03478",
+            summary="a spatial LSTM and a mixture of Gaussian scale mixtures for every pixel, a bound",
+        ),
     ]
