@@ -22,7 +22,9 @@ RECURRENT = {"hyperparameters": {"channels": 16, "layers": 1}, "benchmark": DIGI
 DIFFUSION = {"hyperparameters": {"num_steps": 2, "scored_steps": 1, "width": 4}, "benchmark": DIGITS}
 
 SMALL = {
+    "deep-gmm": {"hyperparameters": {"maps": [2, 2], "rank": 2}},
     "made": {"hyperparameters": {"hidden": [20]}},
+    "mixture-of-factor-analysers": {"hyperparameters": {"components": 3, "factors": 2}},
     "nade": {"hyperparameters": {"hidden": 20}},
     "deep-nade": {"hyperparameters": {"hidden": [20, 20]}},
     "multiscale": {
@@ -57,7 +59,9 @@ SMALL = {
 
 WIDER = {
     **SMALL,
+    "deep-gmm": {},
     "made": {},
+    "mixture-of-factor-analysers": {},
     "nade": {},
     "deep-nade": {},
     "pixelcnn": {"hyperparameters": {"channels": 6, "layers": 2, "head": 6}},
