@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, SamplerEntry, hookimpl
+from harness import MetricEntry, ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
@@ -55,4 +55,17 @@ def register_samplers() -> list[SamplerEntry]:
             model=model,
         )
         for model, name, how in names
+    ]
+
+
+@hookimpl
+def register_metrics() -> list[MetricEntry]:
+    """Returns the estimate of a flow's likelihood, which stands on a board of its own."""
+    return [
+        MetricEntry(
+            "likelihood-estimate",
+            "harness_diffusion.likelihood_estimate:LikelihoodEstimate",
+            paper="Lipman et al. 2023, arXiv 2210.02747; Grathwohl et al. 2019, arXiv 1810.01367",
+            summary="bits a dimension by the change of variables along a flow: neither exact nor a bound",
+        )
     ]
