@@ -195,6 +195,23 @@ def test_a_stranger_who_takes_a_name_of_the_models_own_samplers_takes_nothing(in
         plugins.find("sampler", "gated-pixelcnn/cached")
 
 
+def test_an_approximate_sampler_is_no_part_of_its_model(install):
+    text = SWIFT.replace("SamplerEntry(name,", 'SamplerEntry("approximate-" + name,').replace("gated-pixelcnn", "own")
+    text = (
+        text.replace("hookimpl\n", "hookimpl, ModelEntry\n", 1)
+        + """
+    @hookimpl
+    def register_models():
+        return [ModelEntry("own", "harness_pixelcnn.gated_pixelcnn:GatedPixelCNN")]
+"""
+    )
+    plugins = install("swift", text=text)
+    own, others = plugins.samplers("own")
+    assert own == []
+    assert [entry.name for entry in others] == ["approximate-swift"]
+    assert drawing_code(plugins, "own") == model_code(plugins, "own")
+
+
 def test_a_sampler_of_a_model_that_nobody_registers_is_a_problem_of_its_plugin(install):
     plugins = install("swift", text=SWIFT.replace("gated-pixelcnn", "gated-pixelcnnn"))
     plugins.check_targets()

@@ -19,10 +19,12 @@ pytestmark = pytest.mark.usefixtures("quick_audits")
 # Few recurrent units forget: over 28 rows, what is far away changes a conditional by less than the audit can see.
 DIGITS = ImageSpec(channels=1, height=8, width=8, levels=17)
 RECURRENT = {"hyperparameters": {"channels": 16, "layers": 1}, "benchmark": DIGITS}
-DIFFUSION = {"hyperparameters": {"num_steps": 3, "scored_steps": 1, "width": 4}}
+DIFFUSION = {"hyperparameters": {"num_steps": 2, "scored_steps": 1, "width": 4}, "benchmark": DIGITS}
 
 SMALL = {
+    "deep-gmm": {"hyperparameters": {"maps": [2, 2], "rank": 2}},
     "made": {"hyperparameters": {"hidden": [20]}},
+    "mixture-of-factor-analysers": {"hyperparameters": {"components": 3, "factors": 2}},
     "nade": {"hyperparameters": {"hidden": 20}},
     "deep-nade": {"hyperparameters": {"hidden": [20, 20]}},
     "multiscale": {
@@ -43,7 +45,12 @@ SMALL = {
     "glow": {"hyperparameters": {"channels": 2, "blocks": 0, "depth": 2}},
     "vdm": DIFFUSION,
     "ddpm": DIFFUSION,
-    "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 8}},
+    "flow-matching": {"hyperparameters": {"num_steps": 2, "width": 4}, "benchmark": DIGITS},
+    "deep-diffusion": {
+        "hyperparameters": {
+            "num_steps": 3, "scored_steps": 2, "maps": 4, "layers": 1, "dense": 8, "readout": 4, "bumps": 2,
+        },
+    },
     "maf": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "iaf-flow": {"hyperparameters": {"layers": 2, "hidden": [20]}, "benchmark": DIGITS},
     "planar-flow": {"hyperparameters": {"layers": 2}, "benchmark": DIGITS},
@@ -52,7 +59,9 @@ SMALL = {
 
 WIDER = {
     **SMALL,
+    "deep-gmm": {},
     "made": {},
+    "mixture-of-factor-analysers": {},
     "nade": {},
     "deep-nade": {},
     "pixelcnn": {"hyperparameters": {"channels": 6, "layers": 2, "head": 6}},
@@ -70,7 +79,7 @@ WIDER = {
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "nice": "realnvp", "glow": "realnvp",
-    "ddpm": "vdm",
+    "ddpm": "vdm", "deep-diffusion": "vdm",
     "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ def register_figures() -> Sequence[FigureEntry]:
     sees = "which past pixels the centre pixel's conditional sees, and how much they matter to it"
     plane = "the density and the samples of each model of images of two entries, the true ones first"
     ranks = "negative log-likelihoods and bounds with their standard errors and ranks"
+    speed = "the fastest sampling speed of each row against its likelihood, on each machine"
     paper = "van den Oord et al. 2016"
     return [
         FigureEntry("samples", f"{room}.samples:draw_samples", summary=given, requires="Model", data=True),
@@ -23,4 +24,5 @@ def register_figures() -> Sequence[FigureEntry]:
             "receptive-field", f"{room}.receptive_field:draw_receptive_field", sees, paper, requires="Autoregressive"
         ),
         FigureEntry("likelihood", f"{room}.likelihood:draw", summary=ranks),
+        FigureEntry("speed-against-likelihood", f"{room}.speed:draw", summary=speed),
     ]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, SamplerEntry, hookimpl
+from harness import FigureEntry, MetricEntry, ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
 def register_models() -> list[ModelEntry]:
     """Returns the models of this package; torch is not imported before one of them is used."""
     return [
+        ModelEntry(
+            "deep-diffusion",
+            "harness_diffusion.deep_diffusion:DeepDiffusion",
+            paper="Sohl-Dickstein et al. 2015, arXiv 1503.03585",
+            summary="a learned reversal of Gaussian or binomial noise, multi-scale convolutions, trained on its bound",
+        ),
         ModelEntry(
             "vdm",
             "harness_diffusion.vdm:VDM",
@@ -49,4 +55,36 @@ def register_samplers() -> list[SamplerEntry]:
             model=model,
         )
         for model, name, how in names
+    ]
+
+
+@hookimpl
+def register_figures() -> list[FigureEntry]:
+    """Returns the figures of this package."""
+    return [
+        FigureEntry(
+            "diffusion-run",
+            "harness_diffusion.diffusion_run:draw_diffusion_run",
+            summary="test images step by step to noise, and samples step by step back",
+            requires="harness_diffusion.diffusion_run:Diffusion",
+        ),
+        FigureEntry(
+            "bits-against-steps",
+            "harness_diffusion.steps_figure:draw_bits_against_steps",
+            summary="the bound and the samples of a diffusion that takes fewer steps",
+            requires="harness_diffusion.gaussian_diffusion:GaussianDiffusion",
+        ),
+    ]
+
+
+@hookimpl
+def register_metrics() -> list[MetricEntry]:
+    """Returns the estimate of a flow's likelihood, which stands on a board of its own."""
+    return [
+        MetricEntry(
+            "likelihood-estimate",
+            "harness_diffusion.likelihood_estimate:LikelihoodEstimate",
+            paper="Lipman et al. 2023, arXiv 2210.02747; Grathwohl et al. 2019, arXiv 1810.01367",
+            summary="bits a dimension by the change of variables along a flow: neither exact nor a bound",
+        )
     ]

@@ -23,6 +23,7 @@ Betas = Literal["cosine", "linear"]
 Variance = Literal["learned", "small", "large"]
 
 _OFFSET = 0.008  # of the cosine
+_LARGEST_BETA = 0.9  # beyond, the error of one step is magnified by beta / (1 - beta)
 _BOUND_WEIGHT = 1e-3
 _WIDEST = 20.0
 
@@ -43,7 +44,8 @@ class DDPM(GaussianDiffusion):
         spec: any sample space.
         num_steps: T.
         scored_steps: see ``GaussianDiffusion``.
-        betas: ``cosine`` (Nichol & Dhariwal), or ``linear`` from 0.1 / T to 20 / T, which is 1e-4 to 0.02 at T = 1000.
+        betas: ``cosine`` (Nichol & Dhariwal) but at most 0.9, or ``linear`` from 0.1 / T to 20 / T, which is 1e-4 to
+            0.02 at T = 1000.
         variance: ``learned``, ``small`` or ``large``.
         width, blocks: see ``ImageNetwork``.
         learning_rate, warm_up_steps, schedule, batch_size, max_gradient_norm, validate_every: see ``Descent``.
@@ -89,7 +91,7 @@ class DDPM(GaussianDiffusion):
             time = torch.arange(count + 1, dtype=torch.float64) / count
             level = ((time + _OFFSET) / (1 + _OFFSET) * (math.pi / 2)).cos().square()
             betas = 1 - level[1:] / level[:-1]
-        log_signal = torch.log1p(-betas.clamp_max(0.999)).cumsum(0)
+        log_signal = torch.log1p(-betas.clamp_max(_LARGEST_BETA)).cumsum(0)
         log_signal = F.pad(log_signal, (1, 0))[torch.linspace(0, count, self.num_steps + 1).round().long()]
         return ((-torch.expm1(log_signal)).log() - log_signal).to(self.device, self.dtype)
 
@@ -137,11 +139,19 @@ class DDPM(GaussianDiffusion):
         return loss + _BOUND_WEIGHT / math.log(2) * self.num_steps * term
 
     def _decoder(self, z: Tensor, noise: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean and deviation, (N, C, H, W) each, of f given z_1; the variances are those of the second step."""
+        """Returns mean and deviation of f given z_1, (N, C, H, W) each.
+
+        q(f | z_1, f) has no width: in its place are that of the step before, or of a sixth of the distance of two
+        levels where variances are learned.
+        """
         gammas = self.gammas()
         mean = (z - gammas[1].sigmoid().sqrt() * noise) / (-gammas[1]).sigmoid().sqrt()
-        log_ratio = (-torch.expm1(gammas[1] - gammas[2])).log() if self.num_steps > 1 else torch.zeros_like(gammas[1])
-        return mean, (0.5 * (F.logsigmoid(gammas[1]) + (1 - shares) * log_ratio)).exp()
+        widest = narrow = F.logsigmoid(gammas[1])
+        if self.num_steps > 1:
+            narrow = widest + (-torch.expm1(gammas[1] - gammas[2])).log()
+        if self.variance == "learned":
+            narrow = narrow.clamp_max(-2 * math.log(3 * (self.spec.levels - 1)))
+        return mean, (0.5 * (narrow + shares * (widest - narrow))).exp()
 
     def _log_likelihood(self, images: Tensor, z: Tensor, noise: Tensor, shares: Tensor) -> Tensor:
         mean, deviation = self._decoder(z, noise, shares)

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from harness import ImageSpec
+from harness import Dataset, Evaluation, ImageSpec, Split
 from harness_diffusion.flow_matching import FlowMatching, euler, heun
+from harness_diffusion.likelihood_estimate import LikelihoodEstimate
 
 SPEC = ImageSpec(1, 1, 2, levels=256)
 MEAN, DEVIATION = 0.2, 0.15
@@ -68,3 +69,16 @@ def test_heun_is_exact_for_slopes_that_are_linear_in_time_and_euler_for_constant
     z = torch.tensor([1.0])
     assert torch.allclose(heun(lambda z, time: 3 + 2 * time, z, start, end), z + 1.5 + 0.49 - 0.04)
     assert torch.allclose(euler(lambda z, time: torch.full_like(z, 3.0), z, start, end), z + 1.5)
+
+
+def test_the_metric_is_an_estimate_in_bits_and_says_what_half_the_steps_give() -> None:
+    spacing = 2 / 256
+    levels = ((torch.randn(400, *SPEC.shape) * DEVIATION + MEAN + 1) / spacing).floor().clamp(0, 255).to(torch.uint8)
+    split = Split(levels)
+    data = Dataset("gaussian", SPEC, split, split, split)
+    score = LikelihoodEstimate().evaluate(Evaluation(_exact(), data))
+    entropy = (0.5 * math.log(2 * math.pi * math.e * DEVIATION**2) - math.log(spacing)) / math.log(2)
+    assert score.kind == "estimate"
+    assert score.standard_error is not None
+    assert abs(score.value - entropy) < 4 * score.standard_error + 0.05
+    assert 0 < abs(score.details["half_the_steps"] - score.value) < 0.2

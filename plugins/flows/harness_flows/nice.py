@@ -8,6 +8,7 @@ additive are the same maps on either side of it, with networks in other units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -23,6 +24,22 @@ from harness_flows.preprocessing import Linear
 from harness_layers.checks import check_positive, check_widths
 from harness_layers.descent import Descent
 from harness_layers.schedules import Schedule
+
+_NEAREST = 1e-6  # a distance; levels are dequantized, so that none is nearer
+
+
+class Scaling(ActNorm):
+    """y = (x - shift) exp(log scale) for every entry, which starts with median 0 and the standard logistic's spread."""
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> None:
+        """Sets shift and scale for inputs (N, D): the mean distance from the median is 2 log 2, in units of 1/scale.
+
+        Where an entry hardly ever varies, its deviation is that of a few images, and would be far too wide a scale.
+        """
+        self.shift.copy_(x.median(0).values)
+        distance = (x - self.shift).abs().mean(0)
+        self.log_scale.copy_((2 * math.log(2) / distance.clamp_min(_NEAREST)).log())
 
 
 class NICE(Flow):
@@ -65,7 +82,7 @@ class NICE(Flow):
         ]
         super().__init__(
             spec,
-            [ActNorm(size, size), *moves],
+            [Scaling(size, size), *moves],
             preprocessing=Linear(spec.levels, low=0.0),
             descent=Descent(
                 learning_rate=learning_rate,

@@ -13,7 +13,7 @@ import torch
 from harness import ImageSpec, Unsupported
 from harness_flows.dequantization import VariationalDequantization
 from harness_flows.glow import Glow
-from harness_flows.nice import NICE
+from harness_flows.nice import NICE, Scaling
 from harness_flows.realnvp import RealNVP
 
 SQUEEZED = ImageSpec(1, 8, 8, 256)
@@ -53,6 +53,13 @@ def test_the_log_determinant_of_nice_is_the_sum_of_its_log_scales_and_the_prepro
     _, log_det = model.transform(256 * torch.rand(5, *SQUEEZED.shape, dtype=torch.float64))
     expected = model.steps[1].log_scale.sum() - 64 * math.log(256)
     torch.testing.assert_close(log_det, expected.expand(5))
+
+
+def test_the_scaling_of_nice_starts_from_what_logistic_variables_have():
+    scaling, z = Scaling((2,), (2,)).double(), torch.logit(torch.rand(40_000, 2, dtype=torch.float64))
+    scaling.start(3 * z + 5)
+    torch.testing.assert_close(scaling.log_scale, torch.full_like(scaling.log_scale, -math.log(3)), atol=0.02, rtol=0)
+    torch.testing.assert_close(scaling.shift, torch.full_like(scaling.shift, 5), atol=0.1, rtol=0)
 
 
 def test_realnvp_factors_half_of_the_entries_out_at_each_scale():

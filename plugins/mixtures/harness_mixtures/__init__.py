@@ -24,6 +24,18 @@ def register_models() -> Sequence[ModelEntry]:
             summary="K products of histograms (of Bernoullis on binary images), exact, by EM",
         ),
         ModelEntry(
+            "mixture-of-factor-analysers",
+            "harness_mixtures.factor_analysers:MixtureOfFactorAnalysers",
+            paper="Ghahramani & Hinton 1996",
+            summary="K Gaussians of low rank plus diagonal on dequantized pixels, a bound, by EM",
+        ),
+        ModelEntry(
+            "deep-gmm",
+            "harness_mixtures.deep_gmm:DeepGMM",
+            paper="van den Oord & Schrauwen 2014",
+            summary="all paths through layers of affine maps, on dequantized pixels, a bound, by gradients",
+        ),
+        ModelEntry(
             "ride",
             "harness_mixtures.ride:RIDE",
             paper="Theis & Bethge 2015, arXiv 1506.03478",
