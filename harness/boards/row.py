@@ -116,12 +116,15 @@ class BoardRow:
 
     @cached_property
     def beside_published(self) -> Figure | None:
-        """Ours beside the published figure, where there is one: that of its metric, else the best likelihood."""
+        """Ours beside the published figure, where there is one: that of its metric, else the best likelihood.
+
+        Beside published bits a dimension stands the bound of one draw, where there is no exact value.
+        """
         best, theirs = self.likelihood, self.published
         if theirs is None or best is None:
             return None
-        ours = self.figure(theirs.metric) or best
         is_in_bits = theirs.metric == "bits-per-dim"
+        ours = self.figure(theirs.metric) or (self.figure("bits-per-dim-bound") if is_in_bits else None) or best
         return best.in_unit("bits/dim", 1 / nats_per_bit_per_dim(self)) if is_in_bits and ours is best else ours
 
     @cached_property

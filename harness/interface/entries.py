@@ -176,7 +176,8 @@ class FigureEntry(Entry):
     It returns an Altair chart or a Pillow image, or None where there is nothing to draw.
 
     Attributes:
-        requires: a class of models, or its public name such as ``"Inference"``, which spares the import of torch.
+        requires: a class of models, or its public name such as ``"Inference"``, which spares the import of torch; of
+            a plugin's own class, its place such as ``"harness_portraits.models:Painter"``.
         data: whether there is a picture of the dataset's own images, to compare with.
     """
 

@@ -5,7 +5,7 @@ another training than the row's does not stay.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,10 @@ def _find(plugins: PluginManager, name: str) -> tuple[FigureEntry, type | None, 
     """Returns a figure's entry, the models that it is made of, None if it is made of records, and what draws it."""
     entry, arguments = plugins.find("figure", name)
     assert isinstance(entry, FigureEntry)
-    required = getattr(capabilities, entry.requires, "") if isinstance(entry.requires, str) else entry.requires
+    required: Any = entry.requires
+    if isinstance(required, str):
+        of_plugin = ":" in required
+        required = replace(entry, target=required).load() if of_plugin else getattr(capabilities, required, "")
     if required is not None and not isinstance(required, type):
         raise ValueError(f"figure {name!r}: requires {entry.requires!r}, which is no class of models")
     return entry, required, partial(entry.load(), **arguments)

@@ -10,6 +10,8 @@ import pytest
 
 from harness.boards.leaderboard import Leaderboard
 from harness.boards.published import PublishedFigure, load_published, published_beside
+from harness.discovery.loading import load_model_class, resolve
+from harness.discovery.manager import plugin_manager
 from harness.records.record import FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.store import Artifacts
 from harness.report.files import render_boards
@@ -119,6 +121,26 @@ def test_published_figures_lie_beside_a_suite_or_in_the_folder_above() -> None:
     assert published_beside(LEADERBOARDS / "protocols/deeper/suite.toml") == {}
 
 
-@pytest.mark.parametrize("file", sorted(LEADERBOARDS.glob("protocols/*.toml")), ids=lambda file: file.stem)
-def test_a_published_protocol_can_be_planned(file: Path, tmp_path: Path) -> None:
-    plan_suite(Suite.read(file), Settings(Artifacts(tmp_path), only_looks=True))
+FOR_NO_RECORD = sorted([*LEADERBOARDS.glob("protocols/*.toml"), LEADERBOARDS / "cifar10-first-4000.toml"])
+
+
+@pytest.mark.parametrize("file", FOR_NO_RECORD, ids=lambda file: file.stem)
+def test_a_suite_without_records_names_hyperparameters_that_there_are(file: Path) -> None:
+    suite = Suite.read(file)
+    plugins = plugin_manager()
+    for model in suite.models:
+        for chosen in model.configurations():
+            resolve(load_model_class(plugins, model.name), chosen)
+
+
+def test_a_protocol_finds_the_figures_that_it_names(tmp_path: Path) -> None:
+    suite = Suite.read(LEADERBOARDS / "protocols/mnist-static-pixels.toml")
+    assert plan_suite(suite.select(["pixelcnn"]), Settings(Artifacts(tmp_path), only_looks=True)).rows
+
+
+@pytest.mark.parametrize("file", ["cifar10-first-4000.toml", "protocols/cifar10-lecture.toml"])
+def test_a_suite_beside_the_lectures_table_has_a_row_for_each_that_has_a_model(file: str) -> None:
+    rows = Suite.read(LEADERBOARDS / file).models
+    table = [row for row in load_published(LEADERBOARDS / "published.toml").values() if row.table == "lecture-cifar10"]
+    ours = [(row.published, row.name, row.label) for row in rows if row.published]
+    assert ours == [(row.slug, row.model, row.label) for row in table if row.model]

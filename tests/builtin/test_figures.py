@@ -203,6 +203,11 @@ def test_a_figure_is_drawn_of_the_models_that_it_requires_alone(lab: Lab, figure
     assert lab.draw("mine") == Drawn()
 
 
+def test_a_figure_may_require_a_class_of_a_plugin_by_its_place(lab: Lab, figure) -> None:
+    figure(lambda shown: Image.new("L", (2, 2)), requires="harness_baselines.uniform:Uniform")
+    assert lab.draw("mine").left_out == {("untrained", "digits"): "no seed has been trained"}
+
+
 def test_what_a_figure_raises_leaves_out_its_picture_and_no_other(lab: Lab, figure) -> None:
     def draw(shown):
         if isinstance(shown, Dataset):

@@ -79,7 +79,7 @@ WIDER = {
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "nice": "realnvp", "glow": "realnvp",
-    "ddpm": "vdm",
+    "ddpm": "vdm", "deep-diffusion": "vdm",
     "iaf-flow": "maf", "radial-flow": "planar-flow",
 }  # fmt: skip
 

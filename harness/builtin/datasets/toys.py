@@ -89,7 +89,7 @@ def _along(start: float, end: float) -> Tensor:
 
 
 def _dataset(name: str, probabilities: Tensor) -> KnownDataset:
-    return KnownDataset.draw(name, GridDensity(probabilities), sizes=(20_000, 2_000, 10_000), seed=0)
+    return KnownDataset.draw(name, GridDensity(probabilities), sizes=(20_000, 2_000, 5_000), seed=0)
 
 
 def two_moons(folder: DataFolder) -> KnownDataset:

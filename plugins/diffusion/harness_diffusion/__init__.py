@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import MetricEntry, ModelEntry, SamplerEntry, hookimpl
+from harness import FigureEntry, MetricEntry, ModelEntry, SamplerEntry, hookimpl
 
 
 @hookimpl
@@ -55,6 +55,25 @@ def register_samplers() -> list[SamplerEntry]:
             model=model,
         )
         for model, name, how in names
+    ]
+
+
+@hookimpl
+def register_figures() -> list[FigureEntry]:
+    """Returns the figures of this package."""
+    return [
+        FigureEntry(
+            "diffusion-run",
+            "harness_diffusion.diffusion_run:draw_diffusion_run",
+            summary="test images step by step to noise, and samples step by step back",
+            requires="harness_diffusion.diffusion_run:Diffusion",
+        ),
+        FigureEntry(
+            "bits-against-steps",
+            "harness_diffusion.steps_figure:draw_bits_against_steps",
+            summary="the bound and the samples of a diffusion that takes fewer steps",
+            requires="harness_diffusion.gaussian_diffusion:GaussianDiffusion",
+        ),
     ]
 
 

@@ -32,7 +32,7 @@ class MAF(Flow):
         ValueError: a hyperparameter out of its range.
     """
 
-    def __init__(self, spec: ImageSpec, *, layers: int = 5, hidden: Sequence[int] = (1024,),
+    def __init__(self, spec: ImageSpec, *, layers: int = 5, hidden: Sequence[int] = (512,),
                  preprocessing: str = "logit", alpha: float = 1e-6, learning_rate: float = 1e-3,
                  batch_size: int = 100, weight_decay: float = 0.0, schedule: Schedule = "cosine",
                  validate_every: str = "1 epoch") -> None:  # fmt: skip

@@ -12,14 +12,15 @@ from harness import ShownModel, derive_seed, isolated_rng
 from harness_flows.flow import Flow
 
 _DRAWS, _MOST_PANELS, _SIDE, _GAP = 50_000, 8, 128, 4
-_WIDTH = 4.0  # of the panels before the last, on either side of zero
+_WIDTH = 4.0  # of the panels before the last, in deviations on either side of the mean
 
 
 @torch.no_grad()
 def draw_flow_steps(shown: ShownModel) -> Image.Image | None:
     """Draws densities of samples in a row: the latents, then after more and more steps, at last the images.
 
-    Nothing is drawn of images that have more than two entries, nor of models that are no ``Flow``.
+    A panel before the last is centred and scaled for itself, as what is between steps may be of any size. Nothing is
+    drawn of images that have more than two entries, nor of models that are no ``Flow``.
     """
     model, spec = shown.model, shown.data.spec
     if not isinstance(model, Flow) or spec.num_dimensions != 2:
@@ -27,13 +28,17 @@ def draw_flow_steps(shown: ShownModel) -> Image.Image | None:
     with isolated_rng(derive_seed(shown.seed, "flow-steps"), model.device):
         values = model.trajectory(model.sample_prior(_DRAWS))
     chosen = sorted({round(float(index)) for index in np.linspace(0, len(values) - 1, _MOST_PANELS)})
-    panels = [_panel(values[index], -_WIDTH, _WIDTH) for index in chosen[:-1]]
+    panels = [_panel(_standardised(values[index]), -_WIDTH, _WIDTH) for index in chosen[:-1]]
     panels.append(_panel(values[-1], 0, spec.levels))
     gap = np.full((_SIDE, _GAP), 255, dtype=np.uint8)
     picture = Image.fromarray(np.hstack([part for panel in panels for part in (panel, gap)][:-1]))
     words = ", ".join(str(index) for index in chosen)
     picture.info["Description"] = f"{_DRAWS:,} latents after {words} steps of the inverse, the last one to levels"
     return picture
+
+
+def _standardised(points: Tensor) -> Tensor:
+    return (points - points.mean(0)) / points.std(0).max()
 
 
 def _panel(points: Tensor, low: float, high: float) -> npt.NDArray[np.uint8]:
