@@ -15,6 +15,8 @@ from harness.discovery.manager import plugin_manager
 from harness.records.record import FitRecord, RunRecord, ScoreRecord, identity_of
 from harness.records.store import Artifacts
 from harness.report.files import render_boards
+from harness.report.site.build import site_files
+from harness.report.site.suite import SuitePages
 from harness.running.coordinator import plan_suite
 from harness.running.planning import Settings
 from harness.suites.suite import Suite
@@ -95,6 +97,13 @@ def test_the_page_prints_the_bound_as_one_and_both_figures_in_one_line() -> None
     assert re.search(r"\| ours-b +\| +≤ 4.70 \\\[L\\\] \| upper bound \| not recorded +\|", text)
     assert re.search(r"\| ours-a +\| +3.14 \\\[L\\\] \| exact .*\| +3.140 \| cifar10, 400 test images \|", text)
     assert "B: A bound by its nature." in text
+
+
+def test_the_site_shows_the_board_and_links_the_rows_that_have_a_page(tmp_path: Path) -> None:
+    page = dict(site_files([SuitePages("t", board_of(), tmp_path)]))["t/index.html"].decode()
+    assert re.search(r'<th scope="row"><a href="[^"]+">ours-a</a></th>', page)
+    assert '<th scope="row">C</th>' in page
+    assert "not built: no plugin has it" in page
 
 
 def test_a_suite_without_a_table_has_no_such_board() -> None:

@@ -81,6 +81,7 @@ SIBLINGS = {
     "nice": "realnvp", "glow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",
     "iaf-flow": "maf", "radial-flow": "planar-flow",
+    "mixture-of-factor-analysers": "mixture-of-gaussians",
 }  # fmt: skip
 
 for entry in plugin_manager().entries("model"):

@@ -18,7 +18,7 @@ from harness_diffusion.flow_matching import FlowMatching, heun
 from harness_diffusion.gaussian_diffusion import GaussianDiffusion
 from harness_diffusion.gaussian_kernel import GaussianKernel
 
-_PANELS, _ROWS, _POINTS = 9, 3, 20_000
+_PANELS, _ROWS, _POINTS = 9, 3, 10_000
 _SIDE, _POINTS_SIDE, _GAP = 56, 128, 4
 
 
@@ -31,7 +31,7 @@ def draw_diffusion_run(shown: ShownModel) -> Image.Image:
     """Draws three test images, each more and more noisy from left to right, above three samples, from noise to image.
 
     A row of the upper half has one noise throughout. Of images of two entries there is a row of each kind, and a panel
-    has the density of 20,000 of them, on a square twice as wide as that of the levels.
+    has the density of 10,000 of them, on a square twice as wide as that of the levels.
     """
     model, spec = shown.model, shown.data.spec
     plane = spec.num_dimensions == 2
@@ -46,11 +46,9 @@ def draw_diffusion_run(shown: ShownModel) -> Image.Image:
         states = way_back(model, number)
     panels += [states[round(place)] for place in np.linspace(0, len(states) - 1, _PANELS)]
     picture = _planes(panels, spec) if plane else _images(panels, spec)
-    what = "a row is of" if plane else f"{_ROWS} rows are of"
-    picture.info["Description"] = (
-        f"the upper {what} test images on their way to noise, the lower of samples on their way back, by "
-        f"{len(states) - 1} steps"
-    )
+    upper, lower = ("upper row", "lower row") if plane else (f"upper {_ROWS} rows", f"lower {_ROWS} rows")
+    way = f"{upper}: test images on their way to noise; {lower}: samples on their way back"
+    picture.info["Description"] = f"{way}, by {len(states) - 1} steps"
     return picture
 
 
