@@ -12,13 +12,14 @@ from torch.nn import functional as F
 from harness import ImageSpec
 from harness_diffusion.averaged import spread_times
 from harness_diffusion.denoiser import Denoiser
-from harness_diffusion.gaussian_diffusion import GaussianDiffusion
+from harness_diffusion.gaussian_diffusion import GaussianDiffusion, divergence
 from harness_layers.checks import check_choice, check_positive
 from harness_layers.descent import Descent
 from harness_layers.pixels import draw_levels
 from harness_layers.posteriors import standard_noise
 from harness_layers.schedules import Schedule
 
+Variance = Literal["learned", "small"]
 NoiseSchedule = Literal["linear", "learned"]
 
 _PIECES = 32
@@ -33,14 +34,17 @@ class VDM(GaussianDiffusion):
     .. math:: \log p(x | z_0) = \log softmax_v(-(z_0 / \alpha_0 - f_v)^2 e^{-\gamma_0} / 2)_x
     .. math:: KL_t = (e^{\gamma_t - \gamma_s} - 1) |noise - noise^(z_t)|^2 / 2
 
-    Training draws t from [0, 1], and s = t - 1/T. For T to infinity, T KL_t is gamma'(t) |noise - noise^|^2 / 2; where
-    gamma is linear, the two are in proportion.
+    Training draws t from [0, 1], and minimises T KL_t with s = t - 1/T, whose limit is the paper's loss at continuous
+    times, gamma'(t) |noise - noise^|^2 / 2. The formula is that of the paper's variances, those of q(z_s | z_t, f). Few
+    steps pay for them where the noise cannot be told: so the network says how much wider each entry's is, by a share of
+    log Var q(z_t | z_s) (as Nichol & Dhariwal 2021, arXiv 2102.09672), which changes nothing for T to infinity.
 
     Args:
         spec: any sample space.
         num_steps: T of the model that is scored and sampled.
         scored_steps: see ``GaussianDiffusion``.
         width, blocks: see ``ImageNetwork``.
+        variance: of p(z_s | z_t): ``learned``, or ``small``, the paper's.
         noise_schedule: of gamma: ``linear``, or piecewise linear and ``learned`` between the same ends.
         lowest_gamma: at t = 0; None is a deviation of a sixth of the distance between levels, -13.3 at 256 levels.
         highest_gamma: at t = 1.
@@ -53,12 +57,13 @@ class VDM(GaussianDiffusion):
     """
 
     def __init__(self, spec: ImageSpec, *, num_steps: int = 100, scored_steps: int = 20, width: int = 32,
-                 blocks: int = 1, noise_schedule: NoiseSchedule = "linear", lowest_gamma: float | None = None,
-                 highest_gamma: float = 5.0, learning_rate: float = 1e-3, weight_decay: float = 0.01,
-                 warm_up_steps: int = 200, schedule: Schedule = "cosine", batch_size: int = 128,
-                 max_gradient_norm: float | None = None, averaging: float = 0.999,
+                 blocks: int = 1, variance: Variance = "learned", noise_schedule: NoiseSchedule = "linear",
+                 lowest_gamma: float | None = None, highest_gamma: float = 5.0, learning_rate: float = 1e-3,
+                 weight_decay: float = 0.01, warm_up_steps: int = 200, schedule: Schedule = "cosine",
+                 batch_size: int = 128, max_gradient_norm: float | None = None, averaging: float = 0.999,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
         check_positive(width=width, blocks=blocks)
+        check_choice(get_args(Variance), variance=variance)
         check_choice(get_args(NoiseSchedule), noise_schedule=noise_schedule)
         lowest = 2 * math.log(1 / (3 * spec.levels)) if lowest_gamma is None else lowest_gamma
         if not lowest < highest_gamma:
@@ -66,7 +71,9 @@ class VDM(GaussianDiffusion):
         end = 1 - 1 / spec.levels
         network = nn.ModuleDict(
             {
-                "denoiser": Denoiser(spec, lowest=-end, highest=end, width=width, blocks=blocks),
+                "denoiser": Denoiser(
+                    spec, lowest=-end, highest=end, width=width, blocks=blocks, extra=int(variance == "learned")
+                ),
                 "gamma": MonotoneGamma(lowest, highest_gamma, learned=noise_schedule == "learned"),
             }
         )
@@ -90,9 +97,8 @@ class VDM(GaussianDiffusion):
         return (2 * images.to(self.dtype) + 1) / self.spec.levels - 1
 
     def predict(self, z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps z_t (N, C, H, W) and gamma_t (N,) or (1,) to the noise in it, and shares of zero."""
-        noise, _ = self.weights["denoiser"](z, gamma)  # type: ignore[index]
-        return noise, torch.zeros((), dtype=z.dtype, device=z.device)
+        """Maps z_t (N, C, H, W) and gamma_t (N,) or (1,) to the noise in it, and to the shares of its shape."""
+        return _predict(self.weights, z, gamma)
 
     def reconstruction(self, images: Tensor, noise: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 and the noise in z_0 to (N,) nats: log p(image | z_0), normalised over the levels."""
@@ -111,14 +117,12 @@ class VDM(GaussianDiffusion):
 
     def loss(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N,) nats: T KL_t at one time for each image, evenly spread over the batch."""
-        denoiser, gamma, points = self.network["denoiser"], self.network["gamma"], self.points(images)  # type: ignore[index]
-        time = spread_times(images, points.dtype)
+        points, time = self.points(images), spread_times(images, self.dtype)
+        gamma = self.network["gamma"]  # type: ignore[index]
         before, after = gamma(time - 1 / self.num_steps), gamma(time)
         noise = standard_noise(points.shape, points)
-        predicted, _ = denoiser(self.diffuse(points, after, noise), after)
-        error = (predicted - noise).square().flatten(1).sum(1)
-        loss: Tensor = 0.5 * self.num_steps * torch.expm1(after - before) * error
-        return loss
+        predicted, shares = _predict(self.network, self.diffuse(points, after, noise), after)
+        return self.num_steps * divergence(predicted - noise, shares, before, after)
 
     @property
     def _rows(self) -> int:
@@ -129,6 +133,11 @@ class VDM(GaussianDiffusion):
         gamma, levels = self.gammas()[0], torch.arange(self.spec.levels, dtype=z.dtype, device=z.device)
         distance = (z / (-gamma).sigmoid().sqrt())[..., None] - ((2 * levels + 1) / self.spec.levels - 1)
         return -0.5 * torch.exp(-gamma) * distance.square()
+
+
+def _predict(network: nn.Module, z: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+    noise, extra = network["denoiser"](z, gamma)  # type: ignore[index]
+    return noise, extra[:, 0].sigmoid() if extra.shape[1] else torch.zeros_like(noise)
 
 
 class MonotoneGamma(nn.Module):

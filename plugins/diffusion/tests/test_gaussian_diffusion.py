@@ -145,6 +145,19 @@ def test_an_estimate_of_few_steps_has_the_mean_of_the_whole_bound() -> None:
     assert abs(float(whole.mean() - part.mean())) < 4 * float(error)
 
 
+@torch.no_grad()
+def test_the_loss_of_a_vdm_is_the_bound_of_its_steps() -> None:
+    model = _make(VDM, PAIR, num_steps=200, scored_steps=200, averaging=0)
+    images = PAIRS.repeat(300, 1, 1, 1)
+    losses = torch.stack([model.loss(images) for _ in range(10)])
+    bound = model.elbo(images)
+    model.predict = lambda z, gamma: (_noise(z[:, None], points[:, None], gamma)[:, 0], torch.zeros_like(z))  # type: ignore[method-assign]
+    points = model.points(images)
+    rest = model.elbo(images)  # without the steps, as the noise is known
+    error = float(losses.mean(1).std()) / 10**0.5 + float(bound.std()) / len(images) ** 0.5
+    assert abs(float(losses.mean() - (rest - bound).mean())) < 4 * error
+
+
 @pytest.mark.parametrize("kind", [VDM, DDPM])
 def test_fewer_steps_are_another_model_and_leave_this_one_as_it_is(kind: type) -> None:
     model = _make(kind, PAIR, num_steps=12, scored_steps=3)
