@@ -40,11 +40,13 @@ def draw_bits_against_steps(shown: ShownModel) -> alt.HConcatChart | None:
         for sampler, images in draws.items():
             distance = energy_distance(images, test[:_REFERENCE], spec.levels)
             quality.append({"steps": steps, "sampler": sampler, "distance": _ten_digits(distance)})
-    x = alt.X("steps:Q").title("steps").scale(type="log").axis(values=[row["steps"] for row in bits])
+    numbers = [row["steps"] for row in bits]
+    x = alt.X("steps:Q").title("steps").scale(type="log", domain=[numbers[0], numbers[-1]]).axis(values=numbers)
+    y = alt.Y("bits:Q").title("bits/dim, upper bound").scale(type="log")
     bound = (
         alt.Chart({"values": bits}, width=260, height=220)
         .mark_line(point=True)
-        .encode(x=x, y=alt.Y("bits:Q").title("bits/dim, upper bound").scale(zero=False), tooltip=["steps:Q", "bits:Q"])
+        .encode(x=x, y=y, tooltip=["steps:Q", "bits:Q"])
     )
     samples = (
         alt.Chart({"values": quality}, width=260, height=220)
