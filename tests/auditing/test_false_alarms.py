@@ -293,6 +293,21 @@ class NanAfterFit(NanWhenDrawn):
             self.direct.fill_(1.0)
 
 
+class SaturatedLogit(RealNVP):
+    """Its latents are so narrow that most are mapped to where the logistic function is flat."""
+
+    def transform(self, x):
+        latents, log_det = super().transform(x)
+        return latents / 30, log_det - latents.shape[1] * math.log(30)
+
+    def inverse(self, latents):
+        return super().inverse(30 * latents)
+
+
+def test_digits_that_a_saturated_logit_loses_are_rounding(quick_audits):
+    assert failures(SaturatedLogit, "inverse") == []
+
+
 @pytest.mark.parametrize("model", [UnboundedFlow, ClippedScale])
 @EVERY_SEED
 def test_weights_that_no_training_reaches_fail_no_right_model(model, seed, quick_audits):

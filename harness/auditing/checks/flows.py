@@ -103,6 +103,16 @@ def _rounding(specimen: Specimen, jacobians: Tensor) -> Tensor:
     return 1e3 * torch.finfo(specimen.precision).eps * condition
 
 
+def _rounding_on_the_way(specimen: Specimen, jacobians: Tensor, x: Tensor, latents: Tensor) -> Tensor:
+    """Returns (N,): ``_rounding``, or what the last digits of x (N, C, H, W) make of the latents (N, D), if it is more.
+
+    A logit that is saturated magnifies them without bound, while the condition says nothing where all entries are so.
+    """
+    size = (jacobians.abs() @ (1 + x.flatten(1).abs().double())[..., None]).squeeze(2)  # (N, D)
+    magnified = (size / (1 + latents.abs().double())).amax(1).nan_to_num(math.inf)
+    return torch.maximum(_rounding(specimen, jacobians), 1e3 * torch.finfo(specimen.precision).eps * magnified)
+
+
 def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Evidence]:
     outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
     yield Trial.exact(
@@ -165,7 +175,7 @@ def inverse(laboratory: Laboratory) -> Iterator[Evidence]:
         there -= _rounding(specimen, jacobians)
         round_trips = [("from images", "inverse(transform(x)) from x", there)]
         if specimen.state != "strong":  # large weights map latents beyond all numbers
-            excess = back - _rounding(specimen, _jacobians(model, image))
+            excess = back - _rounding_on_the_way(specimen, _jacobians(model, image), image, drawn)
             # the logit of a number that was rounded to one is not finite
             round_trips.append(("from latents", "transform(inverse(z)) from z", excess[torch.isfinite(back)]))
         for start, which, excess in round_trips:
