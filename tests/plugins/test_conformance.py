@@ -78,10 +78,11 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
-    "nice": "realnvp", "glow": "realnvp",
+    "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
+    "planar-flow": "realnvp", "radial-flow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",
-    "iaf-flow": "maf", "radial-flow": "planar-flow",
     "mixture-of-factor-analysers": "mixture-of-gaussians", "deep-gmm": "mixture-of-gaussians",
+    "ride": "mixture-of-gaussians",
 }  # fmt: skip
 
 for entry in plugin_manager().entries("model"):
