@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 import harness
 from harness import ImageSpec, audit
+from harness.auditing.checks.flows import noise_in_cells
 from harness.auditing.laboratory import Laboratory
+from harness.auditing.subject import Specimen
 
 
 def only(*sizes):
@@ -291,6 +293,14 @@ class NanAfterFit(NanWhenDrawn):
     def fit(self, data, trainer):
         with torch.no_grad():
             self.direct.fill_(1.0)
+
+
+def test_noise_on_the_highest_of_256_levels_stays_in_its_cell():
+    spec = ImageSpec(channels=1, height=1, width=2, levels=256)
+    specimen = Specimen(RealNVP(spec), spec, "initial", seed=0)
+    white = torch.full((4, *spec.shape), 255, dtype=torch.uint8)
+    outside = next(noise_in_cells(specimen, white, white + 0.5))
+    assert outside.statistic == 0
 
 
 class SaturatedLogit(RealNVP):

@@ -77,7 +77,7 @@ def log_determinant(laboratory: Laboratory) -> Iterator[Evidence]:
             meaning=f"the returned log-determinant is {far:.3g} nats from the Jacobian's: a wrong sign, a term that is "
             "missing (the logit's, a scaling's, a layer's, those of some entries), or a sum over the wrong axis",
         )  # fmt: skip
-        yield from _noise(specimen, images, x)
+        yield from noise_in_cells(specimen, images, x)
 
 
 def _jacobians(model: Invertible, x: Tensor) -> Tensor:
@@ -113,8 +113,10 @@ def _rounding_on_the_way(specimen: Specimen, jacobians: Tensor, x: Tensor, laten
     return torch.maximum(_rounding(specimen, jacobians), 1e3 * torch.finfo(specimen.precision).eps * magnified)
 
 
-def _noise(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Evidence]:
-    outside = int(((x < images - 1e-9) | (x > images + 1 + 1e-9)).sum())
+def noise_in_cells(specimen: Specimen, images: Tensor, x: Tensor) -> Iterator[Evidence]:
+    """Says whether x stays in the cells of images (N, C, H, W) uint8, and whether noise has its density."""
+    levels = images.double()  # one more than level 255 is no uint8
+    outside = int(((x < levels - 1e-9) | (x > levels + 1 + 1e-9)).sum())
     yield Trial.exact(
         specimen.where, "dequantized entries outside of their level's cell", outside, unit="entries",
         meaning="dequantize leaves the cell [image, image + 1): the weights integrate over something else",
