@@ -8,13 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec
-from harness_flows.flow import Flow
-from harness_flows.permutations import ActNorm
-from harness_flows.preprocessing import preprocessing as prepare
-from harness_layers.checks import check_positive
-from harness_layers.descent import Descent
-from harness_layers.schedules import Schedule
+from harness_flows.repeated import RepeatedFlow
 
 _LEAST_SLOPE = 1e-3  # zero in the paper, where float32 would lose the inverse
 _MOST_ITERATIONS = 50  # some ten are enough
@@ -83,28 +77,13 @@ def _root(target: Tensor, slope: Tensor) -> Tensor:
     return v * target.sign()
 
 
-class PlanarFlow(Flow):
-    """Planar steps, an actnorm before each, from images to latents: the density in closed form, samples by a root each.
+class PlanarFlow(RepeatedFlow):
+    """Planar steps, from images to latents: the density in closed form, samples by a root each.
 
     Reference: Rezende & Mohamed 2015, arXiv 1505.05770, where they bend a posterior of latents.
-
-    Args:
-        spec: the sample space.
-        layers: K, the number of steps.
-        preprocessing, alpha: see ``harness_flows.preprocessing``.
-        learning_rate, batch_size, schedule: of Adam, see ``harness_layers.descent.Descent``.
-
-    Raises:
-        ValueError: a hyperparameter out of its range.
+    Args and errors: see ``RepeatedFlow``.
     """
 
-    def __init__(self, spec: ImageSpec, *, layers: int = 32, preprocessing: str = "logit", alpha: float = 0.05,
-                 learning_rate: float = 1e-2, batch_size: int = 200, schedule: Schedule = "cosine",
-                 validate_every: str = "1 epoch") -> None:  # fmt: skip
-        check_positive(layers=layers)
-        descent = Descent(
-            learning_rate=learning_rate, batch_size=batch_size, schedule=schedule, validate_every=validate_every
-        )
-        size = spec.num_dimensions
-        steps = [step for _ in range(layers) for step in (ActNorm([size], [size]), Planar(size))]
-        super().__init__(spec, steps, preprocessing=prepare(preprocessing, spec.levels, alpha=alpha), descent=descent)
+    @staticmethod
+    def _step(size: int) -> nn.Module:
+        return Planar(size)

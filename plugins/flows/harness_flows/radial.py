@@ -6,13 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness import ImageSpec
-from harness_flows.flow import Flow
-from harness_flows.permutations import ActNorm
-from harness_flows.preprocessing import preprocessing as prepare
-from harness_layers.checks import check_positive
-from harness_layers.descent import Descent
-from harness_layers.schedules import Schedule
+from harness_flows.repeated import RepeatedFlow
 
 _LEAST_SLOPE = 1e-3  # at the centre; zero in the paper, where float32 would lose the inverse
 _START = -1.5  # of alpha, 0.2 then: wider ones find fewer modes
@@ -61,28 +55,13 @@ class Radial(nn.Module):
         return self.centre + ((alpha + r) / (r + total))[:, None] * away
 
 
-class RadialFlow(Flow):
-    """Radial steps, an actnorm before each, from images to latents; inverse and density are both in closed form.
+class RadialFlow(RepeatedFlow):
+    """Radial steps, from images to latents; inverse and density are both in closed form.
 
     Reference: Rezende & Mohamed 2015, arXiv 1505.05770, where they bend a posterior of latents.
-
-    Args:
-        spec: the sample space.
-        layers: K, the number of steps.
-        preprocessing, alpha: see ``harness_flows.preprocessing``.
-        learning_rate, batch_size, schedule: of Adam, see ``harness_layers.descent.Descent``.
-
-    Raises:
-        ValueError: a hyperparameter out of its range.
+    Args and errors: see ``RepeatedFlow``.
     """
 
-    def __init__(self, spec: ImageSpec, *, layers: int = 48, preprocessing: str = "logit", alpha: float = 0.05,
-                 learning_rate: float = 1e-2, batch_size: int = 200, schedule: Schedule = "cosine",
-                 validate_every: str = "1 epoch") -> None:  # fmt: skip
-        check_positive(layers=layers)
-        descent = Descent(
-            learning_rate=learning_rate, batch_size=batch_size, schedule=schedule, validate_every=validate_every
-        )
-        size = spec.num_dimensions
-        steps = [step for _ in range(layers) for step in (ActNorm([size], [size]), Radial(size))]
-        super().__init__(spec, steps, preprocessing=prepare(preprocessing, spec.levels, alpha=alpha), descent=descent)
+    @staticmethod
+    def _step(size: int) -> nn.Module:
+        return Radial(size)
