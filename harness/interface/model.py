@@ -206,6 +206,14 @@ class LatentVariable(ImportanceWeighted):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how its latents are drawn")
 
+    def layer_divergences(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, L) nats: what each layer of latents costs, the top first.
+
+        One draw of log q(z_l | ...) - log p(z_l | z above). Over all layers, its expectation is the Kullback-Leibler
+        divergence from the prior to the posterior. Optional, for figures of how much each layer is used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its layers of latents cost")
+
 
 class Invertible(ImportanceWeighted):
     """A normalizing flow: a density on dequantized images, by an invertible map to latents whose density is known.
