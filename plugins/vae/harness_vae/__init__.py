@@ -19,4 +19,22 @@ def register_models() -> list[ModelEntry]:
             paper="Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519",
             summary="the same networks, trained on the bound of k importance samples",
         ),
+        ModelEntry(
+            "pixelvae",
+            "harness_vae.pixelvae:PixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="Gaussian latents under a Gated PixelCNN",
+        ),
+        ModelEntry(
+            "pixelvae-hierarchical",
+            "harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="a vector of latents, a map of latents by a Gaussian PixelCNN, and a Gated PixelCNN of pixels",
+        ),
+        ModelEntry(
+            "vq-vae",
+            "harness_vae.vqvae:VQVAE",
+            paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
+            summary="a map of discrete codes with a Gated PixelCNN as its prior",
+        ),
     ]
