@@ -37,4 +37,10 @@ def register_models() -> list[ModelEntry]:
             paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
             summary="a map of discrete codes with a Gated PixelCNN as its prior",
         ),
+        ModelEntry(
+            "draw",
+            "harness_vae.draw:DRAW",
+            paper="Gregor et al. 2015, arXiv 1502.04623",
+            summary="an image painted in turns, each with latents of its own, through windows of attention",
+        ),
     ]
