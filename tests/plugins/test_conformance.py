@@ -39,6 +39,7 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
     "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
@@ -69,6 +70,7 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "lvae": {},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -78,6 +80,7 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "lvae": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",
