@@ -25,4 +25,22 @@ def register_models() -> list[ModelEntry]:
             paper="Sønderby et al. 2016, arXiv 1602.02282",
             summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
         ),
+        ModelEntry(
+            "pixelvae",
+            "harness_vae.pixelvae:PixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="Gaussian latents under a Gated PixelCNN",
+        ),
+        ModelEntry(
+            "pixelvae-hierarchical",
+            "harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="a vector of latents, a map of latents by a Gaussian PixelCNN, and a Gated PixelCNN of pixels",
+        ),
+        ModelEntry(
+            "vq-vae",
+            "harness_vae.vqvae:VQVAE",
+            paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
+            summary="a map of discrete codes with a Gated PixelCNN as its prior",
+        ),
     ]
