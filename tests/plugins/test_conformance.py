@@ -39,6 +39,7 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
     "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
     "pixelvae-hierarchical": {
         "hyperparameters": {
@@ -80,6 +81,7 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "lvae": {},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -89,6 +91,7 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "lvae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
     "draw": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",

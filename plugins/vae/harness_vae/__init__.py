@@ -1,4 +1,4 @@
-"""Variational autoencoders: ``vae`` (Kingma & Welling 2014) and ``iwae`` (Burda et al. 2016)."""
+"""Variational autoencoders, from one layer of Gaussian latents to deep hierarchies."""
 
 from harness import ModelEntry, hookimpl
 
@@ -18,6 +18,12 @@ def register_models() -> list[ModelEntry]:
             "harness_vae.iwae:IWAE",
             paper="Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519",
             summary="the same networks, trained on the bound of k importance samples",
+        ),
+        ModelEntry(
+            "lvae",
+            "harness_vae.lvae:LVAE",
+            paper="Sønderby et al. 2016, arXiv 1602.02282",
+            summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
         ),
         ModelEntry(
             "pixelvae",
