@@ -39,7 +39,8 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
-    "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
+    "lvae": {"hyperparameters": {"latents": [2, 1], "hidden": [8, 6]}},
+    "resnet-vae": {"hyperparameters": {"layers": [1, 1], "maps": 4, "latents": 1}},
     "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
     "pixelvae-hierarchical": {
         "hyperparameters": {
@@ -81,6 +82,7 @@ WIDER = {
     "vae": {},
     "iwae": {},
     "lvae": {},
+    "resnet-vae": {"hyperparameters": {"maps": 8, "latents": 2}},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -90,7 +92,7 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
-    "lvae": "vae",
+    "lvae": "vae", "resnet-vae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",

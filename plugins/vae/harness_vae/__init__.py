@@ -26,6 +26,12 @@ def register_models() -> list[ModelEntry]:
             summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
         ),
         ModelEntry(
+            "resnet-vae",
+            "harness_vae.resnet_vae:ResNetVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual blocks bottom up and top down, with maps of latents in each",
+        ),
+        ModelEntry(
             "pixelvae",
             "harness_vae.pixelvae:PixelVAE",
             paper="Gulrajani et al. 2017, arXiv 1611.05013",
