@@ -39,6 +39,8 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "conv-vae": {"hyperparameters": {"latents": 4, "posterior": "iaf", "flow_width": 8, "maps": [3, 4], "hidden": 12}},
+    "dense-vae": {"hyperparameters": {"latents": 4, "posterior": "planar", "flow_steps": 2, "width": 20}},
     "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
@@ -77,6 +79,7 @@ WIDER = {
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
+    "conv-vae": "vae", "dense-vae": "vae",
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",

@@ -1,4 +1,4 @@
-"""Variational autoencoders: ``vae`` (Kingma & Welling 2014) and ``iwae`` (Burda et al. 2016)."""
+"""Variational autoencoders, from ``vae`` (Kingma & Welling 2014) on."""
 
 from harness import ModelEntry, hookimpl
 
@@ -18,5 +18,17 @@ def register_models() -> list[ModelEntry]:
             "harness_vae.iwae:IWAE",
             paper="Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519",
             summary="the same networks, trained on the bound of k importance samples",
+        ),
+        ModelEntry(
+            "conv-vae",
+            "harness_vae.conv_vae:ConvVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual convolutions, with a diagonal, inverse autoregressive or other posterior",
+        ),
+        ModelEntry(
+            "dense-vae",
+            "harness_vae.dense_vae:DenseVAE",
+            paper="Rezende & Mohamed 2015, arXiv 1505.05770",
+            summary="dense networks of any depth, with a diagonal, planar or other posterior",
         ),
     ]
