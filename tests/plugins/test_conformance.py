@@ -41,6 +41,17 @@ SMALL = {
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "conv-vae": {"hyperparameters": {"latents": 4, "posterior": "iaf", "flow_width": 8, "maps": [3, 4], "hidden": 12}},
     "dense-vae": {"hyperparameters": {"latents": 4, "posterior": "planar", "flow_steps": 2, "width": 20}},
+    "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
+    "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
+    "pixelvae-hierarchical": {
+        "hyperparameters": {
+            "latents": 2, "maps": 2, "channels": 4, "layers": 1, "head": 4, "prior_channels": 4, "prior_layers": 1,
+            "width": 2,
+        },
+    },
+    "vq-vae": {
+        "hyperparameters": {"codes": 8, "code_size": 3, "width": 2, "prior_channels": 4, "prior_layers": 1},
+    },
     "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
@@ -71,6 +82,7 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "lvae": {},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -81,6 +93,8 @@ WIDER = {
 SIBLINGS = {
     "conv-vae": "vae", "dense-vae": "vae",
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "lvae": "vae",
+    "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",

@@ -1,4 +1,4 @@
-"""Variational autoencoders, from ``vae`` (Kingma & Welling 2014) on."""
+"""Variational autoencoders, from one layer of Gaussian latents to deep hierarchies."""
 
 from harness import ModelEntry, hookimpl
 
@@ -30,5 +30,29 @@ def register_models() -> list[ModelEntry]:
             "harness_vae.dense_vae:DenseVAE",
             paper="Rezende & Mohamed 2015, arXiv 1505.05770",
             summary="dense networks of any depth, with a diagonal, planar or other posterior",
+        ),
+        ModelEntry(
+            "lvae",
+            "harness_vae.lvae:LVAE",
+            paper="Sønderby et al. 2016, arXiv 1602.02282",
+            summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
+        ),
+        ModelEntry(
+            "pixelvae",
+            "harness_vae.pixelvae:PixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="Gaussian latents under a Gated PixelCNN",
+        ),
+        ModelEntry(
+            "pixelvae-hierarchical",
+            "harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+            paper="Gulrajani et al. 2017, arXiv 1611.05013",
+            summary="a vector of latents, a map of latents by a Gaussian PixelCNN, and a Gated PixelCNN of pixels",
+        ),
+        ModelEntry(
+            "vq-vae",
+            "harness_vae.vqvae:VQVAE",
+            paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
+            summary="a map of discrete codes with a Gated PixelCNN as its prior",
         ),
     ]
