@@ -40,6 +40,7 @@ SMALL = {
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "conv-vae": {"hyperparameters": {"latents": 4, "posterior": "iaf", "flow_width": 8, "maps": [3, 4], "hidden": 12}},
+    "hvi": {"hyperparameters": {"latents": 3, "width": 12, "reverse_width": 12, "leapfrog_steps": 2}},
     "dense-vae": {"hyperparameters": {"latents": 4, "posterior": "planar", "flow_steps": 2, "width": 20}},
     "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
     "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
@@ -91,7 +92,7 @@ WIDER = {
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
-    "conv-vae": "vae", "dense-vae": "vae",
+    "conv-vae": "vae", "dense-vae": "vae", "hvi": "vae",
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "lvae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",

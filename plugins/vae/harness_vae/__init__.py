@@ -32,6 +32,12 @@ def register_models() -> list[ModelEntry]:
             summary="dense networks of any depth, with a diagonal, planar or other posterior",
         ),
         ModelEntry(
+            "hvi",
+            "harness_vae.hvi:HVI",
+            paper="Salimans, Kingma & Welling 2015, arXiv 1410.6460",
+            summary="a posterior whose draws follow Hamiltonian dynamics towards the joint density",
+        ),
+        ModelEntry(
             "lvae",
             "harness_vae.lvae:LVAE",
             paper="Sønderby et al. 2016, arXiv 1602.02282",

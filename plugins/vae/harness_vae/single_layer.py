@@ -22,7 +22,7 @@ from harness_layers.pixels import (
 )
 from harness_layers.posteriors import standard_noise, standard_normal_log_prob
 from harness_vae.latent_model import LatentModel, Objective, Terms
-from harness_vae.posteriors import Posterior
+from harness_vae.posteriors.posterior import Posterior
 from harness_vae.weight_norm import standardise
 
 _STARTING_IMAGES = 500

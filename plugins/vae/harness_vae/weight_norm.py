@@ -6,6 +6,7 @@ Salimans & Kingma 2016, arXiv 1602.07868. Every output of a layer has its own sc
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ _CONSTANT = 1e-6  # the deviation below which an output does not vary, and is le
 class WeightNorm(nn.Module):
     """What the layers below share; ``deviation`` is that of each output once ``standardise`` was called."""
 
-    weight: nn.Parameter
-    bias: nn.Parameter
+    weight: Tensor
+    bias: Any  # a tensor; the layers below do not agree on what else it may be
     outputs_at, channel_at = 0, -1  # the dimension of outputs in the weights, and in what the layer returns
     deviation = 1.0
 
@@ -37,7 +38,8 @@ class WeightNorm(nn.Module):
 
     def _norm(self, direction: Tensor) -> Tensor:
         dims = [dim for dim in range(direction.ndim) if dim != self.outputs_at]
-        return torch.linalg.vector_norm(direction, dim=dims, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(direction, dim=dims, keepdim=True)
+        return norm
 
     @torch.no_grad()
     def standardise_outputs(self, outputs: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class NormedConv(WeightNorm, nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, inputs, H, W) to (N, outputs, H', W')."""
-        return self._conv_forward(maps, self.normed(), self.bias)
+        return F.conv2d(maps, self.normed(), self.bias, stride=self.stride, padding=1)
 
 
 class NormedTransposedConv(WeightNorm, nn.ConvTranspose2d):
@@ -114,7 +116,7 @@ def standardise(network: nn.Module, run: Callable[[], object]) -> None:
 
     Layers further up are given what those below return once they are set.
     """
-    handles = []
+    handles: list[torch.utils.hooks.RemovableHandle] = []
     for layer in network.modules():
         if isinstance(layer, WeightNorm):
             handles.append(layer.register_forward_hook(_once(handles, len(handles))))

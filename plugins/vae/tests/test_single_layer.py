@@ -18,19 +18,21 @@ def of_kind(kind, posterior="diagonal", spec=BINARY):
     torch.manual_seed(0)
     sizes = {"maps": (2, 3), "hidden": 5} if kind is ConvVAE else {"width": 5}
     model = kind(spec, latents=2, posterior=posterior, flow_steps=2, flow_width=5, **sizes).double()
-    for value in model.parameters():
-        value.data.normal_(0, 0.7)
+    for name, value in model.named_parameters():
+        value.data.normal_(0, 0.7 if name.startswith("decoder") else 0.2)
+    model.posterior.gaussian.bias.data[2:] += 1.5  # wider than the prior, so that weights have a variance
+    model.block_rows = 10**5  # all at once
     return model.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize(("kind", "posterior"), [(ConvVAE, "diagonal"), (DenseVAE, "iaf"), (DenseVAE, "planar")])
-def test_weights_average_to_the_probability_of_the_image(kind, posterior, every_image, log_prob_by_quadrature):
-    model = of_kind(kind, posterior)
+@pytest.mark.parametrize("posterior", ["diagonal", "iaf", "planar"])
+def test_weights_average_to_the_probability_of_the_image(posterior, every_image, log_prob_by_quadrature):
+    model = of_kind(DenseVAE, posterior)
     exact = log_prob_by_quadrature(model, every_image)
     assert abs(exact.logsumexp(0)) < 1e-3
-    weights = model.log_importance_weights(every_image, 3000)
+    weights = model.log_importance_weights(every_image, 1000)
     ratios = (weights - exact).exp()
-    errors = ratios.std(0) / math.sqrt(3000)
+    errors = ratios.std(0) / math.sqrt(1000)
     assert ((ratios.mean(0) - 1).abs() < 5 * errors + 1e-3).all()
     assert (weights.mean(0) < exact).all()
 

@@ -33,7 +33,7 @@ class PlanarStep(Step):
 
     def of(self, features: Tensor) -> Tensor:
         """Maps (N, F) to w, u, b and w u, (N, 2 D + 2)."""
-        w, u, b = self.linear(features).split([self.size, self.size, 1], dim=-1)
+        w, u, b = torch.split(self.linear(features), [self.size, self.size, 1], dim=-1)
         w = w + self.start
         before = (w * u).sum(-1, keepdim=True)
         u = u + (F.softplus(-before) - 1) * w / w.square().sum(-1, keepdim=True).clamp_min(_TINY)
@@ -41,7 +41,7 @@ class PlanarStep(Step):
 
     def forward(self, z: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Maps z (S, N, D) to z' (S, N, D) and log |det dz'/dz|, (S, N) nats."""
-        w, u, b, slope = given.split([self.size, self.size, 1, 1], dim=-1)
+        w, u, b, slope = torch.split(given, [self.size, self.size, 1, 1], dim=-1)
         bent = ((z * w).sum(-1, keepdim=True) + b).tanh()
         return z + u * bent, (1 + (1 - bent.square()) * slope).abs().log().squeeze(-1)
 
@@ -60,13 +60,13 @@ class RadialStep(Step):
 
     def of(self, features: Tensor) -> Tensor:
         """Maps (N, F) to c, alpha and beta, (N, D + 2)."""
-        centre, alpha, beta = self.linear(features).split([self.size, 1, 1], dim=-1)
+        centre, alpha, beta = torch.split(self.linear(features), [self.size, 1, 1], dim=-1)
         alpha = F.softplus(alpha)
         return torch.cat([centre + self.start, alpha, F.softplus(beta) - alpha], dim=-1)
 
     def forward(self, z: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """Maps z (S, N, D) to z' (S, N, D) and log |det dz'/dz|, (S, N) nats."""
-        centre, alpha, beta = given.split([self.size, 1, 1], dim=-1)
+        centre, alpha, beta = torch.split(given, [self.size, 1, 1], dim=-1)
         away = z - centre
         h = 1 / (alpha + (away.square().sum(-1, keepdim=True) + _TINY).sqrt())
         log_det = (self.size - 1) * (beta * h).log1p() + (alpha * beta * h.square()).log1p()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +65,12 @@ class FlowPosterior(Posterior):
     Rezende & Mohamed 2015, arXiv 1505.05770.
     """
 
+    steps: Sequence[Step]
+
     def __init__(self, num_features: int, size: int, steps: Sequence[Step] = ()) -> None:
         super().__init__(num_features, size)
         self.gaussian = NormedLinear(num_features, 2 * size, deviation=0.5)
-        self.steps = nn.ModuleList(steps)
+        self.steps = cast("Sequence[Step]", nn.ModuleList(steps))
 
     def of(self, features: Tensor) -> Sequence[Tensor]:
         """Maps (N, F) to mean and log-variance (N, 2 D), and the parameters of each step."""
