@@ -53,6 +53,7 @@ SMALL = {
     "vq-vae": {
         "hyperparameters": {"codes": 8, "code_size": 3, "width": 2, "prior_channels": 4, "prior_layers": 1},
     },
+    "draw": {"hyperparameters": {"glimpses": 2, "latents": 2, "units": 6, "read_size": 2, "write_size": 2}},
     "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
@@ -96,6 +97,7 @@ SIBLINGS = {
     "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "lvae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
+    "draw": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",

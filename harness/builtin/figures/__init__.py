@@ -19,6 +19,7 @@ def register_figures() -> Sequence[FigureEntry]:
     plane_of = "the expected images over the plane of a model's two latents"
     back = "test images above the expected images at their codes"
     between = "expected images on the line between the codes of two test images"
+    clouds = "latents that a model with two of them draws for single images, and for all"
     used = "how much each latent unit's posterior mean varies with the image: which have collapsed"
     return [
         FigureEntry("samples", f"{room}.samples:draw_samples", summary=given, requires="Model", data=True),
@@ -32,6 +33,9 @@ def register_figures() -> Sequence[FigureEntry]:
         ),
         FigureEntry("reconstructions", f"{room}.latents:draw_reconstructions", summary=back, requires="Inference"),
         FigureEntry("interpolations", f"{room}.latents:draw_interpolations", summary=between, requires="Inference"),
+        FigureEntry(
+            "posteriors", f"{room}.posteriors:draw_posteriors", clouds, "Kingma et al. 2016", requires="LatentVariable"
+        ),
         FigureEntry("latent-use", f"{room}.latents:draw_latent_use", used, "Burda et al. 2016", requires="Inference"),
         FigureEntry("likelihood", f"{room}.likelihood:draw", summary=ranks),
         FigureEntry("speed-against-likelihood", f"{room}.speed:draw", summary=speed),

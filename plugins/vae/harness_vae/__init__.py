@@ -1,6 +1,6 @@
 """Variational autoencoders, from one layer of Gaussian latents to deep hierarchies."""
 
-from harness import ModelEntry, hookimpl
+from harness import FigureEntry, ModelEntry, hookimpl
 
 
 @hookimpl
@@ -61,4 +61,24 @@ def register_models() -> list[ModelEntry]:
             paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
             summary="a map of discrete codes with a Gated PixelCNN as its prior",
         ),
+        ModelEntry(
+            "draw",
+            "harness_vae.draw:DRAW",
+            paper="Gregor et al. 2015, arXiv 1502.04623",
+            summary="an image painted in turns, each with latents of its own, through windows of attention",
+        ),
+    ]
+
+
+@hookimpl
+def register_figures() -> list[FigureEntry]:
+    """Returns the figures of this package."""
+    return [
+        FigureEntry(
+            "pixelvae-levels",
+            "harness_vae.levels_figure:draw_pixelvae_levels",
+            "samples that differ in the noise of one level alone: what each level decides",
+            "Gulrajani et al. 2017, arXiv 1611.05013",
+            requires="harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+        )
     ]
