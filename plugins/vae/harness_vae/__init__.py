@@ -1,6 +1,6 @@
 """Variational autoencoders, from one layer of Gaussian latents to deep hierarchies."""
 
-from harness import ModelEntry, hookimpl
+from harness import FigureEntry, ModelEntry, hookimpl
 
 
 @hookimpl
@@ -18,6 +18,24 @@ def register_models() -> list[ModelEntry]:
             "harness_vae.iwae:IWAE",
             paper="Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519",
             summary="the same networks, trained on the bound of k importance samples",
+        ),
+        ModelEntry(
+            "conv-vae",
+            "harness_vae.conv_vae:ConvVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual convolutions, with a diagonal, inverse autoregressive or other posterior",
+        ),
+        ModelEntry(
+            "dense-vae",
+            "harness_vae.dense_vae:DenseVAE",
+            paper="Rezende & Mohamed 2015, arXiv 1505.05770",
+            summary="dense networks of any depth, with a diagonal, planar or other posterior",
+        ),
+        ModelEntry(
+            "hvi",
+            "harness_vae.hvi:HVI",
+            paper="Salimans, Kingma & Welling 2015, arXiv 1410.6460",
+            summary="a posterior whose draws follow Hamiltonian dynamics towards the joint density",
         ),
         ModelEntry(
             "lvae",
@@ -49,4 +67,24 @@ def register_models() -> list[ModelEntry]:
             paper="van den Oord, Vinyals & Kavukcuoglu 2017, arXiv 1711.00937",
             summary="a map of discrete codes with a Gated PixelCNN as its prior",
         ),
+        ModelEntry(
+            "draw",
+            "harness_vae.draw:DRAW",
+            paper="Gregor et al. 2015, arXiv 1502.04623",
+            summary="an image painted in turns, each with latents of its own, through windows of attention",
+        ),
+    ]
+
+
+@hookimpl
+def register_figures() -> list[FigureEntry]:
+    """Returns the figures of this package."""
+    return [
+        FigureEntry(
+            "pixelvae-levels",
+            "harness_vae.levels_figure:draw_pixelvae_levels",
+            "samples that differ in the noise of one level alone: what each level decides",
+            "Gulrajani et al. 2017, arXiv 1611.05013",
+            requires="harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+        )
     ]

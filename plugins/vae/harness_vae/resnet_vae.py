@@ -19,6 +19,7 @@ from harness_vae.ladder import Choose, LadderModel
 from harness_vae.latent_model import Objective
 from harness_vae.logistic import LogisticPixels
 
+_MOST = 10.0  # what log-variances tend to, so that no latents overflow
 _SMALL = 0.1  # the share of a block's first weights in what it adds to its shortcut
 
 
@@ -33,7 +34,8 @@ def _doubled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _gaussians(maps: Tensor, count: int, *lead: int) -> list[DiagonalGaussian]:
     """Maps (N, 2 * count * latents, H, W), where N is the product of ``lead``, to parameters (*lead, size)."""
     parts = [part.reshape(*lead, -1) for part in maps.chunk(2 * count, 1)]
-    return [DiagonalGaussian(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return [DiagonalGaussian(mean, _MOST * (log_variance / _MOST).tanh()) for mean, log_variance in pairs]
 
 
 class Block(nn.Module):
