@@ -96,7 +96,8 @@ WIDER = {
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
     "conv-vae": "vae", "dense-vae": "vae", "hvi": "vae",
-    "diagonal-bilstm": "row-lstm", "pixelcnn": "gated-pixelcnn", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "diagonal-bilstm": "row-lstm",
+    "pixelcnn": "gated-pixelcnn", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
     "lvae": "vae", "resnet-vae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
     "draw": "vae",
