@@ -39,7 +39,11 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
-    "lvae": {"hyperparameters": {"latents": [4, 2], "hidden": [12, 8]}},
+    "lvae": {"hyperparameters": {"latents": [2, 1], "hidden": [8, 6]}},
+    "resnet-vae": {"hyperparameters": {"layers": [1, 1], "maps": 4, "latents": 1}},
+    "conv-vae": {"hyperparameters": {"latents": 4, "posterior": "iaf", "flow_width": 8, "maps": [3, 4], "hidden": 12}},
+    "hvi": {"hyperparameters": {"latents": 3, "width": 12, "reverse_width": 12, "leapfrog_steps": 2}},
+    "dense-vae": {"hyperparameters": {"latents": 4, "posterior": "planar", "flow_steps": 2, "width": 20}},
     "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
     "pixelvae-hierarchical": {
         "hyperparameters": {
@@ -84,6 +88,7 @@ WIDER = {
     "vae": {},
     "iwae": {},
     "lvae": {},
+    "resnet-vae": {"hyperparameters": {"maps": 8, "latents": 2}},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -92,8 +97,10 @@ WIDER = {
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
-    "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
-    "lvae": "vae",
+    "conv-vae": "vae", "dense-vae": "vae", "hvi": "vae",
+    "diagonal-bilstm": "row-lstm",
+    "pixelcnn": "gated-pixelcnn", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "lvae": "vae", "resnet-vae": "vae",
     "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
     "draw": "vae", "conv-draw": "vae", "vgp": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",

@@ -1,6 +1,6 @@
 """Variational autoencoders, from one layer of Gaussian latents to deep hierarchies."""
 
-from harness import ModelEntry, hookimpl
+from harness import FigureEntry, ModelEntry, hookimpl
 
 
 @hookimpl
@@ -20,10 +20,34 @@ def register_models() -> list[ModelEntry]:
             summary="the same networks, trained on the bound of k importance samples",
         ),
         ModelEntry(
+            "conv-vae",
+            "harness_vae.conv_vae:ConvVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual convolutions, with a diagonal, inverse autoregressive or other posterior",
+        ),
+        ModelEntry(
+            "dense-vae",
+            "harness_vae.dense_vae:DenseVAE",
+            paper="Rezende & Mohamed 2015, arXiv 1505.05770",
+            summary="dense networks of any depth, with a diagonal, planar or other posterior",
+        ),
+        ModelEntry(
+            "hvi",
+            "harness_vae.hvi:HVI",
+            paper="Salimans, Kingma & Welling 2015, arXiv 1410.6460",
+            summary="a posterior whose draws follow Hamiltonian dynamics towards the joint density",
+        ),
+        ModelEntry(
             "lvae",
             "harness_vae.lvae:LVAE",
             paper="Sønderby et al. 2016, arXiv 1602.02282",
             summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
+        ),
+        ModelEntry(
+            "resnet-vae",
+            "harness_vae.resnet_vae:ResNetVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual blocks bottom up and top down, with maps of latents in each",
         ),
         ModelEntry(
             "pixelvae",
@@ -61,4 +85,18 @@ def register_models() -> list[ModelEntry]:
             paper="Tran, Ranganath & Blei 2016, arXiv 1511.06499",
             summary="one layer of latents, whose posterior is noise warped by Gaussian processes",
         ),
+    ]
+
+
+@hookimpl
+def register_figures() -> list[FigureEntry]:
+    """Returns the figures of this package."""
+    return [
+        FigureEntry(
+            "pixelvae-levels",
+            "harness_vae.levels_figure:draw_pixelvae_levels",
+            "samples that differ in the noise of one level alone: what each level decides",
+            "Gulrajani et al. 2017, arXiv 1611.05013",
+            requires="harness_vae.pixelvae_hierarchical:HierarchicalPixelVAE",
+        )
     ]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from harness import ImageSpec, Noise
 from harness_layers.checks import check_choice, check_positive
-from harness_layers.chunks import in_chunks
 from harness_layers.descent import Descent
 from harness_layers.pixels import scale
 from harness_layers.posteriors import DiagonalGaussian, standard_noise, standard_normal_log_prob
 from harness_layers.schedules import Schedule
 from harness_vae.latent_model import AmortisedModel, Objective, Terms
-from harness_vae.pixel_decoder import Downsampler, PixelDecoder, Upsampler, blocks, halved
+from harness_vae.pixel_decoder import Downsampler, PixelDecoder, Upsampler, blocks, halved, in_parts
 
 Conditioning = Literal["biases", "map"]
 
@@ -47,6 +46,8 @@ class PixelVAE(AmortisedModel):
     Raises:
         ValueError: a hyperparameter out of its range.
     """
+
+    block_rows: ClassVar[int] = 1024  # which the decoder takes in parts
 
     def __init__(self, spec: ImageSpec, *, latents: int = 32, conditioning: Conditioning = "map", channels: int = 16,
                  layers: int = 4, kernel: int = 3, head: int = 32, width: int = 16, num_samples: int = 1,
@@ -120,12 +121,7 @@ class PixelVAE(AmortisedModel):
 
     def log_likelihood(self, images: Tensor, latents: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 and (N, D) to (N,) nats: the sum over k of log p(x_k | x_<k, z)."""
-
-        def score(part: Tensor, z: Tensor | None) -> Tensor:
-            assert z is not None
-            return self.decoder.log_prob(part, self._condition(z))
-
-        return in_chunks(score, images, latents)
+        return in_parts(lambda part, z: self.decoder.log_prob(part, self._condition(z)), images, latents)
 
     def _condition(self, latents: Tensor) -> Tensor:
         if self.upsampler is None:

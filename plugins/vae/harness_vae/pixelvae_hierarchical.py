@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from harness import ImageSpec, Noise
 from harness_layers.checks import check_choice, check_positive
-from harness_layers.chunks import in_chunks
 from harness_layers.descent import Descent
 from harness_layers.pixels import scale
 from harness_layers.posteriors import DiagonalGaussian, standard_noise, standard_normal_log_prob
@@ -25,6 +24,7 @@ from harness_vae.pixel_decoder import (
     Upsampler,
     blocks,
     halved,
+    in_parts,
 )
 
 Level = Literal["top", "bottom", "pixels"]
@@ -63,6 +63,8 @@ class HierarchicalPixelVAE(AmortisedModel):
     Raises:
         ValueError: a hyperparameter out of its range.
     """
+
+    block_rows: ClassVar[int] = 1024  # which the decoder takes in parts
 
     def __init__(self, spec: ImageSpec, *, latents: int = 32, maps: int = 4, channels: int = 16, layers: int = 4,
                  kernel: int = 3, head: int = 32, prior_channels: int = 32, prior_layers: int = 2, width: int = 16,
@@ -153,10 +155,8 @@ class HierarchicalPixelVAE(AmortisedModel):
         return DiagonalGaussian(*(each.flatten(1) for each in outputs.unbind(2))).log_prob(bottom)
 
     def _log_likelihood(self, images: Tensor, bottom: Tensor) -> Tensor:
-        def score(part: Tensor, maps: Tensor | None) -> Tensor:
-            return self.decoder.log_prob(part, self.upsampler(maps))
-
-        return in_chunks(score, images, bottom.view(-1, *self.grid.shape))
+        maps = bottom.view(-1, *self.grid.shape)
+        return in_parts(lambda part, z1: self.decoder.log_prob(part, self.upsampler(z1)), images, maps)
 
     def draw_noise(self, num_samples: int) -> LevelNoise:
         """Draws the noise of ``num_samples`` images on the model's device."""
