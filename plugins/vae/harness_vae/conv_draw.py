@@ -107,7 +107,7 @@ class ConvDRAW(RecurrentModel):
     def paint(self, painted: State, latents: Tensor) -> State:
         """Adds to the canvas what the decoder's new hidden values give."""
         hidden, cell, canvas = painted
-        maps = latents.view(len(latents), -1, *self.map_size)
+        maps = latents.view(len(latents), self.decoder.in_channels - self.units, *self.map_size)
         gates = self.decoder(torch.cat([maps, hidden], dim=1))
         gates = gates + self.canvas(nn.functional.pad(self.visible(canvas), self.border))
         hidden, cell = lstm(gates, cell)

@@ -158,3 +158,11 @@ def test_the_prior_of_a_turn_is_moved_by_the_latents_before_it():
     model = with_random_weights(ConvDRAW, BINARY, units=2, scale=2)
     first, second = (model.prior(model.paint(model.blank(1), torch.full((1, 1), z).double())).mean for z in (-1.0, 1.0))
     assert (first - second).abs().item() > 1e-3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_as_many_images_are_drawn_as_are_asked_for(name, monkeypatch):
+    cls, hyperparameters = MODELS[name]
+    monkeypatch.setattr(cls, "block_rows", 2)
+    model = with_random_weights(cls, BINARY, **hyperparameters)
+    assert [tuple(model.sample(count).shape) for count in (0, 3, 4)] == [(0, 1, 2, 2), (3, 1, 2, 2), (4, 1, 2, 2)]
