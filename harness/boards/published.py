@@ -80,6 +80,8 @@ class PublishedFigure(BaseModel):
     """Our name of the model; left out where the row stands for no model of ours."""
     table: str | None = Field(default=None, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     """The printed table that it is a row of; a suite with ``table`` shows all of its rows."""
+    row_of: str | None = None
+    """Another figure of the same printed row: what of ours stands beside that one stands beside this one too."""
     not_built: str | None = Field(default=None, min_length=1)
     """Why no model of ours stands beside it; left out where one does."""
     arxiv: str | None = Field(default=None, pattern=r"^[0-9]{4}\.[0-9]{4,5}$")
@@ -146,6 +148,9 @@ def load_published(path: Path) -> dict[str, PublishedFigure]:
                 figures[slug] = PublishedFigure(slug=slug, **table)
         except ValidationError as error:
             problems += [f"{slug}: {what_is_wrong(item, PublishedFigure.model_fields)}" for item in error.errors()]
+    for slug, figure in figures.items():
+        if figure.row_of is not None and figure.row_of not in figures:
+            problems.append(f"{slug}: row_of {figure.row_of!r} is no figure of this file")
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ PUBLISHED = {
 }
 
 
-def board_of(dataset: str = "cifar10", **changes: object) -> Leaderboard:
+def board_of(dataset: str = "cifar10", more: Sequence[PublishedFigure] = (), **changes: object) -> Leaderboard:
     models = [{"name": "ours-a", "published": "a"}, {"name": "ours-b", "published": "b"}, {"name": "alone"}]
     content = {"title": "T", "datasets": [dataset], "metrics": ["bits-per-dim"], "models": models, "table": "lecture"}
     suite = Suite.parse(content | changes, name="t", source="t")
@@ -63,7 +64,7 @@ def board_of(dataset: str = "cifar10", **changes: object) -> Leaderboard:
             "image_shape": (3, 32, 32, 256), "status": "done", "fit": fit, "scores": scores if bits else {},
         }  # fmt: skip
         records.append(RunRecord(**values))  # type: ignore[arg-type]
-    return Leaderboard(records, suite, published=PUBLISHED)
+    return Leaderboard(records, suite, published=PUBLISHED | {item.slug: item for item in more})
 
 
 def test_all_rows_of_the_table_stand_in_its_order_and_no_other() -> None:
@@ -104,6 +105,21 @@ def test_the_site_shows_the_board_and_links_the_rows_that_have_a_page(tmp_path: 
     assert re.search(r'<th scope="row"><a href="[^"]+">ours-a</a></th>', page)
     assert '<th scope="row">C</th>' in page
     assert "not built: no plugin has it" in page
+
+
+def test_a_printed_row_of_two_figures_stands_beside_one_row_of_ours_twice_and_says_of_which_metrics() -> None:
+    bound = figure("a-bound", "3.20", metric="negative-elbo", kind="upper bound", row_of="a")
+    table = board_of(more=[bound]).table("published", "cifar10").set_index("published_slug").loc[["a", "a-bound"]]
+    assert list(table["label"]) == ["ours-a", "ours-a"]
+    assert list(table["verdict"]) == ["reproduced", "not comparable"]
+    assert list(table["kind"]) == ["exact, bits-per-dim", "upper bound, negative-elbo"]
+
+
+def test_a_figure_that_belongs_to_the_row_of_none_is_an_error(tmp_path: Path) -> None:
+    text = (LEADERBOARDS / "published.toml").read_text(encoding="utf-8").replace('row_of = "vae-', 'row_of = "vea-', 1)
+    (tmp_path / "published.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="row_of 'vea-diagonal-covariance-dynamic' is no figure of this file"):
+        load_published(tmp_path / "published.toml")
 
 
 def test_a_suite_without_a_table_has_no_such_board() -> None:

@@ -9,7 +9,15 @@ from scipy import stats
 from harness import ImageSpec
 from harness.auditing.subject import all_images, index_of
 from harness.builtin.datasets import known, register_datasets
-from harness.builtin.datasets.known import Ising, KnownDataset, MarkovTree, NoisyTemplates, TreeField, spanning_tree
+from harness.builtin.datasets.known import (
+    Ising,
+    KnownDataset,
+    MarkovTree,
+    NoisyTemplates,
+    OneSet,
+    TreeField,
+    spanning_tree,
+)
 
 SMALL = {
     "ising": Ising(ImageSpec(1, 4, 3, 2), coupling=0.5, field=0.2),
@@ -20,6 +28,7 @@ SMALL = {
     "tree, 3 levels": TreeField(ImageSpec(1, 3, 2, 3), seed=4),
     "templates": NoisyTemplates(ImageSpec(1, 3, 3, 2), num_templates=3, flip=0.15),
     "templates, 2 channels": NoisyTemplates(ImageSpec(2, 2, 2, 2), num_templates=5, flip=0.3),
+    "one set": OneSet(ImageSpec(1, 2, 2, 2)),
 }
 NAMES = ["ising-8x8", "templates-8x8", "tree-8x8", "tree-8x8-4-levels"]
 small = pytest.mark.parametrize("distribution", SMALL.values(), ids=SMALL)
@@ -48,7 +57,7 @@ def test_the_entropy_is_that_of_the_enumeration(distribution):
     if distribution.entropy is None:
         assert isinstance(distribution, NoisyTemplates)
     else:
-        assert distribution.entropy == pytest.approx(-(log_probs.exp() * log_probs).sum().item(), abs=1e-12)
+        assert distribution.entropy == pytest.approx(torch.special.entr(log_probs.exp()).sum().item(), abs=1e-12)
 
 
 @small

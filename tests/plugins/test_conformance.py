@@ -39,6 +39,22 @@ SMALL = {
     "diagonal-bilstm": RECURRENT,
     "vae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
     "iwae": {"hyperparameters": {"latents": [5], "hidden": [20]}},
+    "lvae": {"hyperparameters": {"latents": [2, 1], "hidden": [8, 6]}},
+    "resnet-vae": {"hyperparameters": {"layers": [1, 1], "maps": 4, "latents": 1}},
+    "conv-vae": {"hyperparameters": {"latents": 4, "posterior": "iaf", "flow_width": 8, "maps": [3, 4], "hidden": 12}},
+    "hvi": {"hyperparameters": {"latents": 3, "width": 12, "reverse_width": 12, "leapfrog_steps": 2}},
+    "dense-vae": {"hyperparameters": {"latents": 4, "posterior": "planar", "flow_steps": 2, "width": 20}},
+    "pixelvae": {"hyperparameters": {"latents": 3, "channels": 4, "layers": 1, "head": 4, "width": 2}},
+    "pixelvae-hierarchical": {
+        "hyperparameters": {
+            "latents": 2, "maps": 2, "channels": 4, "layers": 1, "head": 4, "prior_channels": 4, "prior_layers": 1,
+            "width": 2,
+        },
+    },
+    "vq-vae": {
+        "hyperparameters": {"codes": 8, "code_size": 3, "width": 2, "prior_channels": 4, "prior_layers": 1},
+    },
+    "draw": {"hyperparameters": {"glimpses": 2, "latents": 2, "units": 6, "read_size": 2, "write_size": 2}},
     "ride": {"hyperparameters": {"units": 4, "reach": 1, "components": 4, "scales": 2, "features": 2}},
     "nice": {"hyperparameters": {"hidden": [20]}},
     "realnvp": {"hyperparameters": {"channels": 2, "blocks": 0, "couplings": 2, "last_couplings": 2}},
@@ -69,6 +85,8 @@ WIDER = {
     "gated-pixelcnn-conditional": {"hyperparameters": {"channels": 6, "layers": 1, "head": 6}},
     "vae": {},
     "iwae": {},
+    "lvae": {},
+    "resnet-vae": {"hyperparameters": {"maps": 8, "latents": 2}},
     "nice": {},
     "realnvp": {"hyperparameters": {"channels": 4, "dequantization": "variational"}},
     "glow": {"hyperparameters": {"channels": 4, "depth": 4}},
@@ -77,7 +95,12 @@ WIDER = {
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
-    "diagonal-bilstm": "row-lstm", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "conv-vae": "vae", "dense-vae": "vae", "hvi": "vae",
+    "diagonal-bilstm": "row-lstm",
+    "pixelcnn": "gated-pixelcnn", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
+    "lvae": "vae", "resnet-vae": "vae",
+    "pixelvae": "vae", "pixelvae-hierarchical": "vae", "vq-vae": "vae",
+    "draw": "vae",
     "nice": "realnvp", "glow": "realnvp", "maf": "realnvp", "iaf-flow": "realnvp",
     "planar-flow": "realnvp", "radial-flow": "realnvp",
     "ddpm": "vdm", "deep-diffusion": "vdm",

@@ -34,11 +34,12 @@ class Published(Board):
 
     def columns(self, rows: Rows) -> Sequence[Column]:
         """The published figure, its kind and source; ours, of which data; and the verdict."""
+        kind = _kind if len({theirs.metric for theirs in rows.table}) == 1 else _kind_and_metric
         unit = "bits/dim" if any(theirs.metric == "bits-per-dim" for theirs in rows.table) else "nats"
         published = {"": "float64", "_slug": "string", "_metric": "string", "_tags": "string"}
         return [
             Column("published", "Published", unit, False, cell=_published, parts=published),
-            Column("kind", "Kind", style="text", parts=_TEXT, cell=_kind, required=False),
+            Column("kind", "Kind", style="text", parts=_TEXT, cell=kind, required=False),
             Column("source", "Source", style="text", parts=_TEXT, cell=_source, required=False),
             Column("ours", "Ours", unit, False, decimals=(2, 3), figure=lambda row: row.beside_published,
                    parts={"": "float64", "_sd": "float64", "_se": "float64", "_kind": "string"}, required=False),
@@ -55,7 +56,8 @@ class Published(Board):
         """One table, with a row for each of the suite's that names a published one, or for that one alone."""
         items: list[BoardRow] = []
         for theirs, dataset in ((theirs, name) for name in rows.datasets for theirs in rows.table):
-            ours = [row for row in rows if row.published == theirs]
+            slugs = (theirs.slug, theirs.row_of)
+            ours = [replace(row, published=theirs) for row in rows if row.published and row.published.slug in slugs]
             items += ours or [BoardRow(theirs.label, dataset, "", (), (), published=theirs)]
         return [("", {}, replace(rows, items=tuple(items)))]
 
@@ -75,6 +77,10 @@ def _published(row: BoardRow) -> Cell | None:
 
 def _kind(row: BoardRow) -> Cell | None:
     return None if row.published is None else Cell(row.published.kind)
+
+
+def _kind_and_metric(row: BoardRow) -> Cell | None:
+    return None if row.published is None else Cell(f"{row.published.kind}, {row.published.metric}")
 
 
 def _source(row: BoardRow) -> Cell | None:

@@ -242,6 +242,34 @@ class NoisyTemplates(KnownDistribution):
         return (chosen ^ flips.to(torch.uint8)).view(num_images, *self.spec.shape)
 
 
+@dataclass(frozen=True)
+class OneSet(KnownDistribution):
+    """Images of two levels with one entry set, each of the D of them as likely as another."""
+
+    spec: ImageSpec
+
+    def __post_init__(self) -> None:
+        if self.spec.levels != 2:
+            raise ValueError(f"an entry is set or not, there are no {self.spec.levels} levels")
+
+    @property
+    def entropy(self) -> float:
+        """In nats an image, exactly."""
+        return math.log(self.spec.num_dimensions)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N,) float64 nats, minus infinity for other images."""
+        is_possible = images.flatten(1).long().sum(1) == 1
+        log_probs = torch.full(is_possible.shape, -self.entropy, dtype=torch.float64, device=images.device)
+        return log_probs.masked_fill(~is_possible, -math.inf)
+
+    def sample(self, num_images: int, generator: torch.Generator) -> Tensor:
+        """Draws (num_images, C, H, W) uint8."""
+        size = self.spec.num_dimensions
+        chosen = torch.randint(size, (num_images,), generator=generator)
+        return torch.eye(size, dtype=torch.uint8)[chosen].view(num_images, *self.spec.shape)
+
+
 def _dataset(name: str, distribution: KnownDistribution, folder: DataFolder) -> KnownDataset:
     return KnownDataset.draw(name, distribution, sizes=(10_000, 2_000, 5_000), seed=0)
 
@@ -251,3 +279,5 @@ ising = partial(_dataset, "ising-8x8", Ising(ImageSpec(1, 8, 8, 2), coupling=0.4
 templates = partial(_dataset, "templates-8x8", NoisyTemplates(ImageSpec(1, 8, 8, 2)))
 tree = partial(_dataset, "tree-8x8", TreeField(ImageSpec(1, 8, 8, 2)))
 tree_levels = partial(_dataset, "tree-8x8-4-levels", TreeField(ImageSpec(1, 8, 8, 4)))
+# As small as a toy can be whose posteriors can be looked at (Kingma et al. 2016, arXiv 1606.04934).
+four_points = partial(_dataset, "four-points", OneSet(ImageSpec(1, 2, 2, 2)))

@@ -16,6 +16,11 @@ def register_figures() -> Sequence[FigureEntry]:
     ranks = "negative log-likelihoods and bounds with their standard errors and ranks"
     speed = "the fastest sampling speed of each row against its likelihood, on each machine"
     paper = "van den Oord et al. 2016"
+    plane_of = "the expected images over the plane of a model's two latents"
+    back = "test images above the expected images at their codes"
+    between = "expected images on the line between the codes of two test images"
+    clouds = "latents that a model with two of them draws for single images, and for all"
+    used = "how much each latent unit's posterior mean varies with the image: which have collapsed"
     return [
         FigureEntry("samples", f"{room}.samples:draw_samples", summary=given, requires="Model", data=True),
         FigureEntry("nearest", f"{room}.samples:draw_nearest", summary=near, requires="Model", data=True),
@@ -23,6 +28,15 @@ def register_figures() -> Sequence[FigureEntry]:
         FigureEntry(
             "receptive-field", f"{room}.receptive_field:draw_receptive_field", sees, paper, requires="Autoregressive"
         ),
+        FigureEntry(
+            "latent-manifold", f"{room}.latents:draw_manifold", plane_of, "Kingma & Welling 2014", requires="Inference"
+        ),
+        FigureEntry("reconstructions", f"{room}.latents:draw_reconstructions", summary=back, requires="Inference"),
+        FigureEntry("interpolations", f"{room}.latents:draw_interpolations", summary=between, requires="Inference"),
+        FigureEntry(
+            "posteriors", f"{room}.posteriors:draw_posteriors", clouds, "Kingma et al. 2016", requires="LatentVariable"
+        ),
+        FigureEntry("latent-use", f"{room}.latents:draw_latent_use", used, "Burda et al. 2016", requires="Inference"),
         FigureEntry("likelihood", f"{room}.likelihood:draw", summary=ranks),
         FigureEntry("speed-against-likelihood", f"{room}.speed:draw", summary=speed),
     ]

@@ -147,6 +147,20 @@ class GaussianHierarchy(LatentVariable, Inference):
             total = total + decoder(above).log_prob(below)
         return total
 
+    def layer_divergences(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) uint8 to (N, L) nats: one draw of log q - log p of each layer, top level first."""
+        code, values, log_q = self._inputs(images), list[Tensor](), list[Tensor]()
+        for encoder in self.encoders:
+            posterior: DiagonalGaussian = encoder(code)
+            noise = torch.randn_like(posterior.mean)
+            code = posterior.at(noise)
+            values.append(code)
+            log_q.append(posterior.log_prob_at(noise))
+        priors = zip(self.decoders, values, values[1:], strict=False)
+        log_p = [decoder(above).log_prob(below) for decoder, below, above in priors]
+        log_p.append(standard_normal_log_prob(values[-1]))
+        return torch.stack([q - p for q, p in zip(log_q, log_p, strict=True)][::-1], dim=1)
+
     def _inputs(self, images: Tensor) -> Tensor:
         return images.flatten(1).to(self.pixel_mean.dtype) / (self.spec.levels - 1) - self.pixel_mean
 

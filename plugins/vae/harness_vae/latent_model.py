@@ -75,8 +75,8 @@ class Objective:
         return terms.log_weights(share).logsumexp(0) - math.log(self.num_samples)
 
 
-class LatentModel(LatentVariable, Inference):
-    """Latents in layers under a decoder, with an amortised posterior. A subclass says how a weight is made.
+class AmortisedModel(LatentVariable):
+    """Latents in layers with an amortised posterior, under any decoder. A subclass says how a weight is made.
 
     Args:
         spec: the sample space.
@@ -137,3 +137,7 @@ class LatentModel(LatentVariable, Inference):
             return weights.logsumexp(0) - math.log(objective.num_samples)
 
         descend(moving, data, trainer, self.descent, loss, score=lambda split: -mean_over(split, bound))
+
+
+class LatentModel(AmortisedModel, Inference):
+    """The same under a decoder whose expected image is known: an autoregressive one can only be drawn from."""

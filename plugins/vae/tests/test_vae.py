@@ -308,3 +308,13 @@ def test_the_late_schedule_goes_from_one_sample_to_all_of_them():
     model = IWAE(BINARY, num_samples=50, sample_schedule="late")
     counts = [model.samples_at(fraction) for fraction in (0.0, 0.6, 0.7, 0.8, 0.9, 1.0)]
     assert counts == [1, 1, 3, 7, 19, 50]  # 50^f for f = 0, 0, 1/4, 1/2, 3/4, 1: 1, 1, 2.66, 7.07, 18.8, 50
+
+
+@pytest.mark.parametrize("latents", [(2,), (3, 2)])
+def test_layers_cost_what_the_bound_takes_from_the_likelihood(monkeypatch, latents):
+    model, images = model_with_random_weights(latents=latents), all_images(BINARY)
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(hierarchy, "standard_noise", lambda shape, like: torch.zeros(shape, dtype=like.dtype))
+    costs = model.layer_divergences(images)
+    assert costs.shape == (16, len(latents))
+    torch.testing.assert_close(model.log_likelihood(images, model.encode(images)) - costs.sum(1), model.elbo(images))
