@@ -48,7 +48,7 @@ class ConvDRAW(RecurrentModel):
 
     default_budget = "15 epochs"
 
-    def __init__(self, spec: ImageSpec, *, glimpses: int = 8, latents: int = 4, units: int = 24, scale: int = 4,
+    def __init__(self, spec: ImageSpec, *, glimpses: int = 6, latents: int = 4, units: int = 20, scale: int = 4,
                  kernel: int = 3, num_samples: int = 1, warm_up: float = 0.0, free_bits: float = 0.0,
                  average_decay: float | None = None, learning_rate: float = 2e-3, batch_size: int = 100,
                  schedule: Schedule = "cosine", max_gradient_norm: float | None = 10.0,
