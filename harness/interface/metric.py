@@ -249,13 +249,21 @@ class Evaluation:
         """Returns the feature network called ``name``, made at its first use."""
         return self._networks[name] if name in self._networks else self._networks.setdefault(name, make())
 
-    def per_image(self, function: Callable[[Tensor], Tensor], *, purpose: str, batch_size: int | None = None) -> Tensor:
+    def per_image(
+        self,
+        function: Callable[[Tensor], Tensor],
+        *,
+        purpose: str,
+        batch_size: int | None = None,
+        num_draws: int | None = None,
+    ) -> Tensor:
         """Returns a function of the whole split, (num_draws, N) float64 on the CPU; one row unless data are random.
 
         Args:
             function: maps (B, C, H, W) uint8 on the model's device to (B,).
             purpose: names the stream of random numbers, so that no metric depends on another having run.
             batch_size: images at a time, where the function needs fewer than the evaluation's.
+            num_draws: of random data, the first so many draws alone; all of the split's by default.
 
         A score that is NaN or infinite is a ``NonFiniteScore`` that names the image, another shape a ValueError.
         """
@@ -266,7 +274,7 @@ class Evaluation:
 
         rows = []
         with torch.no_grad(), isolated_rng(derive_seed(self.seed, self.split_name, purpose), self.device):
-            for draw in range(self.split.num_draws):
+            for draw in range(min(num_draws or self.split.num_draws, self.split.num_draws)):
                 batches = torch.split(self.split.draw(draw).images, batch_size or self.batch_size)
                 row = torch.cat([scored(batch, number / len(batches)) for number, batch in enumerate(batches)])
                 if len(bad := (~torch.isfinite(row)).nonzero().flatten()):

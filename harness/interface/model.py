@@ -206,6 +206,14 @@ class LatentVariable(ImportanceWeighted):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how its latents are drawn")
 
+    def draw_joint(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Draws images (num_samples, C, H, W) uint8, and the latents (num_samples, D) that they were drawn from.
+
+        Optional, for bounds from both sides on what the model makes, and for draws from its prior. Where the prior is
+        N(0, I), and ``decode`` gives the means of independent binary pixels, it is not needed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no draw_joint")
+
     def layer_divergences(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) uint8 to (N, L) nats: what each layer of latents costs, the top first.
 

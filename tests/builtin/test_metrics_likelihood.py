@@ -1,12 +1,22 @@
 """nll and bits-per-dim against tables, hand sums and the uniform distribution."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from harness import BernoulliSplit, Dataset, Evaluation, ExactLikelihood, ImageSpec, NonFiniteScore, Split
-from harness.builtin.metrics.likelihood import NLL, BitsPerDim
+from harness import (
+    BernoulliSplit,
+    Dataset,
+    Evaluation,
+    ExactLikelihood,
+    ImageSpec,
+    ImportanceWeighted,
+    NonFiniteScore,
+    Split,
+)
+from harness.builtin.metrics.likelihood import IWAE, NLL, ON_ALL_DRAWS, BitsPerDim
 from harness.discovery.manager import plugin_manager
 
 BINARY = ImageSpec(1, 2, 2, levels=2)
@@ -143,6 +153,24 @@ def test_random_data_score_the_mean_over_their_five_draws():
     torch.testing.assert_close(score.per_image, by_draw.mean(0), rtol=1e-14, atol=0)
     assert score.value == pytest.approx(by_draw.mean().item(), rel=1e-14)
     assert score.protocol["draws"] == "5"
+
+
+class OfWeights(ImportanceWeighted, LookUp):
+    """Its weights are the exact probabilities."""
+
+    def log_importance_weights(self, images, num_samples):
+        return self.log_prob(images).expand(num_samples, -1)
+
+
+@pytest.mark.parametrize(("num_samples", "num_draws"), [(ON_ALL_DRAWS, 5), (ON_ALL_DRAWS + 1, 1)])
+def test_many_weights_are_drawn_for_the_first_draw_of_random_data_alone(num_samples, num_draws):
+    model = OfWeights(BINARY)
+    grey = torch.randint(256, (11, 1, 2, 2), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    test = BernoulliSplit(grey, num_draws=5, seed=4)
+    score = evaluate(partial(IWAE, num_samples=num_samples), model, test)
+    by_draw = torch.stack([-model.table[index_of(test.draw(k).images)] for k in range(num_draws)])
+    torch.testing.assert_close(score.per_image, by_draw.mean(0), rtol=1e-12, atol=0)
+    assert score.protocol["draws"] == str(num_draws)
 
 
 def test_random_data_say_which_share_of_the_variance_the_draws_are():

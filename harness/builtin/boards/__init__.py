@@ -7,6 +7,7 @@ from harness import BoardEntry, hookimpl
 _ENTRIES = (  # name, target, summary
     ("likelihood", "likelihood:Likelihood", "exact NLLs and upper bounds on them, in one order"),
     ("bounds", "likelihood:Bounds", "one column for each bound, ranked by the tightest"),
+    ("inference", "inference:Inference", "what latents cost and keep, annealed importance sampling and its gap"),
     ("published", "published:Published", "the rows of a printed table, ours beside each, or why there is none"),
     ("sample-quality", "sample_quality:SampleQuality", "FID, KID: a column for each protocol"),
     ("throughput", "cost:Throughput", "speeds, a table for each machine"),

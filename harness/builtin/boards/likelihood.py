@@ -7,9 +7,9 @@ from operator import attrgetter, methodcaller
 from typing import Any
 
 from harness import Board, BoardRow, Cell, Column, Rows, Table
+from harness.builtin.boards.inference import ACTIVE, BOTH_SIDES, SAYS_BOTH_SIDES, both_sides
 
 GAP = "entropy-gap"
-ACTIVE = "active-units"
 _EXACT = ("nll", "bits-per-dim")
 _IMPOSSIBLE = 4.0  # standard errors below zero
 _BELOW = " ✗ below the entropy"
@@ -112,6 +112,7 @@ class Bounds(Board):
         units = methodcaller("figure", ACTIVE)
         return [
             *(rows.column(metric, key=_key(rows, metric), decimals=(2, 3)) for metric in bounds),
+            *([BOTH_SIDES] if any(map(both_sides, rows)) else []),
             *rows.columns_by_protocol([metric for metric in metrics if metric not in bounds]),
             Column("active_units", "Active units", decimals=(0, 1), parts=_MEAN, required=False,
                    cell=_cell(units, _active)),
@@ -126,6 +127,10 @@ class Bounds(Board):
         keys = [(re.match(r"(?:bits_per_dim_)?iwae_(\d+)", column.key), column) for column in bounds]
         weighted = {int(found[1]): column for found, column in keys if found}
         return weighted[max(weighted)] if weighted else bounds[0] if bounds else None
+
+    def notes(self, table: Table) -> Sequence[str]:
+        """What a value from both sides is."""
+        return [SAYS_BOTH_SIDES] if any(BOTH_SIDES.key in line.cells for line in table.lines) else []
 
 
 def _cell(find: Callable[[BoardRow], Any], make: Callable[[Any], Cell]) -> Callable[[BoardRow], Cell | None]:

@@ -8,6 +8,11 @@ from harness import MetricEntry, hookimpl
 _DATASET = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
 _FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
 _REFERENCE = r"(?:-to-(?P<path>[a-z0-9]+(?:-[a-z0-9]+)*))?"  # a file of mean and covariance, beside the suite
+_ANNEALED = "".join([
+    r"-(?P<steps>[1-9]\d*)(?:-c(?P<chains>[1-9]\d*))?",
+    r"(?:-l(?P<leapfrogs>[1-9]\d*))?(?:-n(?P<num_images>[1-9]\d*))?",
+])  # fmt: skip
+_STEPS = "-STEPS[-cCHAINS][-lLEAPFROGS][-nIMAGES]"
 _BURDA = "Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519"
 
 # fmt: off
@@ -23,6 +28,15 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("entropy-gap", "likelihood:EntropyGap",
      "NLL, or its bound, above that of the true distribution; on datasets of known entropy", "Kullback & Leibler 1951"),
     ("audit", "audit:Audit", "checks of the model's likelihood, samplers and conduct that fail; every suite has it"),
+    ("ais", "ais:AIS", "upper bound on the NLL by annealed importance sampling; 16 chains, 10 leapfrog steps",
+     "Wu, Burda, Salakhutdinov & Grosse 2017, arXiv 1611.04273", f"ais{_ANNEALED}", f"ais{_STEPS}"),
+    ("bdmc-gap", "ais:BDMCGap", "bounds on log p from both sides, on images of the model's own: how far AIS may be off",
+     "Grosse, Ghahramani & Adams 2015, arXiv 1511.02543", f"bdmc-gap{_ANNEALED}", f"bdmc-gap{_STEPS}"),
+    ("kl", "latents:KL", "divergence from the prior to the posterior, and each layer's part of it"),
+    ("marginal-kl", "latents:MarginalKL", "divergence of the latents of all images from the prior, by a classifier",
+     "Belghazi et al. 2018, arXiv 1801.04062"),
+    ("reconstruction-nats", "latents:ReconstructionNats", "-log p(image | latents), latents from the posterior"),
+    ("reconstruction-mse", "latents:ReconstructionMSE", "mean square of a decoded posterior mean's error, in levels"),
     ("active-units", "likelihood:ActiveUnits", "latent units whose posterior mean varies with the image", _BURDA),
     ("fid", "sample_quality:FID",
      "Fréchet distance of samples and test images in a network's features; lenet and 10,000 samples",

@@ -44,6 +44,12 @@ def register_models() -> list[ModelEntry]:
             summary="five layers of latents; the posterior joins the image's evidence with the prior, top down",
         ),
         ModelEntry(
+            "resnet-vae",
+            "harness_vae.resnet_vae:ResNetVAE",
+            paper="Kingma et al. 2016, arXiv 1606.04934",
+            summary="residual blocks bottom up and top down, with maps of latents in each",
+        ),
+        ModelEntry(
             "pixelvae",
             "harness_vae.pixelvae:PixelVAE",
             paper="Gulrajani et al. 2017, arXiv 1611.05013",
@@ -66,6 +72,18 @@ def register_models() -> list[ModelEntry]:
             "harness_vae.draw:DRAW",
             paper="Gregor et al. 2015, arXiv 1502.04623",
             summary="an image painted in turns, each with latents of its own, through windows of attention",
+        ),
+        ModelEntry(
+            "conv-draw",
+            "harness_vae.conv_draw:ConvDRAW",
+            paper="Gregor et al. 2016, arXiv 1604.08772",
+            summary="an image painted in turns from maps of latents, by convolutional LSTMs, with a learned prior",
+        ),
+        ModelEntry(
+            "vgp",
+            "harness_vae.vgp:VGP",
+            paper="Tran, Ranganath & Blei 2016, arXiv 1511.06499",
+            summary="one layer of latents, whose posterior is noise warped by Gaussian processes",
         ),
     ]
 
