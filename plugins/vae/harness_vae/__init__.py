@@ -73,6 +73,18 @@ def register_models() -> list[ModelEntry]:
             paper="Gregor et al. 2015, arXiv 1502.04623",
             summary="an image painted in turns, each with latents of its own, through windows of attention",
         ),
+        ModelEntry(
+            "conv-draw",
+            "harness_vae.conv_draw:ConvDRAW",
+            paper="Gregor et al. 2016, arXiv 1604.08772",
+            summary="an image painted in turns from maps of latents, by convolutional LSTMs, with a learned prior",
+        ),
+        ModelEntry(
+            "vgp",
+            "harness_vae.vgp:VGP",
+            paper="Tran, Ranganath & Blei 2016, arXiv 1511.06499",
+            summary="one layer of latents, whose posterior is noise warped by Gaussian processes",
+        ),
     ]
 
 

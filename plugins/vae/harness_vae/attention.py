@@ -44,15 +44,17 @@ class Window:
     def read(self, images: Tensor) -> Tensor:
         """Maps images, rows first (R, H, C, W), to (R, N, C, N): intensity * F_rows x F_columns^T of each channel."""
         count, _, channels, width = images.shape
+        size = self.rows.shape[1]
         narrow = self.rows @ images.flatten(2)  # (R, N, C * W): few and large products are fast ones
-        seen = narrow.view(count, -1, width) @ self.columns.mT
-        return self.intensity[:, None, None, None] * seen.view(count, -1, channels, seen.shape[-1])
+        seen = narrow.view(count, size * channels, width) @ self.columns.mT
+        return self.intensity[:, None, None, None] * seen.view(count, size, channels, size)
 
     def write(self, patches: Tensor) -> Tensor:
         """Maps patches (R, N, C, N) to images, rows first (R, H, C, W): F_rows^T w F_columns / intensity."""
         count, size, channels, _ = patches.shape
+        height, width = self.rows.shape[2], self.columns.shape[2]
         wide = (patches / self.intensity[:, None, None, None]).flatten(1, 2) @ self.columns  # (R, N * C, W)
-        return (self.rows.mT @ wide.view(count, size, -1)).view(count, -1, channels, wide.shape[-1])
+        return (self.rows.mT @ wide.view(count, size, channels * width)).view(count, height, channels, width)
 
 
 class Attention(nn.Module):
@@ -143,7 +145,7 @@ class WindowWriter(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Maps (R, hidden) to (R, C * O, H, W): what is added to the canvas."""
         window: Window = self.attention(hidden)
-        return window.write(self.linear(hidden).view(-1, *self.shape)).transpose(1, 2)
+        return window.write(self.linear(hidden).view(len(hidden), *self.shape)).transpose(1, 2)
 
 
 class WholeWriter(nn.Module):
@@ -156,5 +158,5 @@ class WholeWriter(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Maps (R, hidden) to (R, C * O, H, W): what is added to the canvas."""
-        added: Tensor = self.linear(hidden).view(-1, *self.shape)
+        added: Tensor = self.linear(hidden).view(len(hidden), *self.shape)
         return added

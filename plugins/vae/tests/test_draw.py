@@ -1,4 +1,4 @@
-"""DRAW's windows against the paper's sums, and its weights against integrals over all latents."""
+"""DRAW's windows against the paper's sums, and weights of both DRAWs against integrals over all latents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 
 import harness
 from harness_vae.attention import Attention, WholeReader, Window, filterbank
+from harness_vae.conv_draw import ConvDRAW
 from harness_vae.draw import DRAW
+from harness_vae.recurrent import lstm
 
 BINARY = harness.ImageSpec(1, 2, 2, 2)
 COLOUR = harness.ImageSpec(2, 1, 1, 3)
@@ -102,6 +104,7 @@ def log_integral(model, images):
 MODELS = {
     "attention": (DRAW, {"units": 3, "read_size": 2, "write_size": 2}),
     "without": (DRAW, {"units": 3, "attention": False}),
+    "convolutional": (ConvDRAW, {"units": 2, "scale": 2}),
 }
 
 
@@ -137,3 +140,29 @@ def test_an_untrained_canvas_has_the_frequencies_of_the_training_images():
     torch.testing.assert_close(
         model.visible(model.empty_canvas(1))[0, 0], torch.tensor([[0.9, 0.5], [0.5, 0.5]]), atol=1e-6, rtol=0
     )
+
+
+def test_convolutions_read_the_image_once_for_both_parts_and_beyond_the_edge_nothing():
+    model = ConvDRAW(harness.ImageSpec(1, 3, 5, 2), units=2, scale=2).double()
+    images = torch.randint(0, 2, (3, 1, 3, 5), dtype=torch.uint8)
+    blank, unseen = model.blank(3), model.unseen(3)
+    _, found = model.look(unseen, blank, model.features(images))
+    both = torch.cat([images.double(), images.double() - model.visible(blank[-1])], dim=1)
+    gates = model.image(torch.nn.functional.pad(both, (0, 1, 0, 1)))
+    hidden, _ = lstm(gates + model.encoder(torch.cat([unseen[0], blank[0]], dim=1)), unseen[1])
+    torch.testing.assert_close(found.mean, model.posterior(hidden)[:, :4].flatten(1))
+    assert model.paint(blank, found.mean)[-1].shape == (3, 1, 3, 5)
+
+
+def test_the_prior_of_a_turn_is_moved_by_the_latents_before_it():
+    model = with_random_weights(ConvDRAW, BINARY, units=2, scale=2)
+    first, second = (model.prior(model.paint(model.blank(1), torch.full((1, 1), z).double())).mean for z in (-1.0, 1.0))
+    assert (first - second).abs().item() > 1e-3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_as_many_images_are_drawn_as_are_asked_for(name, monkeypatch):
+    cls, hyperparameters = MODELS[name]
+    monkeypatch.setattr(cls, "block_rows", 2)
+    model = with_random_weights(cls, BINARY, **hyperparameters)
+    assert [tuple(model.sample(count).shape) for count in (0, 3, 4)] == [(0, 1, 2, 2), (3, 1, 2, 2), (4, 1, 2, 2)]
