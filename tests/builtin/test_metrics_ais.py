@@ -114,10 +114,11 @@ def test_the_probabilities_of_the_test_model_add_up_to_one():
 
 def test_iwae_and_ais_converge_to_the_exact_log_probability(measured):
     _, it, exact = measured
-    assert IWAE(num_samples=500).evaluate(it).value == pytest.approx(exact.mean().item(), abs=0.02)
-    score = AIS(steps=60, chains=8, leapfrogs=4).evaluate(it)
-    torch.testing.assert_close(score.per_image, exact, rtol=0, atol=0.7)
-    assert score.value == pytest.approx(exact.mean().item(), abs=0.1)
+    assert IWAE(num_samples=200).evaluate(it).value == pytest.approx(exact.mean().item(), abs=0.03)
+    score = AIS(steps=40, chains=8, leapfrogs=3).evaluate(it)
+    torch.testing.assert_close(score.per_image, exact, rtol=0, atol=0.5)
+    assert score.value == pytest.approx(exact.mean().item(), abs=0.05)
+    assert score.details["log_weight_variance"] < 0.5
     assert score.kind == "upper bound"
 
 
@@ -130,7 +131,7 @@ def test_few_steps_give_a_looser_bound(measured):
 
 def test_the_two_sides_enclose_the_exact_log_probability():
     model = LinearGaussian(SPEC)
-    score = BDMCGap(steps=20, chains=8, leapfrogs=4, num_images=20).evaluate(evaluation(model))
+    score = BDMCGap(steps=20, chains=8, leapfrogs=3, num_images=16).evaluate(evaluation(model))
     exact = log_prob(model, model.drawn).mean().item()
     assert score.details["lower_log_prob"] < exact < score.details["upper_log_prob"]
     assert score.value == pytest.approx(score.details["upper_log_prob"] - score.details["lower_log_prob"])

@@ -28,7 +28,7 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("entropy-gap", "likelihood:EntropyGap",
      "NLL, or its bound, above that of the true distribution; on datasets of known entropy", "Kullback & Leibler 1951"),
     ("audit", "audit:Audit", "checks of the model's likelihood, samplers and conduct that fail; every suite has it"),
-    ("ais", "ais:AIS", "upper bound on the NLL by annealed importance sampling; 16 chains, 10 leapfrog steps",
+    ("ais", "ais:AIS", "upper bound on the NLL by annealed importance sampling; 16 chains, 5 leapfrog steps",
      "Wu, Burda, Salakhutdinov & Grosse 2017, arXiv 1611.04273", f"ais{_ANNEALED}", f"ais{_STEPS}"),
     ("bdmc-gap", "ais:BDMCGap", "bounds on log p from both sides, on images of the model's own: how far AIS may be off",
      "Grosse, Ghahramani & Adams 2015, arXiv 1511.02543", f"bdmc-gap{_ANNEALED}", f"bdmc-gap{_STEPS}"),

@@ -36,7 +36,7 @@ class _Annealed(harness.Metric):
         words = [self.family, str(steps)]
         words += [f"{letter}{value}" for letter, value in (("c", chains), ("l", leapfrogs), ("n", num_images)) if value]
         self.name = "-".join(words)
-        self.steps, self.chains, self.leapfrogs = int(steps), int(chains or 16), int(leapfrogs or 10)
+        self.steps, self.chains, self.leapfrogs = int(steps), int(chains or 16), int(leapfrogs or 5)
         self.header = f"{self.title}, T = {self.steps:,}"
         self.num_images = self.default_images if num_images is None else int(num_images)
         if not 2 <= self.steps <= _MOST:

@@ -133,7 +133,7 @@ class IWAE(harness.Metric):
     An upper bound in expectation, which falls to the negative log-likelihood as K grows (Burda, Grosse & Salakhutdinov
     2016, arXiv 1509.00519). Exactly K weights for each image are drawn.
 
-    ``num_samples`` is K, from 1 to ``MOST_WEIGHTS``. Random data are scored on all draws up to K = ``ON_ALL_DRAWS``, and
+    ``num_samples`` is K, from 1 to ``MOST_WEIGHTS``. Random data are scored on all draws up to ``ON_ALL_DRAWS``, and
     on the first one alone beyond: what one draw moves the mean by is far less than what an image differs from the next.
     The protocol says how many. Weights x images x D of one call stay at or below ``max_elements``
     where one weight of one image allows it, weights x images at or below ``MAX_ROWS``: so memory is bounded.

@@ -51,7 +51,7 @@ class PixelVAE(AmortisedModel):
 
     def __init__(self, spec: ImageSpec, *, latents: int = 32, conditioning: Conditioning = "map", channels: int = 16,
                  layers: int = 4, kernel: int = 3, head: int = 32, width: int = 16, num_samples: int = 1,
-                 warm_up: float = 0.2, free_bits: float = 0.0, average_decay: float | None = None,
+                 warm_up: float = 0.3, free_bits: float = 0.0, average_decay: float | None = None,
                  learning_rate: float = 2e-3, batch_size: int = 32, schedule: Schedule = "cosine",
                  max_gradient_norm: float | None = 50.0, validate_every: str = "1 epoch") -> None:  # fmt: skip
         super().__init__(

@@ -68,7 +68,7 @@ class HierarchicalPixelVAE(AmortisedModel):
 
     def __init__(self, spec: ImageSpec, *, latents: int = 32, maps: int = 4, channels: int = 16, layers: int = 4,
                  kernel: int = 3, head: int = 32, prior_channels: int = 32, prior_layers: int = 2, width: int = 16,
-                 num_samples: int = 1, warm_up: float = 0.2, free_bits: float = 0.0,
+                 num_samples: int = 1, warm_up: float = 0.3, free_bits: float = 0.0,
                  average_decay: float | None = None, learning_rate: float = 2e-3, batch_size: int = 32,
                  schedule: Schedule = "cosine", max_gradient_norm: float | None = 50.0,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip

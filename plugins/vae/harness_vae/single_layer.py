@@ -56,7 +56,7 @@ class SingleLayerVAE(LatentModel):
         outputs = smoothed_outputs(counts).movedim(-1, 1)  # (C, O, H, W)
         self.pixel_bias.data.copy_(outputs.reshape(self.pixel_bias.shape))
         some = self.starting_images(images)
-        standardise(self, lambda: SingleLayerVAE.terms(self, some, self.features(some), 1))
+        standardise(self, lambda: SingleLayerVAE.terms(self, some, SingleLayerVAE.features(self, some), 1))
 
     @staticmethod
     def starting_images(images: Tensor) -> Tensor:

@@ -110,6 +110,15 @@ def test_step_sizes_learn_through_the_dynamics(every_image):
     assert gradient == pytest.approx((values[0] - values[1]) / (2 * small), rel=1e-4)
 
 
+def test_training_starts_with_guesses_of_the_momenta_that_are_about_what_they_are(every_image):
+    model = model_of()
+    model.start_from(every_image)
+    with torch.no_grad():
+        guess = model.reverse[0](torch.randn(50, 16, 2, dtype=torch.float64), model.features(every_image)[1])
+    assert guess.mean.abs().mean() < 0.5
+    assert guess.log_variance.abs().mean() < 0.5
+
+
 def test_the_density_of_its_latents_is_not_claimed(every_image):
     with pytest.raises(NotImplementedError):
         model_of().draw_posterior(every_image)
