@@ -180,23 +180,33 @@ def affordable(specimen: Specimen, function: Callable[[Tensor], object], share: 
 
 
 def sampling_cost(specimen: Specimen, images: int, *, by_all: bool = False) -> float:
-    """Returns what samples cost by the first sampler, or by all: ``raster`` takes a pass for each generation step."""
+    """Returns what samples cost by the first sampler, or by all: ``raster`` takes a pass for each generation step.
+
+    Of other models those count that take many evaluations, one after another.
+    """
     model = specimen.model
     if not isinstance(model, Autoregressive):
-        return 0.0
+        return flops(specimen, _drawn_by(model)) * images if model.sampling_depth > 1 else 0.0
     steps, names = len(torch.unique(model.generation_steps())), list(model.samplers())
     passes = sum(steps if name == "raster" else 4 for name in (names if by_all else names[:1]))
     return passes * flops(specimen, model.conditional_logits) * images
 
 
 def affordable_samples(specimen: Specimen, sampler: str) -> int:
-    """Returns how many samples are drawn by a sampler: fewer where each costs a full pass for each entry."""
+    """Returns how many samples are drawn by a sampler: fewer where each takes many evaluations one after another."""
     model = specimen.model
+    if not isinstance(model, Autoregressive) and model.sampling_depth > 1:
+        return affordable(specimen, _drawn_by(model), _SAMPLING, FEWEST_SAMPLES, MOST_SAMPLES)
     if not isinstance(model, Autoregressive) or sampler == "raster":
         return MOST_SAMPLES  # by raster, every image is evaluated once
     is_first = sampler == next(iter(model.samplers()))  # others are compared with it image by image
     least, most = (FEWEST_SAMPLES, MOST_SAMPLES) if is_first else (_FEWEST_OF_OTHERS, _MOST_OF_OTHERS)
     return affordable(specimen, model.conditional_logits, _SAMPLING, least, most)
+
+
+def _drawn_by(model: Model) -> Callable[[Tensor], Tensor]:
+    """Returns a function of N images that draws N others, for its cost."""
+    return lambda images: model.sample(len(images))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import harness
 from harness import audit
 from harness.auditing.cost import operations
 from harness.auditing.engine import CHECKS, ERROR_RATE, _run, explain
+from harness.auditing.estimates import FEWEST_SAMPLES, MOST_SAMPLES, affordable_samples, sampling_cost
 from harness.auditing.laboratory import Laboratory, randomise
 from harness.auditing.subject import Specimen
 from harness.auditing.trial import NOT_REACHED, Trial
@@ -442,6 +443,34 @@ def test_what_a_loop_costs_is_counted_by_its_kernels():
     [once, often] = [Looping(1), Looping(50)]
     costs = [operations(Specimen(it, it.spec, "initial", 0), it.conditional_logits, 10) for it in (once, often)]
     assert costs[1] > 8 * costs[0]
+
+
+class StepByStep(NoBound):
+    """A sample takes so many products of 512 numbers, one after another."""
+
+    def __init__(self, spec, steps):
+        super().__init__(spec)
+        self.steps = steps
+
+    @property
+    def sampling_depth(self):
+        return self.steps
+
+    def sample(self, num_samples):
+        values, weights = torch.ones(num_samples, 512), torch.eye(512)
+        for _ in range(self.steps):
+            values = values @ weights
+        return values[:, : self.spec.num_dimensions].view(num_samples, *self.spec.shape).to(torch.uint8)
+
+
+def test_fewer_samples_are_drawn_by_many_steps_and_what_they_cost_is_counted():
+    few, many = (
+        Specimen(it, it.spec, "initial", 0)
+        for it in (StepByStep(harness.ImageSpec(1, 2, 2, 2), 1), StepByStep(harness.ImageSpec(1, 2, 2, 2), 1000))
+    )
+    assert (affordable_samples(few, "default"), affordable_samples(many, "default")) == (MOST_SAMPLES, FEWEST_SAMPLES)
+    assert sampling_cost(few, 10) == 0
+    assert sampling_cost(many, 10) == pytest.approx(10 * 1000 * 2 * 512**2, rel=0.2)
 
 
 class ForgetfulConditionals(MADE, harness.ClassConditional):
