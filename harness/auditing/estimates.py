@@ -162,8 +162,14 @@ def trusted_weights(laboratory: Laboratory) -> Iterator[str | tuple[Specimen, Te
 @torch.no_grad()
 def bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     """Returns the mean of ``elbo`` over draws for every image (M,), and its standard error (M,)."""
+    if "bound" not in specimen.kept:
+        specimen.kept["bound"] = _bound_estimates(specimen)
+    return specimen.kept["bound"]  # type: ignore[no-any-return]
+
+
+def _bound_estimates(specimen: Specimen) -> tuple[Tensor, Tensor]:
     model, images = specimen.model_as(VariationalBound), specimen.everything
-    rows = affordable(specimen, model.elbo, _BOUNDS, 2**14, 2**18)
+    rows = affordable(specimen, model.elbo, _BOUNDS, 2**12, 2**18)
     draws = max(16, min(_BOUND_DRAWS, rows // len(images)))
     sums = torch.zeros(2, len(images), dtype=torch.float64)
     with specimen.rng("bounds"):
