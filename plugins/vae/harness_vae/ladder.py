@@ -129,13 +129,22 @@ class LadderModel(LatentModel):
         """Maps (N, D) to (N, C, H, W) float: E[x | z], in levels."""
         return self.pixels.expected(self.given(latents)[1])
 
-    @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8: latents from the prior, top down, then a draw of the pixels."""
-        return torch.cat([self._sample(len(part)) for part in torch.split(torch.empty(num_samples), self.block_rows)])
+        return self.draw_joint(num_samples)[0]
 
-    def _sample(self, num_samples: int) -> Tensor:
+    @torch.no_grad()
+    def draw_joint(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Returns the images of ``sample`` and the latents (num_samples, D) that they were drawn from."""
+        blocks = [self._draw(len(part)) for part in torch.split(torch.empty(num_samples), self.block_rows)]
+        images, latents = zip(*blocks, strict=True)
+        return torch.cat(images), torch.cat(latents)
+
+    def _draw(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        drawn = list[Tensor]()
+
         def choose(prior: DiagonalGaussian, posterior: DiagonalGaussian | None) -> Tensor:
-            return prior.at(standard_noise((num_samples, prior.mean.shape[-1]), prior.mean))
+            drawn.append(prior.at(standard_noise((num_samples, prior.mean.shape[-1]), prior.mean)))
+            return drawn[-1]
 
-        return self.pixels.draw(self.top_down(choose))
+        return self.pixels.draw(self.top_down(choose)), torch.cat(drawn, dim=1)

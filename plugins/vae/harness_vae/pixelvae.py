@@ -136,8 +136,14 @@ class PixelVAE(AmortisedModel):
 
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8: latents from the prior, then pixels, one after another."""
-        return torch.cat([self._sample_block(size) for size in blocks(num_samples)])
+        return self.draw_joint(num_samples)[0]
 
-    def _sample_block(self, num_samples: int) -> Tensor:
+    def draw_joint(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Returns the images of ``sample`` and the latents (num_samples, D) that they were drawn from."""
+        images, latents = zip(*map(self._draw_block, blocks(num_samples)), strict=True)
+        return torch.cat(images), torch.cat(latents)
+
+    def _draw_block(self, num_samples: int) -> tuple[Tensor, Tensor]:
         latents = torch.randn(num_samples, self.latents, dtype=self.dtype, device=self.device)
-        return self.draw(latents, Noise.draw(num_samples, self.spec, device=self.device, dtype=self.dtype))
+        noise = Noise.draw(num_samples, self.spec, device=self.device, dtype=self.dtype)
+        return self.draw(latents, noise), latents

@@ -155,17 +155,23 @@ class RecurrentModel(LatentModel):
         """Maps (N, T * D) to (N, C, H, W) float: E[x | c_T], in levels."""
         return self.visible(self._canvas(latents)) * (self.spec.levels - 1)
 
-    @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Returns (num_samples, C, H, W) uint8: latents from the prior, turn by turn, then a draw of the pixels."""
-        sizes = [self.block_rows] * (num_samples // self.block_rows) + [num_samples % self.block_rows]
-        return torch.cat([self._sample(size) for size in sizes])
+        return self.draw_joint(num_samples)[0]
 
-    def _sample(self, rows: int) -> Tensor:
-        painted = self.blank(rows)
+    @torch.no_grad()
+    def draw_joint(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Returns the images of ``sample`` and the latents (num_samples, T * D) that they were drawn from."""
+        sizes = [self.block_rows] * (num_samples // self.block_rows) + [num_samples % self.block_rows]
+        images, latents = zip(*map(self._draw, sizes), strict=True)
+        return torch.cat(images), torch.cat(latents)
+
+    def _draw(self, rows: int) -> tuple[Tensor, Tensor]:
+        painted, drawn = self.blank(rows), list[Tensor]()
         for noise in self._noise(rows):
-            painted = self.paint(painted, self.prior(painted).at(noise))
-        return draw_levels(by_entry(painted[-1], self.spec), dim=2)
+            drawn.append(self.prior(painted).at(noise))
+            painted = self.paint(painted, drawn[-1])
+        return draw_levels(by_entry(painted[-1], self.spec), dim=2), torch.cat(drawn, dim=1)
 
     def _noise(self, rows: int) -> Tensor:
         return standard_noise((self.glimpses, rows, self.latents), self.background)
