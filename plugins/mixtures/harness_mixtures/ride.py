@@ -19,6 +19,7 @@ from harness_mixtures.spatial_lstm import SpatialLSTM, diagonal_order
 
 _PIXELS_AT_ONCE = 25_000  # activations of more leave the caches
 _DRAWN_AT_ONCE = 500
+_FARTHEST = 10_000  # ranges of levels
 _IMAGES_FOR_MOMENTS = 1000
 _UNIFORM_VARIANCE = 1 / 12
 
@@ -154,8 +155,12 @@ class RIDE(DequantizedDensity):
 
     @torch.no_grad()
     def draw(self, num_samples: int) -> Tensor:
-        """Draws (num_samples, D) in levels from the density, pixel by pixel."""
-        width = self.spec.width
+        """Draws (num_samples, D) in levels from the density, pixel by pixel.
+
+        What is ten thousand ranges of levels from the mean is cut off there: it lies in no image, and what follows it
+        would grow without end where a linear prediction is explosive.
+        """
+        width, most = self.spec.width, _FARTHEST * self.spec.levels
         middle = self.mean_level.view(1, -1, 1).expand(num_samples, -1, self.spec.height * width)
         padded = self._pad(middle.flatten(1)).contiguous()
         nothing = padded.new_zeros(num_samples, 2 * self.lstm.units)
@@ -169,7 +174,7 @@ class RIDE(DequantizedDensity):
                     pre = self.lstm.from_input(white[:, : self.num_neighbours])
                     above[column] = self.lstm.step(pre, left, above[column])
                 inputs = torch.cat([above[column][:, : self.lstm.units], white], 1)[:, : mixture.num_inputs]
-                padded[taps[self.num_neighbours + channel]] = mixture.draw(inputs)
+                padded[taps[self.num_neighbours + channel]] = mixture.draw(inputs).clamp(-most, most)
         own = padded[self.taps[:, self.num_neighbours :].T.flatten()]  # (D, N)
         return own.T + self.mean_level.repeat_interleave(len(self.taps))
 

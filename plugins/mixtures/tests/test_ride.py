@@ -94,3 +94,13 @@ def test_more_images_than_are_scored_at_once_score_as_they_do_alone() -> None:
 def test_a_hyperparameter_out_of_its_range_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive, not 0"):
         RIDE(ImageSpec(channels=1, height=2, width=2, levels=2), **{name: 0})
+
+
+def test_draws_stay_finite_where_a_prediction_is_explosive_and_what_is_cut_off_lies_in_no_image() -> None:
+    model = small(1, 16, 16)
+    with torch.no_grad():
+        for mixture in model.mixtures:
+            mixture.weight.mul_(1e3)
+    drawn = model.draw(3)
+    assert drawn.isfinite().all()
+    assert (drawn - model.mean_level).abs().max() == 10_000 * model.spec.levels
