@@ -115,13 +115,14 @@ def test_a_board_is_no_path(name):
         score(1.0, board=name)
 
 
+NEWER = {"ais", "bdmc-gap", "kl", "marginal-kl", "reconstruction-mse", "reconstruction-nats"}  # than such records
 EXAMPLES = {"iwae": "iwae-500", "bits-per-dim-iwae": "bits-per-dim-iwae-500", "fid": "fid-lenet-n2000", "kid": "kid"}
 
 
 @pytest.mark.parametrize("entry", plugin_manager().entries("metric"), ids=lambda entry: entry.name)
 def test_a_record_of_before_metrics_said_their_board_reads_as_one_of_today(entry):
-    if not entry.module.startswith("harness."):
-        pytest.skip("a plugin's metric has no older records")
+    if not entry.module.startswith("harness.") or entry.name in NEWER:
+        pytest.skip("the metric has no older records")
     name = EXAMPLES.get(entry.name, entry.name)
     metric = entry.load()(**entry.match(name))
     older = ScoreRecord.model_validate_json(f'{{"metric": "{name}", "key": "k"}}')
