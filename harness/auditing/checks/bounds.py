@@ -13,8 +13,8 @@ from scipy import stats
 from torch import Tensor
 
 from harness.auditing.estimates import (
-    MOST_SAMPLES,
     affordable,
+    affordable_samples,
     bound_estimates,
     elbos,
     error_of_sum,
@@ -102,8 +102,8 @@ def _error_of_mean(values: Tensor) -> float:
 def _below_frequencies(specimen: Specimen) -> Trial:
     """sum_x f(x) (log f(x) - bound(x)) is not below zero: it estimates KL(f, p) plus the bound's gap from above."""
     bound, error = bound_estimates(specimen)
-    sampler = next(iter(specimen.model.samplers().values()))
-    counts = sample_counts(specimen, sampler, MOST_SAMPLES, "bounds").double()
+    name, sampler = next(iter(specimen.model.samplers().items()))
+    counts = sample_counts(specimen, sampler, affordable_samples(specimen, name), "bounds").double()
     drawn, total = counts > 0, counts.sum()
     share = counts[drawn] / total
     gap = share.log() - bound[drawn]
