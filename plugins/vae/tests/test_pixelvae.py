@@ -10,7 +10,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from torch import nn
 
 import harness
-from harness.interface.sampling import raster_sample
+from harness import raster_sample
 from harness_layers.pixels import image_logits, scale
 from harness_vae.pixelvae import PixelVAE
 from harness_vae.pixelvae_hierarchical import HierarchicalPixelVAE
