@@ -12,13 +12,10 @@ from torch.nn import functional as F
 
 from harness import ImageSpec, LatentVariable
 from harness_layers.checks import check_positive
-from harness_layers.descent import Descent
 from harness_layers.posteriors import DiagonalGaussian, standard_noise, standard_normal_log_prob
 from harness_layers.schedules import Schedule
-from harness_vae.dense import DenseDecoder, DenseEncoder
-from harness_vae.latent_model import Objective, Terms
-from harness_vae.posteriors import make_posterior
-from harness_vae.single_layer import SingleLayerVAE
+from harness_vae.dense_vae import DenseVAE
+from harness_vae.latent_model import Terms
 from harness_vae.weight_norm import NormedLinear, standardise
 
 _STEP = 0.1  # of the leapfrog, before training
@@ -60,7 +57,7 @@ class ReverseModel(nn.Module):
         return DiagonalGaussian(*self.last(F.elu(self.latents(z) + given)).chunk(2, -1))
 
 
-class HVI(SingleLayerVAE):
+class HVI(DenseVAE):
     """A diagonal posterior whose draws are moved towards log p(x, z) by Hamiltonian dynamics, none of them rejected.
 
         z_0 ~ q(z | x),   v'_t ~ N(0, I),   (z_t, v_t) = leapfrog(z_{t-1}, v'_t),   t = 1, ..., T
@@ -94,23 +91,13 @@ class HVI(SingleLayerVAE):
                  average_decay: float | None = None, learning_rate: float = 1e-3, batch_size: int = 100,
                  schedule: Schedule = "cosine", max_gradient_norm: float | None = None,
                  validate_every: str = "1 epoch") -> None:  # fmt: skip
-        check_positive(latents=latents, width=width, encoder_layers=encoder_layers, decoder_layers=decoder_layers)
         check_positive(iterations=iterations, leapfrog_steps=leapfrog_steps, reverse_width=reverse_width)
-        objective = Objective(
-            num_samples=num_samples, warm_up=warm_up, free_bits=free_bits, average_decay=average_decay
-        )
-        descent = Descent(
+        super().__init__(
+            spec, latents=latents, width=width, encoder_layers=encoder_layers, decoder_layers=decoder_layers,
+            num_samples=num_samples, warm_up=warm_up, free_bits=free_bits, average_decay=average_decay,
             learning_rate=learning_rate, batch_size=batch_size, schedule=schedule,
             max_gradient_norm=max_gradient_norm, validate_every=validate_every,
         )  # fmt: skip
-        super().__init__(
-            spec,
-            encoder=DenseEncoder(spec, [width] * encoder_layers),
-            posterior=make_posterior("diagonal", width, latents, steps=1, width=1),
-            decoder=DenseDecoder(latents, [width] * decoder_layers, spec),
-            objective=objective,
-            descent=descent,
-        )
         self.leapfrog_steps = leapfrog_steps
         self.log_steps = nn.Parameter(torch.full((iterations, latents), math.log(_STEP)))
         reverse = [ReverseModel(width, latents, reverse_width) for _ in range(iterations)]
