@@ -148,6 +148,7 @@ class IWAE(harness.Metric):
         if not 1 <= self.num_samples <= MOST_WEIGHTS:
             raise ValueError(f"iwae-{num_samples}: K is from 1 to {MOST_WEIGHTS:,} importance weights an image")
         self.name, self.header = f"iwae-{self.num_samples}", f"IWAE, K = {self.num_samples}"
+        self.version = "1" if self.num_samples <= ON_ALL_DRAWS else "2"  # which took all draws of random data
 
     def evaluate(self, evaluation: harness.Evaluation) -> harness.Score:
         """Draws K weights for every image of the split and draw; ``per_image`` is (N,) nats.
