@@ -55,7 +55,7 @@ def _panel(points: Tensor, names: list[str], title: str) -> alt.LayerChart | alt
     scale = alt.Scale(domain=[-_WIDTH, _WIDTH], nice=False)
     x, y = alt.X("x:Q").scale(scale).title("first latent"), alt.Y("y:Q").scale(scale).title("second latent")
     lines = alt.Chart({"values": circle}).mark_line(color="#808080", strokeWidth=1)
-    colour = alt.Color("of:N").title(None).legend(None if len(set(names)) == 1 else alt.Legend(orient="right"))
+    colour = alt.value("#606060") if len(set(names)) == 1 else alt.Color("of:N").title(None)
     dots = alt.Chart({"values": values}, width=_SIDE, height=_SIDE).mark_circle(size=8, opacity=0.5)
     return alt.layer(
         dots.encode(x, y, color=colour), lines.encode(x, y, order="at:Q", detail="r:N"),
