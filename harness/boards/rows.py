@@ -161,7 +161,8 @@ def rows_of(
         seeds = tuple(spec.seed for spec in row.configurations[0])
         problem = _grid_problem(configurations) if len(configurations) > 1 else None
         theirs = published_of(row.label, row.published, published)
-        asked = (row.label, row.dataset, known_as(row.model), seeds, chosen, suite.metrics, len(configurations))
+        metrics = tuple(metric for metric in suite.metrics if metric in row.configurations[0][0].metrics)
+        asked = (row.label, row.dataset, known_as(row.model), seeds, chosen, metrics, len(configurations))
         rows.append(BoardRow(*asked, problem, row.role, theirs, scores))
     return rows
 

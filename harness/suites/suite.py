@@ -58,6 +58,8 @@ class SuiteModel(BaseModel):
     """How long to train; overrides the suite's."""
     datasets: tuple[str, ...] | None = None
     """The datasets that this row is for; all of the suite's by default."""
+    without: tuple[str, ...] = ()
+    """Which of the suite's metrics this row is spared, such as one that would take it hours."""
     role: Role = "model"
     """``reference`` for a floor or a ceiling, such as real images: it is shown, and not ranked."""
 
@@ -183,6 +185,12 @@ class Suite(BaseModel):
                 if dataset not in suite.datasets:
                     hint = did_you_mean(dataset, suite.datasets)
                     raise SuiteError(f"{source}: {label!r} names the dataset {dataset!r}, the suite does not{hint}")
+            for metric in model.without:
+                if metric not in suite.metrics:
+                    hint = did_you_mean(metric, suite.metrics)
+                    raise SuiteError(f"{source}: {label!r} is without {metric!r}, the suite is too{hint}")
+            if suite.metrics and not {*suite.metrics} - {*model.without}:
+                raise SuiteError(f"{source}: {label!r} is without every metric of the suite; leave it at least one")
         return suite
 
     def rows(self) -> list[Row]:
@@ -193,7 +201,8 @@ class Suite(BaseModel):
     def _row(self, model: SuiteModel, dataset: str) -> Row:
         is_stored = model.name.startswith(STORED)  # images from a file: nothing is audited or trained, in one run
         audited = self.audit and model.role == "model" and AUDIT not in self.metrics and not is_stored
-        metrics = (*self.metrics, AUDIT) if audited else self.metrics
+        asked = tuple(metric for metric in self.metrics if metric not in model.without)
+        metrics = (*asked, AUDIT) if audited else asked
         budget, seeds = (None, (0,)) if is_stored else (model.budget or self.budget, self.seeds)
         shared = {name: getattr(self, name) for name in ("precision", "threads", "checkpoint")}
         spec = RunSpec(model=model.name, dataset=dataset, metrics=metrics, budget=budget, **shared)

@@ -10,6 +10,7 @@ from torch import nn
 
 import harness
 from harness import audit
+from harness.auditing.checks.neighbours import _stochastic_scores
 from harness.auditing.cost import operations
 from harness.auditing.engine import CHECKS, ERROR_RATE, _run, explain
 from harness.auditing.estimates import FEWEST_SAMPLES, MOST_SAMPLES, affordable_samples, sampling_cost
@@ -471,6 +472,25 @@ def test_fewer_samples_are_drawn_by_many_steps_and_what_they_cost_is_counted():
     assert (affordable_samples(few, "default"), affordable_samples(many, "default")) == (MOST_SAMPLES, FEWEST_SAMPLES)
     assert sampling_cost(few, 10) == 0
     assert sampling_cost(many, 10) == pytest.approx(10 * 1000 * 2 * 512**2, rel=0.2)
+
+
+class CountsCalls(NoBound):
+    """Counts how often its bound is asked for."""
+
+    calls = 0
+
+    def elbo(self, images):
+        self.calls += 1
+        return torch.zeros(len(images), dtype=self.dtype)
+
+
+def test_batches_are_compared_by_fewer_draws_of_a_bound_that_is_expensive():
+    def calls(budget):
+        model = CountsCalls(harness.ImageSpec(1, 2, 2, 2))
+        list(_stochastic_scores(Specimen(model, model.spec, "initial", 0, budget=budget)))
+        return model.calls
+
+    assert 6 * calls(budget=1.0) < calls(budget=1e11)
 
 
 class ForgetfulConditionals(MADE, harness.ClassConditional):

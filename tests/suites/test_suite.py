@@ -85,6 +85,12 @@ def test_a_model_may_be_for_some_datasets_only():
     assert [(row.dataset, row.model) for row in rows] == [("d1", "m2"), ("d2", "m1"), ("d2", "m2")]
 
 
+def test_a_row_may_be_spared_some_of_the_metrics():
+    content = [{"name": "m1", "without": ["iwae-5000"]}, {"name": "m2"}]
+    rows = suite(metrics=["nll", "iwae-5000"], audit=False, models=content).rows()
+    assert [row.configurations[0][0].metrics for row in rows] == [("nll",), ("nll", "iwae-5000")]
+
+
 def test_a_models_budget_goes_before_the_suites():
     content = [{"name": "m1", "budget": "5 steps"}, {"name": "m2"}]
     assert [row.configurations[0][0].budget for row in suite(budget="1 epoch", models=content).rows()] == [
@@ -147,6 +153,8 @@ def test_a_row_without_label_is_named_by_model_and_hyperparameters():
             {"models": models("made", datasets=["digit"])},
             "'made' names the dataset 'digit', the suite does not (did you",
         ),
+        ({"metrics": ["nll"], "models": models("made", without=["nl"])}, "'made' is without 'nl', the suite is too (did"),
+        ({"metrics": ["nll"], "models": models("made", without=["nll"])}, "'made' is without every metric of the suite"),
     ],
 )
 def test_a_wrong_entry_is_refused_by_file_key_and_value(changes, message):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from harness.auditing.checks.conduct import few_specimens
-from harness.auditing.estimates import has_own_elbo, worst_of
+from harness.auditing.cost import operations
+from harness.auditing.estimates import affordable, has_own_elbo, weigher, worst_of
 from harness.auditing.laboratory import Laboratory
 from harness.auditing.subject import Specimen, apart
 from harness.auditing.trial import Evidence, Trial
@@ -14,8 +15,9 @@ from harness.interface.model import ExactLikelihood, ImportanceWeighted, Variati
 from harness.interface.spec import ImageSpec
 
 _IMAGES, _OTHERS = 9, 20
-_WEIGHTS = 400
-_DRAWS = 128
+_WEIGHTS, _FEWEST_WEIGHTS = 400, 50
+_DRAWS, _FEWEST_DRAWS = 128, 16
+_SHARE = 1 / 3  # of the budget, for the weights of a specimen, and for its draws of a bound
 _MOST_ENTRIES = 2**15  # of a batch whose size is that of something else
 
 
@@ -92,11 +94,15 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
     draws: dict[str, Callable[[Tensor], Tensor]] = {}  # from images (N, ...) to (draws, N)
     model = specimen.model
     if isinstance(model, ImportanceWeighted):
-        weights = model.log_importance_weights
-        draws["the log-weights"] = lambda batch: weights(batch, _WEIGHTS).double()
+        weights, largest = model.log_importance_weights, max(len(crowd), *sizes)
+        limits = _FEWEST_WEIGHTS * largest, _WEIGHTS * largest
+        count = affordable(specimen, weigher(model), _SHARE, *limits) // largest
+        draws["the log-weights"] = lambda batch: weights(batch, count).double()
     if isinstance(model, VariationalBound) and has_own_elbo(model):
-        elbo = model.elbo
-        draws["elbo"] = lambda batch: torch.stack([elbo(batch).double() for _ in range(_DRAWS)])
+        elbo, calls = model.elbo, len(images) + 3  # for each draw
+        paid = int(_SHARE * specimen.budget / operations(specimen, elbo, calls=calls))
+        drawn = max(_FEWEST_DRAWS, min(_DRAWS, paid))
+        draws["elbo"] = lambda batch: torch.stack([elbo(batch).double() for _ in range(drawn)])
     for name, draw in draws.items():
         with specimen.rng(name, "alone"):
             alone = torch.stack([draw(image)[:, 0] for image in torch.split(images, 1)], 1)  # (draws, N)
@@ -104,7 +110,7 @@ def _stochastic_scores(specimen: Specimen) -> Iterator[Trial]:
             batches = {"among neighbours": draw(crowd)[:, :5]}
         if name != "elbo":
             with specimen.rng(name, "square"):
-                square = torch.cat([weights(images, 5).double() for _ in range(_WEIGHTS // 5)])
+                square = torch.cat([weights(images, 5).double() for _ in range(count // 5)])
             batches["where as many weights are asked for as there are images, 5"] = square
         for size in list(sizes)[: 2 if name == "elbo" else None]:  # of an elbo, every draw is a call
             with specimen.rng(name, size):
