@@ -10,6 +10,7 @@ from torch import nn
 
 import harness
 from harness import audit
+from harness.auditing.checks.latents import _continuous, _Draws
 from harness.auditing.checks.neighbours import _stochastic_scores
 from harness.auditing.cost import operations
 from harness.auditing.engine import CHECKS, ERROR_RATE, _run, explain
@@ -491,6 +492,13 @@ def test_batches_are_compared_by_fewer_draws_of_a_bound_that_is_expensive():
         return model.calls
 
     assert 6 * calls(budget=1.0) < calls(budget=1e11)
+
+
+@pytest.mark.parametrize("farthest", [1e200, math.inf, math.nan])
+def test_latents_whose_squares_overflow_say_nothing_and_break_nothing(farthest):
+    specimen = Specimen(model := NoBound(harness.ImageSpec(1, 2, 2, 2)), model.spec, "strong", 0)
+    draws = _Draws(farthest * torch.randn(3000, 2), torch.zeros(3000, dtype=torch.float64))
+    assert "varies too much" in _continuous(specimen, [draws], "")
 
 
 class ForgetfulConditionals(MADE, harness.ClassConditional):

@@ -153,8 +153,8 @@ def test_a_row_without_label_is_named_by_model_and_hyperparameters():
             {"models": models("made", datasets=["digit"])},
             "'made' names the dataset 'digit', the suite does not (did you",
         ),
-        ({"metrics": ["nll"], "models": models("made", without=["nl"])}, "'made' is without 'nl', the suite is too (did"),
-        ({"metrics": ["nll"], "models": models("made", without=["nll"])}, "'made' is without every metric of the suite"),
+        ({"metrics": ["nll"], "models": models("made", without=["nl"])}, "'made' is without 'nl', the suite is"),
+        ({"metrics": ["nll"], "models": models("made", without=["nll"])}, "'made' is without every metric of"),
     ],
 )
 def test_a_wrong_entry_is_refused_by_file_key_and_value(changes, message):

@@ -27,6 +27,7 @@ _WIDEST = 64  # latents, where their number has to be tried out
 _LEAST_EFFECTIVE = 0.2  # of the ratios g/q: below, their mean rests on too few
 _MARGIN = 0.05  # of mass: g may reach a little further than the draws
 _MOST_RATIO, _POINTS, _QUANTILES = 20.0, 500, torch.tensor([0.5, 0.75, 0.9, 0.95, 0.98], dtype=torch.float64)
+_FARTHEST = 1e100  # of a latent: squares of what lies beyond overflow
 _LEAST_COUNT = 20.0  # of a discrete latent's draws, to hold its frequency against q
 _UNSEEN = (
     "which latents the weights are made of is not seen: they are held against log_prior and log_likelihood if "
@@ -262,7 +263,10 @@ def _continuous(specimen: Specimen, draws: list[_Draws | None], meaning: str) ->
     """The mean of g/q, g being a product of narrower Gaussians, cut off within the range of the other half's draws."""
     means, errors = list[float](), list[float]()
     for found in draws:
-        if found is None or not bool(found.log_q.isfinite().all()) or _is_thin(latents := found.latents.double()):
+        if found is None or not bool(found.log_q.isfinite().all()):
+            continue
+        latents = found.latents.double()
+        if not bool((latents.abs() < _FARTHEST).all()) or _is_thin(latents):
             continue
         half = len(latents) // 2
         given, drawn = latents[:half], latents[half:]
