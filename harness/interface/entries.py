@@ -19,6 +19,10 @@ STORED = "samples:"  # what a model's name begins with that says where images ar
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
+# a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
+_DATASET = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
+_FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
+
 
 class EntryError(ValueError):
     """An entry that cannot be used: a malformed name or target, or a target that does not exist."""
@@ -127,6 +131,13 @@ class ModelEntry(Entry):
 
 class MetricEntry(Entry):
     """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``."""
+
+    @classmethod
+    def of_features(
+        cls, name: str, target: str | Callable[..., Any], summary: str = "", paper: str | None = None
+    ) -> "MetricEntry":
+        """Returns the entry of a ``harness.FeatureMetric``, a family of names: ``name[-NETWORK][-nSAMPLES]``."""
+        return cls(name, target, summary, paper, f"{name}{_FEATURES}", f"{name}[-NETWORK][-nSAMPLES]")
 
 
 @dataclass(frozen=True)

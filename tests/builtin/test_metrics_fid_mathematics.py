@@ -11,7 +11,8 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from harness.builtin.metrics import sample_quality
-from harness.builtin.metrics.sample_quality import FID, KID, halves, jackknife_error
+from harness.builtin.metrics.feature_metric import halves, jackknife_error
+from harness.builtin.metrics.sample_quality import FID, KID
 
 frechet_distance, kernel_distance = FID.distance, KID.distance
 

@@ -1,12 +1,10 @@
 """The built-in metrics, registered through the same hook as anyone's. Nothing here imports torch until it is used."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness import MetricEntry, hookimpl
 
-# a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
-_DATASET = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
-_FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
 _REFERENCE = r"(?:-to-(?P<path>[a-z0-9]+(?:-[a-z0-9]+)*))?"  # a file of mean and covariance, beside the suite
 _ANNEALED = "".join([
     r"-(?P<steps>[1-9]\d*)(?:-c(?P<chains>[1-9]\d*))?",
@@ -38,11 +36,6 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("reconstruction-nats", "latents:ReconstructionNats", "-log p(image | latents), latents from the posterior"),
     ("reconstruction-mse", "latents:ReconstructionMSE", "mean square of a decoded posterior mean's error, in levels"),
     ("active-units", "likelihood:ActiveUnits", "latent units whose posterior mean varies with the image", _BURDA),
-    ("fid", "sample_quality:FID",
-     "Fréchet distance of samples and test images in a network's features; lenet and 10,000 samples",
-     "Heusel et al. 2017, arXiv 1706.08500", f"fid{_FEATURES}{_REFERENCE}", "fid[-NETWORK][-nSAMPLES][-to-FILE]"),
-    ("kid", "sample_quality:KID", "kernel distance of samples and test images in a network's features, unbiased",
-     "Bińkowski et al. 2018, arXiv 1801.01401", f"kid{_FEATURES}", "kid[-NETWORK][-nSAMPLES]"),
     ("parameters-sampling", "cost:ParametersSampling", "learned numbers that drawing an image uses"),
     ("parameters-training", "cost:ParametersTraining", "learned numbers in the checkpoint"),
     ("flops-scoring", "cost:FlopsScoring", "floating-point operations to score one image"),
@@ -57,9 +50,22 @@ _ENTRIES = (  # name, target, summary, paper, pattern, usage
     ("peak-memory", "cost:PeakMemory", "bytes while sampling and scoring a batch of 64"),
 )
 # fmt: on
+_FID = MetricEntry.of_features(
+    "fid",
+    "harness.builtin.metrics.sample_quality:FID",
+    "Fréchet distance of samples and test images in a network's features; lenet and 10,000 samples",
+    "Heusel et al. 2017, arXiv 1706.08500",
+)
+_KID = MetricEntry.of_features(
+    "kid",
+    "harness.builtin.metrics.sample_quality:KID",
+    "kernel distance of samples and test images in a network's features, unbiased",
+    "Bińkowski et al. 2018, arXiv 1801.01401",
+)
 
 
 @hookimpl
 def register_metrics() -> Sequence[MetricEntry]:
     """Registers the metrics of the core: likelihoods and bounds, sample quality, cost, speed."""
-    return [MetricEntry(name, f"harness.builtin.metrics.{target}", *words) for name, target, *words in _ENTRIES]
+    entries = [MetricEntry(name, f"harness.builtin.metrics.{target}", *words) for name, target, *words in _ENTRIES]
+    return [*entries, replace(_FID, pattern=f"{_FID.pattern}{_REFERENCE}", usage=f"{_FID.usage}[-to-FILE]"), _KID]
