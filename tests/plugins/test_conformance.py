@@ -22,6 +22,9 @@ RECURRENT = {"hyperparameters": {"channels": 16, "layers": 1}, "benchmark": DIGI
 DIFFUSION = {"hyperparameters": {"num_steps": 2, "scored_steps": 1, "width": 4}, "benchmark": DIGITS}
 
 SMALL = {
+    "ali": {"hyperparameters": {"network": "mlp", "latents": 3, "width": 8}},
+    "bigan": {"hyperparameters": {"network": "mlp", "latents": 3, "width": 8}},
+    "hali": {"hyperparameters": {"network": "mlp", "latents": [3, 2], "width": 8}},
     "deep-gmm": {"hyperparameters": {"maps": [2, 2], "rank": 2}},
     "made": {"hyperparameters": {"hidden": [20]}},
     "mixture-of-factor-analysers": {"hyperparameters": {"components": 3, "factors": 2}},
@@ -77,6 +80,7 @@ SMALL = {
 
 WIDER = {
     **SMALL,
+    **{name: {"hyperparameters": {"width": 8}} for name in ("ali", "bigan", "hali")},
     "deep-gmm": {},
     "made": {},
     "mixture-of-factor-analysers": {},
@@ -97,6 +101,7 @@ WIDER = {
 
 # Of the same code, looked at quickly; labels are audited of the museum's models.
 SIBLINGS = {
+    "ali": "gan", "bigan": "gan", "hali": "gan",
     "conv-vae": "vae", "dense-vae": "vae", "hvi": "vae",
     "diagonal-bilstm": "row-lstm",
     "pixelcnn": "gated-pixelcnn", "iwae": "vae", "deep-nade": "nade", "gated-pixelcnn-conditional": "gated-pixelcnn",
