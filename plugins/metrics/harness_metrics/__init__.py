@@ -6,27 +6,67 @@ from collections.abc import Sequence
 
 from harness import MetricEntry, hookimpl
 
-# fmt: off
 ENTRIES: tuple[MetricEntry, ...] = (
     MetricEntry.of_features(
-        "fid-infinity", "harness_metrics.fid_infinity:FIDInfinity", "FID extrapolated to infinitely many samples",
-        "Chong & Forsyth 2020, arXiv 1911.07023"),
+        "fid-infinity",
+        "harness_metrics.fid_infinity:FIDInfinity",
+        "FID extrapolated to infinitely many samples",
+        "Chong & Forsyth 2020, arXiv 1911.07023",
+    ),
     MetricEntry.of_features(
-        "mmd", "harness_metrics.mmd:MMD", "kernel distance with a Gaussian kernel, times 1000: CMMD's estimator",
-        "Jayasumana et al. 2024, arXiv 2401.09603"),
+        "mmd",
+        "harness_metrics.mmd:MMD",
+        "kernel distance with a Gaussian kernel, times 1000: CMMD's estimator",
+        "Jayasumana et al. 2024, arXiv 2401.09603",
+    ),
     MetricEntry.of_features(
-        "sliced-wasserstein", "harness_metrics.sliced_wasserstein:SlicedWasserstein",
+        "sliced-wasserstein",
+        "harness_metrics.sliced_wasserstein:SlicedWasserstein",
         "2-Wasserstein distance of projections on 1000 random directions, their root mean square",
-        "Bonneel et al. 2015, doi 10.1007/s10851-014-0506-3"),
+        "Bonneel et al. 2015, doi 10.1007/s10851-014-0506-3",
+    ),
     MetricEntry.of_features(
-        "c2st", "harness_metrics.c2st:C2ST", "accuracy of a classifier that tells samples from images; chance is 50 %",
-        "Lopez-Paz & Oquab 2017, arXiv 1610.06545"),
+        "c2st",
+        "harness_metrics.c2st:C2ST",
+        "accuracy of a classifier that tells samples from images; chance is 50 %",
+        "Lopez-Paz & Oquab 2017, arXiv 1610.06545",
+    ),
     MetricEntry.of_features(
-        "c2st-1nn", "harness_metrics.c2st:NearestNeighbourTest",
+        "c2st-1nn",
+        "harness_metrics.c2st:NearestNeighbourTest",
         "share of images whose nearest one is of their own set, samples or real; 50 % is ideal",
-        "Xu et al. 2018, arXiv 1806.07755"),
+        "Xu et al. 2018, arXiv 1806.07755",
+    ),
+    MetricEntry.of_features(
+        "nearest-training",
+        "harness_metrics.memorisation:NearestTraining",
+        "distance of samples to the nearest training image, over that of held-out images: 1 for new ones, 0 for copies",
+    ),
+    MetricEntry.of_features(
+        "authenticity",
+        "harness_metrics.memorisation:Authenticity",
+        "samples further from the nearest training image than that is from its own nearest, in percent; low for copies",
+        "Alaa et al. 2022, arXiv 2102.08921",
+    ),
+    MetricEntry.of_features(
+        "data-copying",
+        "harness_metrics.memorisation:DataCopying",
+        "C_T: how samples' distances to training images rank among those of held-out images; far below 0 for copies",
+        "Meehan, Chaudhuri & Dasgupta 2020, arXiv 2004.05675",
+    ),
+    MetricEntry(
+        "1nn-accuracy",
+        "harness_metrics.representation:NearestNeighbourAccuracy",
+        "images whose nearest training image, by posterior means, is of their class, in percent",
+        "Donahue, Krähenbühl & Darrell 2017, arXiv 1605.09782",
+    ),
+    MetricEntry(
+        "linear-probe-accuracy",
+        "harness_metrics.representation:LinearProbeAccuracy",
+        "images whose class logistic regression on posterior means names rightly, in percent",
+        "Alain & Bengio 2017, arXiv 1610.01644",
+    ),
 )
-# fmt: on
 
 
 @hookimpl
