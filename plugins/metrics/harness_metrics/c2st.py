@@ -101,7 +101,7 @@ class NearestNeighbourTest(_TwoSampleTest):
         images = images - images.mean(0)
         of_samples = (torch.arange(len(images)) < len(x)).double()
         squares, shares, nearest = images.square().sum(1), list[Tensor](), list[Tensor]()
-        for rows in torch.arange(len(images)).split(_ROWS):
+        for rows in torch.split(torch.arange(len(images)), _ROWS):
             distances = squares[rows, None] + squares - 2 * images[rows] @ images.T  # (rows, 2 n), squared
             distances[torch.arange(len(rows)), rows] = math.inf
             least, index = distances.min(1, keepdim=True)

@@ -67,7 +67,7 @@ def common_quantiles(num_samples: int, num_reference: int) -> tuple[Tensor, Tens
     steps = torch.cat(
         [torch.arange(1, num_samples + 1) * num_reference, torch.arange(1, num_reference + 1) * num_samples]
     )
-    ends = steps.unique()  # in units of 1 / (N M)
+    ends = steps.sort().values  # in units of 1 / (N M); equal ones end intervals of width 0
     widths = ends.diff(prepend=ends.new_zeros(1)).double() / (num_samples * num_reference)
     return widths, (ends - 1) // num_reference, (ends - 1) // num_samples
 
