@@ -10,18 +10,55 @@ _KYNKAANNIEMI = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
 _NAEEM = "Naeem et al. 2020, arXiv 2002.09797"
 _of_features = MetricEntry.of_features
 
-# fmt: off
 ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
+    # fmt: off
     _of_features("precision", "harness_metrics.prdc:Precision", "share of samples among the images", _KYNKAANNIEMI),
     _of_features("recall", "harness_metrics.prdc:Recall", "share of images among the samples", _KYNKAANNIEMI),
     _of_features("density", "harness_metrics.prdc:Density", "how densely images surround a sample, 1 at best", _NAEEM),
     _of_features("coverage", "harness_metrics.prdc:Coverage", "share of images with a sample close by", _NAEEM),
-    _of_features("vendi", "harness_metrics.vendi:Vendi", "how many different images the samples are worth",
-                 "Friedman & Dieng 2022, arXiv 2210.02410"),
-    _of_features("inception-score", "harness_metrics.inception_score:InceptionScore",
-                 "how sure and how various a classifier is of the samples", "Salimans et al. 2016, arXiv 1606.03498"),
+    _of_features(
+        "vendi",
+        "harness_metrics.vendi:Vendi",
+        "how many different images the samples are worth",
+        "Friedman & Dieng 2022, arXiv 2210.02410",
+    ),
+    _of_features(
+        "inception-score",
+        "harness_metrics.inception_score:InceptionScore",
+        "how sure and how various a classifier is of the samples",
+        "Salimans et al. 2016, arXiv 1606.03498",
+    ),
+    # fmt: on
+    MetricEntry.of_features(
+        "nearest-training",
+        "harness_metrics.memorisation:NearestTraining",
+        "distance of samples to the nearest training image, over that of held-out images: 1 for new ones, 0 for copies",
+    ),
+    MetricEntry.of_features(
+        "authenticity",
+        "harness_metrics.memorisation:Authenticity",
+        "samples further from the nearest training image than that is from its own nearest, in percent; low for copies",
+        "Alaa et al. 2022, arXiv 2102.08921",
+    ),
+    MetricEntry.of_features(
+        "data-copying",
+        "harness_metrics.memorisation:DataCopying",
+        "C_T: how samples' distances to training images rank among those of held-out images; far below 0 for copies",
+        "Meehan, Chaudhuri & Dasgupta 2020, arXiv 2004.05675",
+    ),
+    MetricEntry(
+        "1nn-accuracy",
+        "harness_metrics.representation:NearestNeighbourAccuracy",
+        "images whose nearest training image, by posterior means, is of their class, in percent",
+        "Donahue, Krähenbühl & Darrell 2017, arXiv 1605.09782",
+    ),
+    MetricEntry(
+        "linear-probe-accuracy",
+        "harness_metrics.representation:LinearProbeAccuracy",
+        "images whose class logistic regression on posterior means names rightly, in percent",
+        "Alain & Bengio 2017, arXiv 1610.01644",
+    ),
 )
-# fmt: on
 
 
 @hookimpl
