@@ -11,7 +11,6 @@ _NAEEM = "Naeem et al. 2020, arXiv 2002.09797"
 _of_features = MetricEntry.of_features
 
 ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
-    # fmt: off
     _of_features("precision", "harness_metrics.prdc:Precision", "share of samples among the images", _KYNKAANNIEMI),
     _of_features("recall", "harness_metrics.prdc:Recall", "share of images among the samples", _KYNKAANNIEMI),
     _of_features("density", "harness_metrics.prdc:Density", "how densely images surround a sample, 1 at best", _NAEEM),
@@ -28,7 +27,6 @@ ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
         "how sure and how various a classifier is of the samples",
         "Salimans et al. 2016, arXiv 1606.03498",
     ),
-    # fmt: on
     MetricEntry.of_features(
         "nearest-training",
         "harness_metrics.memorisation:NearestTraining",
