@@ -12,6 +12,7 @@ from harness.cli import completion, lazy
 from harness.cli.completion import SUITE_ARGUMENT
 from harness.cli.context import JSON_OPTION, Context, echo, fail, print_json, suite_path
 
+_MOST_NAMED = 3  # rows without a picture, for the same reason
 FROM_STORE_OPTION = typer.Option(False, "--from-store", help="Use the store even where there is a records.jsonl.")
 
 
@@ -230,5 +231,9 @@ def _say(drawn: lazy.Drawn, name: str, folder: Path) -> None:
     removed = f", {len(drawn.removed)} files of other trainings removed" if drawn.removed else ""
     counts = f"{len(drawn.kept)} pictures up to date, {len(drawn.left_out)} left out{removed}"
     echo(f"{folder}: {name}: {len(drawn.written)} files written, {counts}")
+    by_reason: dict[str, list[str]] = {}
     for (label, dataset), reason in drawn.left_out.items():
-        echo(f"no picture of {label!r} on {dataset}: {reason}", err=True)
+        by_reason.setdefault(reason, []).append(f"{label!r} on {dataset}")
+    for reason, rows in by_reason.items():
+        more = f" and {len(rows) - _MOST_NAMED} others" if len(rows) > _MOST_NAMED else ""
+        echo(f"no picture of {', '.join(rows[:_MOST_NAMED])}{more}: {reason}", err=True)
