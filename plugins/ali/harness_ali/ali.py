@@ -31,9 +31,9 @@ class ALI(JointGame):
     default_budget: ClassVar[str] = "50 epochs"
 
     def __init__(self, spec: ImageSpec, *, network: Network = "dcgan", latents: int = 64, width: int = 64,
-                 learning_rate: float = 5e-4, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
-                 batch_size: int = 100, averaging: float = 0.99, dropout: float = 0.2,
-                 penalty: float = 0.0) -> None:  # fmt: skip
+                 learning_rate: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
+                 batch_size: int = 100, averaging: float = 0.99, dropout: float = 0.0,
+                 penalty: float = 1.0) -> None:  # fmt: skip
         super().__init__(
             spec, network=network, latents=(latents,), width=width, learning_rate=learning_rate, betas=betas,
             schedule=schedule, batch_size=batch_size, averaging=averaging, dropout=dropout,
