@@ -13,7 +13,14 @@ from torch import Tensor
 
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset, Split
-from harness.interface.model import ExactLikelihood, ImportanceWeighted, Model, StoredSamples, VariationalBound
+from harness.interface.model import (
+    ExactLikelihood,
+    ImportanceWeighted,
+    Model,
+    StoredSamples,
+    Unsupported,
+    VariationalBound,
+)
 from harness.interface.spec import ImageSpec, ScoreKind
 from harness.interface.training import FitSummary
 from harness.support.randomness import derive_seed, isolated_rng
@@ -139,6 +146,10 @@ class FeatureNetwork(ABC):
 
         Raises ``Unsupported`` where the network is for images of another shape than the spec's.
         """
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """Maps (N, D) of its features to (N, K) float64 log-probabilities of K classes; Unsupported if it has none."""
+        raise Unsupported(f"{self.name} has no classes")
 
     def protocol(self) -> dict[str, str]:
         """Returns what makes two figures with this network comparable."""

@@ -144,6 +144,11 @@ class InceptionFeatures(TorchFeatures):
             raise Unsupported(f"inception is for images of 1 or 3 channels, these have {spec.channels}")
         return torch.as_tensor(self.net(preprocess(images, spec)))
 
+    @torch.no_grad()
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """Maps (N, 2048) to (N, 1008), on the CPU: of the last layer without its bias, as published scores are."""
+        return functional.log_softmax(features.double() @ self.net.get_parameter("fc.weight").cpu().double().T, 1)
+
     def protocol(self) -> dict[str, str]:
         """Returns how images are resized as well."""
         return {**super().protocol(), "resize": f"bilinear to {SIDE}x{SIDE}, half-pixel centres, no antialias"}

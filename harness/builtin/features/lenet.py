@@ -74,6 +74,12 @@ class LeNetFeatures(TorchFeatures):
         refuse_other_shape(self.name, self.lenet.shape, spec)
         return self.lenet.features(scaled(images, spec))
 
+    @torch.no_grad()
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """Maps (N, 84) to (N, K), on the CPU."""
+        logits = self.lenet.classes(features.to(self.device, torch.float32))
+        return functional.log_softmax(logits.double(), 1).cpu()
+
     def protocol(self) -> dict[str, str]:
         """Returns the accuracy as well."""
         return {**super().protocol(), "test accuracy": f"{100 * self.lenet.test_accuracy:.2f} %"}
@@ -131,7 +137,8 @@ def stored_lenet(data: Dataset, folder: Path) -> LeNet:
     Processes that want the same one wait for the first. A file that is damaged, or that another recipe or other data
     made, is trained anew.
     """
-    net = new_lenet(data)
+    with harness.isolated_rng(0, torch.device("cpu")):  # its first weights are not used
+        net = new_lenet(data)
     if (shipped := lenet_file(data, SHIPPED)).exists():
         return _read(shipped, net, data)
     file = lenet_file(data, folder)

@@ -21,7 +21,7 @@ class ALI(JointGame):
     Args:
         spec: any sample space; even sides of at least 8 pixels for ``dcgan``.
         latents: independent standard Gaussians that an image is made from.
-        network, width, learning_rate, betas, schedule, batch_size, averaging, dropout: see ``JointGame``.
+        network, width, learning_rate, betas, schedule, batch_size, averaging, dropout, penalty: see ``JointGame``.
 
     Raises:
         ValueError: a hyperparameter out of its range.
@@ -31,9 +31,11 @@ class ALI(JointGame):
     default_budget: ClassVar[str] = "50 epochs"
 
     def __init__(self, spec: ImageSpec, *, network: Network = "dcgan", latents: int = 64, width: int = 64,
-                 learning_rate: float = 5e-4, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
-                 batch_size: int = 100, averaging: float = 0.99, dropout: float = 0.2) -> None:  # fmt: skip
+                 learning_rate: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
+                 batch_size: int = 100, averaging: float = 0.99, dropout: float = 0.0,
+                 penalty: float = 1.0) -> None:  # fmt: skip
         super().__init__(
             spec, network=network, latents=(latents,), width=width, learning_rate=learning_rate, betas=betas,
             schedule=schedule, batch_size=batch_size, averaging=averaging, dropout=dropout,
+            penalty=penalty,
         )  # fmt: skip

@@ -24,8 +24,8 @@ class BiGAN(JointGame):
     Args:
         spec: any sample space; even sides of at least 8 pixels for ``dcgan``.
         latents: independent uniform numbers that an image is made from.
-        network, width, learning_rate, betas, schedule, batch_size, averaging, dropout: see ``JointGame``. The paper's
-            networks for MNIST are an ``mlp`` with a width of 1024.
+        network, width, learning_rate, betas, schedule, batch_size, averaging, dropout, penalty: see ``JointGame``.
+            The paper's networks for MNIST are an ``mlp`` with a width of 1024.
 
     Raises:
         ValueError: a hyperparameter out of its range.
@@ -36,11 +36,13 @@ class BiGAN(JointGame):
     noisy: ClassVar[bool] = False
 
     def __init__(self, spec: ImageSpec, *, network: Network = "dcgan", latents: int = 50, width: int = 64,
-                 learning_rate: float = 5e-4, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
-                 batch_size: int = 128, averaging: float = 0.99, dropout: float = 0.2) -> None:  # fmt: skip
+                 learning_rate: float = 1e-3, betas: tuple[float, float] = (0.5, 0.999), schedule: Schedule = "linear",
+                 batch_size: int = 128, averaging: float = 0.99, dropout: float = 0.0,
+                 penalty: float = 1.0) -> None:  # fmt: skip
         super().__init__(
             spec, network=network, latents=(latents,), width=width, learning_rate=learning_rate, betas=betas,
             schedule=schedule, batch_size=batch_size, averaging=averaging, dropout=dropout,
+            penalty=penalty,
         )  # fmt: skip
 
     def draw_top(self, num_samples: int) -> Tensor:

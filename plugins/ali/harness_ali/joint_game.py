@@ -17,7 +17,7 @@ from harness_ali.chain import Chain
 from harness_ali.networks import build_chain, build_discriminator
 from harness_gan.networks import Network
 from harness_layers.averaging import update_average
-from harness_layers.checks import check_choice, check_positive, check_share, check_widths
+from harness_layers.checks import check_at_least, check_choice, check_positive, check_share, check_widths
 from harness_layers.descent import set_learning_rate
 from harness_layers.pixels import quantize, scale
 from harness_layers.posteriors import standard_noise
@@ -64,6 +64,8 @@ class JointGame(Inference):
         batch_size: images in each step, and as many generated ones.
         averaging: the decay of the average of encoder and generator that is used after training; 0 uses themselves.
         dropout: the share of the discriminator's hidden units that is dropped in training.
+        penalty: gamma of R1, gamma / 2 E_q[||grad s(x, z)||^2], added to the discriminator's loss, which keeps the
+            players from circling around one another (Mescheder et al. 2018, arXiv 1801.04406).
 
     Raises:
         ValueError: a hyperparameter out of its range.
@@ -74,13 +76,14 @@ class JointGame(Inference):
 
     def __init__(self, spec: ImageSpec, *, network: Network, latents: tuple[int, ...], width: int,
                  learning_rate: float, betas: tuple[float, float], schedule: Schedule, batch_size: int,
-                 averaging: float, dropout: float) -> None:  # fmt: skip
+                 averaging: float, dropout: float, penalty: float) -> None:  # fmt: skip
         super().__init__(spec)
         check_widths(latents=latents)
         check_positive(width=width, batch_size=batch_size, learning_rate=learning_rate)
         check_share(**{"betas[0]": betas[0], "betas[1]": betas[1]}, averaging=averaging, dropout=dropout)
         check_choice(SCHEDULES, schedule=schedule)
-        self.latents, self.batch_size, self.averaging = tuple(latents), batch_size, averaging
+        check_at_least(0, penalty=penalty)
+        self.latents, self.batch_size, self.averaging, self.penalty = tuple(latents), batch_size, averaging, penalty
         self.learning_rate, self.betas, self.schedule = learning_rate, betas, schedule
         self.chain = build_chain(network, spec, latents=self.latents, width=width, noisy=self.noisy)
         self.discriminator = build_discriminator(
@@ -115,7 +118,7 @@ class JointGame(Inference):
             real = scale(images, self.spec.levels, self.dtype)
             with trainer.autocast():
                 pairs = self._pairs(self.chain, real)
-                loss = discriminator_objective(*self._logits([(x.detach(), z.detach()) for x, z in pairs]))
+                loss = self.discriminator_loss([(x.detach(), z.detach()) for x, z in pairs])
             _step(discriminators, loss)
             with trainer.autocast():
                 players_loss = players_objective(*self._logits(pairs))
@@ -129,6 +132,18 @@ class JointGame(Inference):
         inferred = chain.infer(real)
         fake, generated = chain.generate(self.draw_top(len(real)), level=len(self.latents))
         return [(real, _side_by_side(inferred)), (fake, _side_by_side(generated))]
+
+    def discriminator_loss(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Maps the encoder's pairs and the generator's, without their graph, to what the discriminator minimises."""
+        real, latents = pairs[0]
+        if self.penalty > 0:
+            pairs = [(real.requires_grad_(), latents.requires_grad_()), pairs[1]]
+        inferred, generated = self._logits(pairs)
+        loss = discriminator_objective(inferred, generated)
+        if self.penalty > 0:
+            slopes = torch.autograd.grad(inferred.sum(), (real, latents), create_graph=True)
+            loss = loss + self.penalty / 2 * sum(slope.square().flatten(1).sum(1).mean() for slope in slopes)
+        return loss
 
     def _logits(self, pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         return [self.discriminator(images, latents).to(self.dtype) for images, latents in pairs]

@@ -58,6 +58,15 @@ def test_both_labels_are_flipped_for_encoder_and_generator():
     torch.testing.assert_close(players_objective(inferred, generated), discriminator_objective(generated, inferred))
 
 
+def test_the_penalty_is_half_gamma_of_the_squared_slope_in_images_and_latents():
+    model = BUILD["ali"](penalty=3.0).double()
+    weights = torch.randn(67, dtype=torch.float64)
+    model.discriminator.forward = lambda x, z: torch.cat([x.flatten(1), z], 1) @ weights
+    pairs = [(torch.rand(5, *SPEC.shape).double(), torch.randn(5, 3).double()) for _ in range(2)]
+    expected = discriminator_objective(*model._logits(pairs)) + 1.5 * weights.square().sum()
+    torch.testing.assert_close(model.discriminator_loss(pairs), expected)
+
+
 @models
 def test_the_encoders_pairs_reach_every_weight_of_the_encoder_and_the_generators_of_the_generator(build):
     model = build()

@@ -42,12 +42,12 @@ def test_the_line_is_a_standard_gaussian_in_cells_of_a_thirty_second():
 @pytest.mark.thorough  # quick siblings: what the players minimise, in test_joint_game
 def test_an_encoder_of_the_line_learns_the_identity_up_to_its_sign():
     data = standard_normal(None)
-    model = toy(width=64, learning_rate=1e-3)
-    model.fit(data, Trainer(model, data, budget=Budget(3000, "steps")))
+    model = toy(width=64, learning_rate=1e-3, penalty=0.1)
+    model.fit(data, Trainer(model, data, budget=Budget(2000, "steps")))
     (x, inferred), (fake, z) = model.draw_pairs(data.test.images[:2000])
     for image, latent in ((x, inferred), (fake, z)):
         pair = torch.stack([image.flatten(), latent.flatten()])
-        assert torch.corrcoef(pair)[0, 1].abs() > 0.95
+        assert torch.corrcoef(pair)[0, 1].abs() > 0.9
     assert inferred.std().item() == pytest.approx(1, abs=0.25)
 
 

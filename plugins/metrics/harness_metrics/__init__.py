@@ -6,7 +6,27 @@ from collections.abc import Sequence
 
 from harness import MetricEntry, hookimpl
 
-ENTRIES: tuple[MetricEntry, ...] = (
+_KYNKAANNIEMI = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
+_NAEEM = "Naeem et al. 2020, arXiv 2002.09797"
+_of_features = MetricEntry.of_features
+
+ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
+    _of_features("precision", "harness_metrics.prdc:Precision", "share of samples among the images", _KYNKAANNIEMI),
+    _of_features("recall", "harness_metrics.prdc:Recall", "share of images among the samples", _KYNKAANNIEMI),
+    _of_features("density", "harness_metrics.prdc:Density", "how densely images surround a sample, 1 at best", _NAEEM),
+    _of_features("coverage", "harness_metrics.prdc:Coverage", "share of images with a sample close by", _NAEEM),
+    _of_features(
+        "vendi",
+        "harness_metrics.vendi:Vendi",
+        "how many different images the samples are worth",
+        "Friedman & Dieng 2022, arXiv 2210.02410",
+    ),
+    _of_features(
+        "inception-score",
+        "harness_metrics.inception_score:InceptionScore",
+        "how sure and how various a classifier is of the samples",
+        "Salimans et al. 2016, arXiv 1606.03498",
+    ),
     MetricEntry.of_features(
         "fid-infinity",
         "harness_metrics.fid_infinity:FIDInfinity",
@@ -72,4 +92,4 @@ ENTRIES: tuple[MetricEntry, ...] = (
 @hookimpl
 def register_metrics() -> Sequence[MetricEntry]:
     """Returns the metrics of this package."""
-    return ENTRIES
+    return list(ENTRIES)
