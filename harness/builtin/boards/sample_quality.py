@@ -13,14 +13,14 @@ _PUBLISHED = {"fid": "FID", "inception-score": "Inception score"}
 
 
 class SampleQuality(Board):
-    """Distances between samples and real images."""
+    """Samples beside real images."""
 
     name = "sample-quality"
     title = "sample quality"
     nothing = "no sample quality"
     has_pictures = True
     reading = """
-    Distances between samples and the images of the reference split, both as a network sees them; lower is better.
+    Samples beside the images of the reference split, both as a network sees them; arrows say which way is better.
     FID is the Fréchet distance of two Gaussians that are fitted to the features (Heusel et al. 2017, arXiv
     1706.08500); KID is the unbiased squared MMD of the features with the kernel (x^T y / d + 1)^3 (Bińkowski et al.
     2018, arXiv 1801.01401), printed times 1,000. The spread over seeds holds both the training and the draw of the
