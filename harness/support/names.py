@@ -30,6 +30,7 @@ _PASSWORDS = (
     re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^/:]*:)(?P<password>.+)(?=@)", re.DOTALL),
     re.compile(_KEYS.format(before=r"(?:^|\s)") + r"(?P<password>'(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE),
 )
+_MOST_NAMED = 20  # in a message
 
 
 def is_plain_name(name: str) -> bool:
@@ -63,12 +64,13 @@ def heading(name: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `` (did you mean ...?)`` or the list of what there is, to be put behind a message about ``name``."""
+    """Returns `` (did you mean ...?)`` or what there is, up to twenty names, to be put behind a message about ``name``."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f" (did you mean {' or '.join(repr(item) for item in close)}?)"
-    return f" (there are: {', '.join(names)})" if names else " (none is installed)"
+    others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
+    return f" (there are: {', '.join(names[:_MOST_NAMED])}{others})" if names else " (none is installed)"
 
 
 def digest_of(value: Any) -> str:

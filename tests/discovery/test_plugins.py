@@ -500,10 +500,11 @@ def test_an_installed_plugin_is_found_by_child_processes(install_plugin):
     [
         (["made", "nade", "iwae"], " (did you mean 'made' or 'nade'?)"),
         (["uniform", "gaussian"], " (there are: gaussian, uniform)"),
+        ([f"x{n:02}" for n in range(22)], f" (there are: {', '.join(f'x{n:02}' for n in range(20))} and 2 others)"),
         ([], " (none is installed)"),
     ],
 )
-def test_a_hint_names_what_is_close_or_else_all_there_is(known, hint):
+def test_a_hint_names_what_is_close_or_else_what_there_is(known, hint):
     assert did_you_mean("mades", known) == hint
 
 
