@@ -64,7 +64,7 @@ def heading(name: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `` (did you mean ...?)`` or what there is, up to twenty names, to be put behind a message about ``name``."""
+    """Returns `` (did you mean ...?)``, or twenty of what there is, to be put behind a message about ``name``."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
