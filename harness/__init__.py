@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.metric import DegenerateSamples as DegenerateSamples, Evaluation as Evaluation
     from harness.interface.metric import FeatureNetwork as FeatureNetwork, Metric as Metric
     from harness.interface.metric import NonFiniteScore as NonFiniteScore, Origin as Origin, Score as Score
-    from harness.builtin.metrics.feature_metric import FeatureMetric as FeatureMetric
+    from harness.builtin.metrics.feature_metric import FeatureMetric as FeatureMetric, SampleMetric as SampleMetric
     from harness.builtin.metrics.feature_metric import jackknife_error as jackknife_error
     from harness.builtin.metrics.feature_metric import jackknife_groups as jackknife_groups
 

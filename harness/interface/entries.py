@@ -136,7 +136,7 @@ class MetricEntry(Entry):
     def of_features(
         cls, name: str, target: str | Callable[..., Any], summary: str = "", paper: str | None = None
     ) -> "MetricEntry":
-        """Returns the entry of a ``harness.FeatureMetric``, a family of names: ``name[-NETWORK][-nSAMPLES]``."""
+        """Returns the entry of a ``harness.SampleMetric``, a family of names: ``name[-NETWORK][-nSAMPLES]``."""
         return cls(name, target, summary, paper, f"{name}{_FEATURES}", f"{name}[-NETWORK][-nSAMPLES]")
 
 

@@ -1,4 +1,4 @@
-"""FeatureMetric: what FID, KID and their like share: samples and images in the features of a named network, and errors.
+"""What FID, KID and their like share: samples and images in the features of a named network, and errors.
 
 Standard errors are those of the delete-a-group jackknife (Efron & Stein 1981). Features are (N, D) float64, in random
 order where groups or subsets of them are taken.
@@ -20,16 +20,12 @@ MINIMUM, MAXIMUM = 20, 10_000_000
 _Which = Literal["train", "valid", "test"]
 
 
-class FeatureMetric(Metric):
-    """Measures a model's own samples against the images of a split, in the features of a named network.
-
-    A subclass gives ``family`` and ``distance``; ``errors``, ``settings``, ``details`` and ``effort`` have defaults.
-    What needs more than two sets of features overrides ``evaluate``. ``harness.MetricEntry.of_features`` registers it.
+class SampleMetric(Metric):
+    """A metric of the model's own samples in the features of a named network; what is made of them is the subclass's.
 
     Class attributes:
         family: how its names begin: ``fid`` of ``fid-pixels-n2000``.
         header: how the column is headed; by default the family in words.
-        compared_with: ``"split"``, the one that is scored, or ``"train"``.
 
     Args:
         network: ``pixels``, ``lenet``, ``lenet-<dataset>`` or ``inception``; by default ``lenet``.
@@ -39,9 +35,6 @@ class FeatureMetric(Metric):
     board = "sample-quality"
     unit = ""
     family: str
-    compared_with: ClassVar[Literal["split", "train"]] = "split"
-    given: Tensor | None = None  # in place of a split's features, (M, D) float64, and what they are
-    given_words = ""
 
     def __init__(self, *, network: str | None = None, num_samples: int | str | None = None) -> None:
         self.network = network or "lenet"
@@ -56,14 +49,59 @@ class FeatureMetric(Metric):
             raise ValueError(f"{self.name}: at most {MAXIMUM:,} samples can be drawn, not {self.num_samples:,}")
 
     def objection(self, spec: ImageSpec, most_samples: int | None) -> str | None:
-        """Returns what is wrong where there are too few samples, or reference statistics of other features."""
-        size = {"pixels": spec.num_dimensions, "inception": 2048}.get(self.network, 84)
-        if self.given is not None and self.given.shape[1] != size:
-            return f"has {size} features of {self.network}, {self.given_words} has {self.given.shape[1]}"
+        """Returns what is wrong where there are too few samples."""
         if most_samples is None or self.num_samples <= most_samples:
             return None
         remedy = f"name -n{most_samples}" if most_samples >= MINIMUM else f"at least {MINIMUM} are needed"
         return f"takes {self.num_samples:,} samples, there are {most_samples:,}: {remedy}"
+
+    def settings(self, num_images: int) -> dict[str, str]:
+        """Returns what its protocol holds of its own, such as k; ``num_images`` has the smaller set."""
+        return {}
+
+    def feature_network(self, evaluation: Evaluation) -> FeatureNetwork:
+        """Returns the network of its name, for an ``evaluate`` of one's own; Unsupported says why there is none."""
+        return load_network(self.network, evaluation)
+
+    def sample_features(self, evaluation: Evaluation, network: FeatureNetwork) -> Tensor:
+        """Returns (N, D) features of the model's own first ``num_samples`` draws, in their order."""
+        drawn = evaluation.samples(self.num_samples)
+        return evaluation.features(network, drawn, f"the first {self.num_samples} samples")
+
+    def image_features(self, evaluation: Evaluation, network: FeatureNetwork, which: _Which) -> tuple[Tensor, str]:
+        """Returns (M, D) features of a split, in its order, and words for a protocol: which images they are."""
+        split = getattr(evaluation.data, which)
+        first_draw = ", first draw" if isinstance(split, BernoulliSplit) else ""
+        features = evaluation.features(network, split.draw(0).images, f"the {which} split")
+        return features, f"{which}, {len(split)} images{first_draw}"
+
+    def refuse_few(self, evaluation: Evaluation, which: _Which) -> None:
+        """Raises Unsupported where a split has less than 20 images."""
+        if (size := len(getattr(evaluation.data, which))) < MINIMUM:
+            raise Unsupported(f"{self.name}: the {which} split has {size} images, {MINIMUM} are needed")
+
+
+class FeatureMetric(SampleMetric):
+    """Measures a model's own samples against the images of a split, in the features of a named network.
+
+    A subclass gives ``family`` and ``distance``; ``errors``, ``settings``, ``details`` and ``effort`` have defaults.
+    What needs more than two sets of features is a ``SampleMetric``. ``harness.MetricEntry.of_features`` registers both.
+
+    Class attributes:
+        family, header: see ``SampleMetric``, as for the arguments.
+        compared_with: ``"split"``, the one that is scored, or ``"train"``.
+    """
+
+    compared_with: ClassVar[Literal["split", "train"]] = "split"
+    given: Tensor | None = None  # in place of a split's features, (M, D) float64, and what they are
+    given_words = ""
+
+    def objection(self, spec: ImageSpec, most_samples: int | None) -> str | None:
+        """Returns what is wrong where there are too few samples, or reference statistics of other features."""
+        size = {"pixels": spec.num_dimensions, "inception": 2048}.get(self.network, 84)
+        if self.given is not None and self.given.shape[1] != size:
+            return f"has {size} features of {self.network}, {self.given_words} has {self.given.shape[1]}"
+        return super().objection(spec, most_samples)
 
     @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
@@ -115,10 +153,6 @@ class FeatureMetric(Metric):
         over_samples = error(samples, lambda rest: self.distance(rest, reference))
         return over_samples, error(reference, lambda rest: self.distance(samples, rest))
 
-    def settings(self, num_images: int) -> dict[str, str]:
-        """Returns what its protocol holds of its own, such as k; ``num_images`` has the smaller set."""
-        return {}
-
     def details(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """Returns further figures of the same (N, D) and (M, D)."""
         return {}
@@ -128,27 +162,6 @@ class FeatureMetric(Metric):
         if num_features <= 128:
             return 50, 20
         return (20, 5) if num_features <= 1024 else (10, 3)
-
-    def feature_network(self, evaluation: Evaluation) -> FeatureNetwork:
-        """Returns the network of its name, for an ``evaluate`` of one's own; Unsupported says why there is none."""
-        return load_network(self.network, evaluation)
-
-    def sample_features(self, evaluation: Evaluation, network: FeatureNetwork) -> Tensor:
-        """Returns (N, D) features of the model's own first ``num_samples`` draws, in their order."""
-        drawn = evaluation.samples(self.num_samples)
-        return evaluation.features(network, drawn, f"the first {self.num_samples} samples")
-
-    def image_features(self, evaluation: Evaluation, network: FeatureNetwork, which: _Which) -> tuple[Tensor, str]:
-        """Returns (M, D) features of a split, in its order, and words for a protocol: which images they are."""
-        split = getattr(evaluation.data, which)
-        first_draw = ", first draw" if isinstance(split, BernoulliSplit) else ""
-        features = evaluation.features(network, split.draw(0).images, f"the {which} split")
-        return features, f"{which}, {len(split)} images{first_draw}"
-
-    def refuse_few(self, evaluation: Evaluation, which: _Which) -> None:
-        """Raises Unsupported where a split has less than 20 images."""
-        if (size := len(getattr(evaluation.data, which))) < MINIMUM:
-            raise Unsupported(f"{self.name}: the {which} split has {size} images, {MINIMUM} are needed")
 
 
 def jackknife_groups(images: Tensor, num_groups: int) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from harness import Evaluation, FeatureMetric, Score, Unsupported, generator
+from harness import Evaluation, SampleMetric, Score, Unsupported, generator
 from harness_metrics.neighbours import nearest
 
 CELLS = 3
@@ -18,7 +18,7 @@ FEWEST_SAMPLES = 20  # of a cell
 ROUNDING = 1e-5  # of a network's features, in mean distances
 
 
-class _Memorisation(FeatureMetric):
+class _Memorisation(SampleMetric):
     """What the three share: features of samples, of the held-out images of the split, and of the training images."""
 
     higher_is_better = True
@@ -42,10 +42,6 @@ class _Memorisation(FeatureMetric):
             "device": evaluation.device.type,
         }
         return Score(value, error, "estimate", None, protocol, details)
-
-    def distance(self, samples: Tensor, reference: Tensor) -> float:
-        """Is not defined: these figures compare three sets, by ``compare``."""
-        raise NotImplementedError
 
     @staticmethod
     @abstractmethod
