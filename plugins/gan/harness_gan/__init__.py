@@ -1,4 +1,4 @@
-"""Generative adversarial networks: the non-saturating GAN and WGAN-GP, with fully connected or DCGAN networks."""
+"""Generative adversarial networks: objectives, penalties and networks, chosen independently, over one game."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ def register_models() -> list[ModelEntry]:
             "gan",
             "harness_gan.gan:GAN",
             paper="arXiv 1406.2661 (Goodfellow et al. 2014)",
-            summary="a generator against a discriminator, by the non-saturating loss; MLP or DCGAN networks",
+            summary="a generator against a discriminator, non-saturating or by any of 14 objectives and 3 penalties",
+        ),
+        ModelEntry(
+            "wgan",
+            "harness_gan.wgan:WGAN",
+            paper="arXiv 1701.07875 (Arjovsky et al. 2017)",
+            summary="a generator against a critic of the Wasserstein distance, its weights clipped",
         ),
         ModelEntry(
             "wgan-gp",

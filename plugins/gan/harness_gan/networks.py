@@ -7,14 +7,18 @@ output of a transposed convolution has as many inputs as its neighbours.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from harness import ImageSpec, Unsupported
 from harness_layers.checks import check_choice
 
 Network = Literal["mlp", "dcgan"]
+Normalization = Literal["batch", "layer", "spectral", "none"]
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 _SLOPE = 0.2  # of leaky ReLUs
 _SMALLEST = 8  # pixels a side of the images that a DCGAN takes
@@ -22,13 +26,29 @@ _BASE = 4  # pixels a side of its smallest maps, as far as the image's sides are
 
 
 class Scores(nn.Sequential):
-    """A discriminator: maps images (N, C, H, W) to one number each, (N,)."""
+    """A discriminator: maps images (N, C, H, W) to one number each, (N,); its last layer is linear."""
+
+    @property
+    def num_features(self) -> int:
+        """F, what the last layer takes."""
+        last = self[-1]
+        assert isinstance(last, nn.Linear)
+        return last.in_features
+
+    def features(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, F): what the last layer takes."""
+        for layer in list(self)[:-1]:
+            images = layer(images)
+        return images
+
+    def score(self, features: Tensor) -> Tensor:
+        """Maps features (N, F) to (N,)."""
+        outputs: Tensor = self[-1](features)
+        return outputs.squeeze(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N,)."""
-        for layer in self:
-            images = layer(images)
-        return images.squeeze(1)
+        return self.score(self.features(images))
 
 
 def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: int) -> nn.Module:
@@ -65,38 +85,56 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
 
 
 def build_discriminator(
-    network: Network, spec: ImageSpec, *, width: int, batch_norm: bool, dropout: float
-) -> nn.Module:
+    network: Network, spec: ImageSpec, *, width: int, normalization: Normalization, dropout: float
+) -> Scores:
     """Returns a network that maps images (N, C, H, W) in [-1, 1] to (N,).
 
-    Batch norm, where it is allowed, normalises by the batch at hand and keeps no running statistics: a discriminator
-    has no buffers, and judging a batch never changes it.
+    Batch norm normalises by the batch at hand and keeps no running statistics: judging a batch never changes it.
 
     Args:
         network, spec, width: as for the generator, whose mirror image it is.
-        batch_norm: whether a ``dcgan`` has batch norm, in all hidden layers but the first; an ``mlp`` has none.
+        normalization: of hidden layers but the first: ``batch`` or ``layer`` (over an image's maps and pixels; Ba et
+            al. 2016, arXiv 1607.06450), which an ``mlp`` does without; of all layers: ``spectral``, weights over their
+            largest singular value (Miyato et al. 2018, arXiv 1802.05957).
         dropout: the share of an ``mlp``'s hidden units that is dropped; a ``dcgan`` drops none.
 
     Raises:
         ValueError, Unsupported: as for the generator.
     """
     check_choice(get_args(Network), network=network)
+    check_choice(get_args(Normalization), normalization=normalization)
     if network == "mlp":
-        return Scores(
+        return normalized(Scores(
             nn.Flatten(),
             nn.Linear(spec.num_dimensions, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout),
             nn.Linear(width, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout),
             nn.Linear(width, 1),
-        )  # fmt: skip
+        ), normalization)  # fmt: skip
     depth = halvings(spec)
     layers: list[nn.Module] = []
     for before, after in pairwise([spec.channels, *reversed(maps(width, depth))]):
         layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
-        if batch_norm and len(layers) > 1:
-            layers.append(nn.BatchNorm2d(after, track_running_stats=False))
+        if len(layers) > 1:
+            layers += norm_of_maps(normalization, after)
         layers.append(nn.LeakyReLU(_SLOPE))
     scores = Scores(*layers, nn.Flatten(), nn.Linear(width * (spec.height >> depth) * (spec.width >> depth), 1))
-    return _narrow(scores) if batch_norm else _unit_gain(scores)
+    return _narrow(scores) if normalization == "batch" else normalized(unit_gain(scores), normalization)
+
+
+def norm_of_maps(normalization: Normalization, num_maps: int) -> list[nn.Module]:
+    """Returns the layer that normalises a discriminator's maps, if there is one."""
+    if normalization == "batch":
+        return [nn.BatchNorm2d(num_maps, track_running_stats=False)]
+    return [nn.GroupNorm(1, num_maps)] if normalization == "layer" else []
+
+
+def normalized(scores: Scores, normalization: Normalization) -> Scores:
+    """Puts spectral norm on every layer of weights, if asked for: one power iteration in each pass in training."""
+    if normalization == "spectral":
+        for module in list(scores.modules()):
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                spectral_norm(module)
+    return scores
 
 
 def halvings(spec: ImageSpec) -> int:
@@ -122,7 +160,7 @@ def maps(width: int, depth: int) -> list[int]:
     return [max(1, width >> level) for level in range(depth)]
 
 
-def _narrow(network: nn.Module) -> nn.Module:
+def _narrow(network: _Network) -> _Network:
     """Draws weights from N(0, 0.02) and batch norm's scales from N(1, 0.02), as DCGAN does; biases are zero."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -133,7 +171,7 @@ def _narrow(network: nn.Module) -> nn.Module:
     return network
 
 
-def _unit_gain(network: nn.Module) -> nn.Module:
+def unit_gain(network: _Network) -> _Network:
     """Draws weights that keep a signal's size (He et al. 2015, arXiv 1502.01852): no batch norm would restore it."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from harness import ImageSpec
+from harness_gan.adversarial import Round
 from harness_gan.networks import build_discriminator
-from harness_gan.wgan_gp import WGANGP, gradient_norms, gradient_penalty, interpolate
+from harness_gan.penalties import PENALTIES, dragan_penalty, gradient_norms, gradient_penalty, interpolate, r1_penalty
+from harness_gan.wgan_gp import WGANGP
 
 
 def linear_critic(weight):
@@ -57,7 +59,7 @@ def test_gradient_in_the_weights_of_a_linear_critic_is_the_closed_form():
 @pytest.mark.parametrize("network", ["mlp", "dcgan"])
 def test_gradient_in_a_critics_weights_agrees_with_finite_differences(network):
     spec = ImageSpec(1, 8, 8, 2)
-    critic = build_discriminator(network, spec, width=4, batch_norm=False, dropout=0.0).double()
+    critic = build_discriminator(network, spec, width=4, normalization="none", dropout=0.0).double()
     real, fake = images(3, 1, 8, 8), images(3, 1, 8, 8)
 
     def penalty():
@@ -92,7 +94,8 @@ def test_a_flat_critic_has_the_penalty_one_and_finite_gradients():
 def test_a_models_penalty_is_lambda_times_the_gradient_penalty_of_its_critic():
     model = WGANGP(ImageSpec(1, 2, 2, 2), network="mlp", latents=2, width=4, penalty=7.0).double()
     batch = images(3, 1, 2, 2)  # interpolates between equals are the equals
-    torch.testing.assert_close(model.penalty(batch, batch), 7 * gradient_penalty(model.discriminator, batch, batch))
+    shown = Round(batch, batch, torch.zeros(3, 2))
+    torch.testing.assert_close(model.penalty(shown), 7 * gradient_penalty(model.discriminator, batch, batch))
 
 
 def test_interpolates_have_one_share_an_image_uniform_over_the_segment():
@@ -106,8 +109,38 @@ def test_interpolates_have_one_share_an_image_uniform_over_the_segment():
 
 def test_critics_without_batch_norm_judge_every_image_by_itself():
     for network in ("mlp", "dcgan"):
-        critic = build_discriminator(network, ImageSpec(3, 8, 8, 256), width=8, batch_norm=False, dropout=0.0).double()
+        critic = build_discriminator(
+            network, ImageSpec(3, 8, 8, 256), width=8, normalization="none", dropout=0.0
+        ).double()
         batch = images(5, 3, 8, 8).requires_grad_()
         [gradient] = torch.autograd.grad(critic(batch)[2], batch)
         assert gradient[2].abs().max() > 0
         assert not gradient[[0, 1, 3, 4]].any()
+
+
+def test_r1_is_half_the_squared_slope_at_real_images_whatever_is_generated():
+    weight = images(1, 2, 3)[0]
+    penalty = r1_penalty(linear_critic(weight), images(5, 1, 2, 3), images(5, 1, 2, 3))
+    torch.testing.assert_close(penalty, weight.square().sum() / 2)
+    quadratic = lambda batch: batch.flatten(1).square().sum(1) / 2  # noqa: E731 - its slope at x is x
+    real = images(5, 1, 2, 3)
+    torch.testing.assert_close(r1_penalty(quadratic, real, -real), real.flatten(1).square().sum(1).mean() / 2)
+
+
+def test_dragan_looks_at_slopes_near_real_images_alone():
+    seen = []
+    real, fake = images(400, 1, 2, 2), images(400, 1, 2, 2) + 100
+
+    def critic(batch):
+        seen.append(batch.detach())
+        return batch.flatten(1).sum(1)  # its slope is 2 everywhere
+
+    assert dragan_penalty(critic, real, fake).item() == 1.0
+    shift = (seen[0] - real) / (real.std() / 2)
+    assert 0 <= shift.min() < 0.01
+    assert 0.8 < shift.max() <= 1
+    torch.testing.assert_close(shift.mean().item(), 0.25, rtol=0, atol=0.03)  # of a product of two uniform numbers
+
+
+def test_no_penalty_is_zero():
+    assert PENALTIES["none"](lambda batch: batch.sum(), images(2, 1, 1, 1), images(2, 1, 1, 1)).item() == 0

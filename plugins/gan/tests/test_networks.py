@@ -26,7 +26,7 @@ def test_a_dcgan_refuses_other_sizes_by_name(size):
     ):
         build_generator("dcgan", ImageSpec(1, *size, 2), latents=4, width=8)
     with pytest.raises(Unsupported):
-        build_discriminator("dcgan", ImageSpec(1, *size, 2), width=8, batch_norm=True, dropout=0.0)
+        build_discriminator("dcgan", ImageSpec(1, *size, 2), width=8, normalization="batch", dropout=0.0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -41,7 +41,7 @@ def test_every_latent_reaches_every_pixel_and_every_pixel_the_score_at_every_siz
         moved = latents.clone()
         moved[:, number] += 1
         assert (generator(moved) != images).any(0).all()
-    critic = build_discriminator("dcgan", spec, width=8, batch_norm=False, dropout=0.0).double()
+    critic = build_discriminator("dcgan", spec, width=8, normalization="none", dropout=0.0).double()
     batch = torch.randn(8, *spec.shape, dtype=torch.float64, requires_grad=True)
     [gradient] = torch.autograd.grad(critic(batch).sum(), batch)
     assert (gradient != 0).any(0).all()
@@ -61,7 +61,7 @@ def test_generated_images_depend_on_their_own_latents_alone_in_evaluation_and_on
 def test_dcgans_batch_norm_is_everywhere_but_at_the_images():
     spec = ImageSpec(3, 32, 32, 256)
     generator = build_generator("dcgan", spec, latents=4, width=32)
-    discriminator = build_discriminator("dcgan", spec, width=32, batch_norm=True, dropout=0.0)
+    discriminator = build_discriminator("dcgan", spec, width=32, normalization="batch", dropout=0.0)
     normed = [module.num_features for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     assert normed == maps(32, 3) == [32, 16, 8]
     normed = [module.num_features for module in discriminator.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -70,14 +70,45 @@ def test_dcgans_batch_norm_is_everywhere_but_at_the_images():
 
 def test_a_discriminator_has_no_buffers_that_judging_could_change():
     for network in ("mlp", "dcgan"):
-        for batch_norm in (False, True):
-            built = build_discriminator(network, ImageSpec(1, 8, 8, 2), width=8, batch_norm=batch_norm, dropout=0.1)
+        for name in ("none", "batch", "layer"):
+            built = build_discriminator(network, ImageSpec(1, 8, 8, 2), width=8, normalization=name, dropout=0.1)
             assert list(built.buffers()) == []
+
+
+@pytest.mark.parametrize("network", ["mlp", "dcgan"])
+def test_spectral_norm_keeps_the_largest_singular_value_of_every_layer_at_one(network):
+    built = build_discriminator(network, ImageSpec(1, 8, 8, 2), width=8, normalization="spectral", dropout=0.0).double()
+    for _ in range(200):  # a power iteration each
+        built(torch.randn(3, 1, 8, 8, dtype=torch.float64))
+    layers = [module for module in built if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert len(layers) == 3
+    for layer in layers:
+        largest = torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2)
+        torch.testing.assert_close(largest.item(), 1.0, rtol=1e-6, atol=0)
+
+
+def test_layer_norm_is_of_one_image():
+    spec = ImageSpec(1, 8, 8, 2)
+    built = build_discriminator("dcgan", spec, width=8, normalization="layer", dropout=0.0).double()
+    images = torch.randn(6, 1, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(built(images)[:2], built(images[:2]))
+    assert [type(layer).__name__ for layer in built].count("GroupNorm") == 1
+
+
+def test_features_are_what_the_last_layer_takes():
+    for network in ("mlp", "dcgan"):
+        built = build_discriminator(network, ImageSpec(1, 8, 8, 2), width=8, normalization="none", dropout=0.0)
+        images = torch.randn(5, 1, 8, 8)
+        features = built.features(images)
+        assert features.shape == (5, built.num_features)
+        torch.testing.assert_close(built.score(features), built(images))
 
 
 def test_a_critic_without_batch_norm_keeps_the_size_of_its_signal_at_initialisation():
     spec = ImageSpec(3, 32, 32, 256)
-    scores = build_discriminator("dcgan", spec, width=64, batch_norm=False, dropout=0.0)(torch.randn(200, *spec.shape))
+    scores = build_discriminator("dcgan", spec, width=64, normalization="none", dropout=0.0)(
+        torch.randn(200, *spec.shape)
+    )
     assert 0.2 < scores.std().item() < 5
 
 
@@ -86,4 +117,4 @@ def test_an_unknown_network_is_named():
     with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
         build_generator("resnet", spec, latents=4, width=8)
     with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
-        build_discriminator("resnet", spec, width=8, batch_norm=True, dropout=0.0)
+        build_discriminator("resnet", spec, width=8, normalization="batch", dropout=0.0)
