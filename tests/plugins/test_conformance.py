@@ -115,10 +115,13 @@ SIBLINGS = {
     "ride": "mixture-of-gaussians",
 }  # fmt: skip
 
+ZOO = {"hyperparameters": {"network": "mlp", "latents": 4, "width": 8}}  # all siblings of "gan"
+
 for entry in plugin_manager().entries("model"):
     name = "Test" + "".join(part.capitalize() for part in entry.name.split("-"))
-    small = type(name, (ModelConformance,), {"model": entry.name, **SMALL.get(entry.name, {})})
-    globals()[name] = pytest.mark.thorough(small) if entry.name in SIBLINGS else small
+    in_zoo = entry.module.startswith("harness_zoo.")
+    small = type(name, (ModelConformance,), {"model": entry.name, **SMALL.get(entry.name, ZOO if in_zoo else {})})
+    globals()[name] = pytest.mark.thorough(small) if in_zoo or entry.name in SIBLINGS else small
     del small
     globals()[f"{name}Wider"] = pytest.mark.thorough(  # a class with a name of its own here would be collected twice
         type(f"{name}Wider", (ModelConformance,), {"model": entry.name, "seed": 1, **WIDER.get(entry.name, {})})

@@ -49,10 +49,9 @@ class Round:
 class Adversarial(Model):
     """A generator that is trained against a discriminator: an implicit model.
 
-    A subclass says what its players minimise: ``discriminator_objective`` and ``generator_objective`` where outputs on
-    real and generated images are all that it takes, else ``discriminator_loss`` and ``generator_loss``. It may build
-    other networks (``build_generator``, ``build_discriminator``), have more of them (``players``), and keep a state in
-    a buffer (``after_discriminator``).
+    A subclass says what its players minimise, ``discriminator_loss`` and ``generator_loss``; ``Scored`` does it for
+    those that look at the discriminator's outputs alone. It may build other networks (``build_generator``,
+    ``build_discriminator``), have more of them (``players``), and keep a state in a buffer (``after_discriminator``).
 
     Args:
         spec: the sample space.
@@ -132,26 +131,16 @@ class Adversarial(Model):
         return outputs.to(self.dtype)
 
     @abstractmethod
-    def discriminator_objective(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Maps the discriminator's outputs, (N,) on real and (M,) on generated images, to what it minimises."""
+    def discriminator_loss(self, shown: Round) -> Tensor:
+        """Returns what the discriminator minimises, without penalties; the generated images have no graph."""
 
     @abstractmethod
-    def generator_objective(self, fake: Tensor) -> Tensor:
-        """Maps the discriminator's outputs (M,) on generated images to what the generator minimises."""
+    def generator_loss(self, shown: Round) -> Tensor:
+        """Returns what the generator minimises; the generated images have their graph."""
 
     def penalty(self, shown: Round) -> Tensor:
         """Returns a further term of the discriminator's loss, (): none."""
         return torch.zeros((), dtype=self.dtype, device=self.device)
-
-    def discriminator_loss(self, shown: Round) -> tuple[Tensor, Tensor]:
-        """Returns the discriminator's loss, penalties included, and the penalties; the round has no graph."""
-        scores = [self.judge(images, shown.labels) for images in (shown.real, shown.fake)]
-        penalty = self.penalty(replace(shown, fake=shown.fake.to(self.dtype)))
-        return self.discriminator_objective(*scores) + penalty, penalty
-
-    def generator_loss(self, shown: Round) -> Tensor:
-        """Returns the generator's loss; the generated images have their graph."""
-        return self.generator_objective(self.judge(shown.fake, shown.labels))
 
     def after_discriminator(self, shown: Round) -> None:
         """Is called after each step of the discriminator, to clip its weights or to move a state kept in a buffer."""
@@ -172,10 +161,12 @@ class Adversarial(Model):
             with trainer.autocast(), torch.set_grad_enabled(generators_turn):
                 shown = self.show(_at_least_two(batch))
             with trainer.autocast():
-                loss, penalty = self.discriminator_loss(shown.detached())
+                seen = shown.detached()
+                loss, penalty = self.discriminator_loss(seen), self.penalty(seen)
+                loss = loss + penalty
             take_step(discriminators, loss)
             with torch.no_grad():
-                self.after_discriminator(shown.detached())
+                self.after_discriminator(seen)
             if generators_turn:
                 with trainer.autocast():
                     generator_loss = self.generator_loss(shown)

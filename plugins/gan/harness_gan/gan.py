@@ -5,15 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness import ImageSpec
-from harness_gan.adversarial import Adversarial, Round
+from harness_gan.adversarial import Round
 from harness_gan.networks import Network, Normalization
 from harness_gan.objectives import OBJECTIVES
 from harness_gan.penalties import PENALTIES
+from harness_gan.scored import Scored
 from harness_layers.checks import check_at_least, check_choice
 from harness_layers.schedules import Schedule
 
 
-class GAN(Adversarial):
+class GAN(Scored):
     r"""A generator G whose images a discriminator D cannot tell from the data.
 
     .. math:: \min_D E_{data}[-\log D(x)] + E_z[-\log(1 - D(G(z)))], \quad \min_G E_z[-\log D(G(z))]
@@ -52,24 +53,11 @@ class GAN(Adversarial):
         check_at_least(0, penalty_weight=penalty_weight)
         self.objective, self.penalty_name, self.penalty_weight = OBJECTIVES[objective], penalty, penalty_weight
 
-    def discriminator_objective(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Maps outputs, (N,) on real and (M,) on generated images, to what the discriminator minimises."""
-        return self.objective.discriminator(real, fake)
-
-    def generator_objective(self, fake: Tensor) -> Tensor:
-        """Maps outputs (M,) on generated images to what the generator minimises, where it looks at no others."""
-        return self.objective.generator(fake[:0], fake)
-
-    def generator_loss(self, shown: Round) -> Tensor:
-        """Returns what the generator minimises; some objectives compare with the real images."""
-        if not self.objective.compares:
-            return super().generator_loss(shown)
-        real, fake = (self.judge(images, shown.labels) for images in (shown.real, shown.fake))
-        return self.objective.generator(real, fake)
-
     def penalty(self, shown: Round) -> Tensor:
         """Returns the weighted penalty."""
         if self.penalty_name == "none":
             return super().penalty(shown)
         penalty = PENALTIES[self.penalty_name]
-        return self.penalty_weight * penalty(lambda images: self.judge(images, shown.labels), shown.real, shown.fake)
+        return self.penalty_weight * penalty(
+            lambda images: self.judge(images, shown.labels), shown.real, shown.fake.to(self.dtype)
+        )

@@ -56,7 +56,7 @@ def test_the_discriminators_step_changes_nothing_of_the_generator_and_the_genera
     fake = model.generator(latents)
     shown = Round(torch.rand_like(fake) * 2 - 1, fake, latents)
     before = state_of(model.generator)
-    loss, _ = model.discriminator_loss(shown.detached())
+    loss = model.discriminator_loss(shown.detached()) + model.penalty(shown.detached())
     loss.backward(inputs=list(model.discriminator.parameters()))
     discriminators.step()
     assert same(state_of(model.generator), before)
@@ -93,16 +93,34 @@ def test_the_generator_moves_every_critic_steps_batches_and_the_discriminator_ev
         assert ("generator_loss" in trainer.history[step - 1][1]) == turn
 
 
-def test_penalties_are_added_to_the_critics_loss_and_a_gan_has_none():
+def test_a_penalty_is_added_to_what_the_critic_minimises():
+    class Unpenalised(WGANGP):
+        def penalty(self, shown):
+            return super().penalty(shown) * 0
+
+    moved, losses = [], []
+    for kind in (WGANGP, Unpenalised):
+        torch.manual_seed(0)
+        model = kind(SPEC, network="mlp", latents=4, width=16, critic_steps=1)
+        trainer = Recorder(model, random_data(), budget=Budget.parse("1 step"))
+        model.fit(trainer.data, trainer)
+        moved.append(trainer.history[0][0])
+        losses.append(trainer.history[0][1]["penalty"].item())
+    assert losses[0] > 0 == losses[1]
+    name = "discriminator.1.weight"
+    assert not torch.equal(moved[0][name], moved[1][name])
+
+
+def test_a_critic_has_a_penalty_and_a_gan_has_none():
     real, fake = (torch.rand(5, *SPEC.shape, dtype=torch.float64) * 2 - 1 for _ in range(2))
     shown = Round(real, fake, torch.zeros(5, 4))
     critic = WGANGP(SPEC, network="mlp", latents=4, width=8).double()
-    loss, penalty = critic.discriminator_loss(shown)
+    loss, penalty = critic.discriminator_loss(shown), critic.penalty(shown)
     scores = critic.discriminator(fake).mean() - critic.discriminator(real).mean()
     assert penalty > 0
-    torch.testing.assert_close(loss, scores + penalty)
+    torch.testing.assert_close(loss, scores)
     model = GAN(SPEC, network="dcgan", latents=4, width=8).double()
-    loss, penalty = model.discriminator_loss(shown)
+    loss, penalty = model.discriminator_loss(shown), model.penalty(shown)
     log_d = [torch.nn.functional.logsigmoid(s) for s in (model.discriminator(real), -model.discriminator(fake))]
     torch.testing.assert_close(loss, -log_d[0].mean() - log_d[1].mean())
     assert penalty == 0

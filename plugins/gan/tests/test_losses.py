@@ -13,7 +13,7 @@ from harness_gan.objectives import OBJECTIVES
 from harness_gan.wgan_gp import WGANGP
 
 SPEC = ImageSpec(1, 1, 1, 2)
-NON_SATURATING, WASSERSTEIN = (kind(SPEC, network="mlp", latents=1, width=1) for kind in (GAN, WGANGP))
+NON_SATURATING, WASSERSTEIN = (kind(SPEC, network="mlp", latents=1, width=1).objective for kind in (GAN, WGANGP))
 P = torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.1, 0.2, 0.6], dtype=torch.float64)
 COUNTS = torch.tensor(10)  # every probability above is a whole number of tenths
@@ -35,16 +35,16 @@ def jensen_shannon_with_halves(p, q):
 def test_discriminator_loss_at_the_optimum_is_2_log_2_minus_twice_the_divergence_with_halves():
     # log p - log q is the logit of p / (p + q); a probability of zero gives a logit of plus or minus infinity
     logits = P.log() - Q.log()
-    loss = NON_SATURATING.discriminator_objective(logits[outcomes(P)], logits[outcomes(Q)])
+    loss = NON_SATURATING.discriminator(logits[outcomes(P)], logits[outcomes(Q)])
     expected = 2 * math.log(2) - 2 * jensen_shannon_with_halves(P, Q)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
 def test_discriminator_loss_of_disjoint_distributions_is_zero_and_of_equal_ones_2_log_2_at_the_optimum():
     sure = torch.full((3,), torch.inf, dtype=torch.float64)
-    assert NON_SATURATING.discriminator_objective(sure, -sure).item() == 0.0
+    assert NON_SATURATING.discriminator(sure, -sure).item() == 0.0
     unsure = torch.zeros(3, dtype=torch.float64)
-    assert NON_SATURATING.discriminator_objective(unsure, unsure).item() == pytest.approx(2 * math.log(2), rel=1e-15)
+    assert NON_SATURATING.discriminator(unsure, unsure).item() == pytest.approx(2 * math.log(2), rel=1e-15)
 
 
 def test_no_other_discriminator_has_a_lower_loss_than_the_optimal_one():
@@ -58,8 +58,8 @@ def test_no_other_discriminator_has_a_lower_loss_than_the_optimal_one():
 
     def population_loss(values):
         return sum(
-            (p[i] * NON_SATURATING.discriminator_objective(values[i : i + 1], torch.full((1,), -torch.inf).double()))
-            + (q[i] * NON_SATURATING.discriminator_objective(torch.full((1,), torch.inf).double(), values[i : i + 1]))
+            (p[i] * NON_SATURATING.discriminator(values[i : i + 1], torch.full((1,), -torch.inf).double()))
+            + (q[i] * NON_SATURATING.discriminator(torch.full((1,), torch.inf).double(), values[i : i + 1]))
             for i in every.tolist()
         )
 
@@ -71,28 +71,28 @@ def test_no_other_discriminator_has_a_lower_loss_than_the_optimal_one():
 @pytest.mark.parametrize("logit", [-40.0, -3.0, 0.0, 2.0])
 def test_generator_gradient_is_that_of_minus_log_d_and_does_not_vanish_where_the_discriminator_is_sure(logit):
     scores = torch.tensor([logit, logit], dtype=torch.float64, requires_grad=True)
-    [gradient] = torch.autograd.grad(NON_SATURATING.generator_objective(scores), scores)
+    [gradient] = torch.autograd.grad(NON_SATURATING.generator(scores[:0], scores), scores)
     assert gradient.tolist() == pytest.approx([-1 / (1 + math.exp(logit)) / 2] * 2, rel=1e-12)
 
 
 def test_generator_loss_is_minus_log_d():
     scores = torch.tensor([-2.0, 0.5], dtype=torch.float64)
     expected = -(math.log(1 / (1 + math.exp(2.0))) + math.log(1 / (1 + math.exp(-0.5)))) / 2
-    assert NON_SATURATING.generator_objective(scores).item() == pytest.approx(expected, rel=1e-12)
+    assert NON_SATURATING.generator(scores[:0], scores).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_critic_loss_at_the_best_lipschitz_function_is_minus_the_wasserstein_distance():
     # on the line, W1 is the integral of |F - G| over the cumulative distributions, and the best f has slope sign(G - F)
     gaps = (P.cumsum(0) - Q.cumsum(0))[:-1]
     best = torch.cat([torch.zeros(1, dtype=torch.float64), -gaps.sign()]).cumsum(0)
-    loss = WASSERSTEIN.discriminator_objective(best[outcomes(P)], best[outcomes(Q)])
+    loss = WASSERSTEIN.discriminator(best[outcomes(P)], best[outcomes(Q)])
     torch.testing.assert_close(-loss, gaps.abs().sum(), rtol=1e-12, atol=0)
 
 
 def test_wasserstein_players_want_the_opposite_of_the_generated_scores():
     fake = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    [critic] = torch.autograd.grad(WASSERSTEIN.discriminator_objective(torch.randn(3).double(), fake), fake)
-    [generator] = torch.autograd.grad(WASSERSTEIN.generator_objective(fake), fake)
+    [critic] = torch.autograd.grad(WASSERSTEIN.discriminator(torch.randn(3).double(), fake), fake)
+    [generator] = torch.autograd.grad(WASSERSTEIN.generator(fake[:0], fake), fake)
     torch.testing.assert_close(critic, torch.full((5,), 0.2, dtype=torch.float64))
     assert torch.equal(generator, -critic)
 
