@@ -83,7 +83,9 @@ class PublishedFigure(BaseModel):
     row_of: str | None = None
     """Another figure of the same printed row: what of ours stands beside that one stands beside this one too."""
     not_built: str | None = Field(default=None, min_length=1)
-    """Why no model of ours stands beside it; left out where one does."""
+    """Why no plugin has its model; left out where one has."""
+    not_run: str | None = Field(default=None, min_length=1)
+    """Why no suite trains its model, which a plugin has; left out where one does."""
     arxiv: str | None = Field(default=None, pattern=r"^[0-9]{4}\.[0-9]{4,5}$")
     """The id of the model's paper."""
     source: str | None = None
@@ -175,6 +177,7 @@ class MeasuredFigure:
     standard_deviation: float | None = None  # None for one seed
     hyperparameters: Mapping[str, Any] | None = None  # defaults included
     epochs: float | None = None  # None where a closed form has none
+    seconds: float | None = None  # of the training
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,9 @@ class Verdict:
 
     judgement: Judgement
     reason: str
+
+
+_AN_HOUR = 3600.0  # seconds; published trainings took longer
 
 
 def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
@@ -200,8 +206,9 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
     - ``not comparable``: model, dataset, metric (K included), split, kind, or a hyperparameter that defines the row
       differ, or the source does not say.
     - ``reproduced``: ours is at most ``tolerance`` worse. Better counts, and the reason says so.
-    - ``under-trained``: ours is worse, and trained for fewer epochs than the published row.
-    - ``not reproduced``: ours is worse otherwise; the reason says so where the published training length is unknown.
+    - ``under-trained``: ours is worse, and trained for fewer epochs than the published row; where its length is not
+      known, for less than an hour.
+    - ``not reproduced``: ours is worse otherwise.
     """
     if difference := _difference(ours, published):
         return Verdict("not comparable", difference)
@@ -218,6 +225,9 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
         judgement, reason = "not reproduced", f"worse by {worse:.2g}, tolerance {allowed:.2g}"
         if ours.epochs is not None and published.epochs is None:
             reason += "; published training length unknown"
+            if ours.seconds is not None and ours.seconds < _AN_HOUR:
+                judgement = "under-trained"
+                reason += f", ours {ours.seconds / 60:.2g} min"
         elif ours.epochs is not None and published.epochs and ours.epochs < published.epochs * (1 - 1e-6):
             judgement = "under-trained"
             reason += f"; {ours.epochs:g} epochs against {published.epochs:g}"

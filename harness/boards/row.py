@@ -136,10 +136,11 @@ class BoardRow:
         same = theirs.metric == "bits-per-dim" and ours.metric in _AS_BITS_PER_DIM
         same |= (ours.metric, theirs.metric) == ("bits-per-dim", "nll")
         name = theirs.metric if same else ours.metric
-        epochs = [record.fit.epochs for record in best.records if record.fit is not None and record.fit.steps > 0]
+        fits = [record.fit for record in best.records if record.fit is not None and record.fit.steps > 0]
         measured = MeasuredFigure(
             self.model, self.dataset, name, "test", ours.kind, ours.mean, ours.standard_deviation,
-            best.records[0].hyperparameters, sum(epochs) / len(epochs) if epochs else None,
+            best.records[0].hyperparameters, mean_of([fit.epochs for fit in fits]) if fits else None,
+            mean_of([fit.seconds for fit in fits]) if fits else None,
         )  # fmt: skip
         return verdict(measured, theirs)
 

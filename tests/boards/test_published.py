@@ -274,10 +274,16 @@ def test_worse_after_less_training_is_under_trained():
     assert "20 epochs against 200" in found.reason
 
 
-def test_worse_than_a_row_of_unknown_training_is_not_reproduced_and_says_so():
-    found = verdict(measured(90.0, epochs=20.0), figure(epochs=None))
-    assert found.judgement == "not reproduced"
+@pytest.mark.parametrize(("seconds", "judgement"), [(3599.0, "under-trained"), (3600.0, "not reproduced")])
+def test_worse_than_a_row_of_unknown_training_is_under_trained_after_less_than_an_hour(seconds, judgement):
+    found = verdict(measured(90.0, epochs=20.0, seconds=seconds), figure(epochs=None))
+    assert found.judgement == judgement
     assert "published training length unknown" in found.reason
+    assert ("ours 60 min" in found.reason) == (judgement == "under-trained")
+
+
+def test_a_training_of_minutes_of_as_many_epochs_is_not_under_trained():
+    assert verdict(measured(90.0, epochs=200.0, seconds=60.0), figure()).judgement == "not reproduced"
 
 
 def test_a_closed_form_is_never_under_trained():

@@ -105,5 +105,5 @@ def _verdict(row: BoardRow) -> Cell:
     elif theirs and theirs.not_built:
         judgement, reason = "not built", theirs.not_built
     else:
-        judgement, reason = "not run", "no row of this suite stands for it"
+        judgement, reason = "not run", (theirs and theirs.not_run) or "no row of this suite stands for it"
     return Cell(judgement, text=f"{judgement}: {reason}", more={"_reason": reason})
