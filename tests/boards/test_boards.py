@@ -353,7 +353,7 @@ def test_failed_configurations_of_a_grid_are_visible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "judgement"), [(88.0, "reproduced"), (70.0, "not reproduced"), (None, "not comparable")]
+    ("value", "judgement"), [(88.0, "reproduced"), (70.0, "under-trained"), (None, "not comparable")]
 )
 def test_a_published_figure_stands_beside_ours_with_a_verdict(full: Lab, value: float | None, judgement: str) -> None:
     theirs = PublishedFigure(
