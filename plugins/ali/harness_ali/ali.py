@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from harness import ImageSpec
 from harness_ali.joint_game import JointGame
-from harness_gan.networks import Network
+from harness_ali.networks import Network
 from harness_layers.schedules import Schedule
 
 

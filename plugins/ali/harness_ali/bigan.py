@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness import ImageSpec
 from harness_ali.joint_game import JointGame
-from harness_gan.networks import Network
+from harness_ali.networks import Network
 from harness_layers.schedules import Schedule
 
 

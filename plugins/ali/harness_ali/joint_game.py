@@ -5,25 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from harness import Dataset, DegenerateSamples, ImageSpec, Inference, Trainer
 from harness_ali.chain import Chain
-from harness_ali.networks import build_chain, build_discriminator
-from harness_gan.networks import Network
+from harness_ali.networks import Network, build_chain, build_discriminator
+from harness_gan.adversarial import evaluating, take_step
 from harness_layers.averaging import update_average
 from harness_layers.checks import check_at_least, check_choice, check_positive, check_share, check_widths
 from harness_layers.descent import set_learning_rate
 from harness_layers.pixels import quantize, scale
 from harness_layers.posteriors import standard_noise
 from harness_layers.schedules import SCHEDULES, Schedule
-
-_Network = TypeVar("_Network", bound=nn.Module)
 
 _CHUNK = 500  # images at a time
 
@@ -119,10 +117,10 @@ class JointGame(Inference):
             with trainer.autocast():
                 pairs = self._pairs(self.chain, real)
                 loss = self.discriminator_loss([(x.detach(), z.detach()) for x, z in pairs])
-            _step(discriminators, loss)
+            take_step(discriminators, loss)
             with trainer.autocast():
                 players_loss = players_objective(*self._logits(pairs))
-            _step(players, players_loss)
+            take_step(players, players_loss)
             if self.average is not None:
                 update_average(self.average, self.chain, decay=self.averaging, num_steps=trainer.step + 1)
             trainer.log(loss=loss, players_loss=players_loss)
@@ -204,13 +202,13 @@ class JointGame(Inference):
 
         It estimates log q(x, z) - log p(x, z).
         """
-        with _evaluating(self.discriminator) as discriminator:
+        with evaluating(self.discriminator) as discriminator:
             logits: Tensor = discriminator(scale(images, self.spec.levels, self.dtype), latents)
         return logits
 
     @contextmanager
     def _evaluating(self) -> Iterator[Chain]:
-        with _evaluating(self.chain if self.average is None else self.average) as chain:
+        with evaluating(self.chain if self.average is None else self.average) as chain:
             yield chain
 
     def _in_levels(self, images: Tensor) -> Tensor:
@@ -220,22 +218,3 @@ class JointGame(Inference):
 def _side_by_side(levels: list[Tensor]) -> Tensor:
     """Maps latents (N, D_l), the bottom first, to (N, D), the top first."""
     return torch.cat(levels[::-1], dim=1)
-
-
-def _step(optimizer: Optimizer, loss: Tensor) -> None:
-    """Takes a step down the gradient of ``loss`` in this optimizer's parameters; no others get gradients."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    optimizer.zero_grad()
-    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
-@contextmanager
-def _evaluating(network: _Network) -> Iterator[_Network]:
-    """Puts a network into evaluation mode, and back."""
-    training = network.training
-    try:
-        network.eval()
-        yield network
-    finally:
-        network.train(training)

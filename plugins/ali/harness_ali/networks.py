@@ -8,15 +8,18 @@ pair by itself, and what the two players show it never mixes.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from harness import ImageSpec
 from harness_ali.chain import Chain, Conditional
-from harness_gan.networks import Network, build_generator, halvings, maps
+from harness_gan.dcgan import halvings, maps
+from harness_gan.networks import build_generator
 from harness_layers.checks import check_choice
+
+Network = Literal["mlp", "dcgan"]
 
 _SLOPE = 0.2  # of leaky ReLUs
 _UNITS = 4  # in a fully connected layer of latents, for each map of a DCGAN's smallest resolution
@@ -56,6 +59,7 @@ def build_chain(network: Network, spec: ImageSpec, *, latents: tuple[int, ...], 
         ValueError: another network.
         Unsupported: images that a ``dcgan`` cannot halve.
     """
+    check_choice(get_args(Network), network=network)
     picture = build_generator(network, spec, latents=latents[0], width=width)
     units, outputs = _units(network, width), 2 if noisy else 1
     up = [Conditional(_encoder(network, spec, outputs * latents[0], width), latents[0], noisy=noisy)]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from harness import Dataset, DegenerateSamples, ImageSpec, Model, Split, Trainer
-from harness_gan.networks import Network, Normalization, build_discriminator, build_generator
+from harness_gan.networks import Network, build_discriminator, build_generator
+from harness_gan.scores import Normalization
 from harness_layers.averaging import update_average
 from harness_layers.checks import check_choice, check_positive, check_share
 from harness_layers.descent import set_learning_rate

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from harness import ImageSpec
 from harness_gan.adversarial import Round
-from harness_gan.networks import Network, Normalization
+from harness_gan.networks import Network
 from harness_gan.objectives import OBJECTIVES
 from harness_gan.penalties import PENALTIES
 from harness_gan.scored import Scored
+from harness_gan.scores import Normalization
 from harness_layers.checks import check_at_least, check_choice
 from harness_layers.schedules import Schedule
 

@@ -1,54 +1,36 @@
-"""The players' networks, whatever they play for: fully connected ones, and convolutional ones in the manner of DCGAN.
-
-DCGAN: Radford, Metz & Chintala 2016, arXiv 1511.06434. Kernels are 4x4 here, a multiple of the stride, so that every
-output of a transposed convolution has as many inputs as its neighbours.
-"""
+"""The players' networks by name, whatever they play for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import Literal, get_args
 
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch import nn
 
 from harness import ImageSpec, Unsupported
+from harness_gan.dcgan import Style, dcgan_discriminator, dcgan_generator, halvings, maps
+from harness_gan.residual import residual_discriminator, residual_generator
+from harness_gan.scores import SLOPE, Normalization, Scores, narrow, norm_of_maps, normalized, unit_gain
 from harness_layers.checks import check_choice
 
-Network = Literal["mlp", "dcgan"]
-Normalization = Literal["batch", "layer", "spectral", "none"]
+__all__ = ["Network", "Normalization", "Scores", "build_discriminator", "build_generator", "halvings", "maps"]
 
-_Network = TypeVar("_Network", bound=nn.Module)
+Network = Literal[
+    "mlp", "dcgan", "dcgan-constant", "dcgan-mlp", "dcgan-plain", "dcgan-gated", "dcgan-tanh", "info", "resnet",
+    "deep-resnet",
+]  # fmt: skip
 
-_SLOPE = 0.2  # of leaky ReLUs
-_SMALLEST = 8  # pixels a side of the images that a DCGAN takes
-_BASE = 4  # pixels a side of its smallest maps, as far as the image's sides are even
-
-
-class Scores(nn.Sequential):
-    """A discriminator: maps images (N, C, H, W) to one number each, (N,); its last layer is linear."""
-
-    @property
-    def num_features(self) -> int:
-        """F, what the last layer takes."""
-        last = self[-1]
-        assert isinstance(last, nn.Linear)
-        return last.in_features
-
-    def features(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, F): what the last layer takes."""
-        for layer in list(self)[:-1]:
-            images = layer(images)
-        return images
-
-    def score(self, features: Tensor) -> Tensor:
-        """Maps features (N, F) to (N,)."""
-        outputs: Tensor = self[-1](features)
-        return outputs.squeeze(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N,)."""
-        return self.score(self.features(images))
+_STYLES: Mapping[str, Style] = MappingProxyType({
+    "dcgan": Style(),
+    "dcgan-constant": Style(batch_norm=False, is_constant=True),
+    "dcgan-plain": Style(batch_norm=False),
+    "dcgan-gated": Style("gated"),
+    "dcgan-tanh": Style("tanh"),
+})  # fmt: skip
+_PLAIN_BLOCKS = {"resnet": 0, "deep-resnet": 3}  # behind each that changes the resolution
+_DENSE = 4  # hidden layers of the fully connected generator of ``dcgan-mlp``
 
 
 def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: int) -> nn.Module:
@@ -56,16 +38,27 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
 
     Its batch norm keeps running statistics: in evaluation mode every image depends on its own latents alone.
 
+    - ``mlp``: two hidden layers.
+    - ``dcgan``: Radford et al. 2016, arXiv 1511.06434.
+    - ``dcgan-constant``, without batch norm and with as many maps at every resolution; ``dcgan-mlp``, four layers of
+      ReLUs without batch norm in place of the generator; ``dcgan-plain``, without batch norm; ``dcgan-gated`` and
+      ``dcgan-tanh``, with another nonlinearity everywhere: what Gulrajani et al. 2017, arXiv 1704.00028, figure 2,
+      call hard to train. Their discriminator is ``dcgan``'s, with the same nonlinearity.
+    - ``info``: two dense and two transposed layers (Chen et al. 2016, arXiv 1606.03657), the network of "Are GANs
+      created equal?" (Lucic et al. 2018, arXiv 1711.10337).
+    - ``resnet``: a residual block at each resolution; ``deep-resnet``: four of them, which makes 18 layers at 28x28 and
+      stands for the 101 of arXiv 1704.00028.
+
     Args:
-        network: ``mlp`` or ``dcgan``.
+        network: its name.
         spec: the sample space.
         latents: the number of inputs.
-        width: ``mlp``: units of either hidden layer. ``dcgan``: maps at the smallest resolution, half as many at every
-            doubling of it.
+        width: units of each hidden layer of an ``mlp`` or of ``dcgan-mlp``, maps of each layer of a residual network;
+            else maps at the smallest resolution, half as many at every doubling of it.
 
     Raises:
         ValueError: another network.
-        Unsupported: images that a ``dcgan`` cannot halve.
+        Unsupported: images that the network cannot halve.
     """
     check_choice(get_args(Network), network=network)
     if network == "mlp":
@@ -74,29 +67,38 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
             nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
             nn.Linear(width, spec.num_dimensions), nn.Tanh(), nn.Unflatten(1, spec.shape),
         )  # fmt: skip
-    depth = halvings(spec)
-    height, breadth = spec.height >> depth, spec.width >> depth
-    layers: list[nn.Module] = [
-        nn.Linear(latents, width * height * breadth), nn.Unflatten(1, (width, height, breadth)),
-    ]  # fmt: skip
-    for before, after in pairwise([*maps(width, depth), spec.channels]):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
-    return _narrow(nn.Sequential(*layers, nn.Tanh()))
+    if network == "dcgan-mlp":
+        sizes = [latents, *[width] * _DENSE]
+        layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+        last = (nn.Linear(width, spec.num_dimensions), nn.Tanh(), nn.Unflatten(1, spec.shape))
+        return unit_gain(nn.Sequential(*layers, *last))
+    if network in _PLAIN_BLOCKS:
+        return residual_generator(spec, latents=latents, width=width, plain=_PLAIN_BLOCKS[network])
+    if network == "info":
+        height, breadth = _quarters(spec)
+        return narrow(nn.Sequential(
+            nn.Linear(latents, 8 * width, bias=False), nn.BatchNorm1d(8 * width), nn.ReLU(),
+            nn.Linear(8 * width, width * height * breadth, bias=False), nn.BatchNorm1d(width * height * breadth),
+            nn.ReLU(), nn.Unflatten(1, (width, height, breadth)),
+            nn.ConvTranspose2d(width, max(1, width // 2), 4, stride=2, padding=1),
+            nn.BatchNorm2d(max(1, width // 2)), nn.ReLU(),
+            nn.ConvTranspose2d(max(1, width // 2), spec.channels, 4, stride=2, padding=1), nn.Tanh(),
+        ))  # fmt: skip
+    return dcgan_generator(spec, latents=latents, width=width, style=_STYLES[network])
 
 
 def build_discriminator(
     network: Network, spec: ImageSpec, *, width: int, normalization: Normalization, dropout: float
 ) -> Scores:
-    """Returns a network that maps images (N, C, H, W) in [-1, 1] to (N,).
-
-    Batch norm normalises by the batch at hand and keeps no running statistics: judging a batch never changes it.
+    """Returns a network that maps images (N, C, H, W) in [-1, 1] to (N,), the counterpart of the generator.
 
     Args:
-        network, spec, width: as for the generator, whose mirror image it is.
-        normalization: of hidden layers but the first: ``batch`` or ``layer`` (over an image's maps and pixels; Ba et
-            al. 2016, arXiv 1607.06450), which an ``mlp`` does without; of all layers: ``spectral``, weights over their
-            largest singular value (Miyato et al. 2018, arXiv 1802.05957).
-        dropout: the share of an ``mlp``'s hidden units that is dropped; a ``dcgan`` drops none.
+        network, spec, width: as for the generator.
+        normalization: of hidden layers but the first: ``batch`` (by the batch at hand: no statistics are kept) or
+            ``layer`` (over an image's maps and pixels; Ba et al. 2016, arXiv 1607.06450), which an ``mlp`` does
+            without; of all layers: ``spectral``, weights over their largest singular value (Miyato et al. 2018, arXiv
+            1802.05957).
+        dropout: the share of an ``mlp``'s hidden units that is dropped; the others drop none.
 
     Raises:
         ValueError, Unsupported: as for the generator.
@@ -104,82 +106,32 @@ def build_discriminator(
     check_choice(get_args(Network), network=network)
     check_choice(get_args(Normalization), normalization=normalization)
     if network == "mlp":
-        return normalized(Scores(
-            nn.Flatten(),
-            nn.Linear(spec.num_dimensions, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout),
-            nn.Linear(width, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout),
-            nn.Linear(width, 1),
-        ), normalization)  # fmt: skip
-    depth = halvings(spec)
-    layers: list[nn.Module] = []
-    for before, after in pairwise([spec.channels, *reversed(maps(width, depth))]):
-        layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
-        if len(layers) > 1:
-            layers += norm_of_maps(normalization, after)
-        layers.append(nn.LeakyReLU(_SLOPE))
-    scores = Scores(*layers, nn.Flatten(), nn.Linear(width * (spec.height >> depth) * (spec.width >> depth), 1))
-    return _narrow(scores) if normalization == "batch" else normalized(unit_gain(scores), normalization)
+        return normalized(
+            Scores(
+                nn.Flatten(),
+                nn.Linear(spec.num_dimensions, width), nn.LeakyReLU(SLOPE), nn.Dropout(dropout),
+                nn.Linear(width, width), nn.LeakyReLU(SLOPE), nn.Dropout(dropout),
+                nn.Linear(width, 1),
+            ),
+            normalization,
+        )  # fmt: skip
+    if network in _PLAIN_BLOCKS:
+        plain = _PLAIN_BLOCKS[network]
+        return residual_discriminator(spec, width=width, normalization=normalization, plain=plain)
+    if network == "info":
+        height, breadth = _quarters(spec)
+        scores = Scores(
+            nn.Conv2d(spec.channels, max(1, width // 2), 4, stride=2, padding=1), nn.LeakyReLU(SLOPE),
+            nn.Conv2d(max(1, width // 2), width, 4, stride=2, padding=1), *norm_of_maps(normalization, width),
+            nn.LeakyReLU(SLOPE), nn.Flatten(), nn.Linear(width * height * breadth, 8 * width), nn.LeakyReLU(SLOPE),
+            nn.Linear(8 * width, 1),
+        )  # fmt: skip
+        return narrow(scores) if normalization == "batch" else normalized(unit_gain(scores), normalization)
+    style = _STYLES.get(network, Style())
+    return dcgan_discriminator(spec, width=width, normalization=normalization, style=style)
 
 
-def norm_of_maps(normalization: Normalization, num_maps: int) -> list[nn.Module]:
-    """Returns the layer that normalises a discriminator's maps, if there is one."""
-    if normalization == "batch":
-        return [nn.BatchNorm2d(num_maps, track_running_stats=False)]
-    return [nn.GroupNorm(1, num_maps)] if normalization == "layer" else []
-
-
-def normalized(scores: Scores, normalization: Normalization) -> Scores:
-    """Puts spectral norm on every layer of weights, if asked for: one power iteration in each pass in training."""
-    if normalization == "spectral":
-        for module in list(scores.modules()):
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                spectral_norm(module)
-    return scores
-
-
-def halvings(spec: ImageSpec) -> int:
-    """Returns how often a DCGAN halves an image: down to 4 pixels a side or an odd number, 8x8 down to 2x2.
-
-    Raises:
-        Unsupported: a side is odd, or shorter than 8 pixels.
-    """
-    height, breadth, depth = spec.height, spec.width, 0
-    if min(height, breadth) >= _SMALLEST:
-        while height % 2 == breadth % 2 == 0 and (min(height, breadth) > _BASE or depth < 2):
-            height, breadth, depth = height // 2, breadth // 2, depth + 1
-    if depth == 0:
-        raise Unsupported(
-            f"a DCGAN takes images of even sides of at least {_SMALLEST} pixels, not {spec.height}x{spec.width}; "
-            "network = 'mlp' takes any"
-        )
-    return depth
-
-
-def maps(width: int, depth: int) -> list[int]:
-    """Returns the numbers of maps of a DCGAN's hidden layers, from the smallest resolution up."""
-    return [max(1, width >> level) for level in range(depth)]
-
-
-def _narrow(network: _Network) -> _Network:
-    """Draws weights from N(0, 0.02) and batch norm's scales from N(1, 0.02), as DCGAN does; biases are zero."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-            _zero_bias(module)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-    return network
-
-
-def unit_gain(network: _Network) -> _Network:
-    """Draws weights that keep a signal's size (He et al. 2015, arXiv 1502.01852): no batch norm would restore it."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, _SLOPE)
-            _zero_bias(module)
-    return network
-
-
-def _zero_bias(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+def _quarters(spec: ImageSpec) -> tuple[int, int]:
+    if spec.height % 4 or spec.width % 4:
+        raise Unsupported(f"this network takes images whose sides are multiples of 4, not {spec.height}x{spec.width}")
+    return spec.height // 4, spec.width // 4

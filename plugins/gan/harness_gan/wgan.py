@@ -8,7 +8,8 @@ from torch.optim import Optimizer, RMSprop
 from harness import ImageSpec
 from harness_gan.adversarial import Round
 from harness_gan.gan import GAN
-from harness_gan.networks import Network, Normalization
+from harness_gan.networks import Network
+from harness_gan.scores import Normalization
 from harness_layers.checks import check_positive
 from harness_layers.schedules import Schedule
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
 from harness import ImageSpec, Unsupported
-from harness_gan.networks import build_discriminator, build_generator, halvings, maps
+from harness_gan.dcgan import halvings, maps
+from harness_gan.networks import Network, build_discriminator, build_generator
+from harness_gan.penalties import gradient_penalty
+from harness_gan.scores import Normalization
 
 SIZES = {
     (8, 8): 2, (12, 12): 2, (14, 14): 1, (16, 16): 2, (20, 20): 2, (28, 28): 2, (32, 32): 3, (28, 20): 2, (64, 64): 4,
@@ -114,7 +119,76 @@ def test_a_critic_without_batch_norm_keeps_the_size_of_its_signal_at_initialisat
 
 def test_an_unknown_network_is_named():
     spec = ImageSpec(1, 8, 8, 2)
-    with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
-        build_generator("resnet", spec, latents=4, width=8)
-    with pytest.raises(ValueError, match="network must be one of 'mlp', 'dcgan', not 'resnet'"):
-        build_discriminator("resnet", spec, width=8, normalization="batch", dropout=0.0)
+    with pytest.raises(ValueError, match=r"network must be one of 'mlp', 'dcgan', .*, not 'cnn'"):
+        build_generator("cnn", spec, latents=4, width=8)
+    with pytest.raises(ValueError, match=r"network must be one of 'mlp', 'dcgan', .*, not 'cnn'"):
+        build_discriminator("cnn", spec, width=8, normalization="batch", dropout=0.0)
+
+
+NETWORKS = get_args(Network)
+HARD = [name for name in NETWORKS if name not in ("mlp", "dcgan")]
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("spec", [ImageSpec(1, 8, 8, 17), ImageSpec(3, 16, 8, 256)], ids=["1x8x8", "3x16x8"])
+def test_every_network_makes_images_and_judges_them(name, spec):
+    generator = build_generator(name, spec, latents=5, width=8)
+    images = generator(torch.randn(6, 5))
+    assert images.shape == (6, *spec.shape)
+    assert images.abs().max() <= 1
+    for normalization in get_args(Normalization):
+        scores = build_discriminator(name, spec, width=8, normalization=normalization, dropout=0.0)
+        outputs = scores(images)
+        assert outputs.shape == (6,)
+        slopes = torch.autograd.grad(outputs.sum(), generator.parameters(), retain_graph=True)
+        assert all(slope.abs().max() > 0 for slope in slopes[:2])  # it reaches the first layer
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_the_slope_of_every_network_can_be_penalised(name):
+    spec = ImageSpec(1, 8, 8, 17)
+    scores = build_discriminator(name, spec, width=8, normalization="layer", dropout=0.0).double()
+    images = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+    penalty = gradient_penalty(scores, images, images.flip(0))
+    gradients = torch.autograd.grad(penalty, list(scores.parameters()), allow_unused=True)
+    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_what_makes_a_network_hard_is_what_it_says():
+    spec = ImageSpec(3, 32, 32, 256)
+    kinds, made = {}, {}
+    for name in NETWORKS:
+        modules = list(build_generator(name, spec, latents=4, width=16).modules())
+        kinds[name] = {type(module).__name__ for module in modules}
+        made[name] = [module.in_channels for module in modules if isinstance(module, nn.ConvTranspose2d)]
+    norm = {name: any(kind.startswith("BatchNorm") for kind in found) for name, found in kinds.items()}
+    assert [name for name in NETWORKS if not norm[name]] == ["dcgan-constant", "dcgan-mlp", "dcgan-plain"]
+    assert made["dcgan"] == made["dcgan-plain"] == made["dcgan-gated"] == [16, 8, 4]
+    assert made["dcgan-constant"] == [16, 16, 16]
+    assert "ReLU" not in kinds["dcgan-tanh"] | kinds["dcgan-gated"]
+    assert "Gate" in kinds["dcgan-gated"]
+    dense = [
+        module for module in build_generator("dcgan-mlp", spec, latents=4, width=16) if isinstance(module, nn.Linear)
+    ]
+    assert [layer.out_features for layer in dense] == [16] * 4 + [3 * 32 * 32]
+    discriminator = build_discriminator("dcgan-tanh", spec, width=16, normalization="batch", dropout=0.0)
+    assert not any(isinstance(module, nn.LeakyReLU) for module in discriminator)
+    deep = build_generator("deep-resnet", ImageSpec(1, 28, 28, 256), latents=4, width=8)
+    weights = [one for one in deep.modules() if isinstance(one, nn.Linear | nn.Conv2d) and one.weight.shape[-1] != 1]
+    assert len(weights) == 18
+
+
+@pytest.mark.parametrize("name", ["dcgan-constant", "dcgan-plain", "dcgan-mlp"])
+def test_generators_without_batch_norm_keep_the_size_of_their_signal_at_initialisation(name):
+    layers = list(build_generator(name, ImageSpec(3, 32, 32, 256), latents=64, width=32))[:-1]
+    signal, sizes = torch.randn(100, 64), []
+    for layer in layers:
+        signal = layer(signal)
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            sizes.append(signal.std().item())
+    assert all(0.7 < size < 2.1 for size in sizes)
+
+
+def test_the_network_of_info_gan_wants_sides_of_multiples_of_four():
+    with pytest.raises(Unsupported, match="multiples of 4, not 10x10"):
+        build_generator("info", ImageSpec(1, 10, 10, 2), latents=4, width=8)
