@@ -188,7 +188,7 @@ class Verdict:
     reason: str
 
 
-_AN_HOUR = 3600.0  # seconds; published trainings took longer
+_A_DAY = 86400.0  # seconds; what is printed was trained for days
 
 
 def tolerance(ours: MeasuredFigure, published: PublishedFigure) -> float:
@@ -207,7 +207,7 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
       differ, or the source does not say.
     - ``reproduced``: ours is at most ``tolerance`` worse. Better counts, and the reason says so.
     - ``under-trained``: ours is worse, and trained for fewer epochs than the published row; where its length is not
-      known, for less than an hour.
+      known, for less than a day.
     - ``not reproduced``: ours is worse otherwise.
     """
     if difference := _difference(ours, published):
@@ -225,7 +225,7 @@ def verdict(ours: MeasuredFigure, published: PublishedFigure) -> Verdict:
         judgement, reason = "not reproduced", f"worse by {worse:.2g}, tolerance {allowed:.2g}"
         if ours.epochs is not None and published.epochs is None:
             reason += "; published training length unknown"
-            if ours.seconds is not None and ours.seconds < _AN_HOUR:
+            if ours.seconds is not None and ours.seconds < _A_DAY:
                 judgement = "under-trained"
                 reason += f", ours {ours.seconds / 60:.2g} min"
         elif ours.epochs is not None and published.epochs and ours.epochs < published.epochs * (1 - 1e-6):

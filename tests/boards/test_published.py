@@ -274,8 +274,8 @@ def test_worse_after_less_training_is_under_trained():
     assert "20 epochs against 200" in found.reason
 
 
-@pytest.mark.parametrize(("seconds", "judgement"), [(3599.0, "under-trained"), (3600.0, "not reproduced")])
-def test_worse_than_a_row_of_unknown_training_is_under_trained_after_less_than_an_hour(seconds, judgement):
+@pytest.mark.parametrize(("seconds", "judgement"), [(3600.0, "under-trained"), (86400.0, "not reproduced")])
+def test_worse_than_a_row_of_unknown_training_is_under_trained_after_less_than_a_day(seconds, judgement):
     found = verdict(measured(90.0, epochs=20.0, seconds=seconds), figure(epochs=None))
     assert found.judgement == judgement
     assert "published training length unknown" in found.reason
