@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import ModelEntry, hookimpl
+from harness import BoardEntry, ModelEntry, hookimpl
 
 ENTRIES: tuple[ModelEntry, ...] = (
     ModelEntry(
@@ -18,3 +18,9 @@ ENTRIES: tuple[ModelEntry, ...] = (
 def register_models() -> list[ModelEntry]:
     """Returns the models of this package; torch is not imported before one of them is used."""
     return list(ENTRIES)
+
+
+@hookimpl
+def register_boards() -> list[BoardEntry]:
+    """Returns the board of a suite of all of the zoo."""
+    return [BoardEntry("zoo", "harness_zoo.board:Zoo", "every name of the zoo, what stands for it or why nothing does")]
