@@ -1,10 +1,10 @@
-"""Metrics of sample quality, memorisation and learned representations, beside those of the core."""
+"""Metrics of sample quality, memorisation and learned representations; and how far each can be trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import MetricEntry, hookimpl
+from harness import BoardEntry, FigureEntry, MetricEntry, ModelEntry, hookimpl
 
 _KYNKAANNIEMI = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
 _NAEEM = "Naeem et al. 2020, arXiv 2002.09797"
@@ -93,3 +93,30 @@ ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
 def register_metrics() -> Sequence[MetricEntry]:
     """Returns the metrics of this package."""
     return list(ENTRIES)
+
+
+@hookimpl
+def register_models() -> Sequence[ModelEntry]:
+    """Returns the images of known faults that metrics are tried on."""
+    summary = "no model: draws validation images, damaged by a known amount, for metrics to be tried on"
+    return [
+        ModelEntry(
+            "corrupted-images",
+            "harness_metrics.corrupted_images:CorruptedImages",
+            summary,
+            "Heusel et al. 2017, arXiv 1706.08500",
+        )
+    ]
+
+
+@hookimpl
+def register_boards() -> Sequence[BoardEntry]:
+    """Returns the board of metrics."""
+    return [BoardEntry("metric-trust", "harness_metrics.trust:MetricTrust", "which metrics fall as samples get worse")]
+
+
+@hookimpl
+def register_figures() -> Sequence[FigureEntry]:
+    """Returns the figure of metrics."""
+    summary = "each metric of samples against the strength of each damage"
+    return [FigureEntry("metric-trust", "harness_metrics.trust_figure:draw", summary)]
