@@ -120,14 +120,16 @@ def test_dropped_modes_are_the_last_classes(digits):
 
 
 def test_invented_images_have_the_halves_of_two_images_of_two_classes(digits):
-    upper, lower = (
-        {bytes(half.flatten().tolist()): int(label) for half, label in zip(part, digits.valid.labels, strict=True)}
-        for part in (digits.valid.images[:, :, :4], digits.valid.images[:, :, 4:])
-    )
+    images = torch.cat([digits.valid.images, digits.train.images])
+    labels = torch.cat([digits.valid.labels, digits.train.labels]).tolist()
+    upper, lower = dict[bytes, set[int]](), dict[bytes, set[int]]()
+    for known, half in ((upper, images[:, :, :4]), (lower, images[:, :, 4:])):
+        for row, label in zip(rows(half), labels, strict=True):
+            known.setdefault(row, set()).add(label)
     drawn = sample(digits, "mode-invention", 1.0)
     pairs = zip(rows(drawn[:, :, :4]), rows(drawn[:, :, 4:]), strict=True)
-    assert all(upper[one] != lower[other] for one, other in pairs)
-    assert not set(rows(drawn)) & set(rows(digits.valid.images))
+    assert all(upper[one] - lower[other] for one, other in pairs)
+    assert not set(rows(drawn)) & set(rows(images))
 
 
 @pytest.mark.parametrize(("strength", "low", "high"), [(1.0, 1, 1), (0.5, 0.35, 0.65)])
@@ -139,10 +141,16 @@ def test_a_share_of_the_images_is_memorised(digits, strength, low, high):
 
 
 def test_no_image_is_drawn_twice(digits):
-    with pytest.raises(Unsupported, match="181 samples are asked for, there are 180 images"):
-        sample(digits, "none", 0.0, 181)
+    drawn = rows(sample(digits, "none", 0.0, 500))
+    assert len(set(drawn)) == 500
+    assert set(drawn[:180]) == set(rows(digits.valid.images))  # fresh ones first
+    assert set(drawn[180:]) <= set(rows(digits.train.images))
+    with pytest.raises(Unsupported, match=r"1,438 samples are asked for, there are 1,437 images$"):
+        sample(digits, "none", 0.0, 1438)
     with pytest.raises(Unsupported, match="of the classes that are kept"):
-        sample(digits, "mode-dropping", 1.0, 100)
+        sample(digits, "mode-dropping", 1.0, 300)
+    with pytest.raises(Unsupported, match="leave 537 training images"):
+        sample(digits, "memorisation", 0.5, 900)
 
 
 def test_what_cannot_be_is_said():
