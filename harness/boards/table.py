@@ -96,7 +96,7 @@ class Engine:
             *(_common(key) for key in apart),
             _common("rank", "Rank" if self.board.is_ranked else "", parts={"_best": "Int64", "_worst": "Int64"}),
             _common("role", cell=lambda row: Cell(row.role)),
-            _common("label", "Model", cell=_label),
+            _common("label", self.board.row_noun, cell=_label),
             _common("model", cell=lambda row: Cell(row.model)),
             _common("status", cell=lambda row: Cell("done")),
             _common("ranked_by"),

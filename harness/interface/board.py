@@ -104,6 +104,7 @@ class Board:
     Class attributes:
         name, title: what ``Metric.board`` and its files call it, and a heading, by default the same.
         reading: how to read it; an empty line parts paragraphs.
+        row_noun: what a row is, which heads the column of their labels.
         also: the boards whose metrics stand on this one too.
         is_ranked: whether rows have rank intervals; without, they are sorted alone.
         shows: which of the columns that all boards have are printed.
@@ -114,6 +115,7 @@ class Board:
     name: str = "other"
     title: str = ""
     reading: str = ""
+    row_noun: ClassVar[str] = "Model"
     also: ClassVar[tuple[str, ...]] = ()
     is_ranked: ClassVar[bool] = True
     shows: ClassVar[frozenset[str]] = frozenset({"audit", "seeds", "parameters", "training"})
