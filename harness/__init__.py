@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.boards.published import PublishedFigure as PublishedFigure
     from harness.boards.row import BoardRow as BoardRow
     from harness.boards.table import Table as Table
+    from harness.boards.rank_agreement import Agreement as Agreement, agreement_along as agreement_along
+    from harness.boards.rank_agreement import agreement_between as agreement_between
 
     # figures
     from harness.interface.figure import ShownModel as ShownModel, image_grid as image_grid

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
-from harness import Board, BoardRow, Cell, Column, Rows, Table
-from harness_metrics.rank_agreement import Agreement, Floats, along, between
+from harness import Agreement, Board, BoardRow, Cell, Column, Rows, Table, agreement_along, agreement_between
 
 TRIED = "corrupted-images"
 DAMAGES = ("noise", "speckle", "blur", "saturation", "rotation", "mode-dropping", "mode-invention", "memorisation")
@@ -43,7 +43,7 @@ class Trust:
     def follows(self, damage: str) -> Agreement | None:
         """Returns how the metric follows the strength of a damage; None where it was not tried."""
         curve = self.curves.get(damage, {})
-        return along(sorted(curve), [curve[strength] for strength in sorted(curve)])
+        return agreement_along(sorted(curve), [curve[strength] for strength in sorted(curve)])
 
 
 def trust_in(rows: Rows, metric: str) -> Trust:
@@ -190,7 +190,7 @@ def _follows(damage: str, trust: Trust) -> Cell | None:
 
 
 def _orders(trust: Trust) -> Cell | None:
-    found = between([gap for gap, _ in trust.models], [value for _, value in trust.models])
+    found = agreement_between([gap for gap, _ in trust.models], [value for _, value in trust.models])
     if found is None:
         return None
     cell = _cell(found, "not told")
@@ -199,9 +199,7 @@ def _orders(trust: Trust) -> Cell | None:
 
 def _cell(found: Agreement, neither: str) -> Cell:
     words = "wrong way " if found.high < 0 else f"{neither} " if found.low <= 0 else ""
-    interval = f" ({found.low:+.2f} to {found.high:+.2f})" if found.low < found.high else ""
-    text = f"{words}{found.value:+.2f}{interval}"
-    return Cell(found.value, text=text, more={"_low": found.low, "_high": found.high})
+    return Cell(found.value, text=f"{words}{found}", more={"_low": found.low, "_high": found.high})
 
 
 def _count(trust: Trust) -> Cell | None:
@@ -236,7 +234,7 @@ def _bias(rows: Rows, metric: str) -> float | None:
     return float(np.mean(differences)) / spread if differences and spread and most != metric else None
 
 
-def _pooled(groups: Sequence[Sequence[float] | Floats]) -> float | None:
+def _pooled(groups: Sequence[Sequence[float] | npt.NDArray[np.float64]]) -> float | None:
     """The root mean square of the standard deviations of groups of equal sizes; those of one value are left out."""
     return _root_mean_square([float(np.std(group, ddof=1)) for group in groups if len(group) > 1])
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_REPLICATES = 1000
+_REPLICATES, _FEWEST = 1000, 4
 
 
 class Agreement(NamedTuple):
@@ -21,6 +21,10 @@ class Agreement(NamedTuple):
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        interval = f" ({self.low:+.2f} to {self.high:+.2f})" if self.low < self.high else ""
+        return f"{self.value:+.2f}{interval}"
 
 
 def concordance(x: Floats, y: Floats) -> Floats:
@@ -37,7 +41,7 @@ def concordance(x: Floats, y: Floats) -> Floats:
     return found
 
 
-def along(strengths: Sequence[float], values: Sequence[Sequence[float]]) -> Agreement | None:
+def agreement_along(strengths: Sequence[float], values: Sequence[Sequence[float]]) -> Agreement | None:
     """Returns how values rise with a strength, some for each; the bootstrap draws among those of one strength.
 
     None where there are fewer than two strengths. Of few values of each, such as three seeds, the interval is too
@@ -52,9 +56,9 @@ def along(strengths: Sequence[float], values: Sequence[Sequence[float]]) -> Agre
     return _with_interval(x, y, np.broadcast_to(x, (_REPLICATES, len(x))), y[np.concatenate(drawn, axis=1)])
 
 
-def between(x: Sequence[float], y: Sequence[float], *, fewest: int = 4) -> Agreement | None:
-    """Returns how y orders what x orders, (N,) each; the bootstrap draws among the N. None for less than ``fewest``."""
-    if len(x) < fewest:
+def agreement_between(x: Sequence[float], y: Sequence[float]) -> Agreement | None:
+    """Returns how y orders what x orders, (N,) each; the bootstrap draws among the N. None for fewer than four."""
+    if len(x) < _FEWEST:
         return None
     xs, ys = (np.asarray(values, dtype=np.float64) for values in (x, y))
     drawn = _drawn(len(x), 0)
