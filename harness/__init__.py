@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.entries import BoardEntry as BoardEntry, DatasetEntry as DatasetEntry
     from harness.interface.entries import ExecutorEntry as ExecutorEntry, FigureEntry as FigureEntry
     from harness.interface.entries import MetricEntry as MetricEntry, ModelEntry as ModelEntry
-    from harness.interface.entries import SamplerEntry as SamplerEntry
+    from harness.interface.entries import NetworkEntry as NetworkEntry, SamplerEntry as SamplerEntry
 
     # datasets
     from harness.interface.spec import ImageSpec as ImageSpec
@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the one list of public names: type checkers read it, and so
     from harness.interface.metric import DegenerateSamples as DegenerateSamples, Evaluation as Evaluation
     from harness.interface.metric import FeatureNetwork as FeatureNetwork, Metric as Metric
     from harness.interface.metric import NonFiniteScore as NonFiniteScore, Origin as Origin, Score as Score
+    from harness.builtin.features.network import TorchFeatures as TorchFeatures
     from harness.builtin.metrics.feature_metric import FeatureMetric as FeatureMetric, SampleMetric as SampleMetric
     from harness.builtin.metrics.feature_metric import jackknife_error as jackknife_error
     from harness.builtin.metrics.feature_metric import jackknife_groups as jackknife_groups

@@ -23,10 +23,10 @@ def list_entries(
     context: typer.Context,
     kind: str = typer.Argument(
         None, autocompletion=completion.kinds,
-        help="datasets, models, metrics, samplers, boards, figures or executors; all without it."),
+        help="datasets, models, metrics, networks, samplers, boards, figures or executors; all without it."),
     json: bool = JSON_OPTION,
 ) -> None:  # fmt: skip
-    """List what is installed: datasets, models, metrics, samplers, boards, figures and executors."""
+    """List what is installed: datasets, models, metrics, networks, samplers, boards, figures and executors."""
     plugins = context.obj.plugins
     if kind is not None and kind.rstrip("s") not in lazy.KINDS:
         raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, [f'{item}s' for item in lazy.KINDS])}")

@@ -18,7 +18,7 @@ from harness.discovery.targets import CodeEntry, SamplesEntry, loaded_target, ne
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.entries import Entry, SamplerEntry
-from harness.interface.metric import Metric, Origin
+from harness.interface.metric import Evaluation, FeatureNetwork, Metric, Origin
 from harness.interface.model import Model
 from harness.interface.sampling import Sampler
 from harness.interface.spec import RunSpec, known_as, place_of
@@ -68,6 +68,16 @@ def load_metric(plugins: PluginManager, name: str) -> Metric:
     if not isinstance(metric.board, str) or not BOARD_NAME.fullmatch(metric.board):
         raise ValueError(f"metric {name!r}: board {metric.board!r} is not made of lower-case words joined by hyphens")
     return metric
+
+
+def load_network(plugins: PluginManager, name: str, evaluation: Evaluation) -> FeatureNetwork:
+    """Makes a feature network by its name in a metric's; whatever goes wrong is a ValueError or an OSError."""
+    entry, arguments = plugins.find("network", name)
+    network = _made_by(entry, lambda make: make(evaluation, **arguments))
+    if not isinstance(network, FeatureNetwork):
+        found = type(network).__name__
+        raise ValueError(f"network {name!r}: {entry.target} gave {found}, not a harness.FeatureNetwork")
+    return network
 
 
 def load_model_class(plugins: PluginManager, name: str) -> type[Model]:

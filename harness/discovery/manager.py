@@ -20,15 +20,16 @@ import pluggy
 from harness.discovery.distributions import GROUP, OWN, installed, modules_of, name_and_version
 from harness.discovery.targets import CodeEntry, SamplesEntry, missing_target, neighbours, says_where
 from harness.interface import entries, hooks
-from harness.interface.entries import STORED, Entry, SamplerEntry
+from harness.interface.entries import STORED, Entry, MetricEntry, SamplerEntry
 from harness.support.guard import describe_error, guarded, shown, survive
 from harness.support.names import did_you_mean
 
 BLOCK_VARIABLE = "HARNESS_DISABLE_PLUGINS"
-Kind = Literal["dataset", "model", "metric", "sampler", "board", "figure", "executor"]
+Kind = Literal["dataset", "model", "metric", "network", "sampler", "board", "figure", "executor"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _BY_FILE = ("dataset", "model")  # what a suite can name by where its code is
-_BUILT_IN = tuple(f"harness.builtin.{room}" for room in ("datasets", "metrics", "boards", "figures", "executors"))
+_ROOMS = ("datasets", "metrics", "features", "boards", "figures", "executors")
+_BUILT_IN = tuple(f"harness.builtin.{room}" for room in _ROOMS)
 
 
 class UnknownName(ValueError):
@@ -107,6 +108,7 @@ class PluginManager:
             self._discover(point)
         for kind in KINDS:
             self._collect(kind)
+        for kind in KINDS:
             self._find_conflicts(kind)
 
     def _discover(self, point: importlib.metadata.EntryPoint) -> None:
@@ -175,8 +177,14 @@ class PluginManager:
     def _claims(self, kind: Kind, name: str) -> list[Claim]:
         """Returns all that a name as a suite writes it could mean."""
         groups = self._names[kind].values()
-        meant = [group for group in groups if any(entry.match(name) is not None for entry, _ in group)]
+        meant = [group for group in groups if any(self._arguments(entry, name) is not None for entry, _ in group)]
         return [claim for group in meant for claim in group]
+
+    def _arguments(self, entry: Entry, name: str) -> dict[str, str] | None:
+        """Returns what a name says to an entry, None if it is not its name: a metric's has a network that is there."""
+        arguments = entry.match(name)
+        network = (arguments or {}).get("network") if isinstance(entry, MetricEntry) else None
+        return arguments if network is None or self._claims("network", network) else None
 
     def _find_conflicts(self, kind: Kind) -> None:
         for name, found in sorted(self._names[kind].items()):

@@ -19,9 +19,9 @@ STORED = "samples:"  # what a model's name begins with that says where images ar
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-# a dataset's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
-_DATASET = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
-_FEATURES = rf"(?:-(?P<network>pixels|inception|lenet(?:-{_DATASET})?))?(?:-n(?P<num_samples>[1-9]\d*))?"
+# a network's own name may hold hyphens; the shortest is taken, and a number of samples is no part of it, nor all of it
+_NETWORK = r"(?!to-|n[1-9]\d*(?:$|-to-))[a-z0-9]+(?:-[a-z0-9]+)*?"
+_FEATURES = rf"(?:-(?P<network>{_NETWORK}))?(?:-n(?P<num_samples>[1-9]\d*))?"
 
 
 class EntryError(ValueError):
@@ -130,7 +130,10 @@ class ModelEntry(Entry):
 
 
 class MetricEntry(Entry):
-    """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``."""
+    """A metric. The target is called as ``target(**groups)`` and gives a ``harness.Metric``.
+
+    What its pattern calls ``network`` is the name of a registered feature network, or the whole is no name of it.
+    """
 
     @classmethod
     def of_features(
@@ -138,6 +141,12 @@ class MetricEntry(Entry):
     ) -> "MetricEntry":
         """Returns the entry of a ``harness.SampleMetric``, a family of names: ``name[-NETWORK][-nSAMPLES]``."""
         return cls(name, target, summary, paper, f"{name}{_FEATURES}", f"{name}[-NETWORK][-nSAMPLES]")
+
+
+class NetworkEntry(Entry):
+    """A feature network, as metrics name it: ``fid-NETWORK``. The target is called as ``target(evaluation, **groups)``
+    with a ``harness.Evaluation`` and gives a ``harness.FeatureNetwork``.
+    """
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,11 @@ def register_metrics() -> Sequence[entries.MetricEntry]:  # type: ignore[empty-b
 
 
 @hookspec
+def register_networks() -> Sequence[entries.NetworkEntry]:  # type: ignore[empty-body]
+    """Returns the feature networks that this plugin adds, for every metric that compares features."""
+
+
+@hookspec
 def register_samplers() -> Sequence[entries.SamplerEntry]:  # type: ignore[empty-body]
     """Returns the samplers that this plugin adds, for its own models or those of others."""
 

@@ -171,6 +171,8 @@ class Evaluation:
         batch_size: images at a time.
         feature_folder: where feature networks that were trained here are kept; None: the user's cache folder.
         load_dataset: loads another dataset by its name, for feature networks that learn from one.
+        load_network: makes a feature network of a plugin by its name, for this evaluation; None: there are those of
+            the core alone.
         data_folder: where pretrained feature networks are looked for; None: the default data folder.
         origin: how the model was made, where that is known.
         audit_folder: where audits are kept, so that runs of one model share one; None: they are not kept.
@@ -187,6 +189,7 @@ class Evaluation:
         batch_size: int = 250,
         feature_folder: Path | None = None,
         load_dataset: Callable[[str], Dataset] | None = None,
+        load_network: "Callable[[str, Evaluation], FeatureNetwork] | None" = None,
         data_folder: DataFolder | None = None,
         origin: Origin | None = None,
         audit_folder: Path | None = None,
@@ -196,7 +199,7 @@ class Evaluation:
         self.split: Split = data.test if split == "test" else data.valid
         self.device = model.device
         self.feature_folder, self.load_dataset, self.data_folder = feature_folder, load_dataset, data_folder
-        self.origin, self.audit_folder = origin, audit_folder
+        self.origin, self.audit_folder, self.load_network = origin, audit_folder, load_network
         self._samples: list[Tensor] = []
         self._features: dict[tuple[str, str], Tensor] = {}
         self._networks: dict[str, FeatureNetwork] = {}

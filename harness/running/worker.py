@@ -23,12 +23,12 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
-from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, origin_of
-from harness.discovery.manager import PluginManager
+from harness.discovery.loading import build_model, drawing_code, load_dataset, load_metric, load_network, origin_of
+from harness.discovery.manager import Kind, PluginManager
 from harness.interface.data_folder import DataFolder
 from harness.interface.dataset import Dataset
 from harness.interface.executor import INTERRUPTED, NO_SPACE, STORE_SECRETS, Job, Stage
-from harness.interface.metric import Evaluation, Metric, check_score, why_not
+from harness.interface.metric import Evaluation, FeatureNetwork, Metric, check_score, why_not
 from harness.interface.model import Model, StoredSamples, Unsupported
 from harness.interface.spec import Budget, RunSpec
 from harness.interface.training import FitSummary, Interrupted, Stateful, Trainer
@@ -337,6 +337,7 @@ def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:
         seed=spec.seed,
         feature_folder=artifacts / "features",
         load_dataset=partial(_other_dataset, run),
+        load_network=partial(_other_network, run),
         data_folder=run.data_folder,
         origin=origin_of(run.plugins, type(run.model), spec.model, spec.hyperparameters, code),
         audit_folder=artifacts / "audits",
@@ -344,9 +345,19 @@ def _evaluation(run: _Run, split: Literal["test", "valid"]) -> Evaluation:
 
 
 def _other_dataset(run: _Run, name: str) -> Dataset:
-    known = run.plugins.has("dataset", name)
-    plugins = run.plugins if known else PluginManager(blocked=run.job.blocked).at(run.job.code_folder)
-    return load_dataset(plugins, name, run.data_folder)
+    return load_dataset(_plugins_with(run, "dataset", name), name, run.data_folder)
+
+
+def _other_network(run: _Run, name: str, evaluation: Evaluation) -> FeatureNetwork:
+    return load_network(_plugins_with(run, "network", name), name, evaluation)
+
+
+def _plugins_with(run: _Run, kind: Kind, name: str, plugin: str | None = None) -> PluginManager:
+    """Returns the run's plugins where they have a name, else those with ``plugin`` as well, else all that there are."""
+    if run.plugins.has(kind, name):
+        return run.plugins
+    few = run.plugins if plugin is None else _plugins(run.job, plugin)
+    return few if few.has(kind, name) else PluginManager(blocked=run.job.blocked).at(run.job.code_folder)
 
 
 def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "valid"]], Evaluation]) -> None:
@@ -355,8 +366,7 @@ def _score(run: _Run, wanted: Stage, evaluation_on: Callable[[Literal["test", "v
     started = time.monotonic()
     base = _described(wanted, run.model.device, run.spec.threads)
     try:
-        known = run.plugins.has("metric", wanted.metric)
-        metric = load_metric(run.plugins if known else _plugins(run.job, wanted.plugin), wanted.metric)
+        metric = load_metric(_plugins_with(run, "metric", wanted.metric, wanted.plugin), wanted.metric)
         base |= _described_metric(metric)
         with undisturbed(wanted.metric):
             evaluation = evaluation_on(wanted.split)

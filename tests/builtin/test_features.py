@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from harness import DataCorrupt, DataFolder, Dataset, DataUnavailable, Evaluation, ImageSpec, Model, Split, Unsupported
 from harness.builtin.datasets.seeded import digits
-from harness.builtin.features import inception, lenet, network
+from harness.builtin.features import inception, lenet
 from harness.builtin.features.inception import Inception, InceptionFeatures, load_inception, preprocess
 from harness.builtin.features.lenet import LeNetFeatures, lenet_file, new_lenet, stored_lenet, train_lenet
 from harness.builtin.features.network import Pixels, load_network, weights_digest
@@ -200,7 +200,7 @@ def test_a_file_of_another_recipe_or_of_other_data_is_not_used(tmp_path, untrain
 
 
 def test_a_network_without_a_folder_is_kept_in_the_users_cache(tmp_path, untrained, monkeypatch):
-    monkeypatch.setattr(network, "default_feature_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(lenet, "default_feature_folder", lambda: tmp_path / "cache")
     load_network("lenet", evaluation_of(tiny()))
     assert lenet_file(tiny(), tmp_path / "cache").is_file()
 
@@ -238,7 +238,7 @@ def test_a_classifier_is_for_images_of_8_to_32_pixels(tmp_path):
 
 
 def test_an_unknown_network_is_refused_by_its_name():
-    with pytest.raises(ValueError, match="'vgg' is none of pixels, inception, lenet and lenet-<dataset>"):
+    with pytest.raises(ValueError, match=r"'vgg' is none of pixels, lenet\[-DATASET\], inception"):
         load_network("vgg", evaluation_of(tiny()))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness import DataFolder, ImageSpec, RemoteFile, Unsupported, put_weights, read_tensors
+from harness import DataFolder, Evaluation, ImageSpec, RemoteFile, Unsupported, put_weights, read_tensors
 from harness.builtin.features.network import TorchFeatures, scaled
 
 SIDE = 299
@@ -152,6 +152,11 @@ class InceptionFeatures(TorchFeatures):
     def protocol(self) -> dict[str, str]:
         """Returns how images are resized as well."""
         return {**super().protocol(), "resize": f"bilinear to {SIDE}x{SIDE}, half-pixel centres, no antialias"}
+
+
+def inception(evaluation: Evaluation) -> InceptionFeatures:
+    """Returns the network on the evaluation's device, with weights of its data folder."""
+    return InceptionFeatures(load_inception(evaluation.data_folder), evaluation.device)
 
 
 def preprocess(images: Tensor, spec: ImageSpec) -> Tensor:

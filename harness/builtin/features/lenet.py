@@ -11,12 +11,13 @@ import math
 import re
 from pathlib import Path
 
+import platformdirs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import harness
-from harness import CheckpointError, Dataset, ImageSpec, Unsupported
+from harness import CheckpointError, Dataset, Evaluation, ImageSpec, Unsupported
 from harness.builtin.features.network import TorchFeatures, refuse_other_shape, scaled
 
 log = logging.getLogger("harness")
@@ -83,6 +84,23 @@ class LeNetFeatures(TorchFeatures):
     def protocol(self) -> dict[str, str]:
         """Returns the accuracy as well."""
         return {**super().protocol(), "test accuracy": f"{100 * self.lenet.test_accuracy:.2f} %"}
+
+
+def lenet(evaluation: Evaluation, dataset: str | None = None) -> LeNetFeatures:
+    """Returns the classifier of a dataset, by default the evaluation's own, for images of that dataset's shape."""
+    data = evaluation.data
+    if dataset not in (None, data.name):
+        if evaluation.load_dataset is None:
+            raise ValueError(f"lenet-{dataset}: this evaluation has no load_dataset to load {dataset!r} with")
+        data = evaluation.load_dataset(dataset)
+    refuse_other_shape(f"lenet-{data.name}", data.spec.shape, evaluation.data.spec)
+    folder = evaluation.feature_folder or default_feature_folder()
+    return LeNetFeatures(data.name, stored_lenet(data, folder), evaluation.device)
+
+
+def default_feature_folder() -> Path:
+    """Returns where trained classifiers are kept if no folder is named: in the user's cache."""
+    return platformdirs.user_cache_path("genharness") / "features"
 
 
 def new_lenet(data: Dataset) -> LeNet:

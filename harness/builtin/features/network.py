@@ -3,13 +3,12 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 
 from harness import Evaluation, FeatureNetwork, ImageSpec, Unsupported
+from harness.builtin.features import ENTRIES
 
 
 class Pixels(FeatureNetwork):
@@ -27,7 +26,15 @@ class Pixels(FeatureNetwork):
 
 
 class TorchFeatures(FeatureNetwork):
-    """What a network on a device makes of images, some at a time."""
+    """What a torch network on a device makes of images, some at a time. A subclass gives ``features``.
+
+    Class attributes:
+        batch_size: how many images go through at a time.
+
+    Args:
+        net: the network with its weights, of whose ``state_dict`` the digest is.
+        device: where it computes.
+    """
 
     batch_size: int
 
@@ -51,38 +58,30 @@ def scaled(images: Tensor, spec: ImageSpec) -> Tensor:
     return images.to(torch.float32) / (spec.levels - 1)
 
 
-def default_feature_folder() -> Path:
-    """Returns where trained networks are kept if no folder is named: in the user's cache."""
-    return platformdirs.user_cache_path("genharness") / "features"
+def pixels(evaluation: Evaluation) -> Pixels:
+    """Returns the network for an evaluation's images."""
+    return Pixels(evaluation.data.spec)
 
 
 def load_network(name: str, evaluation: Evaluation) -> FeatureNetwork:
     """Returns a network, made at its first use: trained, read or downloaded; Unsupported says why that cannot be.
 
-    It is ``pixels``, ``inception``, ``lenet`` (trained on the evaluation's own dataset) or ``lenet-<dataset>``.
+    It is ``pixels``, ``inception``, ``lenet`` (trained on the evaluation's own dataset), ``lenet-<dataset>``, or what a
+    plugin registers.
     """
     name = f"lenet-{evaluation.data.name}" if name == "lenet" else name
-    if name not in ("pixels", "inception") and not name.startswith("lenet-"):
-        raise ValueError(f"feature network {name!r} is none of pixels, inception, lenet and lenet-<dataset>")
     return evaluation.network(name, lambda: _make(name, evaluation))
 
 
 def _make(name: str, evaluation: Evaluation) -> FeatureNetwork:
-    from harness.builtin.features.inception import InceptionFeatures, load_inception
-    from harness.builtin.features.lenet import LeNetFeatures, stored_lenet
-
-    if name == "pixels":
-        return Pixels(evaluation.data.spec)
-    if name == "inception":
-        return InceptionFeatures(load_inception(evaluation.data_folder), evaluation.device)
-    data, dataset = evaluation.data, name.removeprefix("lenet-")
-    if dataset != data.name:
-        if evaluation.load_dataset is None:
-            raise ValueError(f"{name}: this evaluation has no load_dataset to load {dataset!r} with")
-        data = evaluation.load_dataset(dataset)
-    refuse_other_shape(name, data.spec.shape, evaluation.data.spec)
-    folder = evaluation.feature_folder or default_feature_folder()
-    return LeNetFeatures(data.name, stored_lenet(data, folder), evaluation.device)
+    for entry in ENTRIES:
+        if (arguments := entry.match(name)) is not None:
+            made: FeatureNetwork = entry.load()(evaluation, **arguments)
+            return made
+    if evaluation.load_network is None:
+        known = ", ".join(entry.display_name for entry in ENTRIES)
+        raise ValueError(f"feature network {name!r} is none of {known}, and this evaluation has no load_network")
+    return evaluation.load_network(name, evaluation)
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -5,6 +5,7 @@ order where groups or subsets of them are taken.
 """
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Literal
@@ -28,7 +29,7 @@ class SampleMetric(Metric):
         header: how the column is headed; by default the family in words.
 
     Args:
-        network: ``pixels``, ``lenet``, ``lenet-<dataset>`` or ``inception``; by default ``lenet``.
+        network: a feature network, such as ``pixels``, ``lenet-<dataset>`` or ``inception``; by default ``lenet``.
         num_samples: how many images the model draws, at least 20; by default 10,000.
     """
 
@@ -98,10 +99,14 @@ class FeatureMetric(SampleMetric):
 
     def objection(self, spec: ImageSpec, most_samples: int | None) -> str | None:
         """Returns what is wrong where there are too few samples, or reference statistics of other features."""
-        size = {"pixels": spec.num_dimensions, "inception": 2048}.get(self.network, 84)
-        if self.given is not None and self.given.shape[1] != size:
-            return f"has {size} features of {self.network}, {self.given_words} has {self.given.shape[1]}"
-        return super().objection(spec, most_samples)
+        of_lenet = 84 if re.match("lenet(-|$)", self.network) else None  # a plugin's are known when it is loaded
+        size = {"pixels": spec.num_dimensions, "inception": 2048}.get(self.network, of_lenet)
+        return self._misfit(size) or super().objection(spec, most_samples)
+
+    def _misfit(self, num_features: int | None) -> str | None:
+        if self.given is None or num_features in (None, self.given.shape[1]):
+            return None
+        return f"has {num_features} features of {self.network}, {self.given_words} has {self.given.shape[1]}"
 
     @torch.no_grad()
     def evaluate(self, evaluation: Evaluation) -> Score:
@@ -111,6 +116,8 @@ class FeatureMetric(SampleMetric):
         if real is None:
             self.refuse_few(evaluation, which)
         network = load_network(self.network, evaluation)
+        if (wrong := self._misfit(network.num_features)) is not None:
+            raise ValueError(f"{self.name} {wrong}")
         num_groups, num_splits = self.effort(network.num_features)
         found = self.sample_features(evaluation, network)
         if real is None:
