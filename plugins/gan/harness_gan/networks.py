@@ -30,7 +30,7 @@ _STYLES: Mapping[str, Style] = MappingProxyType({
     "dcgan-tanh": Style("tanh"),
 })  # fmt: skip
 _PLAIN_BLOCKS = {"resnet": 0, "deep-resnet": 3}  # behind each that changes the resolution
-_DENSE = 4  # hidden layers of the fully connected generator of ``dcgan-mlp``
+_DENSE, _UNITS = 4, 8  # hidden layers of the dense generator of ``dcgan-mlp``, and their units for each of its width
 
 
 def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: int) -> nn.Module:
@@ -53,8 +53,8 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
         network: its name.
         spec: the sample space.
         latents: the number of inputs.
-        width: units of each hidden layer of an ``mlp`` or of ``dcgan-mlp``, maps of each layer of a residual network;
-            else maps at the smallest resolution, half as many at every doubling of it.
+        width: units of each hidden layer of an ``mlp``, an eighth of those of ``dcgan-mlp``, maps of each layer of a
+            residual network; else maps at the smallest resolution, half as many at every doubling of it.
 
     Raises:
         ValueError: another network.
@@ -68,9 +68,9 @@ def build_generator(network: Network, spec: ImageSpec, *, latents: int, width: i
             nn.Linear(width, spec.num_dimensions), nn.Tanh(), nn.Unflatten(1, spec.shape),
         )  # fmt: skip
     if network == "dcgan-mlp":
-        sizes = [latents, *[width] * _DENSE]
+        sizes = [latents, *[_UNITS * width] * _DENSE]
         layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
-        last = (nn.Linear(width, spec.num_dimensions), nn.Tanh(), nn.Unflatten(1, spec.shape))
+        last = (nn.Linear(sizes[-1], spec.num_dimensions), nn.Tanh(), nn.Unflatten(1, spec.shape))
         return unit_gain(nn.Sequential(*layers, *last))
     if network in _PLAIN_BLOCKS:
         return residual_generator(spec, latents=latents, width=width, plain=_PLAIN_BLOCKS[network])

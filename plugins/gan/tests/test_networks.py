@@ -170,7 +170,7 @@ def test_what_makes_a_network_hard_is_what_it_says():
     dense = [
         module for module in build_generator("dcgan-mlp", spec, latents=4, width=16) if isinstance(module, nn.Linear)
     ]
-    assert [layer.out_features for layer in dense] == [16] * 4 + [3 * 32 * 32]
+    assert [layer.out_features for layer in dense] == [128] * 4 + [3 * 32 * 32]
     discriminator = build_discriminator("dcgan-tanh", spec, width=16, normalization="batch", dropout=0.0)
     assert not any(isinstance(module, nn.LeakyReLU) for module in discriminator)
     deep = build_generator("deep-resnet", ImageSpec(1, 28, 28, 256), latents=4, width=8)
