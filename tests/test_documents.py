@@ -93,6 +93,7 @@ class Reader:
     "name",
     [
         "add-a-model.md",
+        "add-a-gan.md",
         "add-a-dataset.md",
         "add-a-metric.md",
         "add-a-sampler.md",
