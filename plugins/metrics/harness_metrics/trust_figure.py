@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import altair as alt
@@ -11,27 +10,25 @@ import numpy as np
 from harness import Leaderboard
 from harness_metrics.trust import DAMAGES, Trust, metrics_of, trust_in
 
-_NAME = re.compile(r"(?P<family>.+?)-(?P<network>pixels|inception|lenet.*?)(?:-n(?P<size>\d+))?")
 _WIDTH, _HEIGHT = 72, 44  # pixels of a panel
 
 
 def draw(leaderboard: Leaderboard, dataset: str) -> alt.FacetChart | None:
     """Draws the metrics that were tried on damaged images, each network's of the most samples; None where none was."""
     rows = leaderboard.rows.on(dataset)
-    most: dict[tuple[str, str], tuple[int, str, str]] = {}
+    most: dict[tuple[str, str], tuple[int, str]] = {}
     for metric in metrics_of(rows):
-        if found := _NAME.fullmatch(metric):
-            size = int(found["size"] or 0)
-            key = found["family"], found["network"]
-            most[key] = max(most.get(key, (-1, "", "")), (size, metric, found["network"]))
+        facts = rows.facts[metric]
+        key = facts.header or metric, facts.protocol.get("features", "").partition(",")[0]
+        most[key] = max(most.get(key, (-1, "")), (int(facts.protocol.get("samples", "0")), metric))
     values = [
-        {"metric": family, "network": network, **point}
-        for (family, network), (_, metric, _) in most.items()
+        {"metric": header, "network": network, **point}
+        for (header, network), (_, metric) in most.items()
         for point in _points(trust_in(rows, metric))
     ]
     if not values:
         return None
-    families = list(dict.fromkeys(str(value["metric"]) for value in values))
+    metrics = list(dict.fromkeys(str(value["metric"]) for value in values))
     damages = [damage for damage in DAMAGES if any(value["damage"] == damage for value in values)]
     x = alt.X("strength:Q").title(None).scale(domain=[0, 1]).axis(values=[0, 0.5, 1], labelFontSize=9)
     scale = alt.Scale(type="symlog", constant=2)
@@ -55,7 +52,7 @@ def draw(leaderboard: Leaderboard, dataset: str) -> alt.FacetChart | None:
         data={"values": values},
     )
     return layers.facet(
-        row=alt.Row("metric:N").title(None).sort(families).header(labelAngle=0, labelAlign="left", labelFontSize=11),
+        row=alt.Row("metric:N").title(None).sort(metrics).header(labelAngle=0, labelAlign="left", labelFontSize=11),
         column=alt.Column("damage:N").title(None).sort(damages).header(labelFontSize=11),
         spacing={"row": 6, "column": 8},
         title=title,
