@@ -6,10 +6,58 @@ from harness import BoardEntry, ModelEntry, hookimpl
 
 ENTRIES: tuple[ModelEntry, ...] = (
     ModelEntry(
+        "ac-gan",
+        "harness_zoo.ac_gan:ACGAN",
+        paper="arXiv 1610.09585 (Odena et al. 2017)",
+        summary="class-conditional; a head of the discriminator tells the class",
+    ),
+    ModelEntry(
+        "am-gan",
+        "harness_zoo.am_gan:AMGAN",
+        paper="arXiv 1703.02000 (Zhou et al. 2018)",
+        summary="a class more for generated images, each of which wants to be of its likeliest class",
+    ),
+    ModelEntry(
+        "catgan",
+        "harness_zoo.catgan:CatGAN",
+        paper="arXiv 1511.06390 (Springenberg 2016)",
+        summary="entropies of categories that the discriminator finds without labels",
+    ),
+    ModelEntry(
+        "cgan",
+        "harness_zoo.cgan:CGAN",
+        paper="arXiv 1411.1784 (Mirza & Osindero 2014)",
+        summary="class-conditional; both players are told the class",
+    ),
+    ModelEntry(
+        "improved-gan-semi",
+        "harness_zoo.improved_gan_semi:ImprovedGANSemi",
+        paper="arXiv 1606.03498 (Salimans et al. 2016)",
+        summary="semi-supervised: K logits, class K + 1 implied; feature matching",
+    ),
+    ModelEntry(
+        "infogan",
+        "harness_zoo.infogan:InfoGAN",
+        paper="arXiv 1606.03657 (Chen et al. 2016)",
+        summary="a discrete and a continuous code that a head of the discriminator reads off the image",
+    ),
+    ModelEntry(
+        "projection-gan",
+        "harness_zoo.projection_gan:ProjectionGAN",
+        paper="arXiv 1802.05637 (Miyato & Koyama 2018)",
+        summary="class-conditional; the class in an inner product with the discriminator's features",
+    ),
+    ModelEntry(
         "softmax-gan",
         "harness_zoo.softmax_gan:SoftmaxGAN",
         paper="arXiv 1704.06191 (Lin 2017)",
         summary="cross-entropy over all images of a batch, real and generated",
+    ),
+    ModelEntry(
+        "ssl-gan",
+        "harness_zoo.ssl_gan:SSLGAN",
+        paper="arXiv 1611.06430 (Denton et al. 2016)",
+        summary="semi-supervised: a second head of the discriminator classifies the labelled images",
     ),
 )
 

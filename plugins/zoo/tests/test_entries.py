@@ -9,7 +9,7 @@ from harness import Budget, Dataset, ImageSpec, Split, Trainer
 from harness.interface.training import Interrupted
 from harness_zoo import ENTRIES
 
-SPEC = ImageSpec(channels=1, height=8, width=8, levels=17)
+SPEC = ImageSpec(channels=1, height=8, width=8, levels=17, num_classes=2)
 models = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 
 
