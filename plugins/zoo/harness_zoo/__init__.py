@@ -42,6 +42,12 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="a discrete and a continuous code that a head of the discriminator reads off the image",
     ),
     ModelEntry(
+        "lapgan",
+        "harness_zoo.lapgan:LAPGAN",
+        paper="arXiv 1506.05751 (Denton et al. 2015)",
+        summary="a coarse image, and at each finer level a residual given it, each by a GAN of its own",
+    ),
+    ModelEntry(
         "projection-gan",
         "harness_zoo.projection_gan:ProjectionGAN",
         paper="arXiv 1802.05637 (Miyato & Koyama 2018)",
