@@ -30,6 +30,12 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="class-conditional; both players are told the class",
     ),
     ModelEntry(
+        "ebgan",
+        "harness_zoo.ebgan:EBGAN",
+        paper="arXiv 1609.03126 (Zhao et al. 2017)",
+        summary="an autoencoder as the discriminator, with a margin and a pulling-away term",
+    ),
+    ModelEntry(
         "improved-gan-semi",
         "harness_zoo.improved_gan_semi:ImprovedGANSemi",
         paper="arXiv 1606.03498 (Salimans et al. 2016)",
@@ -48,6 +54,24 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="a coarse image, and at each finer level a residual given it, each by a GAN of its own",
     ),
     ModelEntry(
+        "ls-gan",
+        "harness_zoo.ls_gan:LSGAN",
+        paper="arXiv 1701.06264 (Qi 2017)",
+        summary="real images are ranked above generated ones, by how far they are apart",
+    ),
+    ModelEntry(
+        "magan",
+        "harness_zoo.magan:MAGAN",
+        paper="arXiv 1704.03817 (Wang et al. 2017)",
+        summary="an autoencoder as the discriminator, with a margin that adapts",
+    ),
+    ModelEntry(
+        "mdgan",
+        "harness_zoo.mdgan:MDGAN",
+        paper="arXiv 1612.02136 (Che et al. 2017)",
+        summary="an encoder keeps the generator near every image",
+    ),
+    ModelEntry(
         "projection-gan",
         "harness_zoo.projection_gan:ProjectionGAN",
         paper="arXiv 1802.05637 (Miyato & Koyama 2018)",
@@ -64,6 +88,12 @@ ENTRIES: tuple[ModelEntry, ...] = (
         "harness_zoo.ssl_gan:SSLGAN",
         paper="arXiv 1611.06430 (Denton et al. 2016)",
         summary="semi-supervised: a second head of the discriminator classifies the labelled images",
+    ),
+    ModelEntry(
+        "vae-gan",
+        "harness_zoo.vae_gan:VAEGAN",
+        paper="arXiv 1512.09300 (Larsen et al. 2016)",
+        summary="a VAE whose errors are those of a discriminator's features",
     ),
 )
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from harness import Budget, Dataset, ImageSpec, Split, Trainer
-from harness.interface.training import Interrupted
 from harness_zoo import ENTRIES
 
 SPEC = ImageSpec(channels=1, height=8, width=8, levels=17, num_classes=2)
@@ -55,7 +54,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(entry, tmp_path):
     whole.fit(data, Trainer(whole, data, budget=budget))
     first, steps = build(entry), iter(range(9))
     stopped = Trainer(first, data, budget=budget, folder=tmp_path, should_stop=lambda: next(steps) == 4)
-    with pytest.raises(Interrupted):
+    with pytest.raises(RuntimeError, match="stopped at step"):
         first.fit(data, stopped)
     second = build(entry)
     second.fit(data, Trainer(second, data, budget=budget, folder=tmp_path))
