@@ -18,6 +18,18 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="a class more for generated images, each of which wants to be of its likeliest class",
     ),
     ModelEntry(
+        "bs-gan",
+        "harness_zoo.bs_gan:BSGAN",
+        paper="arXiv 1702.08431 (Hjelm et al. 2018)",
+        summary="a generator that seeks the discriminator's decision boundary",
+    ),
+    ModelEntry(
+        "bs-gan-discrete",
+        "harness_zoo.bs_gan_discrete:BSGANDiscrete",
+        paper="arXiv 1702.08431 (Hjelm et al. 2018)",
+        summary="a generator of binary images that learns from importance-weighted draws",
+    ),
+    ModelEntry(
         "catgan",
         "harness_zoo.catgan:CatGAN",
         paper="arXiv 1511.06390 (Springenberg 2016)",
@@ -30,10 +42,34 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="class-conditional; both players are told the class",
     ),
     ModelEntry(
+        "cramer-gan",
+        "harness_zoo.cramer_gan:CramerGAN",
+        paper="arXiv 1705.10743 (Bellemare et al. 2017)",
+        summary="the energy distance of features that a critic learns",
+    ),
+    ModelEntry(
+        "d2gan",
+        "harness_zoo.d2gan:D2GAN",
+        paper="arXiv 1709.03831 (Nguyen et al. 2017)",
+        summary="two discriminators, for both directions of the Kullback-Leibler divergence",
+    ),
+    ModelEntry(
         "ebgan",
         "harness_zoo.ebgan:EBGAN",
         paper="arXiv 1609.03126 (Zhao et al. 2017)",
         summary="an autoencoder as the discriminator, with a margin and a pulling-away term",
+    ),
+    ModelEntry(
+        "fisher-gan",
+        "harness_zoo.fisher_gan:FisherGAN",
+        paper="arXiv 1705.09675 (Mroueh & Sercu 2017)",
+        summary="a critic whose second moment is held at one by a multiplier",
+    ),
+    ModelEntry(
+        "improved-gan",
+        "harness_zoo.improved_gan:ImprovedGAN",
+        paper="arXiv 1606.03498 (Salimans et al. 2016)",
+        summary="a generator that matches the mean of a discriminator's features",
     ),
     ModelEntry(
         "improved-gan-semi",
@@ -72,6 +108,12 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="an encoder keeps the generator near every image",
     ),
     ModelEntry(
+        "minibatch-gan",
+        "harness_zoo.minibatch_gan:MinibatchGAN",
+        paper="arXiv 1606.03498 (Salimans et al. 2016)",
+        summary="a discriminator that sees how close the images of a batch are",
+    ),
+    ModelEntry(
         "projection-gan",
         "harness_zoo.projection_gan:ProjectionGAN",
         paper="arXiv 1802.05637 (Miyato & Koyama 2018)",
@@ -88,6 +130,12 @@ ENTRIES: tuple[ModelEntry, ...] = (
         "harness_zoo.ssl_gan:SSLGAN",
         paper="arXiv 1611.06430 (Denton et al. 2016)",
         summary="semi-supervised: a second head of the discriminator classifies the labelled images",
+    ),
+    ModelEntry(
+        "unrolled-gan",
+        "harness_zoo.unrolled_gan:UnrolledGAN",
+        paper="arXiv 1611.02163 (Metz et al. 2017)",
+        summary="a generator that looks some steps of the discriminator ahead",
     ),
     ModelEntry(
         "vae-gan",
