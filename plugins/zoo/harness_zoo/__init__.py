@@ -102,6 +102,18 @@ ENTRIES: tuple[ModelEntry, ...] = (
         summary="an autoencoder as the discriminator, with a margin that adapts",
     ),
     ModelEntry(
+        "mcgan-covariance",
+        "harness_zoo.mcgan:McGanCovariance",
+        paper="arXiv 1702.08398 (Mroueh et al. 2017)",
+        summary="matches the second moments of bounded features",
+    ),
+    ModelEntry(
+        "mcgan-mean",
+        "harness_zoo.mcgan:McGanMean",
+        paper="arXiv 1702.08398 (Mroueh et al. 2017)",
+        summary="matches the mean of bounded features",
+    ),
+    ModelEntry(
         "mdgan",
         "harness_zoo.mdgan:MDGAN",
         paper="arXiv 1612.02136 (Che et al. 2017)",
