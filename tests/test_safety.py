@@ -45,6 +45,13 @@ ALLOWED = {
         "harness/builtin/features/inception.py",
         "torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)",
     ): ("the official file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"),
+    **{
+        (
+            f"plugins/metrics/harness_metrics/networks/{name}.py",
+            "torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)",
+        ): "the published file is a .pth; its SHA-256 is verified first, and the unpickler knows tensors alone"
+        for name in ("dinov2", "efficientnet_lite")
+    },
 }
 
 
